@@ -1,0 +1,116 @@
+//! Why a connection or a channel ended: one registry for each number space.
+
+use core::fmt;
+
+use alloc::string::String;
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident, $unknown:ident { $($(#[$vdoc:meta])* $variant:ident = $value:literal, $word:literal, $sentence:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum $name { $($(#[$vdoc])* $variant = $value,)* }
+
+        impl $name {
+            /// Every code of the registry.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The code of a number. Numbers that this version does not know are read as its most general one.
+            #[must_use]
+            pub const fn from_wire(number: u16) -> Self {
+                match number { $($value => Self::$variant,)* _ => Self::$unknown }
+            }
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn to_wire(self) -> u16 {
+                self as u16
+            }
+
+            /// A stable word for programs.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// A sentence for people.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.sentence())
+            }
+        }
+    };
+}
+
+codes! {
+    /// Why a connection ends, as its last frame says.
+    CloseCode, Protocol {
+        /// On purpose.
+        Normal = 0, "normal", "The line was closed.";
+        /// The server stops.
+        GoingAway = 1, "going-away", "The server is stopping.";
+        /// The peer broke the protocol.
+        Protocol = 2, "protocol", "The other end sent something that this protocol does not allow.";
+        /// The peer took too long.
+        Timeout = 3, "timeout", "The other end did not answer in time.";
+        /// A newer connection of the same device took over.
+        Replaced = 4, "replaced", "A newer connection of this device has taken over.";
+        /// A fault of the closing end.
+        Internal = 5, "internal", "The other end has failed.";
+        /// A record did not authenticate.
+        Altered = 6, "altered", "A message was altered on its way, and the line was cut before it could do harm.";
+        /// The device is not known here.
+        NotEnrolled = 16, "not-enrolled", "The server does not know this device: ask its owner for a new invite link.";
+        /// Another device has used the invite.
+        InviteUsed = 17, "invite-used", "This invite has already been used by another device: ask for a new one.";
+        /// The invite is too old.
+        InviteExpired = 18, "invite-expired", "This invite has expired: ask for a new one.";
+        /// The device was removed.
+        DeviceRevoked = 19, "device-revoked", "The server's owner has removed this device.";
+        /// The device's signature does not fit its key or this handshake.
+        BadSignature = 20, "bad-signature", "This device's signature was not accepted.";
+        /// The page's origin is not one that the server serves.
+        OriginRefused = 21, "origin-refused", "The server does not accept pages from this address.";
+        /// What the client saw is not what arrived.
+        HostMismatch = 22, "host-mismatch", "The address that this device opened is not the one that the server was asked for.";
+    }
+}
+
+codes! {
+    /// Why a channel ends before its time.
+    ResetCode, Failed {
+        /// The application gave up.
+        Cancelled = 1, "cancelled", "The other end has cancelled.";
+        /// The caller's deadline passed.
+        Deadline = 2, "deadline", "The answer did not come in time.";
+        /// There is no service of that label.
+        Refused = 3, "refused", "The other end has no such service.";
+        /// The service failed.
+        Failed = 4, "failed", "The service at the other end has failed.";
+        /// The service has finished and reads no more.
+        Stopped = 5, "stopped", "The service at the other end reads no more.";
+    }
+}
+
+/// The last word of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Why.
+    pub code: CloseCode,
+    /// In the closing application's words; may be empty.
+    pub reason: String,
+    /// How many counted frames the closing end had received.
+    pub received: u64,
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reason.is_empty() { write!(f, "{}", self.code) } else { write!(f, "{} ({})", self.code, self.reason) }
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading and writing bytes: a reader that cannot slice out of range, and its counterpart.
+//!
+//! Integers are big-endian. Every decoder ends with [`Reader::finish`] or [`Reader::finish_padded`], so that nothing trails.
+
+use alloc::vec::Vec;
+
+use crate::error::InvalidMessage;
+
+/// A cursor over received bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], InvalidMessage> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(InvalidMessage::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidMessage> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(InvalidMessage::Truncated)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, InvalidMessage> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, InvalidMessage> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, InvalidMessage> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, InvalidMessage> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// A byte that says how many bytes of UTF-8 follow, or two such bytes where `max` does not fit one.
+    pub(crate) fn text(&mut self, max: usize) -> Result<&'a str, InvalidMessage> {
+        let len = if max > 255 { usize::from(self.u16()?) } else { usize::from(self.u8()?) };
+        if len > max {
+            return Err(InvalidMessage::TooLong);
+        }
+        core::str::from_utf8(self.take(len)?).map_err(|_| InvalidMessage::NotUtf8)
+    }
+
+    /// A byte in which no bit is in use.
+    pub(crate) fn reserved(&mut self) -> Result<(), InvalidMessage> {
+        if self.u8()? == 0 { Ok(()) } else { Err(InvalidMessage::ReservedBits) }
+    }
+
+    pub(crate) fn finish(self) -> Result<(), InvalidMessage> {
+        if self.0.is_empty() { Ok(()) } else { Err(InvalidMessage::Trailing) }
+    }
+
+    /// Nothing but zeros may follow.
+    pub(crate) fn finish_padded(self) -> Result<(), InvalidMessage> {
+        if self.0.iter().all(|&byte| byte == 0) { Ok(()) } else { Err(InvalidMessage::Padding) }
+    }
+}
+
+/// What [`Reader::text`] reads. The caller has checked the length; a longer text is cut at a character.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str, max: usize) {
+    let text = &text.as_bytes().get(..text.floor_char_boundary(max)).unwrap_or(text.as_bytes());
+    if max > 255 {
+        out.extend_from_slice(&u16::try_from(text.len()).expect("max is a u16").to_be_bytes());
+    } else {
+        out.push(u8::try_from(text.len()).expect("max is a u8"));
+    }
+    out.extend_from_slice(text);
+}

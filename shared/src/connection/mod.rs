@@ -1,0 +1,366 @@
+//! A connection: one WebSocket's life, as a state machine without a socket.
+//!
+//! ```text
+//! client   AwaitM2 ──M2──► AwaitSignature ──provide_signature──► AwaitVerdict ──AUTH_OK──► Open ──► Closed
+//! server   AwaitM1 ──M1──► AwaitSecret ──provide_secret──► AwaitAuth ──AUTH──► AwaitGrant ──admit──► Open ──► Closed
+//! ```
+//!
+//! # The run loop
+//!
+//! 1. Give every binary message to [`Connection::handle_message`], the socket's end to [`Connection::handle_lost`].
+//! 2. Answer every [`Event`] of [`Connection::poll_event`].
+//! 3. Send what [`Connection::poll_transmit`] writes, one call a message, until it writes nothing.
+//! 4. Sleep until [`Connection::poll_timeout`], then call [`Connection::handle_timeout`].
+//!
+//! Repeat after each input and each command. When [`Event::Closed`] has come, send what is left of 3 and close the socket.
+//!
+//! A failed input changes nothing but to close the connection: messages are decoded and checked in whole before they are
+//! applied. Panic means a bug here, never bad input.
+
+mod client;
+mod server;
+
+pub use client::{ClientConfig, Offer};
+pub use server::{AuthRequest, OfferedCredential, ServerConfig, ServerIdentity};
+
+use core::{fmt, time::Duration};
+
+use alloc::{
+    borrow::ToOwned,
+    boxed::Box,
+    collections::VecDeque,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use crate::{
+    channel::{Delivery, Received},
+    close::{Close, CloseCode, ResetCode},
+    codec::Reader,
+    error::{ChannelError, ConnectionError, PeerMisbehaved},
+    frame::Frame,
+    handshake::auth::{Grant, Verdict},
+    ids::ChannelId,
+    limits::{CLOSE_REASON_LEN_MAX, RECORD_LEN_MAX, RECORD_PLAINTEXT_LEN_MAX},
+    noise::Transport,
+    record,
+    session::{Role, Session},
+    time::Instant,
+};
+use client::{AwaitM2, AwaitSignature};
+use server::{AwaitAuth, AwaitGrant, AwaitM1, AwaitSecret};
+
+/// What the driver must know or do.
+#[derive(Debug)]
+pub enum Event {
+    /// Server: find the secret of this credential and call [`Connection::provide_secret`].
+    SecretWanted(OfferedCredential),
+    /// Server: this device has proved itself. Decide, then call [`Connection::admit`] or [`Connection::refuse`].
+    AuthReceived(Box<AuthRequest>),
+    /// Client: sign these bytes with the device key and call [`Connection::provide_signature`].
+    SignatureWanted(Vec<u8>),
+    /// Client: the server has let this device in. Keep the ticket for the next connection.
+    Opened(Grant),
+    /// The peer has opened a channel.
+    ChannelOpened(ChannelId),
+    /// Something about this channel is new: messages, room in its queue, a delivery, its end.
+    ChannelChanged(ChannelId),
+    /// The connection has ended. Nothing follows.
+    Closed(ConnectionError),
+}
+
+enum State {
+    AwaitM2(Box<AwaitM2>),
+    AwaitSignature(Box<AwaitSignature>),
+    /// AUTH is on its way; frames may follow it.
+    AwaitVerdict(Transport),
+    AwaitM1(Box<AwaitM1>),
+    AwaitSecret(Box<AwaitSecret>),
+    AwaitAuth(Box<AwaitAuth>),
+    AwaitGrant(Box<AwaitGrant>),
+    Open(Transport),
+    /// Between two states, and after an error until `settle` has dealt with it: the keys are gone.
+    Closing,
+    Closed,
+}
+
+/// One end of one connection. See the module for its run loop.
+pub struct Connection {
+    state: State,
+    session: Session,
+    /// Whole messages of the handshake, and the sealed CLOSE, ready to go.
+    ready: VecDeque<Vec<u8>>,
+    events: VecDeque<Event>,
+    deadline: Option<Instant>,
+    /// Plaintext of the record that is being filled; empty between records.
+    scratch: Vec<u8>,
+}
+
+impl Connection {
+    /// Takes one binary message of the socket.
+    ///
+    /// # Errors
+    /// What was wrong with it. The connection is then closed, and [`Event::Closed`] says the same.
+    pub fn handle_message(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
+        let result = match &mut self.state {
+            State::Closed => return Ok(()),
+            _ if message.len() > RECORD_LEN_MAX => Err(crate::error::InvalidMessage::TooLong.into()),
+            State::AwaitM2(_) => self.handle_m2(message),
+            State::AwaitVerdict(_) => self.handle_verdict(message),
+            State::AwaitM1(_) => self.handle_m1(message),
+            State::AwaitAuth(_) => self.handle_auth(message),
+            State::AwaitGrant(_) => self.handle_early_data(message),
+            State::Open(_) => self.handle_record(message),
+            State::AwaitSignature(_) | State::AwaitSecret(_) | State::Closing => Err(PeerMisbehaved::Unexpected.into()),
+        };
+        self.settle(now, result)
+    }
+
+    /// A text message came: nothing in this protocol is text.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn handle_text(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        self.settle(now, Err(PeerMisbehaved::TextMessage.into()))
+    }
+
+    /// The socket has ended, for whatever reason.
+    pub fn handle_lost(&mut self, now: Instant) {
+        let error = match self.state {
+            // A server that cannot read M1 says nothing, and so does a middleman: they look alike from here.
+            State::AwaitM2(_) => ConnectionError::NotYourServer,
+            _ => ConnectionError::Lost,
+        };
+        let _ = self.settle(now, Err(error));
+        self.ready.clear();
+    }
+
+    /// Time has passed. Calling it too often does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let _ = self.settle(now, Err(ConnectionError::TimedOut));
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The next thing to know or do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        // Channels before the end: what arrived before a CLOSE is still read.
+        let closing = matches!(self.events.front(), Some(Event::Closed(_)));
+        if !closing && let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if let Some(id) = self.session.poll_opened() {
+            return Some(Event::ChannelOpened(id));
+        }
+        if let Some(id) = self.session.poll_changed() {
+            return Some(Event::ChannelChanged(id));
+        }
+        self.events.pop_front()
+    }
+
+    /// Appends the next message for the socket to `out`. False if there is none.
+    pub fn poll_transmit(&mut self, _now: Instant, out: &mut Vec<u8>) -> bool {
+        if let Some(message) = self.ready.pop_front() {
+            out.extend_from_slice(&message);
+            return true;
+        }
+        let (State::AwaitVerdict(transport) | State::Open(transport)) = &mut self.state else { return false };
+        if !self.session.has_frames() {
+            // An idle connection holds no buffer.
+            self.scratch = Vec::new();
+            return false;
+        }
+        self.scratch.clear();
+        self.session.fill(&mut self.scratch, RECORD_PLAINTEXT_LEN_MAX);
+        if self.scratch.is_empty() {
+            return false;
+        }
+        record::pad(&mut self.scratch);
+        transport.seal(&self.scratch, out);
+        true
+    }
+
+    /// True while frames wait that [`Self::poll_transmit`] would write.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        !self.ready.is_empty()
+            || (matches!(self.state, State::AwaitVerdict(_) | State::Open(_)) && self.session.has_frames())
+    }
+
+    /// True once the server has let the device in, until the end.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// True once [`Event::Closed`] has come or is about to.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Ends the connection. The peer is told the code, and the reason cut to 256 bytes; unsent messages are dropped.
+    pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
+        self.send_close(code, reason);
+        let _ = self.settle(now, Err(ConnectionError::LocallyClosed(code)));
+    }
+
+    /// Opens a channel. Allowed before the connection is open: what is sent waits in order.
+    ///
+    /// # Errors
+    /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end.
+    pub fn open_channel(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
+        self.session.open_channel(label)
+    }
+
+    /// A channel's commands and getters.
+    pub fn channel(&mut self, id: ChannelId) -> Channel<'_> {
+        Channel { session: &mut self.session, id }
+    }
+
+    fn new(role: Role, state: State, deadline: Instant) -> Self {
+        Self {
+            state,
+            session: Session::new(role),
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            deadline: Some(deadline),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Opens one record and applies its frames.
+    fn handle_record(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let State::Open(transport) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
+        // Twice over the bytes, so that a record is applied whole or not at all as far as its form goes.
+        let mut check = Reader::new(&plaintext);
+        while Frame::decode(&mut check)?.is_some() {}
+        let mut reader = Reader::new(&plaintext);
+        while let Some(frame) = Frame::decode(&mut reader)? {
+            if let Frame::Close(close) = frame {
+                return Err(ConnectionError::PeerClosed(close));
+            }
+            self.session.handle_frame(&frame)?;
+        }
+        Ok(())
+    }
+
+    /// The one place where a connection ends.
+    fn settle(&mut self, _now: Instant, result: Result<(), ConnectionError>) -> Result<(), ConnectionError> {
+        let Err(error) = result else { return Ok(()) };
+        if matches!(self.state, State::Closed) {
+            return Err(error);
+        }
+        // A peer that has closed or is gone is told nothing; `close` has told it already.
+        if !matches!(error, ConnectionError::PeerClosed(_) | ConnectionError::Lost | ConnectionError::LocallyClosed(_))
+        {
+            self.send_close(error.close_code(), "");
+        }
+        self.state = State::Closed;
+        self.deadline = None;
+        self.session.end_all();
+        self.events.push_back(Event::Closed(error.clone()));
+        Err(error)
+    }
+
+    /// Seals a CLOSE where there is a key for it: as record 0 where that has not been sent, else as a frame.
+    fn send_close(&mut self, code: CloseCode, reason: &str) {
+        let reason = reason.get(..reason.floor_char_boundary(CLOSE_REASON_LEN_MAX)).unwrap_or_default().to_owned();
+        let close = Close { code, reason, received: self.session.received() };
+        let (transport, plaintext) = match &mut self.state {
+            State::AwaitAuth(state) => (&mut state.transport, Verdict::Close(close).encode()),
+            State::AwaitGrant(state) => (&mut state.transport, Verdict::Close(close).encode()),
+            State::AwaitVerdict(transport) | State::Open(transport) => {
+                let mut plaintext = Vec::new();
+                Frame::Close(close).encode(&mut plaintext);
+                record::pad(&mut plaintext);
+                (transport, plaintext)
+            }
+            _ => return,
+        };
+        let mut sealed = Vec::new();
+        transport.seal(&plaintext, &mut sealed);
+        self.ready.push_back(sealed);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::AwaitM2(_) => "AwaitM2",
+            State::AwaitSignature(_) => "AwaitSignature",
+            State::AwaitVerdict(_) => "AwaitVerdict",
+            State::AwaitM1(_) => "AwaitM1",
+            State::AwaitSecret(_) => "AwaitSecret",
+            State::AwaitAuth(_) => "AwaitAuth",
+            State::AwaitGrant(_) => "AwaitGrant",
+            State::Open(_) => "Open",
+            State::Closing => "Closing",
+            State::Closed => "Closed",
+        };
+        f.debug_struct("Connection").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+/// One channel of a connection, borrowed for a command.
+#[derive(Debug)]
+pub struct Channel<'a> {
+    session: &'a mut Session,
+    id: ChannelId,
+}
+
+impl Channel<'_> {
+    /// The label under which it was opened; empty once it is gone.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.session.label(self.id).unwrap_or_default().to_string()
+    }
+
+    /// Queues a message and returns its ordinal on this channel, counted from 1, by which [`Self::delivery`] knows it.
+    ///
+    /// # Errors
+    /// The message comes back with the reason; after [`ChannelError::Blocked`] try again when the channel has changed.
+    pub fn send(&mut self, message: Vec<u8>) -> Result<u64, (ChannelError, Vec<u8>)> {
+        self.session.send(self.id, message)
+    }
+
+    /// What is known of a message.
+    #[must_use]
+    pub fn delivery(&self, ordinal: u64) -> Delivery {
+        self.session.delivery(self.id, ordinal)
+    }
+
+    /// Takes the next message.
+    ///
+    /// # Errors
+    /// Why no more will come, if the channel did not end by its peer's FIN.
+    pub fn recv(&mut self) -> Result<Received, ChannelError> {
+        self.session.recv(self.id)
+    }
+
+    /// Nothing more will be sent here; the peer's messages still come.
+    pub fn finish(&mut self) {
+        self.session.finish(self.id);
+    }
+
+    /// Ends both directions at once.
+    pub fn reset(&mut self, code: ResetCode) {
+        self.session.reset(self.id, code);
+    }
+
+    /// The application is done with it: what is queued after a `finish` still leaves, else the channel is cancelled.
+    pub fn release(self) {
+        self.session.release(self.id);
+    }
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}

@@ -1,0 +1,217 @@
+//! The server's way into a connection: M1, M2, AUTH, the verdict.
+//!
+//! Before AUTH has verified, nothing is consumed and nothing is stored: M1 may be a replay, and costs its sender as much
+//! as the server. Invites, tickets, revocation and origins are the application's policy, between [`Event::AuthReceived`]
+//! and [`Connection::admit`].
+
+use core::{fmt, mem};
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use super::{Connection, Event, State, secs};
+use crate::{
+    close::CloseCode,
+    crypto::{Randomness, Secret, verify},
+    error::{ConnectionError, PeerMisbehaved},
+    handshake::{
+        auth::{Auth, Claims, DeviceKey, Grant, Verdict},
+        hello::{self, ClientHello, Credential, Limits, ServerHello, message_to_sign},
+    },
+    ids::{DeviceId, ServerKey},
+    limits::{EARLY_DATA_LEN_MAX, HANDSHAKE_SECS},
+    noise::{Responder, Transport},
+    session::Role,
+    time::Instant,
+};
+
+/// A server's long-term key.
+pub struct ServerIdentity {
+    private: Secret,
+    public: ServerKey,
+}
+
+impl ServerIdentity {
+    /// The identity of an X25519 private key: 32 random bytes.
+    #[must_use]
+    pub fn new(private: Secret) -> Self {
+        let public = ServerKey(PublicKey::from(&StaticSecret::from(*private.expose())).to_bytes());
+        Self { private, public }
+    }
+
+    /// What clients pin.
+    #[must_use]
+    pub const fn public(&self) -> ServerKey {
+        self.public
+    }
+
+    /// What must be kept, and shown to nobody.
+    #[must_use]
+    pub const fn private(&self) -> &Secret {
+        &self.private
+    }
+}
+
+impl fmt::Debug for ServerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerIdentity({})", self.public)
+    }
+}
+
+/// Everything that a server's connection is made of.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Who this server is.
+    pub identity: Arc<ServerIdentity>,
+}
+
+/// What a client offered in M1.
+pub type OfferedCredential = Credential;
+
+/// A device that has proved that it holds its key.
+#[derive(Debug)]
+pub struct AuthRequest {
+    /// Who it is.
+    pub device_id: DeviceId,
+    /// Its public key.
+    pub device: DeviceKey,
+    /// What it offered, and whether the server knew the secret, so that the handshake has proved it too.
+    pub credential: Credential,
+    /// See `credential`.
+    pub credential_proved: bool,
+    /// What it merely says.
+    pub claims: Claims,
+}
+
+pub(super) struct AwaitM1 {
+    config: ServerConfig,
+    randomness: Randomness,
+}
+
+pub(super) struct AwaitSecret {
+    responder: Responder,
+    nonce: [u8; 32],
+    credential: Credential,
+}
+
+pub(super) struct AwaitAuth {
+    pub(super) transport: Transport,
+    credential: Credential,
+    credential_proved: bool,
+}
+
+pub(super) struct AwaitGrant {
+    pub(super) transport: Transport,
+    /// Sealed records that came behind AUTH.
+    early: Vec<Vec<u8>>,
+    early_len: usize,
+}
+
+impl Connection {
+    /// Starts a server's connection: the socket is open, M1 is awaited.
+    #[must_use]
+    pub fn accept(config: ServerConfig, randomness: Randomness, now: Instant) -> Self {
+        let state = State::AwaitM1(Box::new(AwaitM1 { config, randomness }));
+        Self::new(Role::Server, state, now + secs(HANDSHAKE_SECS))
+    }
+
+    pub(super) fn handle_m1(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let (header, noise) = hello::decode_m1(message)?;
+        let State::AwaitM1(state) = &self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        if header.server_key_id != state.config.identity.public.id() {
+            return Err(ConnectionError::NotForThisServer);
+        }
+        let State::AwaitM1(state) = mem::replace(&mut self.state, State::Closing) else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
+        let AwaitM1 { config, randomness } = *state;
+        let nonce = randomness.for_nonce();
+        let mut responder = Responder::new(&config.identity.private, &header.prologue(), randomness);
+        let payload = responder.read_m1(noise).map_err(|_| ConnectionError::NotForThisServer)?;
+        let hello = ClientHello::decode(&payload)?;
+        self.session.set_peers_limits(hello.limits);
+        self.events.push_back(Event::SecretWanted(hello.credential));
+        self.state = State::AwaitSecret(Box::new(AwaitSecret { responder, nonce, credential: hello.credential }));
+        Ok(())
+    }
+
+    /// The secret of the credential that [`Event::SecretWanted`] named, if the server knows it. M2 leaves.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotForThisServer`] if the client's keys in M1 are malformed.
+    pub fn provide_secret(&mut self, now: Instant, secret: Option<&Secret>) -> Result<(), ConnectionError> {
+        let State::AwaitSecret(state) = mem::replace(&mut self.state, State::Closing) else {
+            return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
+        };
+        let AwaitSecret { responder, nonce, credential } = *state;
+        let payload = ServerHello { nonce, limits: Limits::default() }.encode();
+        match responder.write_m2(secret.unwrap_or(&Secret::NONE), &payload) {
+            Ok((noise, transport)) => {
+                self.ready.push_back(hello::encode_m2(&noise));
+                let state = AwaitAuth { transport, credential, credential_proved: secret.is_some() };
+                self.state = State::AwaitAuth(Box::new(state));
+                Ok(())
+            }
+            Err(_) => self.settle(now, Err(ConnectionError::NotForThisServer)),
+        }
+    }
+
+    pub(super) fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
+        let Auth { device, signature, claims } = Auth::decode(&plaintext)?;
+        let signed = message_to_sign(state.transport.handshake_hash(), device.spki());
+        if !verify(device.algorithm(), device.spki(), &signed, &signature) {
+            return Err(ConnectionError::BadSignature);
+        }
+        let State::AwaitAuth(state) = mem::replace(&mut self.state, State::Closing) else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
+        let AwaitAuth { transport, credential, credential_proved } = *state;
+        let device_id = DeviceId::of_spki(device.spki());
+        let request = AuthRequest { device_id, device, credential, credential_proved, claims };
+        self.events.push_back(Event::AuthReceived(Box::new(request)));
+        // From here the wait is the server's own.
+        self.deadline = None;
+        self.state = State::AwaitGrant(Box::new(AwaitGrant { transport, early: Vec::new(), early_len: 0 }));
+        Ok(())
+    }
+
+    /// Holds what comes before the verdict, unopened and bounded.
+    pub(super) fn handle_early_data(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let State::AwaitGrant(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        // Empty messages cost memory too.
+        let len = state.early_len + message.len().max(64);
+        if len > EARLY_DATA_LEN_MAX {
+            return Err(PeerMisbehaved::TooMuchEarlyData.into());
+        }
+        state.early_len = len;
+        state.early.push(message.to_vec());
+        Ok(())
+    }
+
+    /// Lets the device in: AUTH_OK leaves, and what came early is read.
+    ///
+    /// # Errors
+    /// What was wrong with the early data.
+    pub fn admit(&mut self, now: Instant, grant: Grant) -> Result<(), ConnectionError> {
+        let State::AwaitGrant(state) = mem::replace(&mut self.state, State::Closing) else {
+            return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
+        };
+        let AwaitGrant { mut transport, early, .. } = *state;
+        let mut sealed = Vec::new();
+        transport.seal(&Verdict::Ok(grant).encode(), &mut sealed);
+        self.ready.push_back(sealed);
+        self.state = State::Open(transport);
+        for message in early {
+            self.handle_message(now, &message)?;
+        }
+        Ok(())
+    }
+
+    /// Turns the device away, and tells it why under the seal.
+    pub fn refuse(&mut self, now: Instant, code: CloseCode) {
+        self.close(now, code, "");
+    }
+}

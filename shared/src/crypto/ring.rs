@@ -1,0 +1,114 @@
+//! The native backend: ring.
+//!
+//! The one file that names ring. ring does not wipe a key's memory when it is dropped; `docs/SECURITY.md` says what that means.
+
+use core::fmt;
+
+use alloc::boxed::Box;
+
+use ring::{aead, digest, hkdf, signature};
+
+use super::{Forged, SignatureAlgorithm, TAG_LEN};
+
+/// A ChaCha20-Poly1305 key (RFC 8439). The caller answers for never using a nonce twice.
+pub struct AeadKey(Box<aead::LessSafeKey>);
+
+impl AeadKey {
+    /// Takes a 256-bit key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        let key = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, key).expect("a ChaCha20-Poly1305 key has 32 bytes");
+        Self(Box::new(aead::LessSafeKey::new(key)))
+    }
+
+    /// Encrypts in place and returns the tag.
+    #[must_use]
+    pub fn seal(&self, nonce: [u8; 12], ad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN] {
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(ad), data)
+            .expect("ring refuses only inputs of 256 GiB and more");
+        let mut out = [0; TAG_LEN];
+        out.copy_from_slice(tag.as_ref());
+        out
+    }
+
+    /// Decrypts in place.
+    ///
+    /// # Errors
+    /// [`Forged`] if the tag does not fit; `data` is then worthless.
+    pub fn open(&self, nonce: [u8; 12], ad: &[u8], data: &mut [u8], tag: [u8; TAG_LEN]) -> Result<(), Forged> {
+        let (nonce, ad) = (aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(ad));
+        self.0.open_in_place_separate_tag(nonce, ad, tag.into(), data, 0..).map(|_| ()).map_err(|_| Forged)
+    }
+}
+
+impl fmt::Debug for AeadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AeadKey(..)")
+    }
+}
+
+/// SHA-256 (FIPS 180-4).
+#[derive(Clone)]
+pub struct Sha256(digest::Context);
+
+impl Sha256 {
+    /// Starts a hash.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    /// Adds data.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// The hash of everything added.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256(..)")
+    }
+}
+
+/// HKDF-SHA-256 (RFC 5869) without salt; fills 32 bytes.
+#[must_use]
+pub fn hkdf_sha256(key_material: &[u8], info: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    hkdf::Salt::new(hkdf::HKDF_SHA256, &[])
+        .extract(key_material)
+        .expand(&[info], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(&mut out))
+        .expect("32 bytes are within HKDF's limit of 255 × 32");
+    out
+}
+
+/// Verifies a signature under a `SubjectPublicKeyInfo`. False for everything that is not exactly right.
+#[must_use]
+pub fn verify(algorithm: SignatureAlgorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let prefix = algorithm.spki_prefix();
+    if spki.len() != algorithm.spki_len() || !spki.starts_with(prefix) {
+        return false;
+    }
+    let (scheme, key): (&dyn signature::VerificationAlgorithm, _) = match algorithm {
+        SignatureAlgorithm::Ed25519 => (&signature::ED25519, spki.get(prefix.len()..)),
+        // The 0x04 that ends the prefix is the first byte of the point.
+        SignatureAlgorithm::EcdsaP256 => (&signature::ECDSA_P256_SHA256_FIXED, spki.get(prefix.len() - 1..)),
+    };
+    key.is_some_and(|key| signature::UnparsedPublicKey::new(scheme, key).verify(message, signature).is_ok())
+}

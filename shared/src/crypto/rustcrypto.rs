@@ -1,0 +1,113 @@
+//! The wasm32 backend: RustCrypto and dalek, with the same items as `ring.rs`.
+//!
+//! Signature verification is the server's work; a page never calls it and the linker leaves it out of the page's module.
+
+use core::fmt;
+
+use alloc::boxed::Box;
+
+use chacha20poly1305::{
+    ChaCha20Poly1305,
+    aead::{AeadInOut, KeyInit},
+};
+use p256::ecdsa::signature::Verifier;
+use sha2::Digest;
+
+use super::{Forged, SignatureAlgorithm, TAG_LEN};
+
+/// A ChaCha20-Poly1305 key (RFC 8439). The caller answers for never using a nonce twice.
+pub struct AeadKey(Box<ChaCha20Poly1305>);
+
+impl AeadKey {
+    /// Takes a 256-bit key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(Box::new(ChaCha20Poly1305::new(key.into())))
+    }
+
+    /// Encrypts in place and returns the tag.
+    #[must_use]
+    pub fn seal(&self, nonce: [u8; 12], ad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN] {
+        self.0
+            .encrypt_inout_detached(&nonce.into(), ad, data.into())
+            .expect("ChaCha20-Poly1305 refuses only inputs of 256 GiB and more")
+            .into()
+    }
+
+    /// Decrypts in place.
+    ///
+    /// # Errors
+    /// [`Forged`] if the tag does not fit; `data` is then worthless.
+    pub fn open(&self, nonce: [u8; 12], ad: &[u8], data: &mut [u8], tag: [u8; TAG_LEN]) -> Result<(), Forged> {
+        self.0.decrypt_inout_detached(&nonce.into(), ad, data.into(), &tag.into()).map_err(|_| Forged)
+    }
+}
+
+impl fmt::Debug for AeadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AeadKey(..)")
+    }
+}
+
+/// SHA-256 (FIPS 180-4).
+#[derive(Clone, Default)]
+pub struct Sha256(sha2::Sha256);
+
+impl Sha256 {
+    /// Starts a hash.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds data.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// The hash of everything added.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256(..)")
+    }
+}
+
+/// HKDF-SHA-256 (RFC 5869) without salt; fills 32 bytes.
+#[must_use]
+pub fn hkdf_sha256(key_material: &[u8], info: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    hkdf::Hkdf::<sha2::Sha256>::new(None, key_material)
+        .expand(info, &mut out)
+        .expect("32 bytes are within HKDF's limit of 255 × 32");
+    out
+}
+
+/// Verifies a signature under a `SubjectPublicKeyInfo`. False for everything that is not exactly right.
+#[must_use]
+pub fn verify(algorithm: SignatureAlgorithm, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let prefix = algorithm.spki_prefix();
+    if spki.len() != algorithm.spki_len() || !spki.starts_with(prefix) {
+        return false;
+    }
+    match algorithm {
+        SignatureAlgorithm::Ed25519 => {
+            let key = spki.get(prefix.len()..).and_then(|key| <&[u8; 32]>::try_from(key).ok());
+            let key = key.and_then(|key| ed25519_dalek::VerifyingKey::from_bytes(key).ok());
+            let signature = ed25519_dalek::Signature::from_slice(signature).ok();
+            key.zip(signature).is_some_and(|(key, signature)| key.verify(message, &signature).is_ok())
+        }
+        SignatureAlgorithm::EcdsaP256 => {
+            // The 0x04 that ends the prefix is the first byte of the point.
+            let key = spki.get(prefix.len() - 1..);
+            let key = key.and_then(|key| p256::ecdsa::VerifyingKey::from_sec1_bytes(key).ok());
+            let signature = p256::ecdsa::Signature::from_slice(signature).ok();
+            key.zip(signature).is_some_and(|(key, signature)| key.verify(message, &signature).is_ok())
+        }
+    }
+}

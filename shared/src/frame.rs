@@ -1,0 +1,190 @@
+//! Frames: the units inside a record. The one registry of frame types, each variant's comment its layout.
+//!
+//! A record's plaintext is frames one behind the other, then zeros up to the padding bucket. Frames do not span records.
+
+use alloc::vec::Vec;
+
+use crate::{
+    close::{Close, ResetCode},
+    codec::{Reader, put_text},
+    error::InvalidMessage,
+    handshake::auth::{put_close, read_close},
+    ids::ChannelId,
+    limits::LABEL_LEN_MAX,
+};
+
+const PAD: u8 = 0x00;
+const OPEN: u8 = 0x01;
+const DATA: u8 = 0x02;
+const FIN: u8 = 0x03;
+const RESET: u8 = 0x04;
+const CREDIT: u8 = 0x10;
+const TAKEN: u8 = 0x11;
+const CLOSE: u8 = 0x20;
+
+/// In the flags of DATA: more of the same message follows.
+const DATA_MORE: u8 = 0x01;
+
+/// Bytes of a DATA frame before its data.
+pub(crate) const DATA_HEADER_LEN: usize = 8;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    /// `[0x01, flags 0] ‖ channel 4 ‖ label (1 + n)`. Counted.
+    Open { channel: ChannelId, label: &'a str },
+    /// `[0x02, flags] ‖ channel 4 ‖ length 2 ‖ data`; flag bit 0: more of this message follows. Counted.
+    Data { channel: ChannelId, more: bool, data: &'a [u8] },
+    /// `[0x03] ‖ channel 4`: the sender sends no more on it. Counted.
+    Fin { channel: ChannelId },
+    /// `[0x04] ‖ channel 4 ‖ code 2`: the sender drops both directions. Counted.
+    Reset { channel: ChannelId, code: ResetCode },
+    /// `[0x10] ‖ channel 4 ‖ limit 8`: the receiver may send up to `limit`, counted from the channel's begin.
+    Credit { channel: ChannelId, limit: u64 },
+    /// `[0x11] ‖ channel 4 ‖ count 8`: the application has taken so many messages.
+    Taken { channel: ChannelId, count: u64 },
+    /// `[0x20] ‖ code 2 ‖ received 8 ‖ reason (2 + n)`: the last frame of a connection.
+    Close(Close),
+}
+
+impl<'a> Frame<'a> {
+    /// Counted frames are those that a session must not lose.
+    pub(crate) const fn is_counted(&self) -> bool {
+        matches!(self, Self::Open { .. } | Self::Data { .. } | Self::Fin { .. } | Self::Reset { .. })
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let start = |out: &mut Vec<u8>, head: &[u8], channel: ChannelId| {
+            out.extend_from_slice(head);
+            out.extend_from_slice(&channel.0.to_be_bytes());
+        };
+        match self {
+            Self::Open { channel, label } => {
+                start(out, &[OPEN, 0], *channel);
+                put_text(out, label, LABEL_LEN_MAX);
+            }
+            Self::Data { channel, more, data } => {
+                start(out, &[DATA, if *more { DATA_MORE } else { 0 }], *channel);
+                out.extend_from_slice(&u16::try_from(data.len()).expect("a record is shorter than 2^16").to_be_bytes());
+                out.extend_from_slice(data);
+            }
+            Self::Fin { channel } => start(out, &[FIN], *channel),
+            Self::Reset { channel, code } => {
+                start(out, &[RESET], *channel);
+                out.extend_from_slice(&code.to_wire().to_be_bytes());
+            }
+            Self::Credit { channel, limit } => {
+                start(out, &[CREDIT], *channel);
+                out.extend_from_slice(&limit.to_be_bytes());
+            }
+            Self::Taken { channel, count } => {
+                start(out, &[TAKEN], *channel);
+                out.extend_from_slice(&count.to_be_bytes());
+            }
+            Self::Close(close) => {
+                out.push(CLOSE);
+                put_close(out, close);
+            }
+        }
+    }
+
+    /// The next frame of a record, or none at its padding.
+    pub(crate) fn decode(reader: &mut Reader<'a>) -> Result<Option<Self>, InvalidMessage> {
+        if reader.is_empty() {
+            return Ok(None);
+        }
+        let frame = match reader.u8()? {
+            PAD => {
+                let rest = *reader;
+                *reader = Reader::new(&[]);
+                return rest.finish_padded().map(|()| None);
+            }
+            OPEN => {
+                reader.reserved()?;
+                Self::Open { channel: channel(reader)?, label: reader.text(LABEL_LEN_MAX)? }
+            }
+            DATA => {
+                let flags = reader.u8()?;
+                if flags & !DATA_MORE != 0 {
+                    return Err(InvalidMessage::ReservedBits);
+                }
+                let channel = channel(reader)?;
+                let len = usize::from(reader.u16()?);
+                Self::Data { channel, more: flags == DATA_MORE, data: reader.take(len)? }
+            }
+            FIN => Self::Fin { channel: channel(reader)? },
+            RESET => Self::Reset { channel: channel(reader)?, code: ResetCode::from_wire(reader.u16()?) },
+            CREDIT => Self::Credit { channel: channel(reader)?, limit: reader.u64()? },
+            TAKEN => Self::Taken { channel: channel(reader)?, count: reader.u64()? },
+            CLOSE => Self::Close(read_close(reader)?),
+            other => return Err(InvalidMessage::UnknownType(other)),
+        };
+        Ok(Some(frame))
+    }
+}
+
+fn channel(reader: &mut Reader<'_>) -> Result<ChannelId, InvalidMessage> {
+    reader.u32().map(ChannelId)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::borrow::ToOwned;
+
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::close::CloseCode;
+
+    const CHANNEL: ChannelId = ChannelId(0x0a0b_0c0d);
+
+    fn all() -> Vec<(Frame<'static>, &'static str)> {
+        let close = Close { code: CloseCode::Normal, reason: "bye".to_owned(), received: 7 };
+        [
+            (Frame::Open { channel: CHANNEL, label: "echo" }, "0100 0a0b0c0d 04 6563686f"),
+            (Frame::Data { channel: CHANNEL, more: false, data: b"hi" }, "0200 0a0b0c0d 0002 6869"),
+            (Frame::Data { channel: CHANNEL, more: true, data: b"" }, "0201 0a0b0c0d 0000"),
+            (Frame::Fin { channel: CHANNEL }, "03 0a0b0c0d"),
+            (Frame::Reset { channel: CHANNEL, code: ResetCode::Deadline }, "04 0a0b0c0d 0002"),
+            (Frame::Credit { channel: CHANNEL, limit: 0x4_0000 }, "10 0a0b0c0d 0000000000040000"),
+            (Frame::Taken { channel: CHANNEL, count: 3 }, "11 0a0b0c0d 0000000000000003"),
+            (Frame::Close(close), "20 0000 0000000000000007 0003 627965"),
+        ]
+        .into()
+    }
+
+    #[test]
+    fn the_wire_form_of_frames_does_not_change() {
+        for (frame, expected) in all() {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            assert_eq!(hex::encode(&bytes), expected.replace(' ', ""), "{frame:?}");
+            bytes.extend_from_slice(&[0; 5]);
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(Frame::decode(&mut reader), Ok(Some(frame)));
+            assert_eq!(Frame::decode(&mut reader), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_is_refused() {
+        for (frame, _) in all() {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            for end in 1..bytes.len() {
+                assert_eq!(Frame::decode(&mut Reader::new(&bytes[..end])), Err(InvalidMessage::Truncated), "{frame:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn reserved_bits_unknown_types_and_dirty_padding_are_refused() {
+        let decode = |hex: &str| Frame::decode(&mut Reader::new(&hex::decode(hex).expect("hex"))).map(|_| ());
+        assert_eq!(decode("01010a0b0c0d0465"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("02020a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("7f"), Err(InvalidMessage::UnknownType(0x7f)));
+        assert_eq!(decode("000001"), Err(InvalidMessage::Padding));
+        assert_eq!(decode("01000a0b0c0d02fffe"), Err(InvalidMessage::NotUtf8));
+        assert_eq!(decode("01000a0b0c0dff"), Err(InvalidMessage::TooLong));
+    }
+}

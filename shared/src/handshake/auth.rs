@@ -1,0 +1,295 @@
+//! Record 0 in each direction: who the client is, and the server's verdict.
+//!
+//! ```text
+//! AUTH     [0x03, flags 0, algorithm, SPKI length 2] ‖ SPKI ‖ signature 64 ‖ origin (2 + n) ‖ host (2 + n) ‖ name (1 + n) ‖ zeros
+//! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ level 1 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 1 (0 = new session) ‖ zeros
+//! CLOSE    [0x05] ‖ code 2 ‖ received 8 ‖ reason (2 + n) ‖ zeros
+//! ```
+//!
+//! All three fill 1,024 bytes, so that neither the length of a name nor a refusal shows on the wire.
+
+use alloc::{string::String, vec::Vec};
+
+use crate::{
+    close::{Close, CloseCode},
+    codec::{Reader, put_text},
+    crypto::{Secret, SignatureAlgorithm},
+    error::InvalidMessage,
+    ids::{SessionId, TicketId},
+    limits::{CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN},
+};
+
+const TYPE_AUTH: u8 = 0x03;
+const TYPE_AUTH_OK: u8 = 0x04;
+const TYPE_CLOSE: u8 = 0x05;
+
+/// The device's public half: what AUTH shows and the server remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceKey {
+    algorithm: SignatureAlgorithm,
+    spki: Vec<u8>,
+}
+
+impl DeviceKey {
+    /// A key in its `SubjectPublicKeyInfo` form (RFC 5280, 4.1).
+    ///
+    /// # Errors
+    /// [`InvalidMessage::UnknownValue`] if it is not one of `algorithm`.
+    pub fn new(algorithm: SignatureAlgorithm, spki: Vec<u8>) -> Result<Self, InvalidMessage> {
+        if spki.len() != algorithm.spki_len() || !spki.starts_with(algorithm.spki_prefix()) {
+            return Err(InvalidMessage::UnknownValue);
+        }
+        Ok(Self { algorithm, spki })
+    }
+
+    /// How it signs.
+    #[must_use]
+    pub const fn algorithm(&self) -> SignatureAlgorithm {
+        self.algorithm
+    }
+
+    /// The key as `SubjectPublicKeyInfo`.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+}
+
+/// What the client merely says of itself: true only as far as the client is to be trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The page's origin as the browser told it; empty for a native client.
+    pub origin: String,
+    /// Host and port that the client opened.
+    pub host: String,
+    /// The device's name for itself.
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Auth {
+    pub(crate) device: DeviceKey,
+    pub(crate) signature: [u8; 64],
+    pub(crate) claims: Claims,
+}
+
+impl Auth {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(RECORD_0_LEN);
+        out.extend_from_slice(&[TYPE_AUTH, 0, self.device.algorithm as u8]);
+        out.extend_from_slice(
+            &u16::try_from(self.device.spki.len()).expect("an SPKI has 91 bytes at most").to_be_bytes(),
+        );
+        out.extend_from_slice(&self.device.spki);
+        out.extend_from_slice(&self.signature);
+        put_text(&mut out, &self.claims.origin, ORIGIN_LEN_MAX);
+        put_text(&mut out, &self.claims.host, ORIGIN_LEN_MAX);
+        put_text(&mut out, &self.claims.name, DEVICE_NAME_LEN_MAX);
+        padded(out)
+    }
+
+    pub(crate) fn decode(plaintext: &[u8]) -> Result<Self, InvalidMessage> {
+        let mut reader = record_0(plaintext)?;
+        match reader.u8()? {
+            TYPE_AUTH => {}
+            other => return Err(InvalidMessage::UnknownType(other)),
+        }
+        reader.reserved()?;
+        let algorithm = SignatureAlgorithm::from_wire(reader.u8()?).ok_or(InvalidMessage::UnknownValue)?;
+        let len = usize::from(reader.u16()?);
+        let device = DeviceKey::new(algorithm, reader.take(len)?.to_vec())?;
+        let signature = reader.array()?;
+        let claims = Claims {
+            origin: reader.text(ORIGIN_LEN_MAX)?.into(),
+            host: reader.text(ORIGIN_LEN_MAX)?.into(),
+            name: reader.text(DEVICE_NAME_LEN_MAX)?.into(),
+        };
+        reader.finish_padded()?;
+        Ok(Self { device, signature, claims })
+    }
+}
+
+/// A secret that lets the same device come back with more than its key alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// What M1 calls it.
+    pub id: TicketId,
+    /// The pre-shared key of the next handshake.
+    pub secret: Secret,
+    /// Seconds for which it is good.
+    pub lifetime_secs: u32,
+}
+
+/// What a server grants with AUTH_OK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The new session.
+    pub session_id: SessionId,
+    /// How sure the server is of the person: 1 = the device key.
+    pub level: u8,
+    /// For the next connection.
+    pub ticket: Ticket,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Ok(Grant),
+    Close(Close),
+}
+
+impl Verdict {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(RECORD_0_LEN);
+        match self {
+            Self::Ok(grant) => {
+                out.extend_from_slice(&[TYPE_AUTH_OK, 0]);
+                out.extend_from_slice(&grant.session_id.0);
+                out.push(grant.level);
+                out.extend_from_slice(&grant.ticket.id.0);
+                out.extend_from_slice(grant.ticket.secret.expose());
+                out.extend_from_slice(&grant.ticket.lifetime_secs.to_be_bytes());
+                out.push(0);
+            }
+            Self::Close(close) => {
+                out.push(TYPE_CLOSE);
+                put_close(&mut out, close);
+            }
+        }
+        padded(out)
+    }
+
+    pub(crate) fn decode(plaintext: &[u8]) -> Result<Self, InvalidMessage> {
+        let mut reader = record_0(plaintext)?;
+        let verdict = match reader.u8()? {
+            TYPE_AUTH_OK => {
+                reader.reserved()?;
+                let session_id = SessionId(reader.array()?);
+                let level = reader.u8()?;
+                let ticket = Ticket {
+                    id: TicketId(reader.array()?),
+                    secret: Secret::new(reader.array()?),
+                    lifetime_secs: reader.u32()?,
+                };
+                reader.reserved()?;
+                Self::Ok(Grant { session_id, level, ticket })
+            }
+            TYPE_CLOSE => Self::Close(read_close(&mut reader)?),
+            other => return Err(InvalidMessage::UnknownType(other)),
+        };
+        reader.finish_padded()?;
+        Ok(verdict)
+    }
+}
+
+/// The body of CLOSE, in record 0 as in a frame.
+pub(crate) fn put_close(out: &mut Vec<u8>, close: &Close) {
+    out.extend_from_slice(&close.code.to_wire().to_be_bytes());
+    out.extend_from_slice(&close.received.to_be_bytes());
+    put_text(out, &close.reason, CLOSE_REASON_LEN_MAX);
+}
+
+pub(crate) fn read_close(reader: &mut Reader<'_>) -> Result<Close, InvalidMessage> {
+    Ok(Close {
+        code: CloseCode::from_wire(reader.u16()?),
+        received: reader.u64()?,
+        reason: reader.text(CLOSE_REASON_LEN_MAX)?.into(),
+    })
+}
+
+fn record_0(plaintext: &[u8]) -> Result<Reader<'_>, InvalidMessage> {
+    match plaintext.len() {
+        RECORD_0_LEN => Ok(Reader::new(plaintext)),
+        len if len < RECORD_0_LEN => Err(InvalidMessage::Truncated),
+        _ => Err(InvalidMessage::Trailing),
+    }
+}
+
+fn padded(mut out: Vec<u8>) -> Vec<u8> {
+    debug_assert!(out.len() <= RECORD_0_LEN, "the fields' bounds add up to {} bytes", out.len());
+    out.resize(RECORD_0_LEN, 0);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{borrow::ToOwned, vec};
+
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn device() -> DeviceKey {
+        let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), &[0xdd; 32]].concat();
+        DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("it has the prefix and the length")
+    }
+
+    fn auth() -> Auth {
+        let claims = Claims { origin: "https://a".to_owned(), host: "b".to_owned(), name: "c".to_owned() };
+        Auth { device: device(), signature: [0xee; 64], claims }
+    }
+
+    fn grant() -> Grant {
+        let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([3; 32]), lifetime_secs: 0x0102_0304 };
+        Grant { session_id: SessionId([1; 16]), level: 1, ticket }
+    }
+
+    #[test]
+    fn the_wire_form_of_record_0_does_not_change() {
+        let expected = [
+            "03000100 2c".replace(' ', ""),                           // AUTH, flags, Ed25519, 44 bytes
+            "302a300506032b6570032100".to_owned() + &"dd".repeat(32), // SPKI
+            "ee".repeat(64),                                          // signature
+            "0009".to_owned() + &hex::encode("https://a"),            // origin
+            "0001".to_owned() + &hex::encode("b"),                    // host
+            "01".to_owned() + &hex::encode("c"),                      // name
+        ]
+        .concat();
+        let encoded = hex::encode(auth().encode());
+        assert!(encoded.starts_with(&expected), "{encoded}");
+        assert_eq!(Auth::decode(&auth().encode()), Ok(auth()));
+
+        let expected = ["0400", &"01".repeat(16), "01", &"02".repeat(16), &"03".repeat(32), "01020304", "00"].concat();
+        let ok = Verdict::Ok(grant());
+        assert!(hex::encode(ok.encode()).starts_with(&expected));
+        assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
+
+        let close = Verdict::Close(Close { code: CloseCode::InviteUsed, reason: "x".to_owned(), received: 5 });
+        assert!(hex::encode(close.encode()).starts_with("05 0011 0000000000000005 0001 78".replace(' ', "").as_str()));
+        assert_eq!(Verdict::decode(&close.encode()), Ok(close));
+    }
+
+    #[test]
+    fn the_longest_record_0_fits() {
+        let claims = Claims { origin: "o".repeat(280), host: "h".repeat(280), name: "n".repeat(64) };
+        let spki = [SignatureAlgorithm::EcdsaP256.spki_prefix(), &[1; 64]].concat();
+        let device = DeviceKey::new(SignatureAlgorithm::EcdsaP256, spki).expect("it has the prefix and the length");
+        let auth = Auth { device, signature: [0; 64], claims };
+        assert_eq!(Auth::decode(&auth.encode()), Ok(auth));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_cut_at_a_character() {
+        let mut auth = auth();
+        auth.claims.name = "é".repeat(40);
+        let cut = Auth::decode(&auth.encode()).expect("what we write we read");
+        assert_eq!(cut.claims.name, "é".repeat(32));
+    }
+
+    #[test]
+    fn reserved_bits_and_trailing_bytes_are_refused() {
+        let mut flags = auth().encode();
+        flags[1] = 0x40;
+        assert_eq!(Auth::decode(&flags), Err(InvalidMessage::ReservedBits));
+        let mut padding = auth().encode();
+        padding[RECORD_0_LEN - 1] = 1;
+        assert_eq!(Auth::decode(&padding), Err(InvalidMessage::Padding));
+        let mut longer = auth().encode();
+        longer.push(0);
+        assert_eq!(Auth::decode(&longer), Err(InvalidMessage::Trailing));
+        let mut ok = Verdict::Ok(grant()).encode();
+        ok[1] = 1;
+        assert_eq!(Verdict::decode(&ok), Err(InvalidMessage::ReservedBits));
+        assert_eq!(Auth::decode(&vec![0; RECORD_0_LEN]), Err(InvalidMessage::UnknownType(0)));
+    }
+}

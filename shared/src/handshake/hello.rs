@@ -1,0 +1,255 @@
+//! M1 and M2 (DESIGN: "Handshake"; layouts in `docs/PROTOCOL.md`).
+//!
+//! ```text
+//! M1  [0x01, version 1, suite 1, server key id (8), flags 0] ‖ Noise(payload 64)
+//!     payload: credential kind 1 ‖ credential id 16 ‖ limits 10 ‖ zeros
+//! M2  [0x02] ‖ Noise(payload 64)
+//!     payload: required factors 1 (0) ‖ nonce 32 ‖ limits 10 ‖ zeros
+//! ```
+
+use alloc::vec::Vec;
+
+use crate::{
+    codec::Reader,
+    error::InvalidMessage,
+    ids::{InviteId, ServerKeyId, TicketId},
+    limits::{
+        CHANNEL_WINDOW, CHANNELS_MAX, M1_HEADER_LEN, M1_NOISE_LEN, M1_PAYLOAD_LEN, M2_NOISE_LEN, M2_PAYLOAD_LEN,
+        MESSAGE_LEN_MAX,
+    },
+};
+
+const TYPE_M1: u8 = 0x01;
+const TYPE_M2: u8 = 0x02;
+const VERSION: u8 = 1;
+const SUITE: u8 = 0x01;
+
+/// What the client's device signs begins so, and is thereby never taken for anything else that it signs.
+const AUTH_CONTEXT: &[u8] = b"duologue/1 client-auth\0";
+
+/// The clear header of M1, to which the prologue binds the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) server_key_id: ServerKeyId,
+}
+
+impl Header {
+    pub(crate) fn encode(self) -> [u8; M1_HEADER_LEN] {
+        let [a, b, c, d, e, f, g, h] = self.server_key_id.0;
+        [TYPE_M1, VERSION, SUITE, a, b, c, d, e, f, g, h, 0]
+    }
+
+    /// What both sides mix into their handshake hash before anything else.
+    pub(crate) fn prologue(self) -> Vec<u8> {
+        [b"duologue/1".as_slice(), &[SUITE], &self.encode()].concat()
+    }
+}
+
+pub(crate) fn encode_m1(header: Header, noise: &[u8; M1_NOISE_LEN]) -> Vec<u8> {
+    [header.encode().as_slice(), noise].concat()
+}
+
+pub(crate) fn decode_m1(message: &[u8]) -> Result<(Header, &[u8]), InvalidMessage> {
+    let mut reader = Reader::new(message);
+    match reader.u8()? {
+        TYPE_M1 => {}
+        other => return Err(InvalidMessage::UnknownType(other)),
+    }
+    match reader.u8()? {
+        VERSION => {}
+        other => return Err(InvalidMessage::UnknownVersion(other)),
+    }
+    match reader.u8()? {
+        SUITE => {}
+        other => return Err(InvalidMessage::UnknownSuite(other)),
+    }
+    let server_key_id = ServerKeyId(reader.array()?);
+    reader.reserved()?;
+    let noise = reader.take(M1_NOISE_LEN)?;
+    reader.finish()?;
+    Ok((Header { server_key_id }, noise))
+}
+
+pub(crate) fn encode_m2(noise: &[u8; M2_NOISE_LEN]) -> Vec<u8> {
+    [&[TYPE_M2], noise.as_slice()].concat()
+}
+
+pub(crate) fn decode_m2(message: &[u8]) -> Result<&[u8], InvalidMessage> {
+    let mut reader = Reader::new(message);
+    match reader.u8()? {
+        TYPE_M2 => {}
+        other => return Err(InvalidMessage::UnknownType(other)),
+    }
+    let noise = reader.take(M2_NOISE_LEN)?;
+    reader.finish()?;
+    Ok(noise)
+}
+
+/// The id under which the server finds the handshake's pre-shared key. Readable by whoever later steals the server's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// None: the device key alone must do.
+    None,
+    /// What an earlier AUTH_OK gave.
+    Ticket(TicketId),
+    /// What a link gave.
+    Invite(InviteId),
+}
+
+/// What an endpoint takes at most; each end says its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message in bytes.
+    pub message_len: u32,
+    /// First credit of each channel in bytes.
+    pub window: u32,
+    /// Live channels that the other end may have opened.
+    pub channels: u16,
+}
+
+impl Default for Limits {
+    #[expect(clippy::cast_possible_truncation, reason = "16 MiB and 256 KiB fit u32, 256 fits u16")]
+    fn default() -> Self {
+        Self { message_len: MESSAGE_LEN_MAX as u32, window: CHANNEL_WINDOW as u32, channels: CHANNELS_MAX as u16 }
+    }
+}
+
+impl Limits {
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.message_len.to_be_bytes());
+        out.extend_from_slice(&self.window.to_be_bytes());
+        out.extend_from_slice(&self.channels.to_be_bytes());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        let limits = Self { message_len: reader.u32()?, window: reader.u32()?, channels: reader.u16()? };
+        // A window that cannot hold one frame would be a line on which nothing can be said.
+        if limits.message_len == 0 || u64::from(limits.window) < CHANNEL_WINDOW || limits.channels == 0 {
+            return Err(InvalidMessage::UnknownValue);
+        }
+        Ok(limits)
+    }
+}
+
+/// What M1 carries under the server's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientHello {
+    pub(crate) credential: Credential,
+    pub(crate) limits: Limits,
+}
+
+impl ClientHello {
+    pub(crate) fn encode(self) -> [u8; M1_PAYLOAD_LEN] {
+        let (kind, id) = match self.credential {
+            Credential::None => (0, [0; 16]),
+            Credential::Ticket(id) => (1, id.0),
+            Credential::Invite(id) => (2, id.0),
+        };
+        let mut out = Vec::with_capacity(M1_PAYLOAD_LEN);
+        out.push(kind);
+        out.extend_from_slice(&id);
+        self.limits.encode(&mut out);
+        out.resize(M1_PAYLOAD_LEN, 0);
+        out.try_into().expect("resized to the array's length")
+    }
+
+    pub(crate) fn decode(payload: &[u8; M1_PAYLOAD_LEN]) -> Result<Self, InvalidMessage> {
+        let mut reader = Reader::new(payload);
+        let credential = match (reader.u8()?, reader.array()?) {
+            (0, id) if id == [0; 16] => Credential::None,
+            (1, id) => Credential::Ticket(TicketId(id)),
+            (2, id) => Credential::Invite(InviteId(id)),
+            _ => return Err(InvalidMessage::UnknownValue),
+        };
+        let limits = Limits::decode(&mut reader)?;
+        reader.finish_padded()?;
+        Ok(Self { credential, limits })
+    }
+}
+
+/// What M2 carries. Nothing confidential: the client is still anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerHello {
+    pub(crate) nonce: [u8; 32],
+    pub(crate) limits: Limits,
+}
+
+impl ServerHello {
+    pub(crate) fn encode(self) -> [u8; M2_PAYLOAD_LEN] {
+        let mut out = Vec::with_capacity(M2_PAYLOAD_LEN);
+        // Factors beyond the device key that AUTH must bring: none are defined yet.
+        out.push(0);
+        out.extend_from_slice(&self.nonce);
+        self.limits.encode(&mut out);
+        out.resize(M2_PAYLOAD_LEN, 0);
+        out.try_into().expect("resized to the array's length")
+    }
+
+    pub(crate) fn decode(payload: &[u8; M2_PAYLOAD_LEN]) -> Result<Self, InvalidMessage> {
+        let mut reader = Reader::new(payload);
+        reader.reserved()?;
+        let nonce = reader.array()?;
+        let limits = Limits::decode(&mut reader)?;
+        reader.finish_padded()?;
+        Ok(Self { nonce, limits })
+    }
+}
+
+/// What the device signs: this handshake, and this key. Whoever has another `h` (a middleman has two) gets another signature.
+pub(crate) fn message_to_sign(handshake_hash: &[u8; 32], spki: &[u8]) -> Vec<u8> {
+    [AUTH_CONTEXT, &[SUITE], handshake_hash, &crate::crypto::sha256(spki)].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn the_wire_form_of_the_hellos_does_not_change() {
+        let limits = Limits { message_len: 0x0100_0000, window: 0x0004_0000, channels: 0x0100 };
+        let m1 = ClientHello { credential: Credential::Invite(InviteId([0xaa; 16])), limits };
+        // kind 2 = invite | its id | message_len | window | channels | zeros
+        let expected = ["02", &"aa".repeat(16), "01000000", "00040000", "0100", &"00".repeat(37)].concat();
+        assert_eq!(hex::encode(m1.encode()), expected);
+        assert_eq!(ClientHello::decode(&m1.encode()), Ok(m1));
+
+        let m2 = ServerHello { nonce: [0xbb; 32], limits };
+        // factors 0 | nonce | limits | zeros
+        let expected = ["00", &"bb".repeat(32), "01000000", "00040000", "0100", &"00".repeat(21)].concat();
+        assert_eq!(hex::encode(m2.encode()), expected);
+        assert_eq!(ServerHello::decode(&m2.encode()), Ok(m2));
+
+        let header = Header { server_key_id: ServerKeyId([0xcc; 8]) };
+        // M1 | version | suite | server key id | flags
+        assert_eq!(hex::encode(header.encode()), ["010101", &"cc".repeat(8), "00"].concat());
+    }
+
+    #[test]
+    fn reserved_bits_unknown_versions_and_trailing_bytes_are_refused() {
+        let header = Header { server_key_id: ServerKeyId([0xcc; 8]) };
+        let good = encode_m1(header, &[0; M1_NOISE_LEN]);
+        assert!(decode_m1(&good).is_ok());
+        let changed = |at: usize, to: u8| {
+            let mut bad = good.clone();
+            bad[at] = to;
+            decode_m1(&bad).map(|_| ())
+        };
+        assert_eq!(changed(0, 0x02), Err(InvalidMessage::UnknownType(2)));
+        assert_eq!(changed(1, 2), Err(InvalidMessage::UnknownVersion(2)));
+        assert_eq!(changed(2, 0), Err(InvalidMessage::UnknownSuite(0)));
+        assert_eq!(changed(11, 0x80), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode_m1(&[good.clone(), [0].to_vec()].concat()).map(|_| ()), Err(InvalidMessage::Trailing));
+        for end in 0..good.len() {
+            assert_eq!(decode_m1(&good[..end]).map(|_| ()), Err(InvalidMessage::Truncated), "cut at {end}");
+        }
+        let mut hello = ServerHello { nonce: [1; 32], limits: Limits::default() }.encode();
+        hello[0] = 1;
+        assert_eq!(ServerHello::decode(&hello), Err(InvalidMessage::ReservedBits));
+        hello[0] = 0;
+        hello[63] = 1;
+        assert_eq!(ServerHello::decode(&hello), Err(InvalidMessage::Padding));
+    }
+}

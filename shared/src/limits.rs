@@ -1,0 +1,72 @@
+//! Every bound of the protocol, with its unit in the name and its arithmetic beside it.
+
+// Records.
+
+/// Longest record, sealed: what one Noise message may have, and one binary WebSocket message.
+pub const RECORD_LEN_MAX: usize = 65_535;
+/// Longest plaintext of a record: the record less its tag.
+pub const RECORD_PLAINTEXT_LEN_MAX: usize = RECORD_LEN_MAX - 16;
+/// Records that one key seals before `Rekey()`: 2^16, far below ChaCha20-Poly1305's bounds even for 64 KiB records.
+pub const REKEY_INTERVAL_RECORDS: u64 = 1 << 16;
+
+// Handshake.
+
+/// Clear header of M1: type, version, suite, server key id (8), flags.
+pub const M1_HEADER_LEN: usize = 12;
+/// Payload of M1, padded to one length whatever is offered.
+pub const M1_PAYLOAD_LEN: usize = 64;
+/// Noise part of M1: e 32, e1 1184 + 16, payload 64 + 16.
+pub const M1_NOISE_LEN: usize = 32 + 1184 + 16 + M1_PAYLOAD_LEN + 16;
+/// M1 in full: 1,324 bytes, 1,766 as base64url in a header.
+pub const M1_LEN: usize = M1_HEADER_LEN + M1_NOISE_LEN;
+/// What is decoded of an M1 at most; longer ones are refused unread.
+pub const M1_LEN_MAX: usize = 2_048;
+/// Payload of M2.
+pub const M2_PAYLOAD_LEN: usize = 64;
+/// Noise part of M2: e 32, ekem1 1088 + 16, payload 64 + 16.
+pub const M2_NOISE_LEN: usize = 32 + 1088 + 16 + M2_PAYLOAD_LEN + 16;
+/// M2 in full: its type byte, then the Noise part.
+pub const M2_LEN: usize = 1 + M2_NOISE_LEN;
+/// Plaintext of record 0, each way and whatever it says, so that its length tells nothing.
+pub const RECORD_0_LEN: usize = 1_024;
+/// From the accepted socket to a verified AUTH, at the server.
+pub const HANDSHAKE_SECS: u64 = 5;
+/// From the opened socket to AUTH_OK, at the client: the server's 5 s and a slow path.
+pub const CONNECT_SECS: u64 = 10;
+/// Sealed bytes that a client may send behind AUTH before the server has let it in.
+pub const EARLY_DATA_LEN_MAX: usize = 64 * 1_024;
+/// Origin and host as the client saw them: a host name has at most 253 bytes, then scheme and port.
+pub const ORIGIN_LEN_MAX: usize = 280;
+/// A device's own name for itself.
+pub const DEVICE_NAME_LEN_MAX: usize = 64;
+/// Reason in words beside a close code.
+pub const CLOSE_REASON_LEN_MAX: usize = 256;
+
+// Invites.
+
+/// Random bytes in an invite link.
+pub const INVITE_SECRET_LEN: usize = 32;
+/// How long an invite is good for, unless it says otherwise.
+pub const INVITE_TTL_SECS: u64 = 24 * 60 * 60;
+/// How long a ticket is good for: a device that stayed away longer proves itself by its key alone.
+pub const TICKET_TTL_SECS: u64 = 7 * 24 * 60 * 60;
+
+// Channels.
+
+/// Live channels of one session.
+pub const CHANNELS_MAX: usize = 256;
+/// A channel's label, UTF-8.
+pub const LABEL_LEN_MAX: usize = 64;
+/// Longest message.
+pub const MESSAGE_LEN_MAX: usize = 16 * 1_024 * 1_024;
+/// What a peer may send on a channel before the application has taken anything.
+pub const CHANNEL_WINDOW: u64 = 256 * 1_024;
+/// What each DATA frame costs of the window beside its bytes, so that empty messages are bounded too: 256 KiB hold 8,192.
+pub const DATA_FRAME_COST: u64 = 32;
+/// Channels of one session that may assemble a message larger than their window at the same time.
+/// Memory of one session is thus at most 2 × 16 MiB + 256 × 256 KiB = 96 MiB, and only for a peer that uses all of it.
+pub const ASSEMBLING_CHANNELS_MAX: usize = 2;
+/// What one channel puts into a record before the next channel's turn.
+pub const TURN_LEN_MAX: usize = 16 * 1_024;
+/// Bytes that an application may have queued on a channel before `send` says that it must wait: one largest message.
+pub const SEND_QUEUE_LEN_MAX: usize = MESSAGE_LEN_MAX;

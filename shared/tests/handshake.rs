@@ -1,0 +1,378 @@
+//! The handshake as users and attackers meet it: DESIGN section 4, and what `docs/SECURITY.md` promises of it.
+#![allow(missing_docs, reason = "tests are named for their scenario")]
+
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+mod pair;
+
+use duologue::{CloseCode, ConnectionError, Instant, InvalidMessage, Invite, Offer, PeerMisbehaved, limits, upgrade};
+use pair::{Device, Pair, config, grant, identity, ticket};
+
+/// Natively every byte is tried; in a page, where a handshake costs ten times as much, every eleventh.
+const STEP: usize = if cfg!(target_arch = "wasm32") { 11 } else { 1 };
+
+fn invite(seed: u8) -> Invite {
+    Invite::new([seed; 32], identity(1).public())
+}
+
+#[test]
+fn a_device_key_alone_opens_the_line() {
+    let pair = Pair::new(1).open();
+    let auth = pair.server_seen.auth.expect("the server was asked");
+    assert_eq!(auth.device, pair.device.key());
+    assert_eq!(auth.claims.origin, "https://localhost");
+    assert_eq!(pair.client_seen.grant, Some(grant()));
+}
+
+#[test]
+fn m1_in_the_upgrade_request_needs_no_first_message() {
+    let mut pair = Pair::new(1);
+    // The bench has taken the second form; this client takes the first.
+    let device = Device::new(2);
+    let config = config(&identity(1), &device, Offer::Nothing);
+    let randomness = duologue::crypto::Randomness::new([3; 128]);
+    pair.client = duologue::Connection::connect(config, randomness, pair.now).expect("a real key");
+    let offered = pair.client.upgrade_offer().join(", ");
+    pair.client.handle_upgrade(pair.now, upgrade::WITH_M1).expect("a subprotocol of ours");
+    assert_eq!(pair.from_client(), None, "nothing leaves before M2");
+    let upgrade::Offered::M1(m1) = upgrade::read_offer(&offered) else { panic!("no M1 in {offered}") };
+    assert_eq!(m1.len(), limits::M1_LEN);
+    pair.to_server(&m1).expect("a good M1");
+    pair.open();
+}
+
+#[test]
+fn a_server_that_speaks_something_else_is_named() {
+    let mut pair = Pair::new(1);
+    let error = pair.client.handle_upgrade(pair.now, "graphql-ws");
+    assert_eq!(error, Err(PeerMisbehaved::NoSubprotocol.into()));
+}
+
+#[test]
+fn every_handshake_message_has_one_length() {
+    let sizes = |mut pair: Pair| {
+        let m1 = pair.from_client().expect("M1");
+        pair.to_server(&m1).expect("good");
+        let m2 = pair.from_server().expect("M2");
+        pair.to_client(&m2).expect("good");
+        let auth = pair.from_client().expect("AUTH");
+        pair.to_server(&auth).expect("good");
+        let ok = pair.from_server().expect("AUTH_OK");
+        [m1.len(), m2.len(), auth.len(), ok.len()]
+    };
+    let expected = [limits::M1_LEN, limits::M2_LEN, limits::RECORD_0_LEN + 16, limits::RECORD_0_LEN + 16];
+    assert_eq!(sizes(Pair::new(1)), expected);
+    let offer = Offer::Invite(invite(5));
+    let with_invite = Pair::with(1, &identity(1), config(&identity(1), &Device::new(7), offer), Device::new(7));
+    assert_eq!(sizes(with_invite.knows(&invite(5))), expected);
+}
+
+#[test]
+fn any_flipped_byte_of_m1_is_refused_without_an_answer() {
+    let m1 = Pair::new(1).from_client().expect("M1");
+    for at in (0..m1.len()).step_by(STEP) {
+        let mut pair = Pair::new(1);
+        let mut altered = m1.clone();
+        altered[at] ^= 1 << (at % 8);
+        assert!(pair.to_server(&altered).is_err(), "byte {at}");
+        assert_eq!(pair.from_server(), None, "byte {at}: silence is all that an attacker gets");
+        assert!(pair.server.is_closed());
+    }
+}
+
+#[test]
+fn any_flipped_byte_of_m2_is_refused_by_name() {
+    for at in (0..limits::M2_LEN).step_by(STEP) {
+        let mut pair = Pair::new(1);
+        let m1 = pair.from_client().expect("M1");
+        pair.to_server(&m1).expect("good");
+        let mut m2 = pair.from_server().expect("M2");
+        m2[at] ^= 1 << (at % 8);
+        let error = pair.to_client(&m2).expect_err("an altered M2");
+        let expected = match at {
+            0 => InvalidMessage::UnknownType(2 ^ 1).into(),
+            _ => ConnectionError::NotYourServer,
+        };
+        assert_eq!(error, expected, "byte {at}");
+        assert_eq!(pair.from_client(), None, "byte {at}: no signature leaves");
+    }
+}
+
+#[test]
+fn any_flipped_byte_of_auth_is_refused_by_name() {
+    for at in (0..limits::RECORD_0_LEN + 16).step_by(STEP) {
+        let mut pair = Pair::new(1);
+        let m1 = pair.from_client().expect("M1");
+        pair.to_server(&m1).expect("good");
+        let m2 = pair.from_server().expect("M2");
+        pair.to_client(&m2).expect("good");
+        let mut auth = pair.from_client().expect("AUTH");
+        auth[at] ^= 1 << (at % 8);
+        assert_eq!(pair.to_server(&auth), Err(ConnectionError::Altered), "byte {at}");
+        assert!(pair.server_seen.auth.is_none(), "byte {at}: nobody was asked");
+    }
+}
+
+#[test]
+fn any_flipped_byte_of_auth_ok_is_refused_by_name() {
+    for at in (0..limits::RECORD_0_LEN + 16).step_by(STEP) {
+        let mut pair = Pair::new(1);
+        let m1 = pair.from_client().expect("M1");
+        pair.to_server(&m1).expect("good");
+        let m2 = pair.from_server().expect("M2");
+        pair.to_client(&m2).expect("good");
+        let auth = pair.from_client().expect("AUTH");
+        pair.to_server(&auth).expect("good");
+        let mut ok = pair.from_server().expect("AUTH_OK");
+        ok[at] ^= 1 << (at % 8);
+        assert_eq!(pair.to_client(&ok), Err(ConnectionError::Altered), "byte {at}");
+        assert!(pair.client_seen.grant.is_none(), "byte {at}: the line never said open");
+    }
+}
+
+#[test]
+fn a_handshake_message_cut_or_lengthened_is_refused() {
+    let m1 = Pair::new(1).from_client().expect("M1");
+    for len in [0, 1, 11, 12, 13, m1.len() - 1] {
+        assert!(Pair::new(1).to_server(&m1[..len]).is_err(), "cut to {len}");
+    }
+    assert!(Pair::new(1).to_server(&[m1.as_slice(), &[0]].concat()).is_err());
+    assert!(Pair::new(1).to_server(&[0x01; 60_000]).is_err(), "oversized");
+    assert!(Pair::new(1).to_server(&[0x01; 70_000]).is_err(), "longer than any record");
+}
+
+#[test]
+fn a_wrong_pinned_key_is_refused_on_both_sides() {
+    // The client pins key 3, the server that answers has key 1 (and would recognise only its own id).
+    let device = Device::new(2);
+    let mut pair = Pair::with(1, &identity(1), config(&identity(3), &device, Offer::Nothing), device);
+    let m1 = pair.from_client().expect("M1");
+    assert_eq!(pair.to_server(&m1), Err(ConnectionError::NotForThisServer));
+    assert_eq!(pair.from_server(), None);
+    pair.client.handle_lost(pair.now);
+    pair.answer();
+    assert_eq!(pair.client_seen.closed, Some(ConnectionError::NotYourServer));
+}
+
+#[test]
+fn a_middleman_with_a_key_of_his_own_is_named() {
+    // He forges the key id, so that only the key agreement can tell.
+    let mut pair = Pair::new(1);
+    let m1 = pair.from_client().expect("M1");
+    let mut forged = m1.clone();
+    forged[3..11].copy_from_slice(&identity(3).public().id().0);
+    let config = duologue::ServerConfig { identity: identity(3) };
+    pair.server = duologue::Connection::accept(config, duologue::crypto::Randomness::new([4; 128]), pair.now);
+    assert_eq!(pair.to_server(&forged), Err(ConnectionError::NotForThisServer));
+    // He answers all the same, with an M2 of his own making: that of another client's handshake with him.
+    let device = Device::new(2);
+    let mut his = Pair::with(9, &identity(3), pair::config(&identity(3), &device, Offer::Nothing), device);
+    let his_m1 = his.from_client().expect("M1");
+    his.to_server(&his_m1).expect("good");
+    let m2 = his.from_server().expect("M2");
+    assert_eq!(pair.to_client(&m2), Err(ConnectionError::NotYourServer));
+}
+
+#[test]
+fn a_replayed_recording_of_a_client_gets_no_further_than_m2() {
+    let mut pair = Pair::new(1);
+    let m1 = pair.from_client().expect("M1");
+    pair.to_server(&m1).expect("good");
+    let m2 = pair.from_server().expect("M2");
+    pair.to_client(&m2).expect("good");
+    let auth = pair.from_client().expect("AUTH");
+
+    // The same server, some other day: other randomness.
+    let mut replay = Pair::new(77);
+    replay.to_server(&m1).expect("M1 may be replayed, and consumes nothing");
+    assert!(replay.from_server().is_some());
+    assert_eq!(replay.to_server(&auth), Err(ConnectionError::Altered));
+    assert!(replay.server_seen.auth.is_none());
+}
+
+#[test]
+fn m1_reflected_to_its_sender_is_refused() {
+    let mut pair = Pair::new(1);
+    let m1 = pair.from_client().expect("M1");
+    assert_eq!(pair.to_client(&m1), Err(InvalidMessage::UnknownType(0x01).into()));
+}
+
+#[test]
+fn a_signature_by_another_device_is_refused() {
+    let mut pair = Pair::new(1);
+    pair.device = Device::new(99);
+    pair.run();
+    assert_eq!(pair.server_seen.closed, Some(ConnectionError::BadSignature));
+    assert!(pair.server_seen.auth.is_none());
+    let Some(ConnectionError::PeerClosed(close)) = pair.client_seen.closed else { panic!("{:?}", pair.client_seen) };
+    assert_eq!(close.code, CloseCode::BadSignature);
+}
+
+#[test]
+fn a_signature_from_another_handshake_is_refused() {
+    let mut old = Pair::new(1);
+    old.signs = false;
+    old.run();
+    let signature = old.device.sign(old.to_sign.as_ref().expect("the client asks"));
+    let mut pair = Pair::new(2);
+    pair.signs = false;
+    pair.run();
+    pair.client.provide_signature(signature);
+    pair.run();
+    assert_eq!(pair.server_seen.closed, Some(ConnectionError::BadSignature));
+}
+
+#[test]
+fn an_invite_is_proved_by_the_handshake() {
+    let device = Device::new(2);
+    let offer = Offer::Invite(invite(5));
+    let pair = Pair::with(1, &identity(1), config(&identity(1), &device, offer), device).knows(&invite(5)).open();
+    let auth = pair.server_seen.auth.expect("the server was asked");
+    assert!(auth.credential_proved);
+}
+
+#[test]
+fn an_invite_that_the_server_does_not_know_opens_nothing_for_a_new_device() {
+    let device = Device::new(2);
+    let offer = Offer::Invite(invite(5));
+    let mut pair = Pair::with(1, &identity(1), config(&identity(1), &device, offer), device);
+    pair.run();
+    assert_eq!(pair.client_seen.closed, Some(ConnectionError::InviteUnknown));
+    assert!(pair.server_seen.auth.is_none(), "no signature left the device");
+}
+
+#[test]
+fn an_old_invite_does_not_lock_out_an_enrolled_device() {
+    let device = Device::new(2);
+    let mut config = config(&identity(1), &device, Offer::Invite(invite(5)));
+    config.enrolled = true;
+    let pair = Pair::with(1, &identity(1), config, device).open();
+    assert!(!pair.server_seen.auth.expect("the server was asked").credential_proved);
+}
+
+#[test]
+fn a_server_that_knows_another_secret_for_the_invite_is_refused() {
+    let device = Device::new(2);
+    let offer = Offer::Invite(invite(5));
+    let mut pair = Pair::with(1, &identity(1), config(&identity(1), &device, offer), device);
+    pair.secrets.insert(invite(5).id().0, invite(6).psk());
+    pair.run();
+    assert_eq!(pair.client_seen.closed, Some(ConnectionError::NotYourServer));
+}
+
+#[test]
+fn a_forgotten_ticket_does_not_lock_out_its_device() {
+    let device = Device::new(2);
+    let config = config(&identity(1), &device, Offer::Ticket(ticket(4)));
+    Pair::with(1, &identity(1), config, device).open();
+}
+
+#[test]
+fn silence_ends_the_handshake_after_five_seconds_at_every_step() {
+    let at = |secs: u64| Instant::from_micros(secs * 1_000_000);
+    for steps in 0..2 {
+        let mut pair = Pair::new(1);
+        if steps > 0 {
+            let m1 = pair.from_client().expect("M1");
+            pair.to_server(&m1).expect("good");
+            assert!(pair.from_server().is_some());
+        }
+        pair.server.handle_timeout(Instant::from_micros(4_999_999));
+        assert!(!pair.server.is_closed());
+        assert_eq!(pair.server.poll_timeout(), Some(at(5)));
+        pair.server.handle_timeout(at(5));
+        pair.answer();
+        assert_eq!(pair.server_seen.closed, Some(ConnectionError::TimedOut));
+    }
+    let mut pair = Pair::new(1);
+    pair.client.handle_timeout(at(10));
+    pair.answer();
+    assert_eq!(pair.client_seen.closed, Some(ConnectionError::TimedOut));
+}
+
+#[test]
+fn text_messages_are_refused_in_every_state() {
+    let mut fresh = Pair::new(1);
+    assert_eq!(fresh.server.handle_text(fresh.now), Err(PeerMisbehaved::TextMessage.into()));
+    assert_eq!(fresh.client.handle_text(fresh.now), Err(PeerMisbehaved::TextMessage.into()));
+    let mut open = Pair::new(1).open();
+    assert_eq!(open.server.handle_text(open.now), Err(PeerMisbehaved::TextMessage.into()));
+    open.run();
+    assert!(
+        matches!(open.client_seen.closed, Some(ConnectionError::PeerClosed(close)) if close.code == CloseCode::Protocol)
+    );
+}
+
+#[test]
+fn a_message_out_of_turn_is_refused() {
+    let mut pair = Pair::new(1);
+    pair.signs = false;
+    pair.run();
+    assert_eq!(pair.client.handle_message(pair.now, &[0; 80]), Err(PeerMisbehaved::Unexpected.into()));
+}
+
+#[test]
+fn what_comes_before_the_verdict_is_held_up_to_64_kib() {
+    let mut pair = Pair::new(1);
+    pair.admits = false;
+    let channel = pair.client.open_channel("echo").expect("a good label");
+    pair.client.channel(channel).send(b"early".to_vec()).expect("there is room");
+    pair.run();
+    assert!(pair.server_seen.opened.is_empty(), "nothing is read before the verdict");
+    pair.server.admit(pair.now, grant()).expect("the early data is good");
+    pair.answer();
+    assert_eq!(pair.server_seen.opened, [channel]);
+
+    let mut flood = Pair::new(1);
+    flood.admits = false;
+    let channel = flood.client.open_channel("echo").expect("a good label");
+    flood.client.channel(channel).send(vec![0; 70_000]).expect("there is room");
+    flood.run();
+    assert_eq!(flood.server_seen.closed, Some(PeerMisbehaved::TooMuchEarlyData.into()));
+}
+
+#[test]
+fn all_refusals_after_m2_look_alike_on_the_wire() {
+    let lengths = |pair: &mut Pair| {
+        let mut lengths = Vec::new();
+        while let Some(message) = pair.from_server() {
+            lengths.push(message.len());
+        }
+        lengths
+    };
+    let up_to_auth = |pair: &mut Pair| {
+        let m1 = pair.from_client().expect("M1");
+        pair.to_server(&m1).expect("good");
+        let m2 = pair.from_server().expect("M2");
+        pair.to_client(&m2).expect("good");
+        pair.from_client().expect("AUTH")
+    };
+    let mut refused = Vec::new();
+    for code in [CloseCode::DeviceRevoked, CloseCode::InviteUsed, CloseCode::OriginRefused, CloseCode::NotEnrolled] {
+        let mut pair = Pair::new(1);
+        pair.admits = false;
+        let auth = up_to_auth(&mut pair);
+        pair.to_server(&auth).expect("good");
+        pair.server.refuse(pair.now, code);
+        refused.push(lengths(&mut pair));
+    }
+    let mut altered = Pair::new(1);
+    let mut auth = up_to_auth(&mut altered);
+    auth[500] ^= 1;
+    assert!(altered.to_server(&auth).is_err());
+    refused.push(lengths(&mut altered));
+
+    let mut forged = Pair::new(1);
+    forged.device = Device::new(50);
+    let auth = up_to_auth(&mut forged);
+    assert!(forged.to_server(&auth).is_err());
+    refused.push(lengths(&mut forged));
+
+    let mut silent = Pair::new(1);
+    up_to_auth(&mut silent);
+    silent.server.handle_timeout(Instant::from_micros(5_000_000));
+    refused.push(lengths(&mut silent));
+
+    assert!(refused.iter().all(|lengths| *lengths == [limits::RECORD_0_LEN + 16]), "{refused:?}");
+}

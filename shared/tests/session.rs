@@ -1,0 +1,347 @@
+//! Channels, records and their enemies, over an open line.
+#![allow(missing_docs, reason = "tests are named for their scenario")]
+
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+mod pair;
+
+use duologue::{
+    ChannelError, ChannelId, CloseCode, ConnectionError, Delivery, Received, ResetCode,
+    limits::{CHANNEL_WINDOW, CHANNELS_MAX, MESSAGE_LEN_MAX, REKEY_INTERVAL_RECORDS},
+};
+use pair::{Bytes, Pair};
+
+/// An open line with one channel from the client.
+fn with_channel() -> (Pair, ChannelId) {
+    let mut pair = Pair::new(1).open();
+    let id = pair.client.open_channel("echo").expect("a good label");
+    pair.run();
+    assert_eq!(pair.server_seen.opened, [id]);
+    (pair, id)
+}
+
+fn message(received: Result<Received, ChannelError>) -> Vec<u8> {
+    match received {
+        Ok(Received::Message(message)) => message,
+        other => panic!("no message but {other:?}"),
+    }
+}
+
+#[test]
+fn messages_arrive_whole_in_order_both_ways() {
+    let (mut pair, id) = with_channel();
+    assert_eq!(pair.server.channel(id).label(), "echo");
+    for text in ["one", "", "three"] {
+        pair.client.channel(id).send(text.into()).expect("there is room");
+    }
+    pair.run();
+    for text in ["one", "", "three"] {
+        assert_eq!(message(pair.server.channel(id).recv()), text.as_bytes());
+        pair.server.channel(id).send(text.into()).expect("there is room");
+    }
+    assert_eq!(pair.server.channel(id).recv(), Ok(Received::Pending));
+    pair.run();
+    for text in ["one", "", "three"] {
+        assert_eq!(message(pair.client.channel(id).recv()), text.as_bytes());
+    }
+}
+
+#[test]
+fn a_hundred_sends_leave_in_one_record() {
+    let (mut pair, id) = with_channel();
+    for _ in 0..100 {
+        pair.client.channel(id).send(vec![7; 64]).expect("there is room");
+    }
+    assert!(pair.from_client().is_some());
+    assert_eq!(pair.from_client(), None);
+}
+
+#[test]
+fn a_send_is_taken_when_the_application_takes_it_and_not_before() {
+    let (mut pair, id) = with_channel();
+    let first = pair.client.channel(id).send(b"1".to_vec()).expect("there is room");
+    let second = pair.client.channel(id).send(b"2".to_vec()).expect("there is room");
+    pair.run();
+    assert_eq!(pair.client.channel(id).delivery(first), Delivery::Pending, "arrived, but nobody has read it");
+    message(pair.server.channel(id).recv());
+    pair.run();
+    assert_eq!(pair.client.channel(id).delivery(first), Delivery::Taken);
+    assert_eq!(pair.client.channel(id).delivery(second), Delivery::Pending);
+}
+
+#[test]
+fn a_message_of_16_mib_passes_a_window_of_256_kib() {
+    let (mut pair, id) = with_channel();
+    let mut bytes = Bytes::new(5);
+    let big: Vec<u8> = (0..MESSAGE_LEN_MAX).map(|_| bytes.next() as u8).collect();
+    pair.client.channel(id).send(big.clone()).expect("there is room");
+    pair.run();
+    assert!(message(pair.server.channel(id).recv()) == big);
+
+    let too_long = pair.client.channel(id).send(vec![0; MESSAGE_LEN_MAX + 1]).expect_err("one byte too many").0;
+    assert_eq!(too_long, ChannelError::MessageTooLong { len: MESSAGE_LEN_MAX + 1, max: MESSAGE_LEN_MAX });
+}
+
+#[test]
+fn three_large_messages_at_once_all_arrive() {
+    // One more than may be assembled at the same time: the third waits its turn, and gets it.
+    let mut pair = Pair::new(1).open();
+    let ids: Vec<_> = (0..3).map(|_| pair.client.open_channel("echo").expect("a good label")).collect();
+    for id in &ids {
+        pair.client.channel(*id).send(vec![id.0 as u8; 2_000_000]).expect("there is room");
+    }
+    let mut arrived = 0;
+    while arrived < 3 {
+        let before = arrived;
+        pair.run();
+        for id in &ids {
+            if let Ok(Received::Message(message)) = pair.server.channel(*id).recv() {
+                assert!(message == vec![id.0 as u8; 2_000_000]);
+                arrived += 1;
+            }
+        }
+        assert!(arrived > before, "no progress after {arrived} messages");
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_stops_its_own_channel_only() {
+    let mut pair = Pair::new(1).open();
+    let stuck = pair.client.open_channel("stuck").expect("a good label");
+    let free = pair.client.open_channel("free").expect("a good label");
+    for _ in 0..1_000 {
+        pair.client.channel(stuck).send(vec![1; 1_000]).expect("16 MiB may wait");
+    }
+    let mut sealed = 0;
+    while let Some(record) = pair.from_client() {
+        sealed += record.len() as u64;
+        pair.to_server(&record).expect("within the credit");
+    }
+    assert!(sealed < CHANNEL_WINDOW + CHANNEL_WINDOW / 8, "{sealed} bytes left for a reader that reads nothing");
+    pair.client.channel(free).send(b"hello".to_vec()).expect("there is room");
+    pair.run();
+    assert_eq!(message(pair.server.channel(free).recv()), b"hello");
+    for _ in 0..1_000 {
+        message(pair.server.channel(stuck).recv());
+        pair.run();
+    }
+}
+
+#[test]
+fn empty_messages_are_bounded_too() {
+    let (mut pair, id) = with_channel();
+    for _ in 0..100_000 {
+        pair.client.channel(id).send(Vec::new()).expect("empty messages fill no queue");
+    }
+    pair.run();
+    let mut arrived = 0;
+    while let Ok(Received::Message(_)) = pair.server.channel(id).recv() {
+        arrived += 1;
+    }
+    assert_eq!(arrived, CHANNEL_WINDOW / 32, "what the window holds without anybody reading");
+}
+
+#[test]
+fn a_large_upload_does_not_delay_a_small_message() {
+    let mut pair = Pair::new(1).open();
+    let upload = pair.client.open_channel("upload").expect("a good label");
+    let chat = pair.client.open_channel("chat").expect("a good label");
+    pair.client.channel(upload).send(vec![1; 200_000]).expect("there is room");
+    pair.client.channel(chat).send(b"hi".to_vec()).expect("there is room");
+    let first = pair.from_client().expect("a record");
+    pair.to_server(&first).expect("good");
+    assert_eq!(message(pair.server.channel(chat).recv()), b"hi", "it was in the first record");
+}
+
+#[test]
+fn finishing_lets_the_answer_come_and_ends_the_channel() {
+    let (mut pair, id) = with_channel();
+    pair.client.channel(id).send(b"ask".to_vec()).expect("there is room");
+    pair.client.channel(id).finish();
+    assert_eq!(pair.client.channel(id).send(b"more".to_vec()).map_err(|error| error.0), Err(ChannelError::Finished));
+    pair.run();
+    assert_eq!(message(pair.server.channel(id).recv()), b"ask");
+    assert_eq!(pair.server.channel(id).recv(), Ok(Received::End));
+    pair.server.channel(id).send(b"answer".to_vec()).expect("there is room");
+    pair.server.channel(id).finish();
+    pair.server.channel(id).release();
+    pair.run();
+    assert_eq!(message(pair.client.channel(id).recv()), b"answer");
+    assert_eq!(pair.client.channel(id).recv(), Ok(Received::End));
+    assert_eq!(pair.client.channel(id).delivery(1), Delivery::Taken);
+}
+
+#[test]
+fn a_reset_reaches_the_other_end_and_harms_no_other_channel() {
+    let (mut pair, id) = with_channel();
+    let other = pair.client.open_channel("other").expect("a good label");
+    pair.client.channel(id).send(vec![1; 1_000_000]).expect("there is room");
+    pair.client.channel(other).send(b"still here".to_vec()).expect("there is room");
+    let record = pair.from_client().expect("a record");
+    pair.to_server(&record).expect("good");
+    pair.client.channel(id).reset(ResetCode::Deadline);
+    pair.run();
+    assert_eq!(pair.server.channel(id).recv(), Err(ChannelError::Reset(ResetCode::Deadline)));
+    assert_eq!(pair.client.channel(id).delivery(1), Delivery::Unknown, "part of it had left");
+    assert_eq!(message(pair.server.channel(other).recv()), b"still here");
+    assert!(pair.client.is_open() && pair.server.is_open());
+}
+
+#[test]
+fn a_service_that_returns_early_settles_what_was_sent_to_it() {
+    let (mut pair, id) = with_channel();
+    let ordinal = pair.client.channel(id).send(b"unread".to_vec()).expect("there is room");
+    pair.run();
+    pair.server.channel(id).finish();
+    pair.server.channel(id).release();
+    pair.run();
+    assert_eq!(pair.client.channel(id).delivery(ordinal), Delivery::Unknown);
+    assert_eq!(pair.client.channel(id).recv(), Ok(Received::End), "it had finished before it went");
+}
+
+#[test]
+fn channels_beyond_256_wait_for_a_free_place() {
+    let mut pair = Pair::new(1).open();
+    let ids: Vec<_> = (0..CHANNELS_MAX + 10).map(|_| pair.client.open_channel("x").expect("a good label")).collect();
+    pair.run();
+    assert_eq!(pair.server_seen.opened.len(), CHANNELS_MAX);
+    for id in ids.iter().take(10) {
+        pair.client.channel(*id).reset(ResetCode::Cancelled);
+    }
+    pair.run();
+    assert_eq!(pair.server_seen.opened.len(), CHANNELS_MAX + 10);
+    assert!(pair.server.is_open());
+}
+
+#[test]
+fn the_server_opens_channels_too() {
+    let mut pair = Pair::new(1).open();
+    let id = pair.server.open_channel("news").expect("a good label");
+    pair.server.channel(id).send(b"hello".to_vec()).expect("there is room");
+    pair.run();
+    assert_eq!(pair.client_seen.opened, [id]);
+    assert_eq!(pair.client.channel(id).label(), "news");
+    assert_eq!(message(pair.client.channel(id).recv()), b"hello");
+}
+
+#[test]
+fn what_is_sent_before_the_line_is_open_waits_in_order() {
+    let mut pair = Pair::new(1);
+    let id = pair.client.open_channel("echo").expect("a good label");
+    for index in 0..50_u8 {
+        pair.client.channel(id).send(vec![index]).expect("there is room");
+    }
+    let mut pair = pair.open();
+    for index in 0..50_u8 {
+        assert_eq!(message(pair.server.channel(id).recv()), [index]);
+    }
+}
+
+#[test]
+fn a_close_carries_code_reason_and_count() {
+    let (mut pair, id) = with_channel();
+    pair.client.channel(id).send(b"1".to_vec()).expect("there is room");
+    pair.run();
+    pair.server.close(pair.now, CloseCode::GoingAway, "back in a minute");
+    pair.run();
+    let Some(ConnectionError::PeerClosed(close)) = pair.client_seen.closed else { panic!("{:?}", pair.client_seen) };
+    assert_eq!((close.code, close.reason.as_str(), close.received), (CloseCode::GoingAway, "back in a minute", 2));
+    assert_eq!(pair.server_seen.closed, Some(ConnectionError::LocallyClosed(CloseCode::GoingAway)));
+    assert_eq!(pair.client.channel(id).delivery(1), Delivery::Unknown);
+    assert_eq!(pair.client.open_channel("more"), Err(ChannelError::Closed));
+}
+
+#[test]
+fn what_never_left_is_reported_as_not_sent() {
+    let (mut pair, id) = with_channel();
+    let ordinal = pair.client.channel(id).send(b"late".to_vec()).expect("there is room");
+    pair.client.handle_lost(pair.now);
+    pair.answer();
+    assert_eq!(pair.client_seen.closed, Some(ConnectionError::Lost));
+    assert_eq!(pair.client.channel(id).delivery(ordinal), Delivery::NotSent);
+}
+
+/// Two records of the client, not yet delivered.
+fn two_records() -> (Pair, Vec<u8>, Vec<u8>) {
+    let (mut pair, id) = with_channel();
+    pair.client.channel(id).send(b"first".to_vec()).expect("there is room");
+    let first = pair.from_client().expect("a record");
+    pair.client.channel(id).send(b"second".to_vec()).expect("there is room");
+    let second = pair.from_client().expect("a record");
+    (pair, first, second)
+}
+
+#[test]
+fn any_flipped_byte_of_a_record_is_refused() {
+    let (_, first, _) = two_records();
+    for at in 0..first.len() {
+        let (mut pair, mut first, _) = two_records();
+        first[at] ^= 0x10;
+        assert_eq!(pair.to_server(&first), Err(ConnectionError::Altered), "byte {at}");
+    }
+}
+
+#[test]
+fn a_record_replayed_dropped_reordered_or_turned_round_is_refused() {
+    let (mut replayed, first, _) = two_records();
+    replayed.to_server(&first).expect("good");
+    assert_eq!(replayed.to_server(&first), Err(ConnectionError::Altered));
+
+    let (mut dropped, _, second) = two_records();
+    assert_eq!(dropped.to_server(&second), Err(ConnectionError::Altered));
+
+    let (mut reordered, first, second) = two_records();
+    assert_eq!(reordered.to_server(&second), Err(ConnectionError::Altered));
+    assert_eq!(reordered.to_server(&first), Ok(()), "the connection is closed and reads nothing more");
+    assert!(reordered.server.is_closed());
+
+    let (mut turned, first, _) = two_records();
+    assert_eq!(turned.to_client(&first), Err(ConnectionError::Altered));
+
+    let (mut cut, first, _) = two_records();
+    assert_eq!(cut.to_server(&first[..first.len() - 1]), Err(ConnectionError::Altered));
+    let (mut short, ..) = two_records();
+    assert_eq!(short.to_server(&[1, 2, 3]), Err(ConnectionError::Altered));
+}
+
+#[test]
+fn a_record_of_one_session_opens_in_no_other() {
+    let (_, first, _) = two_records();
+    let mut other = Pair::new(2).open();
+    assert_eq!(other.to_server(&first), Err(ConnectionError::Altered));
+}
+
+#[test]
+fn the_victim_of_an_altered_record_is_told_under_the_seal() {
+    let (mut pair, mut first, _) = two_records();
+    first[0] ^= 1;
+    assert!(pair.to_server(&first).is_err());
+    pair.run();
+    let Some(ConnectionError::PeerClosed(close)) = pair.client_seen.closed else { panic!("{:?}", pair.client_seen) };
+    assert_eq!(close.code, CloseCode::Altered);
+}
+
+#[test]
+fn keys_change_after_65536_records_and_the_line_goes_on() {
+    let (mut pair, id) = with_channel();
+    for index in 0..REKEY_INTERVAL_RECORDS + 10 {
+        pair.client.channel(id).send(index.to_be_bytes().to_vec()).expect("there is room");
+        pair.run();
+        assert_eq!(message(pair.server.channel(id).recv()), index.to_be_bytes());
+    }
+}
+
+#[test]
+fn random_bytes_never_panic_and_never_open_anything() {
+    const SEED: u64 = 20_261_122;
+    println!("seed {SEED}");
+    let mut bytes = Bytes::new(SEED);
+    for _ in 0..2_000 {
+        let len = bytes.below(2_000);
+        let noise: Vec<u8> = (0..len).map(|_| bytes.next() as u8).collect();
+        let mut pair = Pair::new(1);
+        assert!(pair.server.handle_message(pair.now, &noise).is_err());
+        assert!(pair.client.handle_message(pair.now, &noise).is_err());
+    }
+}
