@@ -1,0 +1,153 @@
+/**
+ * The `desk` conversation: text messages, UTF-8 both ways, with the person at the server's terminal.
+ *
+ * A message goes sending → taken, or → not delivered; then its text returns to the draft (or waits in its bubble
+ * while the draft holds something else), so that nothing written is lost. The channel is opened when the line is
+ * open, and again by the next message after it has ended.
+ */
+
+import { explain } from "./cause.js";
+import { say, sayPlain } from "./say.js";
+import { wrote } from "./sealed.js";
+
+const SHOWN_CHARS = 20_000; // of one message; the peer may send up to 16 MiB
+const KEPT_MESSAGES = 300;
+
+const log = document.getElementById("desk-log");
+const form = document.getElementById("desk-form");
+const input = document.getElementById("desk-input");
+const note = document.getElementById("desk-note");
+let link;
+let desk;
+
+/** The line is open: opens the conversation on it. */
+export function openDesk(openLink) {
+  link = openLink;
+  openChannel();
+}
+
+/** The line has ended. The draft stays. */
+export function closeDesk() {
+  link = undefined;
+  desk = undefined;
+  note.hidden = true;
+}
+
+function openChannel() {
+  note.hidden = true;
+  try {
+    desk = link.channel("desk");
+    listen(desk);
+  } catch (error) {
+    ended(error);
+  }
+}
+
+async function listen(channel) {
+  const decoder = new TextDecoder();
+  try {
+    for await (const bytes of channel) addMessage("them", decoder.decode(bytes));
+    if (channel === desk) ended();
+  } catch (error) {
+    if (channel === desk) ended(error);
+  }
+}
+
+function ended(error) {
+  desk = undefined;
+  if (!link || link.state === "closed") return; // then the state of the line says it
+  if (error?.code === "refused") tell("desk.refused");
+  else if (error) tell("desk.broken", { why: () => explain(error) });
+  else tell("desk.ended");
+}
+
+function tell(key, values) {
+  say(note, key, values);
+  note.hidden = false;
+}
+
+async function send(text) {
+  if (!link) {
+    tell(document.documentElement.dataset.state === "closed" ? "desk.closed" : "desk.waiting");
+    return;
+  }
+  if (!desk) openChannel();
+  if (!desk) return;
+  input.value = "";
+  note.hidden = true;
+  const message = addMessage("you", text);
+  const bytes = new TextEncoder().encode(text);
+  try {
+    wrote("desk", bytes, text);
+    await desk.send(bytes);
+    mark(message, "taken", "desk.taken");
+  } catch (error) {
+    if (error?.delivery === "not sent") mark(message, "failed", "desk.not-sent");
+    else if (error?.delivery === "unknown") mark(message, "failed", "desk.unknown");
+    else mark(message, "failed", "desk.failed", { why: () => explain(error) });
+    returnToDraft(message, text);
+  }
+}
+
+function returnToDraft(message, text) {
+  if (input.value === "") {
+    input.value = text;
+    return;
+  }
+  const again = document.createElement("button");
+  again.type = "button";
+  again.className = "quiet";
+  say(again, "desk.again");
+  again.addEventListener("click", () => {
+    input.value = input.value === "" ? text : `${text}\n${input.value}`;
+    again.remove();
+    input.focus();
+  });
+  message.append(again);
+}
+
+function mark(message, status, key, values) {
+  message.dataset.status = status;
+  say(message.querySelector(".mark-text"), key, values);
+}
+
+function addMessage(who, text) {
+  const message = document.createElement("div");
+  message.className = `message ${who}`;
+  const body = document.createElement("p");
+  body.className = "message-body";
+  body.dir = "auto";
+  body.textContent = text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)}…` : text;
+  const meta = document.createElement("p");
+  meta.className = "message-meta";
+  const name = document.createElement("b");
+  say(name, `desk.${who}`);
+  const time = document.createElement("time");
+  sayPlain(time, new Date().toTimeString().slice(0, 5));
+  meta.append(name, time);
+  if (who === "you") {
+    message.dataset.status = "sending";
+    const status = document.createElement("span");
+    status.className = "mark-text";
+    say(status, "desk.sending");
+    meta.append(status);
+  }
+  message.append(body, meta);
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+  log.append(message);
+  while (log.childElementCount > KEPT_MESSAGES) log.firstElementChild.remove();
+  if (atEnd || who === "you") log.scrollTop = log.scrollHeight;
+  return message;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (input.value.trim() !== "") send(input.value);
+});
+input.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  form.requestSubmit();
+});
+// Disabled in the page until now: a submit without this script would be a navigation, and stop the page from loading.
+document.getElementById("desk-send").disabled = false;

@@ -1,0 +1,93 @@
+/**
+ * Echo round trip: 64 random bytes there and back, compared, timed, and the last 20 times as a small chart.
+ */
+
+import { explain } from "./cause.js";
+import { label, onLanguage, say, words } from "./say.js";
+import { wrote } from "./sealed.js";
+
+const BYTES = 64;
+const KEPT = 20;
+const TIMEOUT_MS = 10_000;
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 240;
+const HEIGHT = 48;
+const EDGE = 5;
+
+const button = document.getElementById("echo-button");
+const result = document.getElementById("echo-result");
+const figure = document.getElementById("echo-figure");
+const summary = document.getElementById("echo-summary");
+const times = [];
+let chart;
+
+/** `currentLink` answers the link that is in use now, if it is open. */
+export function startEcho(currentLink) {
+  button.addEventListener("click", () => roundTrip(currentLink()));
+  onLanguage(() => times.length > 0 && draw());
+}
+
+async function roundTrip(link) {
+  if (!link) {
+    fail(() => words("echo.not-open"));
+    return;
+  }
+  const bytes = crypto.getRandomValues(new Uint8Array(BYTES));
+  say(result, "echo.waiting");
+  result.dataset.status = "waiting";
+  try {
+    wrote("echo", bytes);
+    const start = performance.now();
+    const answer = await link.request("echo", bytes, { timeout: TIMEOUT_MS });
+    const ms = performance.now() - start;
+    if (answer.length !== BYTES || answer.some((byte, at) => byte !== bytes[at])) {
+      say(result, "echo.different");
+      result.dataset.status = "failed";
+      return;
+    }
+    times.push(ms);
+    if (times.length > KEPT) times.shift();
+    say(result, "echo.result", { ms: round(ms) });
+    result.dataset.status = "done";
+    draw();
+  } catch (error) {
+    fail(() => explain(error));
+  }
+}
+
+function fail(why) {
+  say(result, "echo.failed", { why });
+  result.dataset.status = "failed";
+}
+
+/** One decimal: browsers measure no finer than 0.1 ms without cross-origin isolation. */
+const round = (ms) => Math.round(ms * 10) / 10;
+
+function draw() {
+  const sorted = times.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const median = sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  say(summary, "echo.summary", { min: round(sorted[0]), median: round(median), count: times.length });
+
+  const fresh = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "spark" });
+  label(fresh, "echo.chart", { list: times.map((ms) => round(ms)).join(", ") });
+  const top = sorted.at(-1) || 1;
+  const x = (at) => EDGE + (at * (WIDTH - 2 * EDGE)) / (KEPT - 1);
+  const y = (ms) => HEIGHT - EDGE - (ms / top) * (HEIGHT - 2 * EDGE);
+  const base = HEIGHT - EDGE;
+  fresh.append(svg("line", { class: "spark-base", x1: 0, x2: WIDTH, y1: base, y2: base }));
+  fresh.append(svg("line", { class: "spark-median", x1: 0, x2: WIDTH, y1: y(median), y2: y(median) }));
+  fresh.append(svg("polyline", { class: "spark-line", points: times.map((ms, at) => `${x(at)},${y(ms)}`).join(" ") }));
+  const last = times.length - 1;
+  fresh.append(svg("circle", { class: "spark-dot", cx: x(last), cy: y(times[last]), r: 4 }));
+  if (chart) chart.replaceWith(fresh);
+  else figure.prepend(fresh);
+  chart = fresh;
+  figure.hidden = false;
+}
+
+function svg(name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
+  return made;
+}

@@ -1,0 +1,130 @@
+/**
+ * "The letter and the envelope": the plaintext that was handed to the line beside the records that crossed the network.
+ *
+ * One timeline in two lists. It is cut at each writing: a turn is one writing and, beside it in order, the records
+ * that crossed from then until the next writing. The newest turn is on top. The page cannot know which record
+ * carries which message, and does not say so. Only real bytes are shown: what `observe` gave, what `send` was given.
+ */
+
+import { say, sayPlain } from "./say.js";
+
+const KEPT = 5; // writings, records out, records in
+const SHOWN_BYTES = 256;
+const ROW_BYTES = 16;
+
+const wroteList = document.getElementById("wrote");
+const seesList = document.getElementById("proxy-sees");
+const entries = [];
+let turn = 0;
+let pending = false;
+
+/** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
+export function wrote(where, bytes, text) {
+  turn += 1;
+  keep({ kind: "wrote", where, text }, bytes);
+}
+
+/** A sealed message crosses the network (the `observe` of `connect`). */
+export function crossed(direction, bytes) {
+  keep({ kind: direction }, bytes);
+}
+
+function keep(entry, bytes) {
+  // A copy, and a short one: the caller's view may be of memory that is about to be used again.
+  entries.push({ ...entry, turn, at: new Date(), length: bytes.length, bytes: bytes.slice(0, SHOWN_BYTES) });
+  const same = entries.filter((other) => other.kind === entry.kind);
+  if (same.length > KEPT) entries.splice(entries.indexOf(same[0]), 1);
+  if (pending) return;
+  pending = true;
+  setTimeout(draw, 50); // a burst of records is drawn once
+}
+
+function draw() {
+  pending = false;
+  const writings = [];
+  const records = [];
+  let row = 2; // below the headings
+  const turns = [...new Set(entries.map((entry) => entry.turn))].sort((a, b) => b - a);
+  for (const current of turns) {
+    const start = row;
+    const inTurn = entries.filter((entry) => entry.turn === current);
+    for (const entry of inTurn.filter((one) => one.kind !== "wrote")) {
+      records.push(place(entry, row, 1));
+      row += 1;
+    }
+    row = Math.max(row, start + 1);
+    const writing = inTurn.find((one) => one.kind === "wrote");
+    if (writing) writings.push(place(writing, start, row - start));
+  }
+  fill(wroteList, writings, "seal.wrote-none");
+  fill(seesList, records, "seal.sees-none");
+}
+
+/** The style sheet turns the numbers into grid rows where the lists stand side by side. */
+function place(entry, row, rows) {
+  entry.item ??= build(entry);
+  entry.item.style.setProperty("--row", String(row));
+  entry.item.style.setProperty("--rows", String(rows));
+  return entry.item;
+}
+
+function fill(list, items, none) {
+  if (items.length > 0) {
+    list.replaceChildren(...items);
+    return;
+  }
+  const empty = element("li", "empty");
+  say(empty, none);
+  list.replaceChildren(empty);
+}
+
+function build(entry) {
+  const item = element("li", `entry ${entry.kind}`);
+  const head = element("p", "entry-head");
+  const what = element("b");
+  say(what, entry.kind === "wrote" ? `seal.${entry.where}` : `seal.${entry.kind}`);
+  const size = element("span");
+  if (entry.length > SHOWN_BYTES) say(size, "seal.first", { count: entry.length, shown: SHOWN_BYTES });
+  else if (entry.length === 1) say(size, "seal.byte");
+  else say(size, "seal.bytes", { count: entry.length });
+  const time = element("time");
+  sayPlain(time, clock(entry.at));
+  head.append(what, size, time);
+  item.append(head);
+  if (entry.text !== undefined) {
+    const text = element("p", "entry-text");
+    text.dir = "auto";
+    sayPlain(text, entry.text.slice(0, 2 * SHOWN_BYTES));
+    item.append(text);
+  }
+  item.append(hexDump(entry.bytes));
+  return item;
+}
+
+/** 16 bytes a row in groups of two. Offsets and ASCII are drawn by the style sheet: they are not bytes of the record. */
+function hexDump(bytes) {
+  const dump = element("pre", "dump");
+  for (let start = 0; start < bytes.length; start += ROW_BYTES) {
+    const part = bytes.subarray(start, start + ROW_BYTES);
+    const hex = Array.from(part, (byte, at) => (at > 0 && at % 2 === 0 ? " " : "") + byte.toString(16).padStart(2, "0"));
+    const line = element("span", "dump-row");
+    line.dataset.offset = start.toString(16).padStart(4, "0");
+    line.dataset.ascii = Array.from(part, (byte) => (byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·")).join("");
+    line.textContent = `${hex.join("")}\n`;
+    dump.append(line);
+  }
+  return dump;
+}
+
+function clock(date) {
+  const pad = (value, width = 2) => String(value).padStart(width, "0");
+  return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
+}
+
+function element(name, className) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  return made;
+}
+
+draw();

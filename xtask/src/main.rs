@@ -1,0 +1,85 @@
+//! `cargo xtask VERB`: every developer verb of the workspace, the same on a laptop and on a build machine.
+//!
+//! ```text
+//! tools ──► wasm ──► demo          tidy ──┐
+//!              └───► test                 ├──► ci
+//!                     └───────────────────┘
+//! ```
+//!
+//! One file for each verb. Commands run from the workspace root, wherever the verb is called, and whatever a verb
+//! builds or installs lies under `target/`; two things go elsewhere, both only when missing: rustup's target and
+//! components, and, for root on Debian, the browser. xtask talks on stderr; on stdout goes what a script may want:
+//! the sizes, the counts, and what the server itself prints.
+
+mod ci;
+mod demo;
+mod imports;
+mod process;
+mod test;
+mod tidy;
+mod tools;
+mod wasm;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The developer verbs of Duologue")]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the page, its WebAssembly core and their brotli copies into target/web
+    Wasm {
+        /// Build quickly and with debug information; the size bound does not apply
+        #[arg(long)]
+        dev: bool,
+    },
+    /// Build everything and start a server with a page to try
+    Demo {
+        /// The port to listen on
+        #[arg(long, default_value_t = 8443)]
+        port: u16,
+        /// Where the server keeps its state; default: target/demo
+        #[arg(long)]
+        state: Option<PathBuf>,
+    },
+    /// Run all tests: native, as wasm, end to end
+    Test {
+        /// Only the tests whose name contains this
+        #[arg(long)]
+        filter: Option<String>,
+    },
+    /// tidy, then test
+    Ci,
+    /// Check formatting, lints, docs and the text of tracked files
+    Tidy {
+        /// Repair what a tool can repair
+        #[arg(long)]
+        fix: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().verb {
+        Verb::Wasm { dev } => wasm::verb(dev),
+        Verb::Demo { port, state } => demo::verb(port, state),
+        Verb::Test { filter } => test::verb(filter.as_deref()),
+        Verb::Ci => ci::verb(),
+        Verb::Tidy { fix } => tidy::verb(fix),
+    };
+    exit_code(done)
+}
+
+fn exit_code(done: Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

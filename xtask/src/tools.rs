@@ -1,0 +1,175 @@
+//! The tools that the verbs need, installed when missing.
+//!
+//! ```text
+//! needed      wasm32 target (rustup)   wasm-bindgen, wasm-pack (target/tools/bin)
+//! better      wasm-opt (target/tools/npm)   clippy, rustfmt (rustup)   chromium, chromedriver (Debian)
+//! ```
+//!
+//! A needed tool that cannot be installed is an error. For the others the answer is `None` or `false`, after a line
+//! that names what will be skipped. Nothing here takes a `wasm-opt` from PATH: Debian's (108) exits 0 and writes a
+//! module that cannot start.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::process::{self, cargo, command, root, step, target, which};
+
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+const WASM_PACK: &str = "0.15.1";
+const BINARYEN: &str = "132";
+
+/// Where the installed programs lie.
+pub(crate) fn bin() -> PathBuf {
+    target("tools/bin")
+}
+
+/// Installs what every wasm build needs.
+///
+/// # Errors
+///
+/// When a tool is missing and cannot be installed.
+pub(crate) fn ensure_wasm() -> Result<()> {
+    ensure_wasm_target()?;
+    // The bindings and the tool that writes their JavaScript must be of one version. Its own lock file can name
+    // versions that a registry mirror lacks, hence no `--locked`.
+    ensure_installed("wasm-bindgen", "wasm-bindgen-cli", &locked_version("wasm-bindgen")?, false)?;
+    ensure_installed("wasm-pack", "wasm-pack", WASM_PACK, true)
+}
+
+/// Adds the wasm32 target to the toolchain.
+///
+/// # Errors
+///
+/// When rustup is missing or cannot add it.
+pub(crate) fn ensure_wasm_target() -> Result<()> {
+    let sysroot = process::output(command("rustc").args(["--print", "sysroot"]))
+        .context("rustc does not start: install Rust by rustup")?;
+    if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir() {
+        return Ok(());
+    }
+    step("adding the wasm32 target", || process::run(command("rustup").args(["target", "add", WASM_TARGET])))
+        .with_context(|| format!("the wasm32 target is missing: install Rust by rustup, or add {WASM_TARGET} by hand"))
+}
+
+/// Whether a rustup component works, after trying to add it.
+pub(crate) fn has_component(subcommand: &str, component: &str) -> bool {
+    let works = || process::output(&mut cargo([subcommand, "--version"])).is_some();
+    let there = works() || (process::run(command("rustup").args(["component", "add", component])).is_ok() && works());
+    if !there {
+        eprintln!("xtask: skipped: {component} (not installed, and rustup could not add it)");
+    }
+    there
+}
+
+/// The npm package binaryen's `wasm-opt`, a script for node.
+pub(crate) fn wasm_opt() -> Option<PathBuf> {
+    if !has_node() {
+        eprintln!("xtask: skipped: wasm-opt (needs node and npm); the module will be larger");
+        return None;
+    }
+    let home = target("tools/npm");
+    let script = home.join("node_modules/binaryen/bin/wasm-opt");
+    if script.is_file() && binaryen_major(&home).as_deref() == Some(BINARYEN) {
+        return Some(script);
+    }
+    let installed = step("installing wasm-opt (binaryen)", || {
+        fs::create_dir_all(&home).context("cannot write under target/")?;
+        let package = format!("binaryen@{BINARYEN}");
+        let flags = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+        process::run(command("npm").arg("install").args(flags).arg(&home).arg(package))
+    });
+    match installed {
+        Ok(()) => Some(script),
+        Err(error) => {
+            eprintln!("xtask: skipped: wasm-opt ({error:#}); the module will be larger");
+            None
+        }
+    }
+}
+
+/// Whether node and npm are on PATH.
+pub(crate) fn has_node() -> bool {
+    which("node").is_some() && which("npm").is_some()
+}
+
+/// The chromedriver of a Chromium that is there too.
+pub(crate) fn chromedriver() -> Option<PathBuf> {
+    let found = || {
+        let browsers = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+        which("chromedriver").filter(|_| browsers.iter().any(|name| which(name).is_some()))
+    };
+    if let Some(driver) = found() {
+        return Some(driver);
+    }
+    if is_root_on_debian() {
+        // A failure is not the end: the browser tests are then skipped by name.
+        let _ = step("installing Chromium (apt)", || {
+            let apt = |args: &[&str]| {
+                process::run(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-q").args(args))
+            };
+            apt(&["update"])?;
+            apt(&["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"])
+        });
+    }
+    let driver = found();
+    if driver.is_none() {
+        eprintln!("xtask: no chromium with chromedriver on PATH: browser tests will be skipped");
+    }
+    driver
+}
+
+fn is_root_on_debian() -> bool {
+    Path::new("/etc/debian_version").is_file()
+        && which("apt-get").is_some()
+        && process::output(command("id").arg("-u")).as_deref() == Some("0")
+}
+
+fn ensure_installed(program: &str, package: &str, version: &str, locked: bool) -> Result<()> {
+    // `--version` says "wasm-bindgen 0.2.130".
+    let there = process::output(command(bin().join(program)).arg("--version"));
+    if there.is_some_and(|said| said.split_whitespace().nth(1) == Some(version)) {
+        return Ok(());
+    }
+    step(&format!("installing {package} {version} (some minutes, once)"), || {
+        let mut install = cargo(["install", package, "--version", version, "--root"]);
+        install.arg(target("tools")).args(locked.then_some("--locked"));
+        // Its own directory: shared between the tools, kept between versions, apart from the workspace's.
+        process::run(install.env("CARGO_TARGET_DIR", target("tools/build")))
+    })
+    .with_context(|| format!("{package} {version} is needed and could not be installed into target/tools"))
+}
+
+/// The version of a package in Cargo.lock.
+fn locked_version(package: &str) -> Result<String> {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).context("Cargo.lock is missing: run `cargo check`")?;
+    let version = version_in(&lock, package);
+    ensure!(version.is_some(), "Cargo.lock has no {package}: is `web` a member of the workspace?");
+    Ok(version.unwrap_or_default().to_owned())
+}
+
+fn version_in<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let name = format!("name = \"{package}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name);
+    lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')
+}
+
+fn binaryen_major(home: &Path) -> Option<String> {
+    let text = fs::read_to_string(home.join("node_modules/binaryen/package.json")).ok()?;
+    let package: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(package.get("version")?.as_str()?.split('.').next()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in;
+
+    #[test]
+    fn version_is_that_of_the_exact_name() {
+        let lock = "[[package]]\nname = \"wasm-bindgen-test\"\nversion = \"0.3.80\"\n\n\
+                    [[package]]\nname = \"wasm-bindgen\"\nversion = \"0.2.130\"\n";
+        assert_eq!(version_in(lock, "wasm-bindgen"), Some("0.2.130"));
+        assert_eq!(version_in(lock, "wasm"), None);
+    }
+}
