@@ -210,6 +210,14 @@ impl Session {
         }
     }
 
+    /// Why the channel will never finish in its own time; none while it may.
+    pub(crate) fn broken(&self, id: ChannelId) -> Option<ChannelError> {
+        match self.channels.get(&id) {
+            Some(channel) => channel.reset.map(ChannelError::Reset).or(self.over.then_some(ChannelError::Closed)),
+            None => Some(ChannelError::Closed),
+        }
+    }
+
     pub(crate) fn delivery(&self, id: ChannelId, ordinal: u64) -> Delivery {
         match self.channels.get(&id) {
             Some(channel) => channel.send.delivery(ordinal, self.over || channel.reset.is_some()),

@@ -337,6 +337,12 @@ impl Channel<'_> {
         self.session.delivery(self.id, ordinal)
     }
 
+    /// Why the channel ended before its time; none if it did not.
+    #[must_use]
+    pub fn broken(&self) -> Option<ChannelError> {
+        self.session.broken(self.id)
+    }
+
     /// Takes the next message.
     ///
     /// # Errors

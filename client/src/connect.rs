@@ -1,0 +1,316 @@
+//! From a target to a line: socket, TLS, upgrade with M1 in it, driver.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use duologue::{Claims, ClientConfig, Connection, ConnectionError, Event, Invite, Offer, ServerKey, limits};
+use duologue_native::{Endpoint, Incoming, Line, LineError, Socket, drive, randomness};
+use futures_util::{
+    Sink, SinkExt, Stream, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Error as WebSocketError, Message,
+        client::IntoClientRequest,
+        http::{HeaderValue, header},
+        protocol::WebSocketConfig,
+    },
+};
+
+use crate::{
+    keyring::{Keyring, KeyringError, KnownServer},
+    target::Target,
+    tls,
+};
+
+/// Why no line came about. Each says what to do where something can be done.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// No pin and no invite.
+    #[error("this device does not know {0}: open an invite link of its owner once (`duologue invite new` makes one)")]
+    Unknown(String),
+    /// The invite names another server than the pinned one.
+    #[error(
+        "the link names another server key ({named}) than the one pinned for {host} ({pinned}): \
+         if its owner confirms the new key, remove {host} from servers.json and try again"
+    )]
+    PinChanged {
+        /// The server's address.
+        host: String,
+        /// Fingerprint of the pinned key.
+        pinned: String,
+        /// Fingerprint of the link's key.
+        named: String,
+    },
+    /// Nothing answers there.
+    #[error("cannot reach {host}: {source}")]
+    Unreachable {
+        /// The server's address.
+        host: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// TLS failed.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// What answers is no Duologue server.
+    #[error("there is no line at {url}: {reason}")]
+    NoLine {
+        /// What was asked for.
+        url: String,
+        /// What came instead.
+        reason: String,
+    },
+    /// The line did not open.
+    #[error("{0}")]
+    Line(#[from] LineError),
+    /// The keyring failed.
+    #[error("{0}")]
+    Keyring(#[from] KeyringError),
+}
+
+/// A device that can open lines.
+#[derive(Clone, Debug)]
+pub struct Client {
+    keyring: Arc<Keyring>,
+    name: String,
+    extra_roots: Option<PathBuf>,
+    m1_first: bool,
+}
+
+impl Client {
+    /// The device of a directory.
+    ///
+    /// # Errors
+    /// If the directory cannot be used.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, KeyringError> {
+        Ok(Self::new(Keyring::open(directory)?))
+    }
+
+    /// A device with this keyring.
+    #[must_use]
+    pub fn new(keyring: Keyring) -> Self {
+        let name = format!("native client on {}", std::env::consts::OS);
+        Self { keyring: Arc::new(keyring), name, extra_roots: None, m1_first: false }
+    }
+
+    /// What the server's owner sees in the list of devices; cut to 64 bytes.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Trusts the certificate authorities of a PEM file, and only those.
+    #[must_use]
+    pub fn trusting(mut self, pem: impl Into<PathBuf>) -> Self {
+        self.extra_roots = Some(pem.into());
+        self
+    }
+
+    /// Sends M1 as the first message instead of in the upgrade request: one round trip more, for a path that refuses long
+    /// headers.
+    #[must_use]
+    pub const fn with_m1_as_first_message(mut self) -> Self {
+        self.m1_first = true;
+        self
+    }
+
+    /// Opens a line and waits until the server has let this device in.
+    ///
+    /// # Errors
+    /// Why it did not open.
+    pub async fn connect(&self, target: &Target) -> Result<Line, ConnectError> {
+        let host = target.host();
+        let config = self.config(target)?;
+        let server_key = config.server_key;
+        let unreachable = |source| ConnectError::Unreachable { host: host.clone(), source };
+        let address = (target.host_name(), target.port());
+        let tcp = tokio::time::timeout(Duration::from_secs(limits::CONNECT_SECS), TcpStream::connect(address))
+            .await
+            .map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?
+            .map_err(unreachable)?;
+        tcp.set_nodelay(true).map_err(unreachable)?;
+        if target.is_tls() {
+            let tls = tls::config(target.is_loopback(), self.extra_roots.as_deref())?;
+            let name =
+                ServerName::try_from(target.host_name()).map_err(|error| ConnectError::Tls(error.to_string()))?;
+            let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
+            let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
+            self.upgrade(target, config, server_key, stream).await
+        } else {
+            self.upgrade(target, config, server_key, tcp).await
+        }
+    }
+
+    fn config(&self, target: &Target) -> Result<ClientConfig, ConnectError> {
+        let host = target.host();
+        let known = self.keyring.server(&host);
+        let pinned = known.as_ref().map(|server| server.key);
+        let named = target.invite().map(Invite::server_key);
+        if let (Some(pinned), Some(named)) = (pinned, named)
+            && pinned != named
+        {
+            let (pinned, named) = (pinned.fingerprint(), named.fingerprint());
+            return Err(ConnectError::PinChanged { host, pinned, named });
+        }
+        let server_key = pinned.or(named).ok_or_else(|| ConnectError::Unknown(host.clone()))?;
+        let enrolled = known.as_ref().is_some_and(|server| server.enrolled);
+        let offer = match (target.invite(), known.and_then(|server| server.ticket)) {
+            (Some(invite), _) => Offer::Invite(invite.clone()),
+            (None, Some(ticket)) => Offer::Ticket(ticket),
+            (None, None) => Offer::Nothing,
+        };
+        let claims = Claims { origin: String::new(), host, name: self.name.clone() };
+        Ok(ClientConfig { server_key, offer, enrolled, device: self.keyring.device(), claims })
+    }
+
+    async fn upgrade<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        target: &Target,
+        config: ClientConfig,
+        server_key: ServerKey,
+        stream: S,
+    ) -> Result<Line, ConnectError> {
+        let url = target.websocket_url();
+        let no_line = |reason: String| ConnectError::NoLine { url: url.clone(), reason };
+        let started = std::time::Instant::now();
+        let mut connection =
+            Connection::connect(config, randomness(), duologue::Instant::default()).map_err(LineError::Connection)?;
+        let mut request = url.as_str().into_client_request().map_err(|error| no_line(error.to_string()))?;
+        let mut offer = connection.upgrade_offer();
+        if self.m1_first {
+            offer = vec![duologue::upgrade::WITHOUT_M1.to_owned()];
+        }
+        let offer = HeaderValue::from_str(&offer.join(", ")).expect("base64url is ASCII");
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+        let upgraded = client_async_with_config(request, stream, Some(websocket_config())).await;
+        let (socket, response) = upgraded.map_err(|error| match error {
+            WebSocketError::Http(response) => no_line(format!("the server answered {}", response.status())),
+            other => no_line(other.to_string()),
+        })?;
+        let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let elapsed = duologue::Instant::default() + started.elapsed();
+        connection.handle_upgrade(elapsed, selected).map_err(LineError::Connection)?;
+
+        let endpoint = ClientEndpoint { keyring: Arc::clone(&self.keyring), host: target.host(), server_key };
+        let (line, run) = drive(|_| connection, WebSocket(socket), endpoint);
+        tokio::spawn(run);
+        line.ready().await?;
+        Ok(line)
+    }
+}
+
+struct ClientEndpoint {
+    keyring: Arc<Keyring>,
+    host: String,
+    server_key: ServerKey,
+}
+
+impl Endpoint for ClientEndpoint {
+    async fn answer(&mut self, line: &Line, event: Event) {
+        match event {
+            Event::SignatureWanted(message) => {
+                let signature = self.keyring.sign(&message);
+                line.connection(|connection, _| connection.provide_signature(signature));
+            }
+            Event::Opened(grant) => {
+                let server = KnownServer { key: self.server_key, enrolled: true, ticket: Some(grant.ticket) };
+                if let Err(error) = self.keyring.remember(&self.host, server) {
+                    // The line is good all the same; the next connection will have to do without the ticket.
+                    tracing::warn!(%error, "the ticket could not be kept");
+                }
+                line.opened();
+            }
+            Event::ChannelOpened(id) => line.offer(id),
+            // Questions of the server's side, and what the driver deals with itself.
+            Event::SecretWanted(_) | Event::AuthReceived(_) | Event::ChannelChanged(_) | Event::Closed(_) => {}
+        }
+    }
+}
+
+/// Small buffers: a record is at most 64 KiB, and most are far smaller.
+fn websocket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(8 * 1024)
+        .write_buffer_size(0)
+        .max_message_size(Some(limits::RECORD_LEN_MAX))
+        .max_frame_size(Some(limits::RECORD_LEN_MAX))
+}
+
+struct WebSocket<S>(WebSocketStream<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for WebSocket<S> {
+    type Bytes = tokio_tungstenite::tungstenite::Bytes;
+    type Read = ReadHalf<S>;
+    type Write = WriteHalf<S>;
+
+    fn split(self) -> (ReadHalf<S>, WriteHalf<S>) {
+        let (write, read) = self.0.split();
+        (ReadHalf(read), WriteHalf(write))
+    }
+}
+
+struct ReadHalf<S>(SplitStream<WebSocketStream<S>>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ReadHalf<S> {
+    type Item = Incoming<tokio_tungstenite::tungstenite::Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx).map(|message| match message {
+            Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
+            Some(Ok(Message::Text(_))) => Some(Incoming::Text),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
+            Some(Ok(_)) => Some(Incoming::Other),
+        })
+    }
+}
+
+struct WriteHalf<S>(SplitSink<WebSocketStream<S>, Message>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WriteHalf<S> {
+    type Error = WebSocketError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
+        self.0.poll_ready_unpin(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, record: Vec<u8>) -> Result<(), WebSocketError> {
+        self.0.start_send_unpin(Message::Binary(record.into()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
+        self.0.poll_flush_unpin(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
+        self.0.poll_close_unpin(cx)
+    }
+}
+
+/// The connection's error of a line that did not open, if that is what it is.
+impl ConnectError {
+    /// Why the connection ended, if there was one.
+    #[must_use]
+    pub const fn connection_error(&self) -> Option<&ConnectionError> {
+        match self {
+            Self::Line(LineError::Connection(error)) => Some(error),
+            _ => None,
+        }
+    }
+}

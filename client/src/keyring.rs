@@ -1,0 +1,202 @@
+//! What a device keeps: its key, the servers it trusts, and their tickets. In memory, or in a directory:
+//!
+//! ```text
+//! device.p8      the device key, PKCS #8, mode 0600
+//! servers.json   by host: the pinned key, whether it has let us in, the ticket; mode 0600
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use duologue::{DeviceKey, Secret, ServerKey, SignatureAlgorithm, Ticket};
+use ring::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair},
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a keyring could not be opened or written.
+#[derive(Debug, Error)]
+pub enum KeyringError {
+    /// The file system.
+    #[error("cannot {verb} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} is damaged: move it away to begin anew with a new device key and a new invite", .0.display())]
+    Damaged(PathBuf),
+}
+
+/// What is remembered of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownServer {
+    pub(crate) key: ServerKey,
+    pub(crate) enrolled: bool,
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// A device's key and its memory of servers.
+pub struct Keyring {
+    pair: Ed25519KeyPair,
+    servers: Mutex<BTreeMap<String, KnownServer>>,
+    directory: Option<PathBuf>,
+}
+
+impl Keyring {
+    /// A new device that nobody knows and that forgets all when dropped.
+    ///
+    /// # Panics
+    /// If the operating system gives no randomness.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self {
+            pair: pair(&generate()).expect("a fresh key is well-formed"),
+            servers: Mutex::default(),
+            directory: None,
+        }
+    }
+
+    /// The device of a directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// If the directory cannot be read or written, or holds something else.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, KeyringError> {
+        let directory = directory.as_ref().to_owned();
+        fs::create_dir_all(&directory).map_err(|source| io_error("make", &directory, source))?;
+        let path = directory.join("device.p8");
+        let pkcs8 = match fs::read(&path) {
+            Ok(pkcs8) => pkcs8,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let pkcs8 = generate();
+                write_private(&path, &pkcs8)?;
+                pkcs8
+            }
+            Err(source) => return Err(io_error("read", &path, source)),
+        };
+        let pair = pair(&pkcs8).ok_or(KeyringError::Damaged(path))?;
+        let path = directory.join("servers.json");
+        let servers = match fs::read(&path) {
+            Ok(json) => {
+                let stored: BTreeMap<String, StoredServer> =
+                    serde_json::from_slice(&json).map_err(|_| KeyringError::Damaged(path.clone()))?;
+                stored.into_iter().map(|(host, server)| Some((host, server.parse()?))).collect::<Option<_>>()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(BTreeMap::new()),
+            Err(source) => return Err(io_error("read", &path, source)),
+        };
+        let servers = Mutex::new(servers.ok_or(KeyringError::Damaged(path))?);
+        Ok(Self { pair, servers, directory: Some(directory) })
+    }
+
+    /// The device's public key.
+    #[must_use]
+    pub fn device(&self) -> DeviceKey {
+        let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), self.pair.public_key().as_ref()].concat();
+        DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("prefix and key make an Ed25519 SPKI")
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.pair.sign(message).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
+    }
+
+    pub(crate) fn server(&self, host: &str) -> Option<KnownServer> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    pub(crate) fn remember(&self, host: &str, server: KnownServer) -> Result<(), KeyringError> {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.insert(host.to_owned(), server);
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let stored: BTreeMap<_, _> = servers.iter().map(|(host, server)| (host, StoredServer::from(server))).collect();
+        let json = serde_json::to_vec_pretty(&stored).expect("strings and numbers are JSON");
+        // Whole or not at all: a crash in between leaves the old file.
+        let (path, next) = (directory.join("servers.json"), directory.join("servers.json.next"));
+        write_private(&next, &json)?;
+        fs::rename(&next, &path).map_err(|source| io_error("write", &path, source))
+    }
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyring").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredServer {
+    key: String,
+    enrolled: bool,
+    ticket: Option<StoredTicket>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTicket {
+    id: String,
+    secret: String,
+    lifetime_secs: u32,
+}
+
+impl From<&KnownServer> for StoredServer {
+    fn from(server: &KnownServer) -> Self {
+        let ticket = server.ticket.as_ref().map(|ticket| StoredTicket {
+            id: ticket.id.to_string(),
+            secret: BASE64_URL_SAFE_NO_PAD.encode(ticket.secret.expose()),
+            lifetime_secs: ticket.lifetime_secs,
+        });
+        Self { key: server.key.to_string(), enrolled: server.enrolled, ticket }
+    }
+}
+
+impl StoredServer {
+    fn parse(self) -> Option<KnownServer> {
+        let ticket = match self.ticket {
+            None => None,
+            Some(ticket) => Some(Ticket {
+                id: ticket.id.parse().ok()?,
+                secret: Secret::new(BASE64_URL_SAFE_NO_PAD.decode(ticket.secret).ok()?.try_into().ok()?),
+                lifetime_secs: ticket.lifetime_secs,
+            }),
+        };
+        Some(KnownServer { key: self.key.parse().ok()?, enrolled: self.enrolled, ticket })
+    }
+}
+
+fn generate() -> Vec<u8> {
+    Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+        .expect("the operating system gives random bytes")
+        .as_ref()
+        .to_vec()
+}
+
+fn pair(pkcs8: &[u8]) -> Option<Ed25519KeyPair> {
+    Ed25519KeyPair::from_pkcs8(pkcs8).ok()
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
+    fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(|source| io_error("write", path, source))
+}
+
+fn io_error(verb: &'static str, path: &Path, source: io::Error) -> KeyringError {
+    KeyringError::Io { verb, path: path.to_owned(), source }
+}

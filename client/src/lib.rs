@@ -1,0 +1,27 @@
+//! A line from a Rust program to a Duologue server.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use duologue_client::{Client, Target};
+//!
+//! let client = Client::open("state-directory")?;
+//! let line = client.connect(&Target::parse("https://localhost:8443/#i=…")?).await?;
+//! let answer = line.request("echo", "hello").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
+//! special · `connect.rs` socket, upgrade and driver.
+
+mod connect;
+mod keyring;
+mod target;
+mod tls;
+
+pub use connect::{Client, ConnectError};
+pub use duologue_native::{Channel, Line, LineError, Sent};
+pub use keyring::{Keyring, KeyringError};
+pub use target::{InvalidTarget, Target};

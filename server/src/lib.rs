@@ -1,0 +1,51 @@
+//! The server's end of a line, to be mounted into any axum app; and everything that the binary `duologue` is made of.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use duologue_server::{Duologue, Policy, State};
+//!
+//! let state = State::open("state-directory")?;
+//! let line = Duologue::new(state, Policy::loopback()).service("echo", duologue_server::services::echo);
+//! let app = axum::Router::new().route("/line", line.route());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! ```text
+//! line.rs      the axum adapter: upgrade, handshake, services      service.rs  Service, Call, and who the caller is
+//! policy.rs    which origins and hosts; the verdict on a device    directory.rs connected devices, to reach and to revoke
+//! state.rs     identity key and store on disk                      store.rs    devices and invites in redb
+//! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
+//! control.rs   the running server's admin socket                   http.rs, tls.rs, assets.rs  what the binary serves with
+//! services/    echo, desk
+//! ```
+//!
+//! Services never see a record, a key or a socket.
+
+mod assets;
+mod control;
+mod directory;
+mod http;
+mod line;
+mod lobby;
+mod policy;
+mod service;
+pub mod services;
+mod state;
+mod store;
+mod tickets;
+mod tls;
+
+pub use assets::page;
+pub use control::{Answer, Question, ask, listen};
+pub use directory::Directory;
+pub use duologue_native::{Channel, Line, LineError, Sent};
+pub use http::{Peer, serve};
+pub use line::Duologue;
+pub use policy::{Origins, Policy};
+pub use service::{Call, Identity, Service, ServiceError, Transport, answer};
+pub use state::{State, StateError, server_key};
+pub use store::{Device, DeviceStatus, Store, StoreError};
+pub use tls::{TlsError, development, from_files};

@@ -1,0 +1,55 @@
+//! `duologue`: the self-hosted server, and the verbs around it. One file each in `verbs/`.
+
+mod verbs;
+
+use std::io::IsTerminal;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+/// One private line between a web page and this machine.
+#[derive(Debug, Parser)]
+#[command(name = "duologue", version, about)]
+enum Verb {
+    /// Serves the page on this machine with a self-signed certificate, and prints an invite link.
+    Dev(verbs::dev::Dev),
+    /// Serves pages of listed origins, with certificate files.
+    Serve(verbs::serve::Serve),
+    /// The server's key.
+    #[command(subcommand)]
+    Keys(verbs::keys::Keys),
+    /// Links that let one device in.
+    #[command(subcommand)]
+    Invite(verbs::invite::Invite),
+    /// The devices that were let in.
+    #[command(subcommand)]
+    Devices(verbs::devices::Devices),
+    /// Opens a line from this terminal: sends its lines, prints what comes back.
+    Connect(verbs::connect::Connect),
+}
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let result = match Verb::parse() {
+        Verb::Dev(verb) => verb.run().await,
+        Verb::Serve(verb) => verb.run().await,
+        Verb::Keys(verb) => verb.run(),
+        Verb::Invite(verb) => verb.run(),
+        Verb::Devices(verb) => verb.run(),
+        Verb::Connect(verb) => verb.run().await,
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("duologue: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

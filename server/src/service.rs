@@ -1,0 +1,137 @@
+//! Services: what the server runs behind a channel's label. One async function for each opened channel.
+
+use std::{collections::HashMap, fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc};
+
+use duologue::{
+    Claims, DeviceId,
+    typed::{self, Request},
+};
+use duologue_native::{Channel, LineError};
+
+/// What the handshake has proved: this device holds this key, and the owner has let it in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The device.
+    pub device: DeviceId,
+    /// How sure the server is of the person: 1 = the device key.
+    pub level: u8,
+}
+
+/// What the transport saw. True as far as the proxies on the way are to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// The peer's address.
+    pub address: IpAddr,
+    /// The `Origin` header; none for native clients.
+    pub origin: Option<String>,
+}
+
+/// One opened channel and its caller. What is proved, what was seen and what is merely said are three values, never mixed.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Reads and writes.
+    pub channel: Channel,
+    /// Proved.
+    pub identity: Identity,
+    /// Seen.
+    pub transport: Transport,
+    /// Said by the client, unverified.
+    pub claims: Claims,
+}
+
+/// Why a service gave up. The caller learns only that it failed; the cause goes to the log.
+pub type ServiceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What answers behind a label. When the function returns, the channel is finished; when it fails, the channel is reset;
+/// when the caller cancels, the future is dropped.
+///
+/// Every `async fn(Call) -> Result<(), ServiceError>` is a service.
+pub trait Service: Send + Sync + 'static {
+    /// Serves one channel to its end.
+    fn serve(&self, call: Call) -> impl Future<Output = Result<(), ServiceError>> + Send;
+}
+
+impl<F, T> Service for F
+where
+    F: Fn(Call) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<(), ServiceError>> + Send,
+{
+    fn serve(&self, call: Call) -> impl Future<Output = Result<(), ServiceError>> + Send {
+        self(call)
+    }
+}
+
+/// A service that answers typed requests: one message in, one message out, as often as the caller asks on the channel.
+///
+/// The function gets the request and the call, for who asks; what it returns is the answer.
+pub fn answer<R, F, T>(respond: F) -> impl Service
+where
+    R: Request,
+    F: Fn(R, Call) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<R::Response, ServiceError>> + Send + 'static,
+{
+    let respond = Arc::new(respond);
+    move |call: Call| {
+        let respond = Arc::clone(&respond);
+        async move {
+            while let Some(message) = call.channel.recv().await? {
+                let response = respond(typed::decode(&message)?, call.clone()).await?;
+                call.channel.send(typed::encode(&response)).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// [`Service`] with its future boxed, so that services of different types stand in one table.
+trait Erased: Send + Sync {
+    fn serve(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send + '_>>;
+}
+
+impl<S: Service> Erased for S {
+    fn serve(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send + '_>> {
+        Box::pin(Service::serve(self, call))
+    }
+}
+
+/// Services by label.
+#[derive(Clone, Default)]
+pub(crate) struct Services(HashMap<String, Arc<dyn Erased>>);
+
+impl Services {
+    pub(crate) fn insert(&mut self, label: &str, service: impl Service) {
+        self.0.insert(label.to_owned(), Arc::new(service));
+    }
+
+    /// Serves a channel in a task of its own, to its end or its caller's.
+    pub(crate) fn start(&self, call: Call) {
+        let (label, channel) = (call.channel.label(), call.channel.clone());
+        let Some(service) = self.0.get(&label).cloned() else {
+            tracing::info!(label, device = %call.identity.device, "no such service");
+            return channel.reset(duologue::ResetCode::Refused);
+        };
+        tokio::spawn(async move {
+            let broken = channel.broken();
+            tokio::select! {
+                result = service.serve(call) => match result {
+                    Ok(()) => channel.finish(),
+                    // The caller's own doing is no failure of the service.
+                    Err(error) if error.downcast_ref::<LineError>().is_some() => {
+                        channel.reset(duologue::ResetCode::Cancelled);
+                    }
+                    Err(error) => {
+                        tracing::warn!(label, %error, "a service failed");
+                        channel.reset(duologue::ResetCode::Failed);
+                    }
+                },
+                _ = broken => {}
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

@@ -1,0 +1,38 @@
+//! `duologue dev`: everything on this machine, in one command.
+
+use std::{io::Write, net::Ipv4Addr, time::Duration};
+
+use anyhow::Context;
+use duologue::limits::INVITE_TTL_SECS;
+use duologue_server::{Policy, State, development};
+use tokio::net::TcpListener;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dev {
+    /// The port to listen on; 0 lets the system choose.
+    #[arg(long, default_value_t = 8443)]
+    port: u16,
+    #[command(flatten)]
+    directory: super::StateDirectory,
+}
+
+impl Dev {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let state = State::open(&self.directory.state)?;
+        let tls = development(state.directory())?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))
+            .await
+            .with_context(|| format!("cannot listen on port {}: choose another with --port", self.port))?;
+        let address = format!("https://localhost:{}", listener.local_addr()?.port());
+        state.store().set_address(&address)?;
+        let invite = state.new_invite(Duration::from_secs(INVITE_TTL_SECS))?;
+        let fingerprint = state.identity().public().fingerprint();
+        super::run(state, Policy::loopback(), true, listener, Some(tls), || {
+            eprintln!("The server's fingerprint: {fingerprint}");
+            eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");
+            writeln!(std::io::stdout(), "ready {}", invite.to_link(&address))?;
+            Ok(())
+        })
+        .await
+    }
+}

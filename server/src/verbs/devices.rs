@@ -1,0 +1,44 @@
+//! `duologue devices`: who was let in.
+
+use anyhow::bail;
+use duologue::DeviceId;
+use duologue_server::{Answer, DeviceStatus, Question, ask};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Devices {
+    /// Lists the devices: id, fingerprint, status, algorithm, name.
+    List(super::StateDirectory),
+    /// Removes a device for good, and ends its lines at once.
+    Revoke {
+        /// The device's id, as `list` shows it.
+        device: String,
+        #[command(flatten)]
+        directory: super::StateDirectory,
+    },
+}
+
+impl Devices {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let (directory, question) = match self {
+            Self::List(directory) => (directory, Question::Devices),
+            Self::Revoke { device, directory } => (directory, Question::Revoke { device }),
+        };
+        match ask(&directory.state, &question)? {
+            Answer::Devices(devices) => {
+                for device in devices {
+                    let id = DeviceId(device.id);
+                    let status = match device.status {
+                        DeviceStatus::Enrolled => "enrolled",
+                        DeviceStatus::Revoked => "revoked",
+                    };
+                    let name: String = device.name.chars().filter(|char| !char.is_control()).collect();
+                    println!("{id}  {}  {status}  {}  {name}", id.fingerprint(), device.algorithm);
+                }
+            }
+            Answer::Revoked => println!("revoked"),
+            Answer::Failed(error) => bail!(error),
+            other @ Answer::Invite(_) => bail!("the running server gave an answer of another version: {other:?}"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,32 @@
+//! `duologue invite`: the way in for a new device.
+
+use anyhow::bail;
+use duologue_server::{Answer, Question, ask};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Invite {
+    /// Prints a link that lets one device in.
+    New {
+        /// For how long it is good: 90s, 30m, 24h, 7d.
+        #[arg(long, default_value = "24h", value_parser = super::parse_lifetime)]
+        expires: u64,
+        /// The server's address in the link. Default: where it was started last.
+        #[arg(long)]
+        url: Option<url::Url>,
+        #[command(flatten)]
+        directory: super::StateDirectory,
+    },
+}
+
+impl Invite {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Self::New { expires, url, directory } = self;
+        let address = url.map(|url| url.origin().ascii_serialization());
+        match ask(&directory.state, &Question::NewInvite { lifetime_secs: expires, address })? {
+            Answer::Invite(link) => println!("{link}"),
+            Answer::Failed(error) => bail!(error),
+            other => bail!("the running server gave an answer of another version: {other:?}"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! `duologue serve`: for the world, behind its own TLS or a proxy's.
+
+use std::{io::Write, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, bail};
+use duologue_server::{Policy, State, from_files};
+use tokio::net::TcpListener;
+use url::Url;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// The address under which browsers reach this server, such as https://example.org.
+    #[arg(long)]
+    url: Url,
+    /// Where to listen.
+    #[arg(long, default_value = "0.0.0.0:443")]
+    listen: SocketAddr,
+    /// The certificate chain, PEM.
+    #[arg(long, value_name = "FILE", requires = "key", required_unless_present = "behind_proxy")]
+    cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Listens without TLS, because a proxy on this machine has it. `--listen` must then be a loopback address.
+    #[arg(long, conflicts_with_all = ["cert", "key"])]
+    behind_proxy: bool,
+    /// An origin whose pages may connect; may be repeated. Default: that of --url.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// Refuses clients that are no browsers.
+    #[arg(long)]
+    no_native_clients: bool,
+    #[command(flatten)]
+    directory: super::StateDirectory,
+}
+
+impl Serve {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let address = self.url.origin().ascii_serialization();
+        if self.url.scheme() != "https" {
+            bail!("--url must start with https://: browsers give keys to secure pages only");
+        }
+        if self.behind_proxy && !self.listen.ip().is_loopback() {
+            bail!("--behind-proxy listens without TLS: --listen must be a loopback address such as 127.0.0.1:8080");
+        }
+        let mut origins = vec![address.clone()];
+        for origin in &self.origins {
+            let parsed = Url::parse(origin).ok().map(|url| url.origin().ascii_serialization());
+            if parsed.as_deref() != Some(origin) {
+                bail!("--origin {origin} is no origin: write scheme, host and port only, such as https://example.org");
+            }
+            origins.push(origin.clone());
+        }
+        let tls = match (&self.cert, &self.key) {
+            (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
+            _ => None,
+        };
+        let state = State::open(&self.directory.state)?;
+        let listener =
+            TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
+        let bound = listener.local_addr()?;
+        state.store().set_address(&address)?;
+        let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
+        super::run(state, policy, false, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?)).await
+    }
+}
