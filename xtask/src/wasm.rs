@@ -142,9 +142,7 @@ fn assemble(dev: bool) -> Result<()> {
         fs::copy(&from, web.join(to)).map(drop).with_context(|| format!("cannot copy {}", from.display()))
     };
     copy(root().join("index.html"), "index.html")?;
-    for name in ["duologue.js", "duologue.d.ts"] {
-        copy(root().join("web/js").join(name), name)?;
-    }
+    copy_tree(&root().join("web/js"), &web)?;
     for name in [CORE_JS, CORE_WASM] {
         copy(target("web-pkg").join(name), name)?;
     }

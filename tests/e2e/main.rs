@@ -1,0 +1,43 @@
+//! End to end: the real binary, real TLS, a hostile TLS-terminating proxy, a native client and a real browser.
+//!
+//! ```text
+//! server.rs   the binary, as a child process        proxy.rs, wire.rs   the middleman, and what it sees
+//! raw.rs      a client that can misbehave           policy.rs           what the middleman does
+//! tls.rs      certificates and whom they convince   browser.rs          Chromium through WebDriver
+//! chance.rs   seeds that are printed
+//! ```
+//!
+//! Tests that need a browser are named `browser_…`; the others need nothing but the binary. It is taken from `DUOLOGUE_BIN`,
+//! else from the target directory: `cargo xtask test` builds it and the page first.
+//!
+//! Every wait has a deadline, and says what it waited for and what it saw last.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
+
+mod browser;
+mod chance;
+mod enrolment;
+mod failures;
+mod origins;
+mod page;
+mod page_causes;
+mod page_middleman;
+mod pictures;
+mod policy;
+mod proxy;
+mod raw;
+mod server;
+mod silence;
+mod tampering;
+mod tls;
+mod upgrade;
+mod wire;
+
+use std::{fmt::Display, future::Future, time::Duration};
+
+/// Waits at most so many seconds, and panics with what was waited for.
+async fn within<T>(secs: u64, what: impl Display, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(secs), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {secs} s in vain: {what}"),
+    }
+}

@@ -1,0 +1,155 @@
+//! The page in Chromium, against the real server: the way in, the work, the way back.
+
+use serde_json::{Value, json};
+
+use crate::{
+    browser::{Browser, Profile},
+    chance::random,
+    server::Server,
+};
+
+/// Opens an invite link in a fresh browser and waits until the line is open.
+pub(crate) async fn enrolled(server: &Server) -> (Profile, Browser) {
+    let profile = Profile::trusting(&[server.spki_pin()]);
+    let browser = Browser::start(&profile).await;
+    browser.open(server.link()).await;
+    browser.wait_for_state("open").await;
+    (profile, browser)
+}
+
+#[tokio::test]
+async fn browser_an_invite_link_opens_the_line_and_leaves_the_address_bar() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    assert_eq!(browser.url().await, format!("{}/", server.address()), "the secret is gone");
+    let history = browser.run("return [history.length, location.href, document.referrer]", Value::Null).await;
+    assert!(!history.to_string().contains("i="), "{history}");
+    assert_eq!(server.devices().await.len(), 1);
+
+    let key = server.verb(&["keys", "show"]).await;
+    let fingerprint = browser.text("#server-fingerprint").await;
+    assert!(!fingerprint.is_empty() && key.contains(&fingerprint), "{fingerprint:?} is not in {key:?}");
+    let (_, line) = server.devices().await.pop().unwrap();
+    let device = browser.text("#device-fingerprint").await;
+    assert!(!device.is_empty() && line.contains(&device), "{device:?} is not in {line:?}");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_request_to_echo_answers_the_same_bytes() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let bytes = random::<64>();
+    assert_eq!(browser.echo(&bytes).await.unwrap(), bytes);
+    assert_eq!(browser.echo(&[]).await.unwrap(), b"");
+    // Larger than a record and than a channel's window, so that credit must come back.
+    let body = "const sent = new Uint8Array(1_000_000).map((_, at) => (at * 31) >> 3);
+                const back = await link.request('echo', sent);
+                return back.length === sent.length && back.every((byte, at) => byte === sent[at]);";
+    assert_eq!(browser.run(body, Value::Null).await, json!(true));
+    // A hundred at once, in order each.
+    let body = "const all = Array.from({ length: 100 }, (_, at) => link.requestJson('echo', { at }));
+                return (await Promise.all(all)).map((answer) => answer.at);";
+    let expected: Vec<usize> = (0..100).collect();
+    assert_eq!(browser.run(body, Value::Null).await, json!(expected));
+    let body = "return await link.request('no such service', 'x')";
+    let error = browser.try_run(body, Value::Null).await.unwrap_err();
+    assert!(error.starts_with("refused: "), "{error}");
+    assert_eq!(browser.echo(b"the line lives on").await.unwrap(), b"the line lives on");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_page_and_terminal_talk_at_the_desk() {
+    let mut server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    server.stdout.with("is here").await;
+    browser.type_into("#desk-input", "Bonjour from the page").await;
+    browser.click("#desk-send").await;
+    server.stdout.with("Bonjour from the page").await;
+    browser.wait_until("document.querySelector('.message.you')?.dataset.status === 'taken'").await;
+
+    server.type_line("Good evening from the terminal").await;
+    browser.wait_until("document.querySelector('.message.them')?.innerText.includes('Good evening from')").await;
+    // A page must never take a stranger's text for markup.
+    server.type_line("<img src=x onerror=alert(1)>").await;
+    browser.wait_until("document.querySelectorAll('.message.them')[1]?.innerText.includes('<img src=x')").await;
+
+    browser.click("#echo-button").await;
+    browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
+    // What the proxy sees: real records, none of which contains what was written.
+    let records = browser.run("return document.querySelectorAll('#proxy-sees > li').length", Value::Null).await;
+    assert!(records.as_u64().is_some_and(|records| records > 0), "{records}");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_reload_reconnects_with_the_stored_key_and_no_invite() {
+    let server = Server::dev().await;
+    let (profile, browser) = enrolled(&server).await;
+    let device = browser.text("#device-fingerprint").await;
+    for _ in 0..2 {
+        browser.reload().await;
+        browser.wait_for_state("open").await;
+        assert_eq!(browser.url().await, format!("{}/", server.address()));
+        assert_eq!(browser.text("#device-fingerprint").await, device);
+    }
+    assert_eq!(browser.echo(b"again").await.unwrap(), b"again");
+    browser.finish().await;
+
+    // And the profile outlives its browser.
+    let browser = Browser::start(&profile).await;
+    browser.open(&server.address()).await;
+    browser.wait_for_state("open").await;
+    assert_eq!(browser.text("#device-fingerprint").await, device);
+    assert_eq!(server.devices().await.len(), 1);
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_the_device_key_cannot_be_read_out() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let body = "
+        const keys = [];
+        const look = (value, path) => {
+            if (value instanceof CryptoKey) keys.push([path, value.type, value.extractable]);
+            else if (value && typeof value === 'object' && !ArrayBuffer.isView(value))
+                for (const [name, inner] of Object.entries(value)) look(inner, `${path}.${name}`);
+        };
+        const settled = (request) => new Promise((ok, no) => {
+            request.onsuccess = () => ok(request.result);
+            request.onerror = () => no(request.error);
+        });
+        for (const { name } of await indexedDB.databases()) {
+            const database = await settled(indexedDB.open(name));
+            for (const store of database.objectStoreNames)
+                look(await settled(database.transaction(store).objectStore(store).getAll()), `${name}.${store}`);
+            database.close();
+        }
+        return keys;";
+    let keys = browser.run(body, Value::Null).await;
+    let private: Vec<_> = keys.as_array().unwrap().iter().filter(|key| key[1] == "private").collect();
+    assert_eq!(private.len(), 1, "one private key is stored: {keys}");
+    assert_eq!(private[0][2], json!(false), "and it is not extractable: {keys}");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_served_page_works_and_offers_its_link_to_nobody() {
+    let server = Server::serve(&["--no-native-clients"]).await;
+    let browser = Browser::start(&Profile::knowing(&server)).await;
+    browser.open(&server.invite("24h").await).await;
+    browser.wait_for_state("open").await;
+    assert_eq!(browser.url().await, "https://duologue.example/");
+    assert_eq!(browser.run("return typeof globalThis.link", Value::Null).await, json!("undefined"));
+    browser.click("#echo-button").await;
+    browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
+    // The same server under a name that is not its own.
+    let elsewhere = format!("https://duologue.example:{}/", server.port);
+    browser.open(&server.invite("24h").await.replace("https://duologue.example/", &elsewhere)).await;
+    let cause = browser.wait_for_end("origin-refused").await;
+    assert!(cause.contains(elsewhere.trim_end_matches('/')), "{cause}");
+    assert_eq!(server.devices().await.len(), 1);
+    browser.finish().await;
+}

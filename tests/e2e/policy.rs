@@ -1,0 +1,89 @@
+//! What a hostile proxy does to the lines that pass it.
+
+use std::io;
+
+use tokio::io::AsyncBufReadExt;
+
+use crate::wire::Direction;
+
+/// What to do with a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Act {
+    /// Flip a bit of the byte at this place, counted round.
+    Flip(usize),
+    /// Keep the message.
+    Swallow,
+    /// Keep the message and end the connection.
+    Cut,
+    /// Put a text message before it.
+    AddText,
+}
+
+/// Which message an intervention waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// The first one from now on, on any line.
+    Now,
+    /// The nth binary one (counted from 1) of a line that is yet to come.
+    OfANewLine(usize),
+}
+
+/// One intervention, once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) direction: Direction,
+    pub(crate) when: When,
+    pub(crate) act: Act,
+    /// Connections that there were when it was made.
+    pub(crate) connections: usize,
+}
+
+impl Rule {
+    /// Whether this binary message is the one.
+    pub(crate) fn concerns(&self, direction: Direction, connection: usize, message: usize) -> bool {
+        let due = match self.when {
+            When::Now => true,
+            When::OfANewLine(nth) => connection > self.connections && message == nth,
+        };
+        due && direction == self.direction
+    }
+}
+
+/// How hostile a proxy is. The default passes everything on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    /// Take M1 out of upgrade requests.
+    pub(crate) strip_m1: bool,
+    /// Pass lines on to this port, files to the real server still.
+    pub(crate) line_port: Option<u16>,
+    pub(crate) rule: Option<Rule>,
+}
+
+/// Everything up to the empty line; nothing if the client hung up at once.
+pub(crate) async fn read_head(from: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut head = Vec::new();
+    loop {
+        let before = head.len();
+        if from.read_until(b'\n', &mut head).await? == 0 {
+            return Ok(None);
+        }
+        if &head[before..] == b"\r\n" {
+            return Ok(Some(head));
+        }
+        assert!(head.len() < 64 * 1024, "a head of more than 64 KiB");
+    }
+}
+
+/// Leaves only the bare subprotocol in the offer.
+pub(crate) fn without_m1(head: &[u8]) -> Vec<u8> {
+    let head = std::str::from_utf8(head).expect("a head is ASCII");
+    let lines = head.split("\r\n").map(|line| match line.split_once(':') {
+        Some((name, value)) if name.eq_ignore_ascii_case("sec-websocket-protocol") => {
+            let kept =
+                value.split(',').map(str::trim).filter(|offer| !offer.starts_with("m1.") && !offer.ends_with("+m1"));
+            format!("{name}: {}", kept.collect::<Vec<_>>().join(", "))
+        }
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\r\n").into_bytes()
+}

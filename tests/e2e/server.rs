@@ -1,0 +1,219 @@
+//! The real binary: started with a fresh state directory, read line by line, killed when dropped.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    sync::Arc,
+};
+
+use duologue::Invite;
+use duologue_client::Target;
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, Command},
+    sync::watch,
+};
+
+use crate::{
+    tls::{self, Authority},
+    within,
+};
+
+/// The name under which `serve` is tested; nobody resolves it.
+pub(crate) const SERVED_NAME: &str = "duologue.example";
+
+/// Where the binary is.
+pub(crate) fn binary() -> PathBuf {
+    let path =
+        std::env::var_os("DUOLOGUE_BIN").map_or_else(|| workspace().join("target/debug/duologue"), PathBuf::from);
+    assert!(path.is_file(), "there is no binary at {}: run `cargo xtask test`, which builds it first", path.display());
+    path
+}
+
+/// The workspace's directory.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_owned()
+}
+
+/// A child's output, line by line, from its start.
+#[derive(Clone)]
+pub(crate) struct Lines(watch::Receiver<Vec<String>>);
+
+impl Lines {
+    pub(crate) fn of(stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let (sender, receiver) = watch::channel(Vec::new());
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                sender.send_modify(|seen| seen.push(line));
+            }
+        });
+        Self(receiver)
+    }
+
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits for a line with this text, from the first line on.
+    pub(crate) async fn with(&self, text: &str) -> String {
+        let mut receiver = self.0.clone();
+        let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let waited =
+            tokio::time::timeout(std::time::Duration::from_secs(20), receiver.wait_for(|l| found(l).is_some()));
+        match waited.await {
+            Ok(Ok(lines)) => found(&lines).expect("it was just found"),
+            Ok(Err(_)) => panic!("the output ended without a line with {text:?}; it was {:#?}", self.seen()),
+            Err(_) => panic!("no line with {text:?} came in 20 s; there was {:#?}", self.seen()),
+        }
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    stdin: ChildStdin,
+    directory: Arc<TempDir>,
+    certificate: CertificateDer<'static>,
+    spki_pin: String,
+    ready: String,
+    pub(crate) port: u16,
+    pub(crate) stdout: Lines,
+    pub(crate) stderr: Lines,
+}
+
+impl Server {
+    /// `duologue dev` with a fresh state.
+    pub(crate) async fn dev() -> Self {
+        let directory = Arc::new(TempDir::with_prefix("duologue-state-").unwrap());
+        let (child, stdin, stdout, stderr) = spawn(&["dev", "--port", "0"], directory.path());
+        let ready = stdout.with("ready ").await;
+        let link = ready.strip_prefix("ready ").expect("the line starts with ready").to_owned();
+        let port = port_of(&link);
+        let certificate = tls::certificate_of_file(&directory.path().join("tls-cert.pem"));
+        let spki_pin = tls::spki_pin_of_file(&directory.path().join("tls-key.pem"));
+        Self { child, stdin, directory, certificate, spki_pin, ready: link, port, stdout, stderr }
+    }
+
+    /// `duologue serve` as <https://duologue.example>, with further arguments.
+    pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        let directory = Arc::new(TempDir::with_prefix("duologue-state-").unwrap());
+        let authority = Authority::for_names(&[SERVED_NAME]);
+        let files = directory.path().join("files");
+        std::fs::create_dir(&files).unwrap();
+        let (cert, key) = (files.join("cert.pem"), files.join("key.pem"));
+        std::fs::write(&cert, pem(&authority.leaf)).unwrap();
+        std::fs::write(&key, authority.key.serialize_pem()).unwrap();
+        let url = format!("https://{SERVED_NAME}");
+        let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+        let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--url", &url, "--cert", cert, "--key", key];
+        all.extend_from_slice(arguments);
+        let (child, stdin, stdout, stderr) = spawn(&all, directory.path());
+        let listening = stdout.with("listening ").await;
+        let port = listening.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.unwrap_or_else(|| panic!("no port in {listening:?}"));
+        let (certificate, spki_pin) = (authority.ca, tls::spki_pin(&authority.key));
+        Self { child, stdin, directory, certificate, spki_pin, ready: String::new(), port, stdout, stderr }
+    }
+
+    /// The invite link of the `ready` line; only `dev` prints one.
+    pub(crate) fn link(&self) -> &str {
+        &self.ready
+    }
+
+    /// Its address, as `https://localhost:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// What a client must trust to reach it.
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
+        self.certificate.clone()
+    }
+
+    /// What a browser must be told to reach it.
+    pub(crate) fn spki_pin(&self) -> String {
+        self.spki_pin.clone()
+    }
+
+    /// A new invite link, by the verb.
+    pub(crate) async fn invite(&self, expires: &str) -> String {
+        self.verb(&["invite", "new", "--expires", expires]).await.trim().to_owned()
+    }
+
+    /// The ids and lines of `devices list`.
+    pub(crate) async fn devices(&self) -> Vec<(String, String)> {
+        let list = self.verb(&["devices", "list"]).await;
+        let id = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+        list.lines().filter(|line| !line.is_empty()).map(|line| (id(line), line.to_owned())).collect()
+    }
+
+    /// Runs a verb on this server's state directory and returns its stdout.
+    pub(crate) async fn verb(&self, arguments: &[&str]) -> String {
+        let output = self.try_verb(arguments).await;
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "duologue {arguments:?} failed with {}: {stdout}{stderr}", output.status);
+        stdout.into_owned()
+    }
+
+    /// The same, for verbs that may fail.
+    pub(crate) async fn try_verb(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--state").arg(self.directory.path()).stdin(Stdio::null()).kill_on_drop(true);
+        within(20, format!("duologue {arguments:?}"), command.output()).await.expect("the binary starts")
+    }
+
+    /// What a person types at the server's terminal.
+    pub(crate) async fn type_line(&mut self, text: &str) {
+        self.stdin.write_all(format!("{text}\n").as_bytes()).await.expect("the server reads its terminal");
+        self.stdin.flush().await.expect("the server reads its terminal");
+    }
+
+    /// Fails if the server has ended, with what it said.
+    pub(crate) fn assert_alive(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+            panic!("the server has ended with {status}: {:#?}", self.stderr.seen());
+        }
+    }
+}
+
+/// A link as it reads for somebody who must go through another port of this machine.
+pub(crate) fn through(link: &str, port: u16) -> String {
+    let mut url = url::Url::parse(link).expect("an invite link is a URL");
+    url.set_port(Some(port)).expect("https has ports");
+    url.into()
+}
+
+/// A link or address, for the native client.
+pub(crate) fn target(link: &str) -> Target {
+    Target::parse(link).unwrap_or_else(|error| panic!("{link} is no target: {error}"))
+}
+
+/// The invite in a link.
+pub(crate) fn invite_of(link: &str) -> Invite {
+    Invite::from_link(link).unwrap_or_else(|error| panic!("{link} has no invite: {error}"))
+}
+
+fn port_of(link: &str) -> u16 {
+    url::Url::parse(link).ok().and_then(|url| url.port()).unwrap_or_else(|| panic!("no port in {link:?}"))
+}
+
+fn spawn(arguments: &[&str], state: &Path) -> (Child, ChildStdin, Lines, Lines) {
+    let mut command = Command::new(binary());
+    command.args(arguments).arg("--state").arg(state);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("the binary starts");
+    let stdin = child.stdin.take().expect("stdin is piped");
+    let stdout = Lines::of(child.stdout.take().expect("stdout is piped"));
+    let stderr = Lines::of(child.stderr.take().expect("stderr is piped"));
+    (child, stdin, stdout, stderr)
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    let text = BASE64_STANDARD.encode(certificate);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}

@@ -1,0 +1,201 @@
+//! The middleman between a native client and the real server: it changes one byte, loses a message, adds one, or answers itself.
+
+use duologue::{CloseCode, ConnectionError, limits::M2_LEN};
+use duologue_client::{Client, Line};
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    chance::{Chance, random},
+    enrolment::stranger,
+    policy::{Act, Policy, When},
+    proxy::Proxy,
+    raw::Place,
+    server::{Server, target, through},
+    upgrade::SEALED_0_LEN,
+    wire::{
+        Direction::{self, ToClient, ToServer},
+        Kind,
+    },
+    within,
+};
+
+/// A client that trusts the proxy, its link through the proxy, both servers' lives in the caller's hands.
+async fn behind(server: &Server) -> (Proxy, Client, String) {
+    let proxy = Proxy::before(&[server]).await;
+    let client = stranger().trusting(proxy.ca_file());
+    let link = through(&server.invite("24h").await, proxy.port);
+    (proxy, client, link)
+}
+
+async fn failed(client: &Client, link: &str) -> ConnectionError {
+    let error = within(20, "the failure", client.connect(&target(link))).await.unwrap_err();
+    error.connection_error().cloned().unwrap_or_else(|| panic!("not the line's failure: {error:?}"))
+}
+
+async fn open(client: &Client, link: &str) -> Line {
+    within(20, "the line", client.connect(&target(link))).await.unwrap()
+}
+
+/// What either end says when the other has found a record that is not genuine.
+fn says_altered(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::PeerClosed(close) if close.code == CloseCode::Altered)
+}
+
+#[tokio::test]
+async fn any_byte_flipped_in_the_handshake_is_detected_and_named() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let (proxy, client, link) = behind(&server).await;
+    let second_form = client.clone().with_m1_as_first_message();
+    for round in 0..8 {
+        let mut flip = |direction: Direction, message| {
+            let at = chance.below(1_000_000);
+            proxy.act(direction, When::OfANewLine(message), Act::Flip(at));
+            format!("round {round}, {direction:?} message {message}, byte {at}")
+        };
+        let what = flip(ToServer, 1);
+        assert_eq!(failed(&second_form, &link).await, ConnectionError::NotYourServer, "M1: {what}");
+        let what = flip(ToClient, 1);
+        let error = failed(&client, &link).await;
+        // Its first byte is the type, and in clear: then it is no M2 at all.
+        let named = matches!(error, ConnectionError::NotYourServer | ConnectionError::InvalidMessage(_));
+        assert!(named, "M2: {what}: {error:?}");
+        let what = flip(ToServer, 1);
+        let error = failed(&client, &link).await;
+        assert!(says_altered(&error), "AUTH: {what}: {error:?}");
+        let what = flip(ToClient, 2);
+        assert_eq!(failed(&client, &link).await, ConnectionError::Altered, "AUTH_OK: {what}");
+    }
+    assert!(proxy.has_acted());
+    let line = open(&client, &link).await;
+    assert_eq!(line.request("echo", "in the end").await.unwrap(), b"in the end");
+}
+
+#[tokio::test]
+async fn any_byte_flipped_in_a_record_is_detected_and_named() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let (proxy, client, link) = behind(&server).await;
+    for (direction, seen_here) in [(ToClient, true), (ToServer, false)] {
+        let line = open(&client, &link).await;
+        assert_eq!(line.request("echo", "before").await.unwrap(), b"before");
+        let at = chance.below(1_000_000);
+        proxy.act(direction, When::Now, Act::Flip(at));
+        let answer = within(20, "the request to fail", line.request("echo", "changed")).await;
+        assert!(answer.is_err(), "byte {at} {direction:?}: {answer:?}");
+        let cause = within(20, "the line to end", line.closed()).await;
+        if seen_here {
+            assert_eq!(cause, ConnectionError::Altered, "byte {at} {direction:?}");
+        } else {
+            assert!(says_altered(&cause), "byte {at} {direction:?}: {cause:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_or_added_message_is_detected_by_the_next_one() {
+    let server = Server::dev().await;
+    let (proxy, client, link) = behind(&server).await;
+    let line = open(&client, &link).await;
+    let channel = line.channel("echo").unwrap();
+    channel.send("first").await.unwrap();
+    assert_eq!(within(20, "the echo", channel.recv()).await.unwrap().unwrap(), b"first");
+    proxy.act(ToServer, When::Now, Act::Swallow);
+    channel.send("lost").await.unwrap();
+    proxy.wait_for("the message that it keeps", |_| proxy.has_acted()).await;
+    channel.send("after it").await.unwrap();
+    let cause = within(20, "the line to end", line.closed()).await;
+    assert!(says_altered(&cause), "{cause:?}");
+
+    for (direction, expected) in [(ToServer, None), (ToClient, Some(CloseCode::Protocol))] {
+        let line = open(&client, &link).await;
+        proxy.act(direction, When::Now, Act::AddText);
+        assert!(line.request("echo", "with company").await.is_err(), "{direction:?}");
+        let cause = within(20, "the line to end", line.closed()).await;
+        match expected {
+            Some(code) => assert_eq!(cause.close_code(), code, "{direction:?}: {cause:?}"),
+            None => assert!(
+                matches!(&cause, ConnectionError::PeerClosed(close) if close.code == CloseCode::Protocol),
+                "{direction:?}: {cause:?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_middleman_with_a_key_of_its_own_is_not_our_server() {
+    let (server, other) = (Server::dev().await, Server::dev().await);
+    let proxy = Proxy::before(&[&server, &other]).await;
+    let client = stranger().trusting(proxy.ca_file());
+    let link = through(server.link(), proxy.port);
+    let swapped = Policy { line_port: Some(other.port), ..Policy::default() };
+    proxy.set(swapped);
+    assert_eq!(failed(&client, &link).await, ConnectionError::NotYourServer, "with the invite");
+    proxy.set(Policy::default());
+    drop(open(&client, &link).await);
+    proxy.set(swapped);
+    assert_eq!(failed(&client, &proxy.address()).await, ConnectionError::NotYourServer, "with the pin");
+    assert_eq!(other.devices().await.len(), 0);
+}
+
+#[tokio::test]
+async fn the_middleman_reads_nothing() {
+    let server = Server::dev().await;
+    let proxy = Proxy::before(&[&server]).await;
+    let link = through(server.link(), proxy.port);
+    let secret = *link_secret(&link);
+    let client = stranger().trusting(proxy.ca_file());
+    let line = open(&client, &link).await;
+    let payload = random::<48>();
+    assert_eq!(line.request("echo", payload).await.unwrap(), payload);
+    let long: Vec<u8> = payload.iter().copied().cycle().take(200_000).collect();
+    assert_eq!(within(20, "the long echo", line.request("echo", long.clone())).await.unwrap(), long);
+    let log = proxy.log();
+    assert!(log.len() > 400_000, "the proxy saw the bytes go by: {}", log.len());
+    assert!(log.find(b"GET /line HTTP/1.1").is_some(), "and can read what is not sealed");
+    assert_eq!(log.find(&payload), None, "the payload");
+    assert_eq!(log.find(&payload[20..40]), None, "a part of it");
+    assert_eq!(log.find(&secret), None, "the invite's secret");
+    let (device, _) = server.devices().await.pop().unwrap();
+    let device: duologue::DeviceId = device.parse().unwrap();
+    assert_eq!(log.find(&device.0), None, "the device's id");
+}
+
+#[tokio::test]
+async fn a_recording_of_a_client_is_worth_nothing() {
+    let server = Server::dev().await;
+    let (proxy, client, link) = behind(&server).await;
+    let client = client.with_m1_as_first_message();
+    let line = open(&client, &link).await;
+    assert_eq!(line.request("echo", "recorded").await.unwrap(), b"recorded");
+    line.close(CloseCode::Normal, "");
+    proxy.latest_line_ended().await;
+    let log = proxy.log();
+    let sent = log.sent(*log.lines().last().unwrap(), ToServer);
+    let recording: Vec<_> = sent.into_iter().filter(|(kind, _)| *kind == Kind::Binary).collect();
+    assert!(recording.len() >= 3, "M1, AUTH and records: {}", recording.len());
+
+    let mut socket = Place::dev(&server).dial_bare().await;
+    for (_, message) in recording {
+        // The server hangs up somewhere on the way.
+        let _ = socket.send(Message::binary(message)).await;
+    }
+    let answers = within(20, "the server to hang up", async {
+        let mut lengths = Vec::new();
+        while let Some(Ok(message)) = socket.next().await {
+            lengths.extend(message.is_binary().then(|| message.len()));
+        }
+        lengths
+    });
+    // M1 may be replayed and gets a fresh M2; AUTH fits no other handshake, and is refused under the seal.
+    assert_eq!(answers.await, [M2_LEN, SEALED_0_LEN]);
+    assert_eq!(server.stderr.seen().iter().filter(|line| line.contains("a line is open")).count(), 1);
+}
+
+/// The 32 secret bytes of a link.
+pub(crate) fn link_secret(link: &str) -> Box<[u8; 32]> {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    let text = link.split_once("#i=").and_then(|(_, rest)| rest.split_once('.')).expect("a link with an invite").0;
+    Box::new(BASE64_URL_SAFE_NO_PAD.decode(text).unwrap().try_into().unwrap())
+}
