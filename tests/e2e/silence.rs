@@ -64,7 +64,8 @@ async fn a_text_message_an_oversized_m1_and_garbage_end_the_connection_at_once()
         let what = format!("{} bytes, text {}", message.len(), message.is_text());
         let started = Instant::now();
         let mut socket = place.dial_bare().await;
-        socket.send(message).await.unwrap();
+        // What is far too long is refused by its header, so that the rest of it may meet a closed door.
+        let _ = socket.send(message).await;
         assert_eq!(until_the_end(socket).await, 0, "{what}");
         assert!(started.elapsed() < Duration::from_secs(4), "{what}: it took {:?}", started.elapsed());
     }

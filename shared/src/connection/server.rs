@@ -13,7 +13,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use super::{Connection, Event, State, secs};
 use crate::{
     close::CloseCode,
-    crypto::{Randomness, Secret, verify},
+    crypto::{self, Randomness, Secret, SignatureAlgorithm},
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
         auth::{Auth, Claims, DeviceKey, Grant, Verdict},
@@ -84,21 +84,28 @@ pub struct AuthRequest {
     pub claims: Claims,
 }
 
+/// Carried from [`Connection::accept`] to AUTH rather than called by name: in a page, where nothing is accepted, the linker
+/// then leaves out both signature libraries, a third of the module.
+type Verify = fn(SignatureAlgorithm, &[u8], &[u8], &[u8]) -> bool;
+
 pub(super) struct AwaitM1 {
     config: ServerConfig,
     randomness: Randomness,
+    verify: Verify,
 }
 
 pub(super) struct AwaitSecret {
     responder: Responder,
     nonce: [u8; 32],
     credential: Credential,
+    verify: Verify,
 }
 
 pub(super) struct AwaitAuth {
     pub(super) transport: Transport,
     credential: Credential,
     credential_proved: bool,
+    verify: Verify,
 }
 
 pub(super) struct AwaitGrant {
@@ -112,7 +119,8 @@ impl Connection {
     /// Starts a server's connection: the socket is open, M1 is awaited.
     #[must_use]
     pub fn accept(config: ServerConfig, randomness: Randomness, now: Instant) -> Self {
-        let state = State::AwaitM1(Box::new(AwaitM1 { config, randomness }));
+        let verify: Verify = crypto::verify;
+        let state = State::AwaitM1(Box::new(AwaitM1 { config, randomness, verify }));
         Self::new(Role::Server, state, now + secs(HANDSHAKE_SECS))
     }
 
@@ -125,14 +133,15 @@ impl Connection {
         let State::AwaitM1(state) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let AwaitM1 { config, randomness } = *state;
+        let AwaitM1 { config, randomness, verify } = *state;
         let nonce = randomness.for_nonce();
         let mut responder = Responder::new(&config.identity.private, &header.prologue(), randomness);
         let payload = responder.read_m1(noise).map_err(|_| ConnectionError::NotForThisServer)?;
         let hello = ClientHello::decode(&payload)?;
         self.session.set_peers_limits(hello.limits);
         self.events.push_back(Event::SecretWanted(hello.credential));
-        self.state = State::AwaitSecret(Box::new(AwaitSecret { responder, nonce, credential: hello.credential }));
+        self.state =
+            State::AwaitSecret(Box::new(AwaitSecret { responder, nonce, credential: hello.credential, verify }));
         Ok(())
     }
 
@@ -144,12 +153,12 @@ impl Connection {
         let State::AwaitSecret(state) = mem::replace(&mut self.state, State::Closing) else {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
-        let AwaitSecret { responder, nonce, credential } = *state;
+        let AwaitSecret { responder, nonce, credential, verify } = *state;
         let payload = ServerHello { nonce, limits: Limits::default() }.encode();
         match responder.write_m2(secret.unwrap_or(&Secret::NONE), &payload) {
             Ok((noise, transport)) => {
                 self.ready.push_back(hello::encode_m2(&noise));
-                let state = AwaitAuth { transport, credential, credential_proved: secret.is_some() };
+                let state = AwaitAuth { transport, credential, credential_proved: secret.is_some(), verify };
                 self.state = State::AwaitAuth(Box::new(state));
                 Ok(())
             }
@@ -162,13 +171,13 @@ impl Connection {
         let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
         let Auth { device, signature, claims } = Auth::decode(&plaintext)?;
         let signed = message_to_sign(state.transport.handshake_hash(), device.spki());
-        if !verify(device.algorithm(), device.spki(), &signed, &signature) {
+        if !(state.verify)(device.algorithm(), device.spki(), &signed, &signature) {
             return Err(ConnectionError::BadSignature);
         }
         let State::AwaitAuth(state) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let AwaitAuth { transport, credential, credential_proved } = *state;
+        let AwaitAuth { transport, credential, credential_proved, .. } = *state;
         let device_id = DeviceId::of_spki(device.spki());
         let request = AuthRequest { device_id, device, credential, credential_proved, claims };
         self.events.push_back(Event::AuthReceived(Box::new(request)));
