@@ -57,7 +57,7 @@ pub enum ConnectError {
         named: String,
     },
     /// Nothing answers there.
-    #[error("cannot reach {host}: {source}")]
+    #[error("cannot reach {host}")]
     Unreachable {
         /// The server's address.
         host: String,
@@ -76,10 +76,10 @@ pub enum ConnectError {
         reason: String,
     },
     /// The line did not open.
-    #[error("{0}")]
+    #[error(transparent)]
     Line(#[from] LineError),
     /// The keyring failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Keyring(#[from] KeyringError),
 }
 

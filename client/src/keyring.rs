@@ -27,7 +27,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum KeyringError {
     /// The file system.
-    #[error("cannot {verb} {}: {source}", .path.display())]
+    #[error("cannot {verb} {}", .path.display())]
     Io {
         /// What was tried.
         verb: &'static str,

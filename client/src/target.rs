@@ -24,7 +24,7 @@ pub enum InvalidTarget {
     #[error("http:// is for this machine only: use https://{0}")]
     NotSecure(String),
     /// The fragment is damaged.
-    #[error("{0}")]
+    #[error(transparent)]
     Invite(#[from] InvalidInvite),
 }
 
@@ -121,13 +121,16 @@ mod tests {
 
     #[test]
     fn bad_addresses_say_what_is_wrong() {
-        assert_eq!(Target::parse("localhost").unwrap_err(), InvalidTarget::NotAUrl("localhost".to_owned()));
-        assert_eq!(Target::parse("ftp://a").unwrap_err(), InvalidTarget::Scheme("ftp".to_owned()));
+        assert_eq!(Target::parse("localhost").expect_err("no address"), InvalidTarget::NotAUrl("localhost".to_owned()));
+        assert_eq!(Target::parse("ftp://a").expect_err("no address"), InvalidTarget::Scheme("ftp".to_owned()));
         assert_eq!(
-            Target::parse("http://example.org").unwrap_err(),
+            Target::parse("http://example.org").expect_err("no address"),
             InvalidTarget::NotSecure("example.org".to_owned())
         );
-        assert_eq!(Target::parse("https://a/#i=x").unwrap_err(), InvalidTarget::Invite(InvalidInvite::Damaged));
+        assert_eq!(
+            Target::parse("https://a/#i=x").expect_err("no address"),
+            InvalidTarget::Invite(InvalidInvite::Damaged)
+        );
         assert!(Target::parse("http://127.0.0.1:8080").is_ok());
     }
 }

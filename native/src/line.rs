@@ -35,7 +35,7 @@ pub enum LineError {
     #[error("the answer did not come in time")]
     Deadline,
     /// The answer is not of the type expected.
-    #[error("{0}")]
+    #[error(transparent)]
     Type(#[from] DecodeError),
 }
 

@@ -25,7 +25,7 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Error)]
 pub enum StateError {
     /// The file system.
-    #[error("cannot {verb} {}: {source}", .path.display())]
+    #[error("cannot {verb} {}", .path.display())]
     Io {
         /// What was tried.
         verb: &'static str,
@@ -43,7 +43,7 @@ pub enum StateError {
         len: usize,
     },
     /// The store.
-    #[error("{source} ({})", .path.display())]
+    #[error("cannot open {}", .path.display())]
     Store {
         /// The file.
         path: PathBuf,

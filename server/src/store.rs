@@ -21,7 +21,7 @@ const ADDRESS: &str = "address";
 
 /// The store could not be read or written.
 #[derive(Debug, Error)]
-#[error("the store failed: {0}")]
+#[error(transparent)]
 pub struct StoreError(#[from] redb::Error);
 
 macro_rules! store_errors {

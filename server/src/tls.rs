@@ -15,7 +15,7 @@ use crate::state::{StateError, write_private};
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file is missing or is no PEM of the kind asked for.
-    #[error("cannot read {what} from {path}: {source}")]
+    #[error("cannot read {what} from {path}")]
     Pem {
         /// A certificate or a key.
         what: &'static str,
@@ -25,13 +25,13 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// Certificate and key do not go together.
-    #[error("the certificate cannot be used: {0}")]
+    #[error("the certificate cannot be used")]
     Rustls(#[from] rustls::Error),
     /// The self-signed certificate could not be made.
-    #[error("the self-signed certificate could not be made: {0}")]
+    #[error("the self-signed certificate could not be made")]
     Rcgen(#[from] rcgen::Error),
     /// Or not be kept.
-    #[error("{0}")]
+    #[error(transparent)]
     State(#[from] StateError),
 }
 

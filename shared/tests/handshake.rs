@@ -35,10 +35,10 @@ fn m1_in_the_upgrade_request_needs_no_first_message() {
     pair.client = duologue::Connection::connect(config, randomness, pair.now).expect("a real key");
     let offered = pair.client.upgrade_offer().join(", ");
     pair.client.handle_upgrade(pair.now, upgrade::WITH_M1).expect("a subprotocol of ours");
-    assert_eq!(pair.from_client(), None, "nothing leaves before M2");
+    assert_eq!(pair.client_sends(), None, "nothing leaves before M2");
     let upgrade::Offered::M1(m1) = upgrade::read_offer(&offered) else { panic!("no M1 in {offered}") };
     assert_eq!(m1.len(), limits::M1_LEN);
-    pair.to_server(&m1).expect("a good M1");
+    pair.server_takes(&m1).expect("a good M1");
     pair.open();
 }
 
@@ -52,13 +52,13 @@ fn a_server_that_speaks_something_else_is_named() {
 #[test]
 fn every_handshake_message_has_one_length() {
     let sizes = |mut pair: Pair| {
-        let m1 = pair.from_client().expect("M1");
-        pair.to_server(&m1).expect("good");
-        let m2 = pair.from_server().expect("M2");
-        pair.to_client(&m2).expect("good");
-        let auth = pair.from_client().expect("AUTH");
-        pair.to_server(&auth).expect("good");
-        let ok = pair.from_server().expect("AUTH_OK");
+        let m1 = pair.client_sends().expect("M1");
+        pair.server_takes(&m1).expect("good");
+        let m2 = pair.server_sends().expect("M2");
+        pair.client_takes(&m2).expect("good");
+        let auth = pair.client_sends().expect("AUTH");
+        pair.server_takes(&auth).expect("good");
+        let ok = pair.server_sends().expect("AUTH_OK");
         [m1.len(), m2.len(), auth.len(), ok.len()]
     };
     let expected = [limits::M1_LEN, limits::M2_LEN, limits::RECORD_0_LEN + 16, limits::RECORD_0_LEN + 16];
@@ -70,13 +70,13 @@ fn every_handshake_message_has_one_length() {
 
 #[test]
 fn any_flipped_byte_of_m1_is_refused_without_an_answer() {
-    let m1 = Pair::new(1).from_client().expect("M1");
+    let m1 = Pair::new(1).client_sends().expect("M1");
     for at in (0..m1.len()).step_by(STEP) {
         let mut pair = Pair::new(1);
         let mut altered = m1.clone();
         altered[at] ^= 1 << (at % 8);
-        assert!(pair.to_server(&altered).is_err(), "byte {at}");
-        assert_eq!(pair.from_server(), None, "byte {at}: silence is all that an attacker gets");
+        assert!(pair.server_takes(&altered).is_err(), "byte {at}");
+        assert_eq!(pair.server_sends(), None, "byte {at}: silence is all that an attacker gets");
         assert!(pair.server.is_closed());
     }
 }
@@ -85,17 +85,17 @@ fn any_flipped_byte_of_m1_is_refused_without_an_answer() {
 fn any_flipped_byte_of_m2_is_refused_by_name() {
     for at in (0..limits::M2_LEN).step_by(STEP) {
         let mut pair = Pair::new(1);
-        let m1 = pair.from_client().expect("M1");
-        pair.to_server(&m1).expect("good");
-        let mut m2 = pair.from_server().expect("M2");
+        let m1 = pair.client_sends().expect("M1");
+        pair.server_takes(&m1).expect("good");
+        let mut m2 = pair.server_sends().expect("M2");
         m2[at] ^= 1 << (at % 8);
-        let error = pair.to_client(&m2).expect_err("an altered M2");
+        let error = pair.client_takes(&m2).expect_err("an altered M2");
         let expected = match at {
             0 => InvalidMessage::UnknownType(2 ^ 1).into(),
             _ => ConnectionError::NotYourServer,
         };
         assert_eq!(error, expected, "byte {at}");
-        assert_eq!(pair.from_client(), None, "byte {at}: no signature leaves");
+        assert_eq!(pair.client_sends(), None, "byte {at}: no signature leaves");
     }
 }
 
@@ -103,13 +103,13 @@ fn any_flipped_byte_of_m2_is_refused_by_name() {
 fn any_flipped_byte_of_auth_is_refused_by_name() {
     for at in (0..limits::RECORD_0_LEN + 16).step_by(STEP) {
         let mut pair = Pair::new(1);
-        let m1 = pair.from_client().expect("M1");
-        pair.to_server(&m1).expect("good");
-        let m2 = pair.from_server().expect("M2");
-        pair.to_client(&m2).expect("good");
-        let mut auth = pair.from_client().expect("AUTH");
+        let m1 = pair.client_sends().expect("M1");
+        pair.server_takes(&m1).expect("good");
+        let m2 = pair.server_sends().expect("M2");
+        pair.client_takes(&m2).expect("good");
+        let mut auth = pair.client_sends().expect("AUTH");
         auth[at] ^= 1 << (at % 8);
-        assert_eq!(pair.to_server(&auth), Err(ConnectionError::Altered), "byte {at}");
+        assert_eq!(pair.server_takes(&auth), Err(ConnectionError::Altered), "byte {at}");
         assert!(pair.server_seen.auth.is_none(), "byte {at}: nobody was asked");
     }
 }
@@ -118,28 +118,28 @@ fn any_flipped_byte_of_auth_is_refused_by_name() {
 fn any_flipped_byte_of_auth_ok_is_refused_by_name() {
     for at in (0..limits::RECORD_0_LEN + 16).step_by(STEP) {
         let mut pair = Pair::new(1);
-        let m1 = pair.from_client().expect("M1");
-        pair.to_server(&m1).expect("good");
-        let m2 = pair.from_server().expect("M2");
-        pair.to_client(&m2).expect("good");
-        let auth = pair.from_client().expect("AUTH");
-        pair.to_server(&auth).expect("good");
-        let mut ok = pair.from_server().expect("AUTH_OK");
+        let m1 = pair.client_sends().expect("M1");
+        pair.server_takes(&m1).expect("good");
+        let m2 = pair.server_sends().expect("M2");
+        pair.client_takes(&m2).expect("good");
+        let auth = pair.client_sends().expect("AUTH");
+        pair.server_takes(&auth).expect("good");
+        let mut ok = pair.server_sends().expect("AUTH_OK");
         ok[at] ^= 1 << (at % 8);
-        assert_eq!(pair.to_client(&ok), Err(ConnectionError::Altered), "byte {at}");
+        assert_eq!(pair.client_takes(&ok), Err(ConnectionError::Altered), "byte {at}");
         assert!(pair.client_seen.grant.is_none(), "byte {at}: the line never said open");
     }
 }
 
 #[test]
 fn a_handshake_message_cut_or_lengthened_is_refused() {
-    let m1 = Pair::new(1).from_client().expect("M1");
+    let m1 = Pair::new(1).client_sends().expect("M1");
     for len in [0, 1, 11, 12, 13, m1.len() - 1] {
-        assert!(Pair::new(1).to_server(&m1[..len]).is_err(), "cut to {len}");
+        assert!(Pair::new(1).server_takes(&m1[..len]).is_err(), "cut to {len}");
     }
-    assert!(Pair::new(1).to_server(&[m1.as_slice(), &[0]].concat()).is_err());
-    assert!(Pair::new(1).to_server(&[0x01; 60_000]).is_err(), "oversized");
-    assert!(Pair::new(1).to_server(&[0x01; 70_000]).is_err(), "longer than any record");
+    assert!(Pair::new(1).server_takes(&[m1.as_slice(), &[0]].concat()).is_err());
+    assert!(Pair::new(1).server_takes(&[0x01; 60_000]).is_err(), "oversized");
+    assert!(Pair::new(1).server_takes(&[0x01; 70_000]).is_err(), "longer than any record");
 }
 
 #[test]
@@ -147,9 +147,9 @@ fn a_wrong_pinned_key_is_refused_on_both_sides() {
     // The client pins key 3, the server that answers has key 1 (and would recognise only its own id).
     let device = Device::new(2);
     let mut pair = Pair::with(1, &identity(1), config(&identity(3), &device, Offer::Nothing), device);
-    let m1 = pair.from_client().expect("M1");
-    assert_eq!(pair.to_server(&m1), Err(ConnectionError::NotForThisServer));
-    assert_eq!(pair.from_server(), None);
+    let m1 = pair.client_sends().expect("M1");
+    assert_eq!(pair.server_takes(&m1), Err(ConnectionError::NotForThisServer));
+    assert_eq!(pair.server_sends(), None);
     pair.client.handle_lost(pair.now);
     pair.answer();
     assert_eq!(pair.client_seen.closed, Some(ConnectionError::NotYourServer));
@@ -159,43 +159,43 @@ fn a_wrong_pinned_key_is_refused_on_both_sides() {
 fn a_middleman_with_a_key_of_his_own_is_named() {
     // He forges the key id, so that only the key agreement can tell.
     let mut pair = Pair::new(1);
-    let m1 = pair.from_client().expect("M1");
+    let m1 = pair.client_sends().expect("M1");
     let mut forged = m1.clone();
     forged[3..11].copy_from_slice(&identity(3).public().id().0);
     let config = duologue::ServerConfig { identity: identity(3) };
     pair.server = duologue::Connection::accept(config, duologue::crypto::Randomness::new([4; 128]), pair.now);
-    assert_eq!(pair.to_server(&forged), Err(ConnectionError::NotForThisServer));
+    assert_eq!(pair.server_takes(&forged), Err(ConnectionError::NotForThisServer));
     // He answers all the same, with an M2 of his own making: that of another client's handshake with him.
     let device = Device::new(2);
     let mut his = Pair::with(9, &identity(3), pair::config(&identity(3), &device, Offer::Nothing), device);
-    let his_m1 = his.from_client().expect("M1");
-    his.to_server(&his_m1).expect("good");
-    let m2 = his.from_server().expect("M2");
-    assert_eq!(pair.to_client(&m2), Err(ConnectionError::NotYourServer));
+    let his_m1 = his.client_sends().expect("M1");
+    his.server_takes(&his_m1).expect("good");
+    let m2 = his.server_sends().expect("M2");
+    assert_eq!(pair.client_takes(&m2), Err(ConnectionError::NotYourServer));
 }
 
 #[test]
 fn a_replayed_recording_of_a_client_gets_no_further_than_m2() {
     let mut pair = Pair::new(1);
-    let m1 = pair.from_client().expect("M1");
-    pair.to_server(&m1).expect("good");
-    let m2 = pair.from_server().expect("M2");
-    pair.to_client(&m2).expect("good");
-    let auth = pair.from_client().expect("AUTH");
+    let m1 = pair.client_sends().expect("M1");
+    pair.server_takes(&m1).expect("good");
+    let m2 = pair.server_sends().expect("M2");
+    pair.client_takes(&m2).expect("good");
+    let auth = pair.client_sends().expect("AUTH");
 
     // The same server, some other day: other randomness.
     let mut replay = Pair::new(77);
-    replay.to_server(&m1).expect("M1 may be replayed, and consumes nothing");
-    assert!(replay.from_server().is_some());
-    assert_eq!(replay.to_server(&auth), Err(ConnectionError::Altered));
+    replay.server_takes(&m1).expect("M1 may be replayed, and consumes nothing");
+    assert!(replay.server_sends().is_some());
+    assert_eq!(replay.server_takes(&auth), Err(ConnectionError::Altered));
     assert!(replay.server_seen.auth.is_none());
 }
 
 #[test]
 fn m1_reflected_to_its_sender_is_refused() {
     let mut pair = Pair::new(1);
-    let m1 = pair.from_client().expect("M1");
-    assert_eq!(pair.to_client(&m1), Err(InvalidMessage::UnknownType(0x01).into()));
+    let m1 = pair.client_sends().expect("M1");
+    assert_eq!(pair.client_takes(&m1), Err(InvalidMessage::UnknownType(0x01).into()));
 }
 
 #[test]
@@ -274,9 +274,9 @@ fn silence_ends_the_handshake_after_five_seconds_at_every_step() {
     for steps in 0..2 {
         let mut pair = Pair::new(1);
         if steps > 0 {
-            let m1 = pair.from_client().expect("M1");
-            pair.to_server(&m1).expect("good");
-            assert!(pair.from_server().is_some());
+            let m1 = pair.client_sends().expect("M1");
+            pair.server_takes(&m1).expect("good");
+            assert!(pair.server_sends().is_some());
         }
         pair.server.handle_timeout(Instant::from_micros(4_999_999));
         assert!(!pair.server.is_closed());
@@ -336,37 +336,37 @@ fn what_comes_before_the_verdict_is_held_up_to_64_kib() {
 fn all_refusals_after_m2_look_alike_on_the_wire() {
     let lengths = |pair: &mut Pair| {
         let mut lengths = Vec::new();
-        while let Some(message) = pair.from_server() {
+        while let Some(message) = pair.server_sends() {
             lengths.push(message.len());
         }
         lengths
     };
     let up_to_auth = |pair: &mut Pair| {
-        let m1 = pair.from_client().expect("M1");
-        pair.to_server(&m1).expect("good");
-        let m2 = pair.from_server().expect("M2");
-        pair.to_client(&m2).expect("good");
-        pair.from_client().expect("AUTH")
+        let m1 = pair.client_sends().expect("M1");
+        pair.server_takes(&m1).expect("good");
+        let m2 = pair.server_sends().expect("M2");
+        pair.client_takes(&m2).expect("good");
+        pair.client_sends().expect("AUTH")
     };
     let mut refused = Vec::new();
     for code in [CloseCode::DeviceRevoked, CloseCode::InviteUsed, CloseCode::OriginRefused, CloseCode::NotEnrolled] {
         let mut pair = Pair::new(1);
         pair.admits = false;
         let auth = up_to_auth(&mut pair);
-        pair.to_server(&auth).expect("good");
+        pair.server_takes(&auth).expect("good");
         pair.server.refuse(pair.now, code);
         refused.push(lengths(&mut pair));
     }
     let mut altered = Pair::new(1);
     let mut auth = up_to_auth(&mut altered);
     auth[500] ^= 1;
-    assert!(altered.to_server(&auth).is_err());
+    assert!(altered.server_takes(&auth).is_err());
     refused.push(lengths(&mut altered));
 
     let mut forged = Pair::new(1);
     forged.device = Device::new(50);
     let auth = up_to_auth(&mut forged);
-    assert!(forged.to_server(&auth).is_err());
+    assert!(forged.server_takes(&auth).is_err());
     refused.push(lengths(&mut forged));
 
     let mut silent = Pair::new(1);

@@ -21,6 +21,10 @@ fn with_channel() -> (Pair, ChannelId) {
     (pair, id)
 }
 
+fn seed(id: ChannelId) -> u8 {
+    id.0.to_be_bytes()[3]
+}
+
 fn message(received: Result<Received, ChannelError>) -> Vec<u8> {
     match received {
         Ok(Received::Message(message)) => message,
@@ -53,8 +57,8 @@ fn a_hundred_sends_leave_in_one_record() {
     for _ in 0..100 {
         pair.client.channel(id).send(vec![7; 64]).expect("there is room");
     }
-    assert!(pair.from_client().is_some());
-    assert_eq!(pair.from_client(), None);
+    assert!(pair.client_sends().is_some());
+    assert_eq!(pair.client_sends(), None);
 }
 
 #[test]
@@ -74,7 +78,7 @@ fn a_send_is_taken_when_the_application_takes_it_and_not_before() {
 fn a_message_of_16_mib_passes_a_window_of_256_kib() {
     let (mut pair, id) = with_channel();
     let mut bytes = Bytes::new(5);
-    let big: Vec<u8> = (0..MESSAGE_LEN_MAX).map(|_| bytes.next() as u8).collect();
+    let big: Vec<u8> = (0..MESSAGE_LEN_MAX).map(|_| bytes.byte()).collect();
     pair.client.channel(id).send(big.clone()).expect("there is room");
     pair.run();
     assert!(message(pair.server.channel(id).recv()) == big);
@@ -89,7 +93,7 @@ fn three_large_messages_at_once_all_arrive() {
     let mut pair = Pair::new(1).open();
     let ids: Vec<_> = (0..3).map(|_| pair.client.open_channel("echo").expect("a good label")).collect();
     for id in &ids {
-        pair.client.channel(*id).send(vec![id.0 as u8; 2_000_000]).expect("there is room");
+        pair.client.channel(*id).send(vec![seed(*id); 2_000_000]).expect("there is room");
     }
     let mut arrived = 0;
     while arrived < 3 {
@@ -97,7 +101,7 @@ fn three_large_messages_at_once_all_arrive() {
         pair.run();
         for id in &ids {
             if let Ok(Received::Message(message)) = pair.server.channel(*id).recv() {
-                assert!(message == vec![id.0 as u8; 2_000_000]);
+                assert!(message == vec![seed(*id); 2_000_000]);
                 arrived += 1;
             }
         }
@@ -114,9 +118,9 @@ fn a_reader_that_does_not_read_stops_its_own_channel_only() {
         pair.client.channel(stuck).send(vec![1; 1_000]).expect("16 MiB may wait");
     }
     let mut sealed = 0;
-    while let Some(record) = pair.from_client() {
+    while let Some(record) = pair.client_sends() {
         sealed += record.len() as u64;
-        pair.to_server(&record).expect("within the credit");
+        pair.server_takes(&record).expect("within the credit");
     }
     assert!(sealed < CHANNEL_WINDOW + CHANNEL_WINDOW / 8, "{sealed} bytes left for a reader that reads nothing");
     pair.client.channel(free).send(b"hello".to_vec()).expect("there is room");
@@ -149,8 +153,8 @@ fn a_large_upload_does_not_delay_a_small_message() {
     let chat = pair.client.open_channel("chat").expect("a good label");
     pair.client.channel(upload).send(vec![1; 200_000]).expect("there is room");
     pair.client.channel(chat).send(b"hi".to_vec()).expect("there is room");
-    let first = pair.from_client().expect("a record");
-    pair.to_server(&first).expect("good");
+    let first = pair.client_sends().expect("a record");
+    pair.server_takes(&first).expect("good");
     assert_eq!(message(pair.server.channel(chat).recv()), b"hi", "it was in the first record");
 }
 
@@ -178,8 +182,8 @@ fn a_reset_reaches_the_other_end_and_harms_no_other_channel() {
     let other = pair.client.open_channel("other").expect("a good label");
     pair.client.channel(id).send(vec![1; 1_000_000]).expect("there is room");
     pair.client.channel(other).send(b"still here".to_vec()).expect("there is room");
-    let record = pair.from_client().expect("a record");
-    pair.to_server(&record).expect("good");
+    let record = pair.client_sends().expect("a record");
+    pair.server_takes(&record).expect("good");
     pair.client.channel(id).reset(ResetCode::Deadline);
     pair.run();
     assert_eq!(pair.server.channel(id).recv(), Err(ChannelError::Reset(ResetCode::Deadline)));
@@ -266,9 +270,9 @@ fn what_never_left_is_reported_as_not_sent() {
 fn two_records() -> (Pair, Vec<u8>, Vec<u8>) {
     let (mut pair, id) = with_channel();
     pair.client.channel(id).send(b"first".to_vec()).expect("there is room");
-    let first = pair.from_client().expect("a record");
+    let first = pair.client_sends().expect("a record");
     pair.client.channel(id).send(b"second".to_vec()).expect("there is room");
-    let second = pair.from_client().expect("a record");
+    let second = pair.client_sends().expect("a record");
     (pair, first, second)
 }
 
@@ -278,45 +282,45 @@ fn any_flipped_byte_of_a_record_is_refused() {
     for at in 0..first.len() {
         let (mut pair, mut first, _) = two_records();
         first[at] ^= 0x10;
-        assert_eq!(pair.to_server(&first), Err(ConnectionError::Altered), "byte {at}");
+        assert_eq!(pair.server_takes(&first), Err(ConnectionError::Altered), "byte {at}");
     }
 }
 
 #[test]
 fn a_record_replayed_dropped_reordered_or_turned_round_is_refused() {
     let (mut replayed, first, _) = two_records();
-    replayed.to_server(&first).expect("good");
-    assert_eq!(replayed.to_server(&first), Err(ConnectionError::Altered));
+    replayed.server_takes(&first).expect("good");
+    assert_eq!(replayed.server_takes(&first), Err(ConnectionError::Altered));
 
     let (mut dropped, _, second) = two_records();
-    assert_eq!(dropped.to_server(&second), Err(ConnectionError::Altered));
+    assert_eq!(dropped.server_takes(&second), Err(ConnectionError::Altered));
 
     let (mut reordered, first, second) = two_records();
-    assert_eq!(reordered.to_server(&second), Err(ConnectionError::Altered));
-    assert_eq!(reordered.to_server(&first), Ok(()), "the connection is closed and reads nothing more");
+    assert_eq!(reordered.server_takes(&second), Err(ConnectionError::Altered));
+    assert_eq!(reordered.server_takes(&first), Ok(()), "the connection is closed and reads nothing more");
     assert!(reordered.server.is_closed());
 
     let (mut turned, first, _) = two_records();
-    assert_eq!(turned.to_client(&first), Err(ConnectionError::Altered));
+    assert_eq!(turned.client_takes(&first), Err(ConnectionError::Altered));
 
     let (mut cut, first, _) = two_records();
-    assert_eq!(cut.to_server(&first[..first.len() - 1]), Err(ConnectionError::Altered));
+    assert_eq!(cut.server_takes(&first[..first.len() - 1]), Err(ConnectionError::Altered));
     let (mut short, ..) = two_records();
-    assert_eq!(short.to_server(&[1, 2, 3]), Err(ConnectionError::Altered));
+    assert_eq!(short.server_takes(&[1, 2, 3]), Err(ConnectionError::Altered));
 }
 
 #[test]
 fn a_record_of_one_session_opens_in_no_other() {
     let (_, first, _) = two_records();
     let mut other = Pair::new(2).open();
-    assert_eq!(other.to_server(&first), Err(ConnectionError::Altered));
+    assert_eq!(other.server_takes(&first), Err(ConnectionError::Altered));
 }
 
 #[test]
 fn the_victim_of_an_altered_record_is_told_under_the_seal() {
     let (mut pair, mut first, _) = two_records();
     first[0] ^= 1;
-    assert!(pair.to_server(&first).is_err());
+    assert!(pair.server_takes(&first).is_err());
     pair.run();
     let Some(ConnectionError::PeerClosed(close)) = pair.client_seen.closed else { panic!("{:?}", pair.client_seen) };
     assert_eq!(close.code, CloseCode::Altered);
@@ -339,7 +343,7 @@ fn random_bytes_never_panic_and_never_open_anything() {
     let mut bytes = Bytes::new(SEED);
     for _ in 0..2_000 {
         let len = bytes.below(2_000);
-        let noise: Vec<u8> = (0..len).map(|_| bytes.next() as u8).collect();
+        let noise: Vec<u8> = (0..len).map(|_| bytes.byte()).collect();
         let mut pair = Pair::new(1);
         assert!(pair.server.handle_message(pair.now, &noise).is_err());
         assert!(pair.client.handle_message(pair.now, &noise).is_err());

@@ -242,6 +242,8 @@ fn capabilities(profile: &Profile) -> Value {
         "--disable-background-networking".to_owned(),
         "--disable-component-update".to_owned(),
         "--disable-sync".to_owned(),
+        // As on a telephone, and so that pictures have the width that was asked for.
+        "--hide-scrollbars".to_owned(),
         "--window-size=1280,900".to_owned(),
         format!("--lang={}", profile.language),
         format!("--user-data-dir={}", profile.directory.path().display()),

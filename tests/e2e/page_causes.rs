@@ -73,6 +73,11 @@ async fn browser_that_has_lost_its_key_says_so_and_how_to_get_in_again() {
     assert!(deleted.as_u64().is_some_and(|deleted| deleted > 0), "the identity was stored: {deleted}");
 
     browser.open(&server.address()).await;
+    let cause = browser.wait_for_end("identity-lost").await;
+    assert!(cause.contains("its own device key is gone") && cause.contains("duologue invite new"), "{cause}");
+    // The pin lies elsewhere. Without it too, the browser cannot know that it was ever here.
+    browser.run("localStorage.clear()", Value::Null).await;
+    browser.reload().await;
     let cause = browser.wait_for_end("no-identity").await;
     assert!(cause.contains("lost or cleared") && cause.contains("duologue invite new"), "{cause}");
     browser.open(&server.invite("24h").await).await;

@@ -8,9 +8,14 @@ use crate::{
     server::Server,
 };
 
-/// A short conversation and an echo, as a visitor would see them.
+/// A few echoes and a short conversation, as a visitor would see them.
 async fn converse(server: &mut Server, browser: &Browser) {
     server.stdout.with("is here").await;
+    for _ in 0..8 {
+        browser.run("document.getElementById('echo-result').dataset.status = ''", Value::Null).await;
+        browser.click("#echo-button").await;
+        browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
+    }
     browser.type_into("#desk-input", "Is this line really private?").await;
     browser.click("#desk-send").await;
     server.stdout.with("really private?").await;
@@ -19,11 +24,6 @@ async fn converse(server: &mut Server, browser: &Browser) {
     browser.type_into("#desk-input", "Merci. À demain, alors.").await;
     browser.click("#desk-send").await;
     browser.wait_until("document.querySelectorAll('.message[data-status=taken]').length === 2").await;
-    for _ in 0..8 {
-        browser.run("document.getElementById('echo-result').dataset.status = ''", Value::Null).await;
-        browser.click("#echo-button").await;
-        browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
-    }
 }
 
 /// Asserts that nothing sticks out at the side.

@@ -27,12 +27,16 @@ impl Bytes {
         z ^ (z >> 31)
     }
 
+    pub fn byte(&mut self) -> u8 {
+        self.next().to_be_bytes()[0]
+    }
+
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
-        std::array::from_fn(|_| self.next() as u8)
+        std::array::from_fn(|_| self.byte())
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        usize::try_from(self.next() % bound as u64).expect("less than a usize")
     }
 }
 
@@ -141,25 +145,25 @@ impl Pair {
     }
 
     /// The next message from the client, if it has one.
-    pub fn from_client(&mut self) -> Option<Vec<u8>> {
+    pub fn client_sends(&mut self) -> Option<Vec<u8>> {
         self.answer();
         let mut out = Vec::new();
         self.client.poll_transmit(self.now, &mut out).then_some(out)
     }
 
-    pub fn from_server(&mut self) -> Option<Vec<u8>> {
+    pub fn server_sends(&mut self) -> Option<Vec<u8>> {
         self.answer();
         let mut out = Vec::new();
         self.server.poll_transmit(self.now, &mut out).then_some(out)
     }
 
-    pub fn to_server(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    pub fn server_takes(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let result = self.server.handle_message(self.now, message);
         self.answer();
         result
     }
 
-    pub fn to_client(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    pub fn client_takes(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let result = self.client.handle_message(self.now, message);
         self.answer();
         result
@@ -169,13 +173,13 @@ impl Pair {
     pub fn run(&mut self) -> &mut Self {
         loop {
             let mut idle = true;
-            while let Some(message) = self.from_client() {
+            while let Some(message) = self.client_sends() {
                 idle = false;
-                let _ = self.to_server(&message);
+                let _ = self.server_takes(&message);
             }
-            while let Some(message) = self.from_server() {
+            while let Some(message) = self.server_sends() {
                 idle = false;
-                let _ = self.to_client(&message);
+                let _ = self.client_takes(&message);
             }
             if idle {
                 return self;
