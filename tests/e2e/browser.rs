@@ -6,6 +6,7 @@
 use std::{
     io::{Read, Write},
     process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A browser's memory, which may outlive the browser.
 pub(crate) struct Profile {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     /// Hashes of the keys whose certificates are trusted.
     pins: Vec<String>,
     language: &'static str,
@@ -39,7 +40,7 @@ pub(crate) struct Profile {
 
 impl Profile {
     pub(crate) fn trusting(pins: &[String]) -> Self {
-        let directory = TempDir::with_prefix("duologue-browser-").unwrap();
+        let directory = Arc::new(TempDir::with_prefix("duologue-browser-").unwrap());
         Self { directory, pins: pins.to_vec(), language: "en-US", served_at: None }
     }
 
@@ -61,6 +62,8 @@ pub(crate) struct Browser {
     port: u16,
     session: String,
     console: Vec<String>,
+    /// Not to be deleted under a running browser.
+    _directory: Arc<TempDir>,
     _permit: SemaphorePermit<'static>,
 }
 
@@ -83,7 +86,15 @@ impl Browser {
         let address = format!("http://127.0.0.1:{port}");
         let client = within(60, "Chromium to start", builder.connect(&address)).await.expect("Chromium starts");
         let session = client.session_id().await.unwrap().expect("a session has an id");
-        Self { client, driver, port, session, console: Vec::new(), _permit: permit }
+        Self {
+            client,
+            driver,
+            port,
+            session,
+            console: Vec::new(),
+            _directory: Arc::clone(&profile.directory),
+            _permit: permit,
+        }
     }
 
     pub(crate) async fn open(&self, url: &str) {
@@ -201,7 +212,7 @@ impl Browser {
     }
 
     /// What the console has said since the last call.
-    async fn log(&self) -> Vec<String> {
+    pub(crate) async fn log(&self) -> Vec<String> {
         let command = Extension { path: "se/log", body: json!({ "type": "browser" }) };
         let entries = within(30, "the console", self.client.issue_cmd(command)).await.unwrap();
         let line = |entry: &Value| format!("{} {}", entry["level"], entry["message"]);

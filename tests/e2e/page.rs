@@ -153,3 +153,22 @@ async fn browser_a_served_page_works_and_offers_its_link_to_nobody() {
     assert_eq!(server.devices().await.len(), 1);
     browser.finish().await;
 }
+
+#[tokio::test]
+async fn browser_runs_no_script_and_loads_nothing_that_the_server_did_not_deliver() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let body = "
+        const directives = [];
+        document.addEventListener('securitypolicyviolation', (event) => directives.push(event.effectiveDirective));
+        const add = (name, properties) => document.body.append(Object.assign(document.createElement(name), properties));
+        add('script', { textContent: 'globalThis.ran = true' });
+        add('img', { src: 'https://example.org/x.png' });
+        await fetch('https://example.org/').catch(() => {});
+        while (directives.length < 3) await new Promise((ok) => setTimeout(ok, 20));
+        return [globalThis.ran === true, directives.sort()];";
+    let found = browser.run(body, Value::Null).await;
+    assert_eq!(found, json!([false, ["connect-src", "img-src", "script-src-elem"]]));
+    // The very thing that `finish` looks for.
+    assert!(browser.log().await.iter().any(|line| line.contains("Content Security Policy")));
+}

@@ -69,6 +69,29 @@ async fn browser_does_its_work_through_a_middleman_that_reads_nothing() {
 }
 
 #[tokio::test]
+async fn browser_shows_the_very_records_that_the_middleman_sees() {
+    let server = Server::dev().await;
+    let proxy = Proxy::before(&[&server]).await;
+    let browser = open_through(&proxy, &server).await;
+    browser.click("#echo-button").await;
+    browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
+    let body = "return [...document.querySelectorAll('#proxy-sees .dump')].map((dump) => dump.textContent)";
+    let shown = browser.run(body, Value::Null).await;
+    let records: Vec<Vec<u8>> = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|dump| {
+            let digits: String = dump.as_str().unwrap().split_whitespace().collect();
+            hex::decode(digits).expect("a dump is hexadecimal")
+        })
+        .collect();
+    assert!(records.len() >= 2, "one there and one back: {shown}");
+    proxy.wait_for("the records of the page", |log| records.iter().all(|record| log.find(record).is_some())).await;
+    browser.finish().await;
+}
+
+#[tokio::test]
 async fn browser_names_a_byte_changed_on_the_way_there_and_back() {
     let mut chance = Chance::new();
     let server = Server::dev().await;

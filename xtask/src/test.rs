@@ -5,7 +5,8 @@
 //! 2. native                         unit tests beside the code, simulation in shared/tests
 //! 3. the debug server
 //! 4. the core as wasm               the same tests, in Chromium, or in Node where there is none
-//! 5. end to end                     real server, native client, real browser (tests named `browser_…`)
+//! 5. the page's words               in Node: every text in both languages
+//! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
@@ -81,7 +82,17 @@ pub(crate) fn all(filter: Option<&str>) -> Counts {
     run.prepare("debug server", || process::run(&mut cargo(["build", "-p", "duologue-server"])));
 
     // `--tests`: libraries and integration tests, without the examples in docs; those ran natively.
-    let wasm = ["test", "--no-fail-fast", "-p", "duologue", "--tests", "--target", "wasm32-unknown-unknown"];
+    let wasm = [
+        "test",
+        "--no-fail-fast",
+        "-p",
+        "duologue",
+        "-p",
+        "duologue-web",
+        "--tests",
+        "--target",
+        "wasm32-unknown-unknown",
+    ];
     let mut wasm = cargo(wasm);
     wasm.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", tools::bin().join("wasm-bindgen-test-runner"));
     wasm.env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_TIMEOUT_SECS);
@@ -92,6 +103,18 @@ pub(crate) fn all(filter: Option<&str>) -> Counts {
         wasm.env_remove("WASM_BINDGEN_USE_BROWSER");
     }
     run.group("core as wasm", wasm, &[]);
+
+    // A filter names Rust tests.
+    if filter.is_none() {
+        if tools::has_node() {
+            let mut words = process::command("node");
+            words.args(["--test", "--test-reporter=tap", "web/page/text.test.mjs"]);
+            run.stream("page's words", &mut words);
+        } else {
+            eprintln!("xtask: skipped: web/page/text.test.mjs (no node)");
+            run.sum.skipped += 1;
+        }
+    }
 
     let end_to_end = || {
         let mut command = cargo(["test", "--no-fail-fast", "-p", "duologue-tests"]);
@@ -126,9 +149,14 @@ impl Run<'_> {
     /// One `cargo test`.
     fn group(&mut self, name: &str, mut command: Command, harness: &[&str]) {
         command.arg("--").args(self.filter).args(harness);
-        let counts = step(&format!("tests: {name}"), || stream(&mut command));
+        self.stream(name, &mut command);
+    }
+
+    /// Runs a command and counts its tests.
+    fn stream(&mut self, name: &str, command: &mut Command) {
+        let counts = step(&format!("tests: {name}"), || stream(command));
         self.sum += match counts {
-            Ok((counts, true)) if counts == Counts::default() && self.filter.is_none() && harness.is_empty() => {
+            Ok((counts, true)) if counts == Counts::default() && self.filter.is_none() => {
                 eprintln!("xtask: failed: {name}: no test ran");
                 Counts::FAILURE
             }
@@ -171,8 +199,18 @@ fn stream(command: &mut Command) -> Result<(Counts, bool)> {
     Ok((counts, child.wait().context("cannot wait for cargo")?.success()))
 }
 
-/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, as libtest and wasm-bindgen-test print it.
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, as libtest and wasm-bindgen-test print it, and node's
+/// `# pass 3` with its siblings.
 fn result_line(line: &str) -> Option<Counts> {
+    if let Some((word, number)) = line.trim().strip_prefix("# ").and_then(|rest| rest.split_once(' ')) {
+        let number = number.parse().ok()?;
+        return match word {
+            "pass" => Some(Counts { passed: number, ..Counts::default() }),
+            "fail" => Some(Counts { failed: number, ..Counts::default() }),
+            "skipped" | "todo" => Some(Counts { skipped: number, ..Counts::default() }),
+            _ => None,
+        };
+    }
     let (_word, numbers) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = Counts::default();
     for part in numbers.split("; ") {
@@ -202,6 +240,8 @@ mod tests {
         assert_eq!(result_line(libtest), Some(Counts { passed: 3, failed: 2, skipped: 1 }));
         let wasm = "test result: ok. 12 passed; 0 failed; 0 ignored; 4 filtered out; finished in 1.20s\n";
         assert_eq!(result_line(wasm), Some(Counts { passed: 12, failed: 0, skipped: 0 }));
+        assert_eq!(result_line("# pass 8\n"), Some(Counts { passed: 8, failed: 0, skipped: 0 }));
+        assert_eq!(result_line("# duration_ms 71"), None);
         assert_eq!(result_line("test codec::round_trip ... ok"), None);
     }
 
