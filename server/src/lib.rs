@@ -6,7 +6,7 @@
 //!
 //! let state = State::open("state-directory")?;
 //! let line = Duologue::new(state, Policy::loopback()).service("echo", duologue_server::services::echo);
-//! let app = axum::Router::new().route("/line", line.route());
+//! let app: axum::Router = axum::Router::new().route("/line", line.route());
 //! # Ok(())
 //! # }
 //! ```

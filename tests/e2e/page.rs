@@ -107,6 +107,20 @@ async fn browser_a_reload_reconnects_with_the_stored_key_and_no_invite() {
 }
 
 #[tokio::test]
+async fn browser_a_line_closed_by_its_page_ends_and_another_opens_without_a_word_in_the_console() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    browser.run("link.close()", Value::Null).await;
+    browser.wait_for_end("normal").await;
+    browser.click("#reconnect").await;
+    browser.wait_for_state("open").await;
+    // The old line is freed one second after its end; freeing it called a callback that was already gone.
+    browser.run("await new Promise((ok) => setTimeout(ok, 1_500))", Value::Null).await;
+    assert_eq!(browser.echo(b"the new one").await.unwrap(), b"the new one");
+    browser.finish().await;
+}
+
+#[tokio::test]
 async fn browser_the_device_key_cannot_be_read_out() {
     let server = Server::dev().await;
     let (_profile, browser) = enrolled(&server).await;
