@@ -37,9 +37,9 @@ fn respond(request: &Request, development: bool) -> Response {
         } else {
             "There is nothing here."
         };
-        return (StatusCode::NOT_FOUND, headers(), text).into_response();
+        return (StatusCode::NOT_FOUND, headers(development), text).into_response();
     };
-    let mut headers = headers();
+    let mut headers = headers(development);
     let etag = format!("\"{}\"", hex(&file.metadata.sha256_hash()[..16]));
     insert(&mut headers, header::CONTENT_TYPE, mime(path));
     // The page must fit its server: it is asked for again each time, and sent only when it has changed.
@@ -66,12 +66,15 @@ fn respond(request: &Request, development: bool) -> Response {
     }
 }
 
-fn headers() -> HeaderMap {
+fn headers(development: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
     insert(&mut headers, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     insert(&mut headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     insert(&mut headers, header::REFERRER_POLICY, "no-referrer");
-    insert(&mut headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    if !development {
+        // On localhost it would bind every other server of that name.
+        insert(&mut headers, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
     insert(&mut headers, "cross-origin-opener-policy", "same-origin");
     insert(&mut headers, "cross-origin-embedder-policy", "require-corp");
     insert(&mut headers, "cross-origin-resource-policy", "same-origin");

@@ -37,7 +37,10 @@ export interface CloseInfo {
 export interface ConnectOptions {
   /** The server's line. Default: `wss://<this page's host>/line`. */
   url?: string | URL;
-  /** An invite link (or its `#i=…` fragment), needed once. Without one in it, the text is ignored. */
+  /**
+   * An invite link (or its `#i=…` fragment), needed once. A text without one is ignored; a damaged one closes the link
+   * with `bad-invite`.
+   */
   invite?: string | URL;
   /** The server's public key, base64url, where the page's build knows it. Default: the stored pin, else the invite's. */
   serverKey?: string;
@@ -47,7 +50,7 @@ export interface ConnectOptions {
   deviceName?: string;
   /** Closes the link when it aborts. */
   signal?: AbortSignal;
-  /** Sees every sealed message just as it crosses the network: for showing, never for using. */
+  /** Sees a copy of every sealed message just as it crosses the network: for showing, never for using. */
   observe?: (direction: "out" | "in", bytes: Uint8Array) => void;
 }
 
@@ -76,7 +79,10 @@ export class Link extends EventTarget {
   readonly ready: Promise<void>;
   /** Fulfils when the link has ended, however it did. Never rejects. */
   readonly closed: Promise<CloseInfo>;
-  /** The pinned server. Undefined until the stored identity has been read (always known once `ready`). */
+  /**
+   * The pinned server. Undefined until the stored identity has been read (always known once `ready`). After a close with
+   * `pin-changed` it is still the old pin; {@link parseInvite} tells the new one.
+   */
   readonly server: KeyInfo | undefined;
   /** This device. Undefined like `server`. */
   readonly device: (KeyInfo & { readonly algorithm: "Ed25519" | "P-256" }) | undefined;
@@ -109,7 +115,7 @@ export class Channel implements AsyncIterable<Uint8Array> {
 
 /** True if this browser holds a device key for the server of `url` (default: this page's). */
 export function hasIdentity(url?: string | URL): Promise<boolean>;
-/** Forgets this browser's device key, pin and ticket for the server of `url`. */
+/** Forgets this browser's device key, pin and ticket for the server of `url`. An open link stays open until it is closed. */
 export function forgetIdentity(url?: string | URL): Promise<void>;
 /** The invite in a link's fragment, or undefined. Throws a {@link DuologueError} (`bad-invite`) when it is there but broken. */
 export function parseInvite(link: string | URL): Promise<KeyInfo | undefined>;

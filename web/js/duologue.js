@@ -22,7 +22,8 @@ const RESET_CANCELLED = 1;
 const RESET_DEADLINE = 2;
 const TAKEN = 1;
 const NOT_SENT = 2;
-const MAIN_ALGORITHM = { Ed25519: 1, "P-256": 2 };
+/** Numbers on the wire. */
+const ALGORITHM = { Ed25519: 1, "P-256": 2 };
 
 let loading;
 /** The module is fetched once, when it is first needed. */
@@ -365,13 +366,14 @@ export class Link extends EventTarget {
       invite: link,
       ticket: replaced ? undefined : known?.ticket,
       enrolled,
-      algorithm: MAIN_ALGORITHM[identity.algorithm],
+      algorithm: ALGORITHM[identity.algorithm],
       spki: identity.spki,
       origin: globalThis.location?.origin ?? "",
       host,
       name: options.deviceName ?? browserName(),
       observed: options.observe !== undefined,
-      onRecord: (outward, bytes) => options.observe(outward ? "out" : "in", bytes),
+      // A view of the module's memory is good only until this returns: whoever watches gets a copy.
+      onRecord: (outward, bytes) => options.observe(outward ? "out" : "in", bytes.slice()),
       onSign: (message) =>
         identity.sign(message).then(
           (signature) => line.provideSignature(signature),
