@@ -6,7 +6,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 mod pair;
 
-use duologue::{CloseCode, ConnectionError, Instant, InvalidMessage, Invite, Offer, PeerMisbehaved, limits, upgrade};
+use duologue::{CloseCode, ConnectionError, Instant, Invite, Offer, PeerMisbehaved, limits, upgrade};
 use pair::{Device, Pair, config, grant, identity, ticket};
 
 /// Natively every byte is tried; in a page, where a handshake costs ten times as much, every eleventh.
@@ -89,12 +89,7 @@ fn any_flipped_byte_of_m2_is_refused_by_name() {
         pair.server_takes(&m1).expect("good");
         let mut m2 = pair.server_sends().expect("M2");
         m2[at] ^= 1 << (at % 8);
-        let error = pair.client_takes(&m2).expect_err("an altered M2");
-        let expected = match at {
-            0 => InvalidMessage::UnknownType(2 ^ 1).into(),
-            _ => ConnectionError::NotYourServer,
-        };
-        assert_eq!(error, expected, "byte {at}");
+        assert_eq!(pair.client_takes(&m2), Err(ConnectionError::NotYourServer), "byte {at}");
         assert_eq!(pair.client_sends(), None, "byte {at}: no signature leaves");
     }
 }
@@ -195,7 +190,7 @@ fn a_replayed_recording_of_a_client_gets_no_further_than_m2() {
 fn m1_reflected_to_its_sender_is_refused() {
     let mut pair = Pair::new(1);
     let m1 = pair.client_sends().expect("M1");
-    assert_eq!(pair.client_takes(&m1), Err(InvalidMessage::UnknownType(0x01).into()));
+    assert_eq!(pair.client_takes(&m1), Err(ConnectionError::NotYourServer));
 }
 
 #[test]

@@ -20,6 +20,7 @@ export class DuologueError extends Error {
 
 const RESET_CANCELLED = 1;
 const RESET_DEADLINE = 2;
+const PENDING = 0;
 const TAKEN = 1;
 const NOT_SENT = 2;
 /** Numbers on the wire. */
@@ -166,20 +167,21 @@ export class Channel {
   _changed(line) {
     while (this.#backlog.length > 0 && this.#offer(line, this.#backlog.shift(), true));
     if (!this.#sending && this.#backlog.length === 0) line.finish(this.#id);
+    this.#settle(line, new DuologueError("not-taken", "The channel ended before this message was taken."));
+    this.#receive(line);
+    this.#releaseWhenDone(line);
+  }
+
+  /** Settles the sends of which something is known; `why` for those that were not taken. */
+  #settle(line, why) {
     while (this.#sends.length > 0) {
       const { ordinal, resolve, reject } = this.#sends[0];
       const delivery = line.delivery(this.#id, ordinal);
-      if (delivery === 0) break;
+      if (delivery === PENDING) return;
       this.#sends.shift();
-      if (delivery === TAKEN) {
-        resolve();
-        continue;
-      }
-      const known = delivery === NOT_SENT ? "not sent" : "unknown";
-      reject(new DuologueError("not-taken", `The channel ended before this message was taken (${known}).`, known));
+      if (delivery === TAKEN) resolve();
+      else reject(new DuologueError(why.code, why.message, delivery === NOT_SENT ? "not sent" : "unknown"));
     }
-    this.#receive(line);
-    this.#releaseWhenDone(line);
   }
 
   #receive(line) {
@@ -227,11 +229,17 @@ export class Channel {
     this.#received.end(error);
   }
 
-  /** @private The link has ended: whatever is pending settles. */
+  /** @private The link has ended: whatever is pending settles, and what had arrived can still be read. */
   _ended(line, error) {
-    if (line) this._changed(line);
+    this.#settle(line, error);
     for (const { reject } of this.#backlog.splice(0)) reject(new DuologueError(error.code, error.message, "not sent"));
-    for (const { reject } of this.#sends.splice(0)) reject(new DuologueError(error.code, error.message, "unknown"));
+    try {
+      let message;
+      while (this.#receiving && (message = line.recv(this.#id))) this.#received.push(message);
+      if (message === null) this.#received.end();
+    } catch {
+      // It says that the channel is closed; the link's end says why.
+    }
     this.#fail(error);
   }
 
@@ -376,7 +384,7 @@ export class Link extends EventTarget {
       onRecord: (outward, bytes) => options.observe(outward ? "out" : "in", bytes.slice()),
       onSign: (message) =>
         identity.sign(message).then(
-          (signature) => line.provideSignature(signature),
+          (signature) => this.#line === line && line.provideSignature(signature),
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
       onOpened: (ticket) => {
@@ -402,7 +410,7 @@ export class Link extends EventTarget {
     if (this.#end) return;
     const error = new DuologueError(code, reason);
     const line = this.#line;
-    for (const channel of [...this._channels.values()]) channel._ended(line, error);
+    for (const channel of this._channels.values()) channel._ended(line, error);
     this.#end = error;
     for (const [, fail] of this.#waiting.splice(0)) fail(error);
     this._channels.clear();
@@ -411,8 +419,8 @@ export class Link extends EventTarget {
     this.#ready.reject(error);
     this.#become("closed");
     this.#closed.resolve(Object.freeze({ code, reason, byPeer }));
-    // The core may be in the middle of telling us; it goes when it has finished, and sent its last record.
-    if (line) setTimeout(() => line.free(), 1_000);
+    // The core goes when it has sent its last record.
+    line?.free();
   }
 }
 

@@ -25,6 +25,8 @@ use crate::surface::{LineOptions, error, format_ticket};
 const BUFFERED_MAX: u32 = 256 * 1_024;
 /// How soon a full socket is looked at again: browsers have no event for it.
 const DRAIN_MILLIS: i32 = 4;
+/// How long callbacks outlive their driver: longer than any that it has queued.
+const CALLBACKS_MILLIS: i32 = 1_000;
 
 #[wasm_bindgen]
 extern "C" {
@@ -100,6 +102,14 @@ impl Driver {
         result
     }
 
+    /// JavaScript has let go: ends the line, if it has not ended, and sends the last record at once.
+    pub(crate) fn end(&self) {
+        if !self.connection.borrow().is_closed() {
+            self.command(|connection, now| connection.close(now, duologue::CloseCode::Normal, ""));
+            self.turn();
+        }
+    }
+
     fn handle_open(&self) {
         self.opened.set(true);
         let selected = self.socket.protocol();
@@ -173,6 +183,8 @@ impl Driver {
                     let label = self.connection.borrow_mut().channel(id).label();
                     self.options.on_channel(id.0, &label);
                 }
+                // After the end, `on_closed` settles every channel, with the cause.
+                Event::ChannelChanged(_) if self.connection.borrow().is_closed() => {}
                 Event::ChannelChanged(id) => self.options.on_changed(id.0),
                 Event::Closed(cause) => {
                     let by_peer = matches!(cause, ConnectionError::PeerClosed(_));
@@ -272,7 +284,11 @@ impl Driver {
 }
 
 impl Drop for Driver {
+    /// The browser may have queued a callback already, and complains of one that is gone: they outlive the driver a little,
+    /// and find nothing to do.
     fn drop(&mut self) {
+        let callbacks = self.callbacks.take();
+        set_timeout(Closure::once_into_js(move || drop(callbacks)).unchecked_ref(), CALLBACKS_MILLIS);
         self.socket.set_onopen(None);
         self.socket.set_onmessage(None);
         self.socket.set_onclose(None);

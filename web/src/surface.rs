@@ -174,7 +174,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.0.command(|connection, now| connection.close(now, CloseCode::Normal, ""));
+        self.0.end();
     }
 }
 

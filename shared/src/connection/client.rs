@@ -115,7 +115,8 @@ impl Connection {
     }
 
     pub(super) fn handle_m2(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        let noise = hello::decode_m2(message)?;
+        // Whatever it is, the pinned server has not made it.
+        let noise = hello::decode_m2(message).map_err(|_| ConnectionError::NotYourServer)?;
         let State::AwaitM2(state) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
