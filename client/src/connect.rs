@@ -140,21 +140,25 @@ impl Client {
         let server_key = config.server_key;
         let unreachable = |source| ConnectError::Unreachable { host: host.clone(), source };
         let address = (target.host_name(), target.port());
-        let tcp = tokio::time::timeout(Duration::from_secs(limits::CONNECT_SECS), TcpStream::connect(address))
-            .await
-            .map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?
-            .map_err(unreachable)?;
-        tcp.set_nodelay(true).map_err(unreachable)?;
-        if target.is_tls() {
+        // TCP, TLS and the upgrade together; from then on the core counts.
+        let limit = Duration::from_secs(limits::CONNECT_SECS);
+        let opening = async {
+            let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
+            tcp.set_nodelay(true).map_err(unreachable)?;
+            if !target.is_tls() {
+                return self.upgrade(target, config, server_key, tcp).await;
+            }
             let tls = tls::config(target.is_loopback(), self.extra_roots.as_deref())?;
             let name =
                 ServerName::try_from(target.host_name()).map_err(|error| ConnectError::Tls(error.to_string()))?;
             let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
             let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
             self.upgrade(target, config, server_key, stream).await
-        } else {
-            self.upgrade(target, config, server_key, tcp).await
-        }
+        };
+        let opened = tokio::time::timeout(limit, opening).await;
+        let line = opened.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))??;
+        line.ready().await?;
+        Ok(line)
     }
 
     fn config(&self, target: &Target) -> Result<ClientConfig, ConnectError> {
@@ -211,7 +215,6 @@ impl Client {
         let endpoint = ClientEndpoint { keyring: Arc::clone(&self.keyring), host: target.host(), server_key };
         let (line, run) = drive(|_| connection, WebSocket(socket), endpoint);
         tokio::spawn(run);
-        line.ready().await?;
         Ok(line)
     }
 }

@@ -1,11 +1,11 @@
 //! The control socket: how `duologue invite new` and the other verbs reach a server that runs and has the store open.
 //!
-//! One JSON line there, one back, over `control.sock` in the state directory, which only the server's user may enter
-//! (the directory has mode 0700). Where no server runs, the verbs open the store themselves and ask the same function.
+//! One JSON line there, one back, over `control.sock` in the state directory, which only the server's user may use
+//! (mode 0600, as the store). Where no server runs, the verbs open the store themselves and ask the same function.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     time::Duration,
 };
@@ -90,6 +90,7 @@ pub fn listen(state: State, duologue: Duologue) -> io::Result<impl Future<Output
         _ => {}
     }
     let listener = tokio::net::UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(async move {
         loop {
             match listener.accept().await {

@@ -41,7 +41,7 @@ use crate::{
     policy::Policy,
     service::{Call, Identity, Service, Services, Transport},
     state::State,
-    store::Device,
+    store::{Device, DeviceStatus, Store, StoreError},
     tickets::Tickets,
 };
 
@@ -103,7 +103,7 @@ impl Duologue {
     ///
     /// # Errors
     /// If the store fails.
-    pub fn revoke(&self, device: duologue::DeviceId) -> Result<bool, crate::store::StoreError> {
+    pub fn revoke(&self, device: duologue::DeviceId) -> Result<bool, StoreError> {
         let known = self.shared.state.store().revoke(device)?;
         self.shared.tickets.forget(device);
         self.shared.directory.close(device, CloseCode::DeviceRevoked);
@@ -151,7 +151,8 @@ impl Duologue {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let config = ServerConfig { identity: Arc::clone(self.shared.state.identity()) };
         let address = transport.address;
-        let endpoint = ServerEndpoint { duologue: self, transport, place: Some(place), number, caller: None };
+        let endpoint =
+            ServerEndpoint { duologue: self, transport, place: Some(place), number, caller: None, entered: None };
         let accept = |now| {
             let mut connection = Connection::accept(config, randomness(), now);
             if let Some(m1) = m1 {
@@ -180,6 +181,8 @@ struct ServerEndpoint {
     place: Option<Place>,
     number: u64,
     caller: Option<(Identity, duologue::Claims)>,
+    /// The device under which the line stands in the directory.
+    entered: Option<duologue::DeviceId>,
 }
 
 impl Endpoint for ServerEndpoint {
@@ -228,11 +231,18 @@ impl ServerEndpoint {
     /// The verdict on a device that has proved its key.
     async fn decide(&mut self, line: &Line, request: AuthRequest) {
         let device = request.device_id;
-        match self.judge(&request).await {
+        let shared = Arc::clone(&self.duologue.shared);
+        let mut verdict = self.judge(&request).await;
+        if verdict.is_ok() {
+            // Into the directory first, then looked at again: a revocation in between finds the line, or is found here.
+            self.entered = Some(device);
+            shared.directory.enter(device, self.number, line.clone());
+            verdict = self.status(device).await;
+        }
+        match verdict {
             Ok(()) => {
-                let shared = &self.duologue.shared;
                 let used = match request.credential {
-                    Credential::Ticket(id) if shared.tickets.belongs_to(id, device) => Some(id),
+                    Credential::Ticket(id) if request.credential_proved => Some(id),
                     _ => None,
                 };
                 let mut session_id = [0; 16];
@@ -242,7 +252,6 @@ impl ServerEndpoint {
                 tracing::info!(%device, address = %self.transport.address, name = request.claims.name, "a line is open");
                 self.caller = Some((Identity { device, level: grant.level }, request.claims));
                 self.place = None;
-                shared.directory.enter(device, self.number, line.clone());
                 let _ = line.connection(|connection, now| connection.admit(now, grant));
             }
             Err(code) => {
@@ -254,18 +263,33 @@ impl ServerEndpoint {
 
     async fn judge(&self, request: &AuthRequest) -> Result<(), CloseCode> {
         self.duologue.shared.policy.judge(&self.transport, &request.claims)?;
-        let store = Arc::clone(self.duologue.shared.state.store());
-        let device = Device::new(&request.device, &request.claims.name);
-        let (id, credential, proved) = (request.device_id, request.credential, request.credential_proved);
-        let verdict = tokio::task::spawn_blocking(move || match credential {
-            Credential::Invite(invite) if proved => store.enrol(invite, &device),
-            _ => Ok(match store.device(id)?.map(|device| device.status) {
-                Some(crate::store::DeviceStatus::Enrolled) => Ok(()),
-                Some(crate::store::DeviceStatus::Revoked) => Err(CloseCode::DeviceRevoked),
+        match request.credential {
+            Credential::Invite(invite) if request.credential_proved => {
+                let device = Device::new(&request.device, &request.claims.name);
+                self.ask_store(move |store| store.enrol(invite, &device)).await
+            }
+            _ => self.status(request.device_id).await,
+        }
+    }
+
+    /// Whether a device may connect, as the store has it now.
+    async fn status(&self, id: duologue::DeviceId) -> Result<(), CloseCode> {
+        self.ask_store(move |store| {
+            Ok(match store.device(id)?.map(|device| device.status) {
+                Some(DeviceStatus::Enrolled) => Ok(()),
+                Some(DeviceStatus::Revoked) => Err(CloseCode::DeviceRevoked),
                 None => Err(CloseCode::NotEnrolled),
-            }),
-        });
-        match verdict.await {
+            })
+        })
+        .await
+    }
+
+    async fn ask_store(
+        &self,
+        question: impl FnOnce(&Store) -> Result<Result<(), CloseCode>, StoreError> + Send + 'static,
+    ) -> Result<(), CloseCode> {
+        let store = Arc::clone(self.duologue.shared.state.store());
+        match tokio::task::spawn_blocking(move || question(&store)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a device could not be looked up");
@@ -278,8 +302,8 @@ impl ServerEndpoint {
 
 impl Drop for ServerEndpoint {
     fn drop(&mut self) {
-        if let Some((identity, _)) = &self.caller {
-            self.duologue.shared.directory.leave(identity.device, self.number);
+        if let Some(device) = self.entered {
+            self.duologue.shared.directory.leave(device, self.number);
         }
     }
 }

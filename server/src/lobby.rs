@@ -1,7 +1,8 @@
 //! The lobby: connections that have not proved themselves. Bounded in all and for each address; where it is full, the one
 //! that has waited longest goes first, so that a flood crowds out itself before it crowds out others.
 //!
-//! Loopback addresses have no bound of their own: a local reverse proxy speaks from there for everybody.
+//! Loopback addresses have no bound of their own: a local reverse proxy speaks from there for everybody. Nor has the
+//! unspecified one, which stands for all where an app was started without connect info.
 
 use std::{
     collections::VecDeque,
@@ -37,11 +38,12 @@ impl Lobby {
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = inner.waiting.iter().filter(|(_, other, _)| *other == address).count();
-        let oldest = if of_address >= CONNECTIONS_OF_AN_ADDRESS_MAX && !address.is_loopback() {
-            inner.waiting.iter().position(|(_, other, _)| *other == address)
-        } else {
-            (inner.waiting.len() >= CONNECTIONS_MAX).then_some(0)
-        };
+        let oldest =
+            if of_address >= CONNECTIONS_OF_AN_ADDRESS_MAX && !address.is_loopback() && !address.is_unspecified() {
+                inner.waiting.iter().position(|(_, other, _)| *other == address)
+            } else {
+                (inner.waiting.len() >= CONNECTIONS_MAX).then_some(0)
+            };
         if let Some((_, _, token)) = oldest.and_then(|index| inner.waiting.remove(index)) {
             token.cancel();
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! identity.key   the server's private key, 32 bytes, mode 0600; whoever has it is this server
-//! store.redb     devices and invites
+//! store.redb     devices and invites, mode 0600
 //! control.sock   while the server runs
 //! tls-cert.pem, tls-key.pem   of `duologue dev`
 //! ```
@@ -10,7 +10,7 @@
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -70,7 +70,13 @@ impl State {
         make_directory(&directory)?;
         let identity = Arc::new(identity(&directory)?);
         let path = directory.join("store.redb");
-        let store = Store::open(&path).map_err(|source| StateError::Store { path, source })?;
+        let store = Store::open(&path).map_err(|source| StateError::Store { path: path.clone(), source })?;
+        // It holds the invites' secrets, and the directory may have been there before us, open to others.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|source| StateError::Io {
+            verb: "protect",
+            path,
+            source,
+        })?;
         Ok(Self { directory, identity, store: Arc::new(store) })
     }
 
@@ -158,8 +164,6 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError>
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -168,8 +172,10 @@ mod tests {
         let state = directory.path().join("state");
         let first = State::open(&state).expect("made").identity().public();
         assert_eq!(State::open(&state).expect("opened again").identity().public(), first);
-        let mode = fs::metadata(state.join("identity.key")).expect("it is there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        for file in ["identity.key", "store.redb"] {
+            let mode = fs::metadata(state.join(file)).expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) struct Tickets(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_id: HashMap<TicketId, (Secret, DeviceId)>,
+    by_id: HashMap<TicketId, (Secret, Instant)>,
     by_device: HashMap<DeviceId, Held>,
 }
 
@@ -33,18 +33,11 @@ struct Held {
 impl Tickets {
     pub(crate) fn secret(&self, id: TicketId) -> Option<Secret> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (secret, device) = inner.by_id.get(&id)?;
-        let fresh = inner.by_device.get(device)?.since.elapsed() < Duration::from_secs(TICKET_TTL_SECS);
-        fresh.then(|| secret.clone())
+        let (secret, since) = inner.by_id.get(&id)?;
+        (since.elapsed() < Duration::from_secs(TICKET_TTL_SECS)).then(|| secret.clone())
     }
 
-    /// True if the ticket is this device's own.
-    pub(crate) fn belongs_to(&self, id: TicketId, device: DeviceId) -> bool {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.by_id.get(&id).is_some_and(|(_, owner)| *owner == device)
-    }
-
-    /// A new ticket for a device that came with `used`.
+    /// A new ticket for a device that has proved `used`. Its other tickets are dropped; another device's is no concern of it.
     pub(crate) fn issue(&self, device: DeviceId, used: Option<TicketId>) -> Ticket {
         let (mut id, mut secret) = ([0; 16], [0; 32]);
         getrandom::fill(&mut id).expect("the operating system gives random bytes");
@@ -59,7 +52,7 @@ impl Tickets {
         if inner.by_device.len() >= DEVICES_MAX {
             inner.drop_oldest();
         }
-        inner.by_id.insert(id, (secret.clone(), device));
+        inner.by_id.insert(id, (secret.clone(), Instant::now()));
         let ids = kept.into_iter().chain([id]).collect();
         inner.by_device.insert(device, Held { ids, since: Instant::now() });
         Ticket { id, secret, lifetime_secs: u32::try_from(TICKET_TTL_SECS).expect("a week fits") }

@@ -235,9 +235,15 @@ impl RecvHalf {
         self.ready.is_empty()
     }
 
-    /// A message has begun that fits the window only with an assembly slot.
+    /// A message has begun that may fit the window only with an assembly slot. A drained channel has more than half a window
+    /// of credit (`credit_due`), so that a message that stalls for want of credit has cost more than this.
     pub(crate) fn wants_slot(&self) -> bool {
-        !self.assembling && self.ready.is_empty() && self.partial_cost > CHANNEL_WINDOW / 2
+        !self.assembling && self.ready.is_empty() && self.partial_cost > CHANNEL_WINDOW / 4
+    }
+
+    /// A message has begun and not ended.
+    pub(crate) const fn is_within_message(&self) -> bool {
+        self.partial_cost > 0
     }
 
     /// The credit that the peer is to be told of, once it is worth a frame.

@@ -63,6 +63,9 @@ pub enum PeerMisbehaved {
     /// Data after FIN.
     #[error("data came on a channel after its end")]
     DataAfterFin,
+    /// FIN where a message had not ended.
+    #[error("a channel was finished in the middle of a message")]
+    FinWithinMessage,
     /// A message above the agreed length.
     #[error("a message is longer than agreed")]
     MessageTooLong,

@@ -200,6 +200,8 @@ impl Session {
             if channel.recv.assembling && channel.recv.is_drained() {
                 self.free_slot(id);
             }
+            // The next message may have begun, and have waited for this one to be taken.
+            self.ask_for_slot(id);
             return Ok(Received::Message(message));
         }
         match channel.reset {
@@ -253,6 +255,9 @@ impl Session {
                 if let Some(state) = self.known(channel)? {
                     if state.recv.fin {
                         return Err(PeerMisbehaved::DataAfterFin);
+                    }
+                    if state.recv.is_within_message() {
+                        return Err(PeerMisbehaved::FinWithinMessage);
                     }
                     state.recv.fin = true;
                     let over = state.is_over();
@@ -316,14 +321,10 @@ impl Session {
         if channel.released {
             return Ok(());
         }
-        let complete = channel.recv.push(data, more);
-        let wants_slot = channel.recv.wants_slot();
-        if complete {
+        if channel.recv.push(data, more) {
             self.changed.insert(id);
         }
-        if wants_slot && self.assembling < ASSEMBLING_CHANNELS_MAX {
-            self.give_slot(id);
-        }
+        self.ask_for_slot(id);
         self.due.insert(id);
         Ok(())
     }
@@ -491,8 +492,12 @@ impl Session {
         self.changed.remove(&id);
     }
 
-    fn give_slot(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(&id) {
+    /// Gives the channel an assembly slot if it wants one and one is free.
+    fn ask_for_slot(&mut self, id: ChannelId) {
+        if self.assembling < ASSEMBLING_CHANNELS_MAX
+            && let Some(channel) = self.channels.get_mut(&id)
+            && channel.recv.wants_slot()
+        {
             channel.recv.assembling = true;
             self.assembling += 1;
             self.due.insert(id);
@@ -507,7 +512,7 @@ impl Session {
         }
         let next = self.channels.iter().find(|(other, channel)| **other != id && channel.recv.wants_slot());
         if let Some(next) = next.map(|(next, _)| *next) {
-            self.give_slot(next);
+            self.ask_for_slot(next);
         }
     }
 }

@@ -321,10 +321,24 @@ fn what_comes_before_the_verdict_is_held_up_to_64_kib() {
 
     let mut flood = Pair::new(1);
     flood.admits = false;
-    let channel = flood.client.open_channel("echo").expect("a good label");
-    flood.client.channel(channel).send(vec![0; 70_000]).expect("there is room");
     flood.run();
+    assert_eq!(flood.server_takes(&[0; 65_000]), Ok(()), "not opened yet, and so not found out");
+    assert!(flood.server_takes(&[0; 1_000]).is_err());
     assert_eq!(flood.server_seen.closed, Some(PeerMisbehaved::TooMuchEarlyData.into()));
+}
+
+#[test]
+fn a_client_with_much_to_say_keeps_to_64_kib_before_the_verdict() {
+    let mut pair = Pair::new(1);
+    pair.admits = false;
+    let channel = pair.client.open_channel("echo").expect("a good label");
+    let big: Vec<u8> = (0..200_000_u32).map(|index| index.to_be_bytes()[3]).collect();
+    pair.client.channel(channel).send(big.clone()).expect("there is room");
+    pair.run();
+    assert_eq!(pair.server_seen.closed, None);
+    pair.server.admit(pair.now, grant()).expect("the early data is good");
+    pair.run();
+    assert!(pair.server.channel(channel).recv() == Ok(duologue::Received::Message(big)));
 }
 
 #[test]

@@ -21,6 +21,10 @@ fn with_channel() -> (Pair, ChannelId) {
     (pair, id)
 }
 
+fn low_byte(index: usize) -> u8 {
+    u8::try_from(index % 256).expect("below 256")
+}
+
 fn seed(id: ChannelId) -> u8 {
     id.0.to_be_bytes()[3]
 }
@@ -106,6 +110,25 @@ fn three_large_messages_at_once_all_arrive() {
             }
         }
         assert!(arrived > before, "no progress after {arrived} messages");
+    }
+}
+
+#[test]
+fn a_large_message_behind_an_unread_one_arrives_once_that_is_read() {
+    // It once hung for good: the large message asked for its assembly slot only while data arrived, and none did any more.
+    for sizes in
+        [vec![100, 1_000_000], vec![1_000_000, 1_000_000], vec![200_000; 4], vec![130_000; 9], vec![0, 262_000]]
+    {
+        let (mut pair, id) = with_channel();
+        for (index, size) in sizes.iter().enumerate() {
+            pair.client.channel(id).send(vec![low_byte(index); *size]).expect("there is room");
+        }
+        pair.run();
+        for (index, size) in sizes.iter().enumerate() {
+            let received = message(pair.server.channel(id).recv());
+            assert!(received == vec![low_byte(index); *size], "message {index} of {sizes:?}");
+            pair.run();
+        }
     }
 }
 

@@ -33,7 +33,9 @@ const ready = () => (loading ??= init());
 /** Errors of the core carry a code; anything else is a fault of this package or of the browser. */
 function wrap(error) {
   if (error instanceof DuologueError) return error;
-  return new DuologueError(error?.code ?? "internal", error?.message ?? String(error));
+  // A DOMException has a code too, but a number.
+  const code = typeof error?.code === "string" ? error.code : "internal";
+  return new DuologueError(code, error?.message ?? String(error));
 }
 
 function toBytes(data) {

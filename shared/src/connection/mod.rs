@@ -37,11 +37,12 @@ use crate::{
     channel::{Delivery, Received},
     close::{Close, CloseCode, ResetCode},
     codec::Reader,
+    crypto::TAG_LEN,
     error::{ChannelError, ConnectionError, PeerMisbehaved},
     frame::Frame,
     handshake::auth::{Grant, Verdict},
     ids::ChannelId,
-    limits::{CLOSE_REASON_LEN_MAX, RECORD_LEN_MAX, RECORD_PLAINTEXT_LEN_MAX},
+    limits::{CLOSE_REASON_LEN_MAX, EARLY_DATA_LEN_MAX, RECORD_LEN_MAX, RECORD_PLAINTEXT_LEN_MAX},
     noise::Transport,
     record,
     session::{Role, Session},
@@ -92,6 +93,8 @@ pub struct Connection {
     ready: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     deadline: Option<Instant>,
+    /// Sealed bytes that may still follow AUTH before the verdict.
+    early_room: usize,
     /// Plaintext of the record that is being filled; empty between records.
     scratch: Vec<u8>,
 }
@@ -170,27 +173,41 @@ impl Connection {
             out.extend_from_slice(&message);
             return true;
         }
+        let room = self.record_room();
         let (State::AwaitVerdict(transport) | State::Open(transport)) = &mut self.state else { return false };
-        if !self.session.has_frames() {
+        if room == 0 || !self.session.has_frames() {
             // An idle connection holds no buffer.
             self.scratch = Vec::new();
             return false;
         }
         self.scratch.clear();
-        self.session.fill(&mut self.scratch, RECORD_PLAINTEXT_LEN_MAX);
+        self.session.fill(&mut self.scratch, room);
         if self.scratch.is_empty() {
             return false;
         }
         record::pad(&mut self.scratch);
+        let start = out.len();
         transport.seal(&self.scratch, out);
+        if matches!(self.state, State::AwaitVerdict(_)) {
+            self.early_room = self.early_room.saturating_sub(out.len() - start);
+        }
         true
     }
 
     /// True while frames wait that [`Self::poll_transmit`] would write.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        !self.ready.is_empty()
-            || (matches!(self.state, State::AwaitVerdict(_) | State::Open(_)) && self.session.has_frames())
+        !self.ready.is_empty() || (self.record_room() > 0 && self.session.has_frames())
+    }
+
+    /// How much plaintext the next record may have: all of it, or what the server still holds before its verdict.
+    fn record_room(&self) -> usize {
+        match self.state {
+            State::Open(_) => RECORD_PLAINTEXT_LEN_MAX,
+            // Whole padding buckets, so that padding does not go beyond.
+            State::AwaitVerdict(_) => self.early_room.saturating_sub(TAG_LEN) / 1_024 * 1_024,
+            _ => 0,
+        }
     }
 
     /// True once the server has let the device in, until the end.
@@ -231,6 +248,7 @@ impl Connection {
             ready: VecDeque::new(),
             events: VecDeque::new(),
             deadline: Some(deadline),
+            early_room: EARLY_DATA_LEN_MAX,
             scratch: Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! The native backend: ring.
 //!
-//! The one file that names ring. ring does not wipe a key's memory when it is dropped; `docs/SECURITY.md` says what that means.
+//! The one file of this crate that names ring. ring does not wipe a key's memory when it is dropped; `docs/SECURITY.md` says what that means.
 
 use core::fmt;
 
