@@ -20,6 +20,8 @@ const FIN: u8 = 0x03;
 const RESET: u8 = 0x04;
 const CREDIT: u8 = 0x10;
 const TAKEN: u8 = 0x11;
+const PING: u8 = 0x12;
+const PONG: u8 = 0x13;
 const CLOSE: u8 = 0x20;
 
 /// In the flags of DATA: more of the same message follows.
@@ -42,6 +44,10 @@ pub(crate) enum Frame<'a> {
     Credit { channel: ChannelId, limit: u64 },
     /// `[0x11] ‖ channel 4 ‖ count 8`: the application has taken so many messages.
     Taken { channel: ChannelId, count: u64 },
+    /// `[0x12] ‖ nonce 4`: to be answered by a PONG of the same nonce.
+    Ping { nonce: u32 },
+    /// `[0x13] ‖ nonce 4`.
+    Pong { nonce: u32 },
     /// `[0x20] ‖ code 2 ‖ received 8 ‖ reason (2 + n)`: the last frame of a connection.
     Close(Close),
 }
@@ -80,6 +86,14 @@ impl<'a> Frame<'a> {
                 start(out, &[TAKEN], *channel);
                 out.extend_from_slice(&count.to_be_bytes());
             }
+            Self::Ping { nonce } => {
+                out.push(PING);
+                out.extend_from_slice(&nonce.to_be_bytes());
+            }
+            Self::Pong { nonce } => {
+                out.push(PONG);
+                out.extend_from_slice(&nonce.to_be_bytes());
+            }
             Self::Close(close) => {
                 out.push(CLOSE);
                 put_close(out, close);
@@ -115,6 +129,8 @@ impl<'a> Frame<'a> {
             RESET => Self::Reset { channel: channel(reader)?, code: ResetCode::from_wire(reader.u16()?) },
             CREDIT => Self::Credit { channel: channel(reader)?, limit: reader.u64()? },
             TAKEN => Self::Taken { channel: channel(reader)?, count: reader.u64()? },
+            PING => Self::Ping { nonce: reader.u32()? },
+            PONG => Self::Pong { nonce: reader.u32()? },
             CLOSE => Self::Close(read_close(reader)?),
             other => return Err(InvalidMessage::UnknownType(other)),
         };
@@ -148,6 +164,8 @@ mod tests {
             (Frame::Reset { channel: CHANNEL, code: ResetCode::Deadline }, "04 0a0b0c0d 0002"),
             (Frame::Credit { channel: CHANNEL, limit: 0x4_0000 }, "10 0a0b0c0d 0000000000040000"),
             (Frame::Taken { channel: CHANNEL, count: 3 }, "11 0a0b0c0d 0000000000000003"),
+            (Frame::Ping { nonce: 9 }, "12 00000009"),
+            (Frame::Pong { nonce: 9 }, "13 00000009"),
             (Frame::Close(close), "20 0000 0000000000000007 0003 627965"),
         ]
         .into()

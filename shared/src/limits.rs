@@ -42,6 +42,17 @@ pub const DEVICE_NAME_LEN_MAX: usize = 64;
 /// Reason in words beside a close code.
 pub const CLOSE_REASON_LEN_MAX: usize = 256;
 
+// Liveness.
+
+/// From one PING of the server to the next: nginx and AWS cut links that were idle for 60 s.
+pub const PING_INTERVAL_SECS: u64 = 25;
+/// How long the server waits for a PONG.
+pub const PONG_SECS: u64 = 10;
+/// The silence that a client takes for death: an interval and a PONG's time.
+pub const SILENCE_SECS: u64 = PING_INTERVAL_SECS + PONG_SECS;
+/// How long a client waits for a PONG when it has reason to doubt.
+pub const PROBE_SECS: u64 = 2;
+
 // Invites.
 
 /// Random bytes in an invite link.

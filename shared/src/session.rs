@@ -291,8 +291,8 @@ impl Session {
                     self.changed.insert(channel);
                 }
             }
-            // The connection reads CLOSE itself.
-            Frame::Close(_) => return Err(PeerMisbehaved::Unexpected),
+            // The connection reads these itself.
+            Frame::Close(_) | Frame::Ping { .. } | Frame::Pong { .. } => return Err(PeerMisbehaved::Unexpected),
         }
         if frame.is_counted() {
             self.received += 1;

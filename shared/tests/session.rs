@@ -372,3 +372,68 @@ fn random_bytes_never_panic_and_never_open_anything() {
         assert!(pair.client.handle_message(pair.now, &noise).is_err());
     }
 }
+
+/// The time at which both ends look at their clocks.
+fn at(pair: &mut Pair, millis: u64) {
+    pair.now = duologue::Instant::from_micros(millis * 1_000);
+    pair.client.handle_timeout(pair.now);
+    pair.server.handle_timeout(pair.now);
+}
+
+#[test]
+fn an_idle_line_stays_open_by_its_pings() {
+    let mut pair = Pair::new(1).open();
+    for second in 1..600 {
+        at(&mut pair, second * 1_000);
+        pair.run();
+    }
+    assert!(pair.client.is_open() && pair.server.is_open(), "{:?} {:?}", pair.client_seen, pair.server_seen);
+}
+
+#[test]
+fn a_dead_link_is_found_out_by_both_ends_in_time() {
+    let mut pair = Pair::new(1).open();
+    // Nothing is carried any more. The server asks after 25 s and waits for 10; the client hears nothing for 35.
+    at(&mut pair, 34_999);
+    assert!(pair.server.is_open() && pair.client.is_open());
+    at(&mut pair, 35_000);
+    assert!(pair.client.is_closed());
+    at(&mut pair, 44_998);
+    assert!(pair.server.is_open(), "it asked at 34.999 s, when it was first asked for the time");
+    at(&mut pair, 44_999);
+    pair.answer();
+    assert_eq!(pair.server_seen.closed, Some(ConnectionError::TimedOut));
+    assert_eq!(pair.client_seen.closed, Some(ConnectionError::TimedOut));
+}
+
+#[test]
+fn a_probe_finds_out_within_two_seconds() {
+    let mut answered = Pair::new(1).open();
+    answered.client.probe(answered.now);
+    answered.run();
+    at(&mut answered, 2_000);
+    assert!(answered.client.is_open());
+
+    let mut dead = Pair::new(1).open();
+    dead.client.probe(dead.now);
+    at(&mut dead, 1_000);
+    // Asking again does not put the end off.
+    dead.client.probe(dead.now);
+    at(&mut dead, 1_999);
+    assert!(dead.client.is_open());
+    at(&mut dead, 2_000);
+    assert!(dead.client.is_closed());
+}
+
+#[test]
+fn an_answer_to_another_question_is_no_answer() {
+    let mut pair = Pair::new(1).open();
+    pair.client.probe(pair.now);
+    let first = pair.client_sends().expect("a PING");
+    pair.client.probe(pair.now);
+    pair.server_takes(&first).expect("good");
+    let pong = pair.server_sends().expect("a PONG");
+    pair.client_takes(&pong).expect("good, but late");
+    at(&mut pair, 2_000);
+    assert!(pair.client.is_closed(), "the second question was never answered");
+}

@@ -399,6 +399,7 @@ export class Link extends EventTarget {
       onClosed: (code, reason, byPeer) => this.#finish(code, reason, byPeer),
     });
     this.#line = line;
+    watchForWaking(() => this.#line?.probe(), this.closed);
     for (const [work, fail] of this.#waiting.splice(0)) this._run(work, fail);
   }
 
@@ -466,6 +467,17 @@ async function deviceInfo({ algorithm, spki }) {
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", spki));
   const key = btoa(String.fromCharCode(...hash)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
   return Object.freeze({ key, fingerprint: core.deviceFingerprint(spki), algorithm });
+}
+
+/** Calls when the device may have slept or its network may have changed, until `ended`: the line may be dead by then. */
+function watchForWaking(wake, ended) {
+  const stop = new AbortController();
+  const { signal } = stop;
+  const visible = () => document.visibilityState === "visible" && wake();
+  globalThis.document?.addEventListener("visibilitychange", visible, { signal });
+  globalThis.addEventListener?.("online", wake, { signal });
+  globalThis.addEventListener?.("pageshow", wake, { signal });
+  ended.then(() => stop.abort());
 }
 
 /** What the server's owner reads in the list of devices. */

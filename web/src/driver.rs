@@ -237,7 +237,8 @@ impl Driver {
     fn set_timer(&self) {
         let deadline = self.connection.borrow().poll_timeout();
         let mut timer = self.timer.borrow_mut();
-        if timer.as_ref().map(|(at, _)| *at) == deadline {
+        // A deadline moves on with every message: a timer that is early looks again, and costs nothing meanwhile.
+        if timer.as_ref().is_some_and(|(armed, _)| deadline.is_some_and(|at| *armed <= at)) {
             return;
         }
         if let Some((_, handle)) = timer.take() {

@@ -166,6 +166,11 @@ impl Line {
         });
     }
 
+    /// Asks whether the server is still there; the line ends if it does not answer within 2 s.
+    pub fn probe(&self) {
+        self.0.command(Connection::probe);
+    }
+
     /// Ends the line.
     pub fn close(&self, reason: &str) {
         self.0.command(|connection, now| connection.close(now, CloseCode::Normal, reason));

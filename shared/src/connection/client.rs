@@ -4,7 +4,7 @@ use core::mem;
 
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Connection, Event, State, secs};
+use super::{Connection, Event, State, liveness::Liveness, secs};
 use crate::{
     crypto::{Randomness, Secret},
     error::{ConnectionError, PeerMisbehaved},
@@ -150,7 +150,7 @@ impl Connection {
         self.state = State::AwaitVerdict(transport);
     }
 
-    pub(super) fn handle_verdict(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    pub(super) fn handle_verdict(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
         let State::AwaitVerdict(transport) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
         match Verdict::decode(&plaintext)? {
@@ -159,6 +159,7 @@ impl Connection {
                     self.state = State::Open(transport);
                 }
                 self.deadline = None;
+                self.liveness = Some(Liveness::new(Role::Client, now));
                 self.events.push_back(Event::Opened(grant));
                 Ok(())
             }

@@ -18,6 +18,7 @@
 //! applied. Panic means a bug here, never bad input.
 
 mod client;
+mod liveness;
 mod server;
 
 pub use client::{ClientConfig, Offer};
@@ -49,6 +50,7 @@ use crate::{
     time::Instant,
 };
 use client::{AwaitM2, AwaitSignature};
+use liveness::{Liveness, Pulse};
 use server::{AwaitAuth, AwaitGrant, AwaitM1, AwaitSecret};
 
 /// What the driver must know or do.
@@ -92,7 +94,10 @@ pub struct Connection {
     /// Whole messages of the handshake, and the sealed CLOSE, ready to go.
     ready: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
+    /// Of the handshake.
     deadline: Option<Instant>,
+    /// Once the line is open.
+    liveness: Option<Liveness>,
     /// Sealed bytes that may still follow AUTH before the verdict.
     early_room: usize,
     /// Plaintext of the record that is being filled; empty between records.
@@ -109,11 +114,11 @@ impl Connection {
             State::Closed => return Ok(()),
             _ if message.len() > RECORD_LEN_MAX => Err(crate::error::InvalidMessage::TooLong.into()),
             State::AwaitM2(_) => self.handle_m2(message),
-            State::AwaitVerdict(_) => self.handle_verdict(message),
+            State::AwaitVerdict(_) => self.handle_verdict(now, message),
             State::AwaitM1(_) => self.handle_m1(message),
             State::AwaitAuth(_) => self.handle_auth(message),
             State::AwaitGrant(_) => self.handle_early_data(message),
-            State::Open(_) => self.handle_record(message),
+            State::Open(_) => self.handle_record(now, message),
             State::AwaitSignature(_) | State::AwaitSecret(_) | State::Closing => Err(PeerMisbehaved::Unexpected.into()),
         };
         self.settle(now, result)
@@ -140,15 +145,24 @@ impl Connection {
 
     /// Time has passed. Calling it too often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
+        let dead = self.liveness.as_mut().is_some_and(|liveness| liveness.handle_timeout(now) == Pulse::Dead);
+        if dead || self.deadline.is_some_and(|deadline| deadline <= now) {
             let _ = self.settle(now, Err(ConnectionError::TimedOut));
         }
     }
 
     /// When to call [`Self::handle_timeout`].
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.liveness.as_ref().map(Liveness::poll_timeout)).min()
+    }
+
+    /// Asks the other end whether it is still there, and takes 2 s without an answer for its end: to be called when the
+    /// device wakes or its network comes back. Before the line is open it does nothing.
+    pub fn probe(&mut self, now: Instant) {
+        if let Some(liveness) = &mut self.liveness {
+            liveness.probe(now);
+        }
     }
 
     /// The next thing to know or do.
@@ -175,12 +189,21 @@ impl Connection {
         }
         let room = self.record_room();
         let (State::AwaitVerdict(transport) | State::Open(transport)) = &mut self.state else { return false };
-        if room == 0 || !self.session.has_frames() {
+        let pulse = self.liveness.as_ref().is_some_and(Liveness::has_frames);
+        if room == 0 || !(pulse || self.session.has_frames()) {
             // An idle connection holds no buffer.
             self.scratch = Vec::new();
             return false;
         }
         self.scratch.clear();
+        if let Some(liveness) = &mut self.liveness {
+            if let Some(nonce) = liveness.take_ping() {
+                Frame::Ping { nonce }.encode(&mut self.scratch);
+            }
+            if let Some(nonce) = liveness.take_pong() {
+                Frame::Pong { nonce }.encode(&mut self.scratch);
+            }
+        }
         self.session.fill(&mut self.scratch, room);
         if self.scratch.is_empty() {
             return false;
@@ -197,7 +220,8 @@ impl Connection {
     /// True while frames wait that [`Self::poll_transmit`] would write.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        !self.ready.is_empty() || (self.record_room() > 0 && self.session.has_frames())
+        let pulse = || self.liveness.as_ref().is_some_and(Liveness::has_frames);
+        !self.ready.is_empty() || (self.record_room() > 0 && (pulse() || self.session.has_frames()))
     }
 
     /// How much plaintext the next record may have: all of it, or what the server still holds before its verdict.
@@ -248,24 +272,29 @@ impl Connection {
             ready: VecDeque::new(),
             events: VecDeque::new(),
             deadline: Some(deadline),
+            liveness: None,
             early_room: EARLY_DATA_LEN_MAX,
             scratch: Vec::new(),
         }
     }
 
     /// Opens one record and applies its frames.
-    fn handle_record(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    fn handle_record(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
         let State::Open(transport) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
         // Twice over the bytes, so that a record is applied whole or not at all as far as its form goes.
         let mut check = Reader::new(&plaintext);
         while Frame::decode(&mut check)?.is_some() {}
         let mut reader = Reader::new(&plaintext);
+        let Some(liveness) = &mut self.liveness else { return Err(PeerMisbehaved::Unexpected.into()) };
+        liveness.heard(now);
         while let Some(frame) = Frame::decode(&mut reader)? {
-            if let Frame::Close(close) = frame {
-                return Err(ConnectionError::PeerClosed(close));
+            match frame {
+                Frame::Close(close) => return Err(ConnectionError::PeerClosed(close)),
+                Frame::Ping { nonce } => liveness.handle_ping(nonce),
+                Frame::Pong { nonce } => liveness.handle_pong(nonce),
+                frame => self.session.handle_frame(&frame)?,
             }
-            self.session.handle_frame(&frame)?;
         }
         Ok(())
     }
@@ -283,6 +312,7 @@ impl Connection {
         }
         self.state = State::Closed;
         self.deadline = None;
+        self.liveness = None;
         self.session.end_all();
         self.events.push_back(Event::Closed(error.clone()));
         Err(error)

@@ -10,7 +10,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use super::{Connection, Event, State, secs};
+use super::{Connection, Event, State, liveness::Liveness, secs};
 use crate::{
     close::CloseCode,
     crypto::{self, Randomness, Secret, SignatureAlgorithm},
@@ -213,6 +213,7 @@ impl Connection {
         transport.seal(&Verdict::Ok(grant).encode(), &mut sealed);
         self.ready.push_back(sealed);
         self.state = State::Open(transport);
+        self.liveness = Some(Liveness::new(Role::Server, now));
         for message in early {
             self.handle_message(now, &message)?;
         }
