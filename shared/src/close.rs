@@ -109,8 +109,42 @@ pub struct Close {
     pub received: u64,
 }
 
+/// The reason is a stranger's text: it is shown without anything that could steer a terminal or forge a line of a log.
 impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.reason.is_empty() { write!(f, "{}", self.code) } else { write!(f, "{} ({})", self.code, self.reason) }
+        write!(f, "{}", self.code)?;
+        if self.reason.is_empty() {
+            return Ok(());
+        }
+        let shown = self.reason.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char });
+        write!(f, " ({})", shown.collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use alloc::{borrow::ToOwned, string::ToString};
+
+    use super::*;
+
+    #[test]
+    fn a_strangers_reason_cannot_steer_a_terminal() {
+        let close = Close { code: CloseCode::Normal, reason: "bye\u{1b}[2J\nroot".to_owned(), received: 0 };
+        assert_eq!(close.to_string(), "The line was closed. (bye\u{fffd}[2J\u{fffd}root)");
+    }
+
+    #[test]
+    fn every_code_survives_the_wire_and_has_a_word_of_its_own() {
+        for (index, code) in CloseCode::ALL.iter().enumerate() {
+            assert_eq!(CloseCode::from_wire(code.to_wire()), *code);
+            assert!(!CloseCode::ALL.iter().skip(index + 1).any(|other| other.word() == code.word()));
+        }
+        for code in ResetCode::ALL {
+            assert_eq!(ResetCode::from_wire(code.to_wire()), *code);
+        }
+        assert_eq!(CloseCode::from_wire(60_000), CloseCode::Protocol);
     }
 }
