@@ -8,6 +8,9 @@ use std::{
 use duologue::{CloseCode, DeviceId};
 use duologue_native::{Channel, Line, LineError};
 
+/// Tabs and programs that one device may have open at a time.
+const LINES_OF_A_DEVICE_MAX: usize = 16;
+
 /// The lines that are open now, by device. Clones are the same directory.
 #[derive(Clone, Debug, Default)]
 pub struct Directory(Arc<Mutex<Lines>>);
@@ -45,8 +48,17 @@ impl Directory {
         }
     }
 
+    /// A device has a bounded number of lines; beyond it, the newest takes the oldest one's place.
     pub(crate) fn enter(&self, device: DeviceId, number: u64, line: Line) {
-        self.lock().entry(device).or_default().push((number, line));
+        let replaced = {
+            let mut devices = self.lock();
+            let lines = devices.entry(device).or_default();
+            lines.push((number, line));
+            (lines.len() > LINES_OF_A_DEVICE_MAX).then(|| lines.remove(0))
+        };
+        if let Some((_, line)) = replaced {
+            line.close(CloseCode::Replaced, "");
+        }
     }
 
     pub(crate) fn leave(&self, device: DeviceId, number: u64) {

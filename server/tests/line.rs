@@ -176,6 +176,20 @@ async fn a_revoked_device_loses_its_line_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_device_has_sixteen_lines_and_a_further_one_replaces_the_oldest() {
+    let (bench, oldest) = Bench::start(|duologue| duologue.service("echo", services::echo)).await;
+    let mut newer = Vec::new();
+    for _ in 0..16 {
+        newer.push(bench.client.connect(&bench.target).await.expect("the device is known"));
+    }
+    let ConnectionError::PeerClosed(close) = oldest.closed().await else { panic!("not told why") };
+    assert_eq!(close.code, CloseCode::Replaced);
+    for line in newer {
+        assert_eq!(line.request("echo", "here").await, Ok(b"here".to_vec()));
+    }
+}
+
+#[tokio::test]
 async fn the_last_handle_closes_the_line() {
     let (bench, line) = Bench::start(|duologue| duologue).await;
     drop(line);

@@ -114,9 +114,10 @@ impl SendHalf {
     }
 
     /// Drops what was not sealed. `offset` stays: it tells that the first of them had begun to leave.
-    pub(crate) fn clear(&mut self) {
+    /// Returns how many bytes those were.
+    pub(crate) fn clear(&mut self) -> usize {
         self.queue = VecDeque::new();
-        self.queued_len = 0;
+        core::mem::take(&mut self.queued_len)
     }
 
     fn can_seal(&self) -> bool {

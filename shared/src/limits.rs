@@ -81,3 +81,6 @@ pub const ASSEMBLING_CHANNELS_MAX: usize = 2;
 pub const TURN_LEN_MAX: usize = 16 * 1_024;
 /// Bytes that an application may have queued on a channel before `send` says that it must wait: one largest message.
 pub const SEND_QUEUE_LEN_MAX: usize = MESSAGE_LEN_MAX;
+/// Bytes queued on all channels of a session: four largest messages. A peer that grants no credit on many channels makes
+/// its own session wait, and no more memory than this is held for it.
+pub const SESSION_QUEUE_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;

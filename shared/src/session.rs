@@ -21,7 +21,7 @@ use crate::{
     frame::{DATA_HEADER_LEN, Frame},
     handshake::hello::Limits,
     ids::ChannelId,
-    limits::{ASSEMBLING_CHANNELS_MAX, LABEL_LEN_MAX, SEND_QUEUE_LEN_MAX, TURN_LEN_MAX},
+    limits::{ASSEMBLING_CHANNELS_MAX, LABEL_LEN_MAX, SEND_QUEUE_LEN_MAX, SESSION_QUEUE_LEN_MAX, TURN_LEN_MAX},
 };
 
 /// Which end of the line this is.
@@ -72,6 +72,9 @@ pub(crate) struct Session {
     /// Channels with a CREDIT or TAKEN due.
     due: BTreeSet<ChannelId>,
     assembling: usize,
+    /// Bytes queued on all channels, and whether one was told to wait for them.
+    queued_len: usize,
+    crowded: bool,
     /// For the driver.
     changed: BTreeSet<ChannelId>,
     opened: VecDeque<ChannelId>,
@@ -97,6 +100,8 @@ impl Session {
             farewells: VecDeque::new(),
             due: BTreeSet::new(),
             assembling: 0,
+            queued_len: 0,
+            crowded: false,
             changed: BTreeSet::new(),
             opened: VecDeque::new(),
             received: 0,
@@ -156,6 +161,11 @@ impl Session {
         if queued > 0 && queued + message.len() > SEND_QUEUE_LEN_MAX {
             return Err((ChannelError::Blocked, message));
         }
+        if self.queued_len > 0 && self.queued_len + message.len() > SESSION_QUEUE_LEN_MAX {
+            self.crowded = true;
+            return Err((ChannelError::Blocked, message));
+        }
+        self.queued_len += message.len();
         let ordinal = channel.send.push(message);
         self.take_turn(id);
         Ok(ordinal)
@@ -388,6 +398,7 @@ impl Session {
             self.take_turn(id);
         }
         self.fill_turns(out, max);
+        self.make_room();
     }
 
     /// Each channel puts a turn's worth into the record, then goes to the end of the line.
@@ -405,6 +416,7 @@ impl Session {
                 Frame::Data { channel: id, more, data }.encode(out);
                 let len = data.len();
                 channel.send.commit_fragment(len, more);
+                self.queued_len -= len;
                 turn -= len;
                 if turn == 0 {
                     break;
@@ -448,7 +460,7 @@ impl Session {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         let was_over = channel.is_over();
         channel.reset = Some(code);
-        channel.send.clear();
+        self.queued_len -= channel.send.clear();
         let (announced, assembling) = (channel.announced, channel.recv.assembling);
         self.changed.insert(id);
         if assembling {
@@ -458,6 +470,15 @@ impl Session {
             self.count_over(id);
         }
         self.settle_released(id);
+        self.make_room();
+    }
+
+    /// Those whom the session's bound made wait look again.
+    fn make_room(&mut self) {
+        if self.crowded && self.queued_len < SESSION_QUEUE_LEN_MAX {
+            self.crowded = false;
+            self.changed.extend(self.channels.keys());
+        }
     }
 
     /// The channel no longer counts among the live ones.

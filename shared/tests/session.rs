@@ -156,6 +156,30 @@ fn a_reader_that_does_not_read_stops_its_own_channel_only() {
 }
 
 #[test]
+fn a_peer_that_grants_no_credit_on_many_channels_makes_its_own_session_wait() {
+    let mut pair = Pair::new(1).open();
+    let ids: Vec<_> = (0..10).map(|_| pair.client.open_channel("x").expect("a good label")).collect();
+    let sends = |pair: &mut Pair, id| pair.client.channel(id).send(vec![1; MESSAGE_LEN_MAX]).map_err(|error| error.0);
+    let (full, waiting) = ids.split_at(4);
+    for id in full {
+        sends(&mut pair, *id).expect("four largest messages fit");
+    }
+    for id in waiting {
+        assert_eq!(sends(&mut pair, *id), Err(ChannelError::Blocked));
+    }
+    while pair.client.poll_event().is_some() {}
+    // One of them is given up: those who wait are told, and one fits again.
+    pair.client.channel(full[0]).reset(ResetCode::Cancelled);
+    let mut told = Vec::new();
+    while let Some(event) = pair.client.poll_event() {
+        told.extend(if let duologue::Event::ChannelChanged(id) = event { Some(id) } else { None });
+    }
+    assert!(waiting.iter().all(|id| told.contains(id)), "{told:?}");
+    assert!(sends(&mut pair, waiting[0]).is_ok());
+    assert_eq!(sends(&mut pair, waiting[1]), Err(ChannelError::Blocked));
+}
+
+#[test]
 fn empty_messages_are_bounded_too() {
     let (mut pair, id) = with_channel();
     for _ in 0..100_000 {
