@@ -172,3 +172,33 @@ pub enum ChannelError {
     #[error("a channel's label has 1 to 64 bytes")]
     BadLabel,
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use alloc::string::String;
+
+    use super::*;
+
+    #[test]
+    fn every_error_tells_the_peer_a_code_and_its_own_side_a_word() {
+        let close = Close { code: CloseCode::InviteUsed, reason: String::new(), received: 0 };
+        for (error, code, word) in [
+            (InvalidMessage::Truncated.into(), CloseCode::Protocol, "protocol"),
+            (PeerMisbehaved::TextMessage.into(), CloseCode::Protocol, "protocol"),
+            (ConnectionError::NotYourServer, CloseCode::Altered, "not-your-server"),
+            (ConnectionError::InviteUnknown, CloseCode::NotEnrolled, "invite-unknown"),
+            (ConnectionError::NotForThisServer, CloseCode::Altered, "not-your-server"),
+            (ConnectionError::BadSignature, CloseCode::BadSignature, "bad-signature"),
+            (ConnectionError::Altered, CloseCode::Altered, "altered"),
+            (ConnectionError::TimedOut, CloseCode::Timeout, "timeout"),
+            (ConnectionError::Lost, CloseCode::Timeout, "lost"),
+            (ConnectionError::LocallyClosed(CloseCode::Normal), CloseCode::Normal, "normal"),
+            (ConnectionError::PeerClosed(close), CloseCode::InviteUsed, "invite-used"),
+        ] {
+            assert_eq!((error.close_code(), error.word()), (code, word), "{error:?}");
+        }
+    }
+}
