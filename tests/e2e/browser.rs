@@ -70,15 +70,7 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) async fn start(profile: &Profile) -> Self {
         let permit = within(600, "its turn for a browser", BROWSERS.acquire()).await.expect("it is never closed");
-        let program = std::env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
-        let mut command = Command::new(&program);
-        // Debian's launcher takes the language from the environment.
-        command.arg("--port=0").env("LANGUAGE", profile.language).stdin(Stdio::null()).kill_on_drop(true);
-        let driver = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut driver = driver.unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-        let started = Lines::of(driver.stdout.take().unwrap()).with("started successfully on port ").await;
-        let port = started.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
-        let port: u16 = port.unwrap_or_else(|| panic!("no port in {started:?}"));
+        let (driver, port) = chromedriver(profile).await;
 
         let capabilities = capabilities(profile);
         let mut builder = ClientBuilder::new(HttpConnector::new());
@@ -240,6 +232,25 @@ impl Drop for Browser {
         }
         let _ = self.driver.start_kill();
     }
+}
+
+/// Starts chromedriver on a port of its choice. It takes one that is free for IPv6 and gives up if IPv4 has another use for
+/// it: then it is started again.
+async fn chromedriver(profile: &Profile) -> (Child, u16) {
+    let program = std::env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
+    for _ in 0..10 {
+        let mut command = Command::new(&program);
+        // Debian's launcher takes the language from the environment.
+        command.arg("--port=0").env("LANGUAGE", profile.language).stdin(Stdio::null()).kill_on_drop(true);
+        let driver = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut driver = driver.unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        let lines = Lines::of(driver.stdout.take().unwrap());
+        if let Some(started) = lines.find("started successfully on port ").await {
+            let port = started.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
+            return (driver, port.unwrap_or_else(|| panic!("no port in {started:?}")));
+        }
+    }
+    panic!("{} found no free port in ten attempts", program.display());
 }
 
 fn capabilities(profile: &Profile) -> Value {

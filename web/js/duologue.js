@@ -390,9 +390,15 @@ export class Link extends EventTarget {
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
       onOpened: (ticket) => {
-        store(host, { serverKey, enrolled: true, ticket }).catch(() => {}); // the key is stored already, and suffices
-        this.#become("open");
-        this.#ready.resolve();
+        const kept = store(host, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
+        const open = () => {
+          if (this.#end) return;
+          this.#become("open");
+          this.#ready.resolve();
+        };
+        // The first time, whoever sees the line open may reload at once, and must find the pin.
+        if (enrolled) open();
+        else kept.then(open);
       },
       onChannel: (id, label) => this.#incoming.push(new Channel(this, label, id)),
       onChanged: (id) => this._channels.get(id)?._changed(line),
