@@ -53,3 +53,19 @@ async fn main() -> std::process::ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_id_that_begins_with_a_hyphen_is_no_option() {
+        // It once was: one device in 64 could not be revoked.
+        let id = "-rf7d4u74Bog4xOpjqU3hAALLt7PqR_4WIwFaTRYKlw";
+        let parsed = Verb::try_parse_from(["duologue", "devices", "revoke", id, "--state", "elsewhere"]);
+        let Ok(Verb::Devices(verbs::devices::Devices::Revoke { device, directory })) = parsed else {
+            panic!("{parsed:?}");
+        };
+        assert_eq!((device.as_str(), directory.state.to_str()), (id, Some("elsewhere")));
+    }
+}

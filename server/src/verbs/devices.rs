@@ -11,6 +11,8 @@ pub(crate) enum Devices {
     /// Removes a device for good, and ends its lines at once.
     Revoke {
         /// The device's id, as `list` shows it.
+        // One in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         device: String,
         #[command(flatten)]
         directory: super::StateDirectory,
