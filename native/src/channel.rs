@@ -137,8 +137,8 @@ impl Sent {
     }
 }
 
-/// Looks, and looks again whenever the channel has changed.
-async fn wait<T>(shared: &Shared, changed: &Notify, mut look: impl FnMut(&Shared) -> Option<T>) -> T {
+/// Looks, and looks again whenever something has changed.
+pub(crate) async fn wait<T>(shared: &Shared, changed: &Notify, mut look: impl FnMut(&Shared) -> Option<T>) -> T {
     loop {
         let mut notified = std::pin::pin!(changed.notified());
         notified.as_mut().enable();

@@ -14,7 +14,7 @@ use duologue::{
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use crate::channel::Channel;
+use crate::channel::{self, Channel};
 
 /// Why an operation on a line or a channel did not work.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -268,14 +268,7 @@ impl Line {
     }
 
     async fn wait<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
-        loop {
-            let mut changed = std::pin::pin!(self.shared.changed.notified());
-            changed.as_mut().enable();
-            if let Some(found) = self.shared.with(&mut look) {
-                return found;
-            }
-            changed.await;
-        }
+        channel::wait(&self.shared, &self.shared.changed, |shared| shared.with(&mut look)).await
     }
 }
 

@@ -7,11 +7,14 @@
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+mod hexadecimal;
+
 use duologue::{
     crypto::{AeadKey, Forged, RANDOMNESS_LEN, Randomness, Secret, TAG_LEN, sha256},
     limits::{M1_HEADER_LEN, M1_NOISE_LEN, M2_NOISE_LEN, REKEY_INTERVAL_RECORDS},
     noise::{Initiator, PROTOCOL_NAME, Responder, Transport, Unreadable},
 };
+use hexadecimal::Hex;
 use serde::Deserialize;
 
 const ANSWERS: &str = include_str!("vectors/nkhfs_psk2.json");
@@ -58,19 +61,6 @@ struct Record {
     number: u64,
     plaintext: Hex,
     sealed: Hex,
-}
-
-/// Bytes that the file writes in hexadecimal.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct Hex(Vec<u8>);
-
-impl TryFrom<String> for Hex {
-    type Error = hex::FromHexError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        hex::decode(text).map(Self)
-    }
 }
 
 impl Hex {

@@ -7,9 +7,12 @@
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+mod hexadecimal;
+
 use std::collections::BTreeSet;
 
 use duologue::crypto::{RANDOMNESS_LEN, Randomness, Resolver};
+use hexadecimal::Hex;
 use serde::Deserialize;
 use snow::{
     Builder, HandshakeState,
@@ -56,19 +59,6 @@ struct Vector {
 struct Message {
     payload: Hex,
     ciphertext: Hex,
-}
-
-/// Bytes that the file writes in hexadecimal.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct Hex(Vec<u8>);
-
-impl TryFrom<String> for Hex {
-    type Error = hex::FromHexError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        hex::decode(text).map(Self)
-    }
 }
 
 /// What one side of a vector is given.
