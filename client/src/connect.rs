@@ -1,6 +1,11 @@
-//! From a target to a line: socket, TLS, upgrade with M1 in it, driver.
+//! From a target to a line: socket, TLS, upgrade with M1 in it, driver. And again, whenever the line wants to dial.
+//!
+//! ```text
+//! connect ─► Line ─► keep: DialWanted ─► a task: Dialler::dial ─► carry        until the line is closed
+//! ```
 
 use std::{
+    future::Future,
     io,
     path::{Path, PathBuf},
     pin::Pin,
@@ -9,8 +14,10 @@ use std::{
     time::Duration,
 };
 
-use duologue::{Claims, ClientConfig, Connection, ConnectionError, Event, Invite, Offer, ServerKey, limits};
-use duologue_native::{Endpoint, Incoming, Line, LineError, Socket, drive, randomness};
+use duologue::{
+    Claims, ClientConfig, ConnectionError, ConnectionNo, Invite, LineEvent, Offer, Outcome, ServerKey, limits,
+};
+use duologue_native::{Endpoint, Incoming, Line, LineError, Socket, carry, keep, randomness};
 use futures_util::{
     Sink, SinkExt, Stream, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -130,7 +137,8 @@ impl Client {
         self
     }
 
-    /// Opens a line and waits until the server has let this device in.
+    /// Opens a line and waits until the server has let this device in. From then on the line dials again by itself whenever
+    /// its connection is lost, and resumes its session.
     ///
     /// # Errors
     /// Why it did not open.
@@ -138,27 +146,17 @@ impl Client {
         let host = target.host();
         let config = self.config(target)?;
         let server_key = config.server_key;
-        let unreachable = |source| ConnectError::Unreachable { host: host.clone(), source };
-        let address = (target.host_name(), target.port());
-        // TCP, TLS and the upgrade together; from then on the core counts.
-        let limit = Duration::from_secs(limits::CONNECT_SECS);
-        let opening = async {
-            let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
-            tcp.set_nodelay(true).map_err(unreachable)?;
-            if !target.is_tls() {
-                return self.upgrade(target, config, server_key, tcp).await;
-            }
-            let tls = tls::config(target.is_loopback(), self.extra_roots.as_deref())?;
-            let name =
-                ServerName::try_from(target.host_name()).map_err(|error| ConnectError::Tls(error.to_string()))?;
-            let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
-            let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
-            self.upgrade(target, config, server_key, stream).await
-        };
-        let opened = tokio::time::timeout(limit, opening).await;
-        let line = opened.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))??;
-        line.ready().await?;
-        Ok(line)
+        let line = Line::new(duologue::Line::client(config, chance()));
+        let (failed, failure) = std::sync::mpsc::channel();
+        let dialler = Dialler { client: self.clone(), target: target.clone(), failed };
+        let mut endpoint = ClientEndpoint { dialler, host, server_key };
+        let own = line.unguarded();
+        tokio::spawn(async move { keep(&own, &mut endpoint).await });
+        match line.ready().await {
+            Ok(()) => Ok(line),
+            // The line knows only that its socket did not open; the dialler knows why.
+            Err(error) => Err(failure.try_recv().unwrap_or(error.into())),
+        }
     }
 
     fn config(&self, target: &Target) -> Result<ClientConfig, ConnectError> {
@@ -182,25 +180,70 @@ impl Client {
         let claims = Claims { origin: String::new(), host, name: self.name.clone() };
         Ok(ClientConfig { server_key, offer, enrolled, device: self.keyring.device(), claims })
     }
+}
+
+/// A line on its way over a socket, of whichever kind.
+type Carried = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Opens sockets for one line.
+#[derive(Clone)]
+struct Dialler {
+    client: Client,
+    target: Target,
+    /// Why a socket did not open, for whoever waits for the first one.
+    failed: std::sync::mpsc::Sender<ConnectError>,
+}
+
+impl Dialler {
+    /// Opens a socket, and carries the line over it until the socket is done.
+    async fn dial(self, line: Line) {
+        let Ok(dialled) = line.command(|line, now| line.dial(now, randomness())) else { return };
+        match self.open(&line, dialled.no, &dialled.offer).await {
+            Ok(carried) => carried.await,
+            Err(error) => {
+                tracing::debug!(%error, "could not dial");
+                // Nobody listens once the line was open.
+                let _ = self.failed.send(error);
+                line.command(|line, now| line.handle_unreachable(now, dialled.no));
+            }
+        }
+    }
+
+    async fn open(&self, line: &Line, no: ConnectionNo, offer: &[String]) -> Result<Carried, ConnectError> {
+        let host = self.target.host();
+        let unreachable = |source| ConnectError::Unreachable { host: host.clone(), source };
+        let address = (self.target.host_name(), self.target.port());
+        // TCP, TLS and the upgrade together; from then on the core counts.
+        let limit = Duration::from_secs(limits::CONNECT_SECS);
+        let opening = async {
+            let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
+            tcp.set_nodelay(true).map_err(unreachable)?;
+            if !self.target.is_tls() {
+                return self.upgrade(line, no, offer, tcp).await;
+            }
+            let tls = tls::config(self.target.is_loopback(), self.client.extra_roots.as_deref())?;
+            let name =
+                ServerName::try_from(self.target.host_name()).map_err(|error| ConnectError::Tls(error.to_string()))?;
+            let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
+            let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
+            self.upgrade(line, no, offer, stream).await
+        };
+        let opened = tokio::time::timeout(limit, opening).await;
+        opened.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?
+    }
 
     async fn upgrade<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
-        target: &Target,
-        config: ClientConfig,
-        server_key: ServerKey,
+        line: &Line,
+        no: ConnectionNo,
+        offer: &[String],
         stream: S,
-    ) -> Result<Line, ConnectError> {
-        let url = target.websocket_url();
+    ) -> Result<Carried, ConnectError> {
+        let url = self.target.websocket_url();
         let no_line = |reason: String| ConnectError::NoLine { url: url.clone(), reason };
-        let started = std::time::Instant::now();
-        let mut connection =
-            Connection::connect(config, randomness(), duologue::Instant::default()).map_err(LineError::Connection)?;
         let mut request = url.as_str().into_client_request().map_err(|error| no_line(error.to_string()))?;
-        let mut offer = connection.upgrade_offer();
-        if self.m1_first {
-            offer = vec![duologue::upgrade::WITHOUT_M1.to_owned()];
-        }
-        let offer = HeaderValue::from_str(&offer.join(", ")).expect("base64url is ASCII");
+        let offer = if self.client.m1_first { duologue::upgrade::WITHOUT_M1.to_owned() } else { offer.join(", ") };
+        let offer = HeaderValue::from_str(&offer).expect("base64url is ASCII");
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
         let upgraded = client_async_with_config(request, stream, Some(websocket_config())).await;
         let (socket, response) = upgraded.map_err(|error| match error {
@@ -209,40 +252,53 @@ impl Client {
         })?;
         let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let elapsed = duologue::Instant::default() + started.elapsed();
-        connection.handle_upgrade(elapsed, selected).map_err(LineError::Connection)?;
-
-        let endpoint = ClientEndpoint { keyring: Arc::clone(&self.keyring), host: target.host(), server_key };
-        let (line, run) = drive(|_| connection, WebSocket(socket), endpoint);
-        tokio::spawn(run);
-        Ok(line)
+        line.command(|line, now| line.handle_upgrade(now, no, selected));
+        let (line, (read, write)) = (line.unguarded(), WebSocket(socket).split());
+        Ok(Box::pin(async move { carry(&line, no, read, write).await }))
     }
 }
 
+/// Any number that differs from client to client.
+fn chance() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    u64::from_ne_bytes(bytes)
+}
+
 struct ClientEndpoint {
-    keyring: Arc<Keyring>,
+    dialler: Dialler,
     host: String,
     server_key: ServerKey,
 }
 
 impl Endpoint for ClientEndpoint {
-    async fn answer(&mut self, line: &Line, event: Event) {
+    async fn answer(&mut self, line: &Line, event: LineEvent) {
         match event {
-            Event::SignatureWanted(message) => {
-                let signature = self.keyring.sign(&message);
-                line.connection(|connection, _| connection.provide_signature(signature));
+            // In a task of its own: meanwhile another connection may carry the line.
+            LineEvent::DialWanted => {
+                let (dialler, line) = (self.dialler.clone(), line.unguarded());
+                tokio::spawn(dialler.dial(line));
             }
-            Event::Opened(grant) => {
+            LineEvent::SignatureWanted(no, message) => {
+                let signature = self.dialler.client.keyring.sign(&message);
+                line.command(|line, now| line.provide_signature(now, no, signature));
+            }
+            LineEvent::Opened(grant) => {
+                if let Outcome::Fresh(reason) = grant.outcome {
+                    tracing::warn!(%reason, "a new session");
+                }
                 let server = KnownServer { key: self.server_key, enrolled: true, ticket: Some(grant.ticket) };
-                if let Err(error) = self.keyring.remember(&self.host, server) {
+                if let Err(error) = self.dialler.client.keyring.remember(&self.host, server) {
                     // The line is good all the same; the next connection will have to do without the ticket.
                     tracing::warn!(%error, "the ticket could not be kept");
                 }
-                line.opened();
             }
-            Event::ChannelOpened(id) => line.offer(id),
-            // Questions of the server's side, and what the driver deals with itself.
-            Event::SecretWanted(_) | Event::AuthReceived(_) | Event::ChannelChanged(_) | Event::Closed(_) => {}
+            LineEvent::ChannelOpened(id) => line.offer(id),
+            // What the handles see for themselves.
+            LineEvent::ChannelChanged(_)
+            | LineEvent::StateChanged(_)
+            | LineEvent::SessionEnded(..)
+            | LineEvent::Closed(_) => {}
         }
     }
 }

@@ -22,6 +22,6 @@ mod target;
 mod tls;
 
 pub use connect::{Client, ConnectError};
-pub use duologue_native::{Channel, Line, LineError, Sent};
+pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use keyring::{Keyring, KeyringError};
 pub use target::{InvalidTarget, Target};

@@ -1,11 +1,14 @@
 //! A channel: the handle to one labelled lane of a line.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use duologue::{ChannelError, ChannelId, Delivery, Received, ResetCode};
+use duologue::{ChannelError, ChannelId, DatagramStats, Delivery, Received, ResetCode};
 use tokio::sync::Notify;
 
-use crate::line::{Line, LineError, Shared};
+use crate::{
+    line::{Generation, Line, LineError, Shared},
+    stream::ByteStream,
+};
 
 /// One labelled lane. Clones are the same channel; when the last one is dropped, what was not finished is cancelled.
 #[derive(Clone)]
@@ -13,29 +16,28 @@ pub struct Channel(Arc<Inner>);
 
 struct Inner {
     line: Line,
-    id: ChannelId,
+    key: Key,
     changed: Arc<Notify>,
 }
 
+/// A channel among all that a line has had: its session, and its id in it.
+pub(crate) type Key = (Generation, ChannelId);
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        let id = self.id;
-        self.line.shared.with(|state| {
-            state.connection.channel(id).release();
-            state.channels.remove(&id);
-        });
+        self.line.shared.with(|state| state.release(self.key));
     }
 }
 
 impl Channel {
-    pub(crate) fn new(line: Line, id: ChannelId, changed: Arc<Notify>) -> Self {
-        Self(Arc::new(Inner { line, id, changed }))
+    pub(crate) fn new(line: Line, key: Key, changed: Arc<Notify>) -> Self {
+        Self(Arc::new(Inner { line, key, changed }))
     }
 
     /// The label under which it was opened.
     #[must_use]
     pub fn label(&self) -> String {
-        self.0.line.shared.with(|state| state.connection.channel(self.0.id).label())
+        self.command(|channel| channel.label()).unwrap_or_default()
     }
 
     /// The line that it belongs to.
@@ -50,25 +52,32 @@ impl Channel {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The channel as a stream of bytes; none if its opener made it one of messages.
+    #[must_use]
+    pub fn stream(&self) -> Option<ByteStream> {
+        let is_stream = self.command(|channel| channel.is_stream()).unwrap_or(false);
+        is_stream.then(|| ByteStream::new(self.clone()))
+    }
+
     /// Queues a message; waits while 16 MiB are queued already. What comes back tells when the message was taken.
     ///
     /// # Errors
     /// If the channel or the line has ended, or the message is longer than the peer takes.
     pub async fn send(&self, message: impl Into<Vec<u8>>) -> Result<Sent, LineError> {
         let mut waiting = Some(message.into());
-        let id = self.0.id;
-        let ordinal = wait(&self.0.line.shared, &self.0.changed, |shared| {
-            let message = waiting.take()?;
-            match shared.with(|state| state.connection.channel(id).send(message)) {
-                Ok(ordinal) => Some(Ok(ordinal)),
-                Err((ChannelError::Blocked, message)) => {
-                    waiting = Some(message);
-                    None
+        let ordinal = self
+            .wait(|channel| {
+                let message = waiting.take()?;
+                match channel.send(message) {
+                    Ok(ordinal) => Some(Ok(ordinal)),
+                    Err((ChannelError::Blocked, message)) => {
+                        waiting = Some(message);
+                        None
+                    }
+                    Err((error, _)) => Some(Err(error)),
                 }
-                Err((error, _)) => Some(Err(shared.explain(error))),
-            }
-        })
-        .await?;
+            })
+            .await?;
         Ok(Sent { channel: self.clone(), ordinal })
     }
 
@@ -77,38 +86,99 @@ impl Channel {
     /// # Errors
     /// If the channel was cancelled, or the line has ended.
     pub async fn recv(&self) -> Result<Option<Vec<u8>>, LineError> {
-        let id = self.0.id;
-        wait(&self.0.line.shared, &self.0.changed, |shared| {
-            match shared.with(|state| state.connection.channel(id).recv()) {
-                Ok(Received::Message(message)) => Some(Ok(Some(message))),
-                Ok(Received::End) => Some(Ok(None)),
-                Ok(Received::Pending) => None,
-                Err(error) => Some(Err(shared.explain(error))),
-            }
+        self.wait(|channel| match channel.recv() {
+            Ok(Received::Message(message)) => Some(Ok(Some(message))),
+            Ok(Received::End) => Some(Ok(None)),
+            Ok(Received::Pending) => None,
+            Err(error) => Some(Err(error)),
         })
         .await
     }
 
+    /// Sends a datagram: at most once, unless `ttl` passes before the link takes it, or a newer one of the same `key` comes
+    /// while it waits. It never waits, and nobody tells whether it arrived.
+    ///
+    /// # Errors
+    /// If the channel or the line has ended, or it is longer than 16 KiB.
+    pub fn send_datagram(&self, data: impl Into<Vec<u8>>, ttl: Duration, key: Option<u32>) -> Result<(), LineError> {
+        let now = self.0.line.shared.now();
+        self.try_command(|channel| channel.send_datagram(now, data.into(), ttl, key))
+    }
+
+    /// The next datagram. The oldest of those that nobody reads are dropped.
+    ///
+    /// # Errors
+    /// If the channel or the line has ended.
+    pub async fn recv_datagram(&self) -> Result<Vec<u8>, LineError> {
+        self.wait(|channel| match channel.recv_datagram() {
+            Some(datagram) => Some(Ok(datagram)),
+            None => channel.broken().map(Err),
+        })
+        .await
+    }
+
+    /// What became of this channel's datagrams.
+    #[must_use]
+    pub fn datagram_stats(&self) -> DatagramStats {
+        let now = self.0.line.shared.now();
+        self.command(|channel| channel.datagram_stats(now)).unwrap_or_default()
+    }
+
     /// Nothing more will be sent here; what is queued still leaves, and the peer's messages still come.
     pub fn finish(&self) {
-        self.0.line.shared.with(|state| state.connection.channel(self.0.id).finish());
+        self.command(|channel| channel.finish());
     }
 
     /// Ends both directions at once.
     pub fn reset(&self, code: ResetCode) {
-        self.0.line.shared.with(|state| state.connection.channel(self.0.id).reset(code));
+        self.command(|channel| channel.reset(code));
     }
 
     /// Waits until the channel or the line ends before its time. Holds no handle: the channel may be dropped meanwhile.
     pub fn broken(&self) -> impl Future<Output = ChannelError> + Send + 'static {
-        let (shared, changed, id) = (Arc::clone(&self.0.line.shared), Arc::clone(&self.0.changed), self.0.id);
-        async move { wait(&shared, &changed, |shared| shared.with(|state| state.connection.channel(id).broken())).await }
+        let (shared, changed, key) = (Arc::clone(&self.0.line.shared), Arc::clone(&self.0.changed), self.0.key);
+        async move {
+            let look = |shared: &Shared| {
+                let found = shared.with(|state| state.channel(key).map(|channel| channel.broken()));
+                found.unwrap_or(Some(ChannelError::Closed))
+            };
+            wait(&shared, &changed, look).await
+        }
+    }
+
+    pub(crate) fn changed(&self) -> &Arc<Notify> {
+        &self.0.changed
+    }
+
+    /// Commands the channel; none if its session is gone.
+    fn command<T>(&self, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> Option<T> {
+        self.0.line.shared.with(|state| state.channel(self.0.key).map(|mut channel| work(&mut channel)))
+    }
+
+    /// The same for commands that can fail.
+    pub(crate) fn try_command<T>(
+        &self,
+        work: impl FnOnce(&mut duologue::Channel<'_>) -> Result<T, ChannelError>,
+    ) -> Result<T, LineError> {
+        let result = self.command(work).unwrap_or(Err(ChannelError::Closed));
+        result.map_err(|error| self.0.line.shared.explain(self.0.key.0, error))
+    }
+
+    async fn wait<T>(
+        &self,
+        mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
+    ) -> Result<T, LineError> {
+        wait(&self.0.line.shared, &self.0.changed, |_| {
+            let found = self.command(&mut look).unwrap_or(Some(Err(ChannelError::Closed)))?;
+            Some(found.map_err(|error| self.0.line.shared.explain(self.0.key.0, error)))
+        })
+        .await
     }
 }
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Channel").field(&self.0.id).finish()
+        f.debug_tuple("Channel").field(&self.0.key.1).finish()
     }
 }
 
@@ -123,17 +193,20 @@ impl Sent {
     /// Waits until the application at the other end has taken the message.
     ///
     /// # Errors
-    /// [`LineError::NotTaken`] with what is known, if the channel or the line ended first.
+    /// [`LineError::NotTaken`] with what is known, if the channel or the session ended first.
     pub async fn taken(&self) -> Result<(), LineError> {
-        let Inner { line, id, changed } = &*self.channel.0;
-        wait(&line.shared, changed, |shared| {
-            match shared.with(|state| state.connection.channel(*id).delivery(self.ordinal)) {
+        let found = self
+            .channel
+            .wait(|channel| match channel.delivery(self.ordinal) {
                 Delivery::Pending => None,
-                Delivery::Taken => Some(Ok(())),
-                other => Some(Err(LineError::NotTaken(other))),
-            }
-        })
-        .await
+                other => Some(Ok(other)),
+            })
+            .await;
+        match found {
+            Ok(Delivery::Taken) => Ok(()),
+            Ok(other) => Err(LineError::NotTaken(other)),
+            Err(_) => Err(LineError::NotTaken(Delivery::Unknown)),
+        }
     }
 }
 

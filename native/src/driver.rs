@@ -1,16 +1,21 @@
-//! The run loop of `duologue::Connection` over a socket of messages.
+//! The run loop of `duologue::Line` over sockets of messages.
 //!
 //! ```text
-//! read   socket ─► 1 handle_message ─► 2 answer questions        (until the socket ends)
-//! write  3 poll_transmit ─► socket, 4 poll_timeout ─► sleep      (until closed and flushed)
+//! carry        one socket:  socket ─► 1 handle_message      3 poll_transmit ─► socket      (until the socket is done)
+//! keep         one line:    2 answer questions, 4 poll_timeout ─► sleep                     (until the line is closed)
+//! shake_hands  a server's socket before its verdict: the connection belongs to no line yet
 //! ```
 //!
-//! Both run in one task, side by side: a peer that does not read never stops us from reading.
+//! Reading and writing run side by side: a peer that does not read never stops us from reading.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use duologue::{ConnectionError, Event, Instant, Randomness};
+use duologue::{
+    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Event, Instant, LineEvent, OfferedCredential,
+    Randomness, Secret,
+};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::sync::Notify;
 
 use crate::line::{Line, Shared};
 
@@ -41,10 +46,10 @@ pub trait Socket {
     fn split(self) -> (Self::Read, Self::Write);
 }
 
-/// Who answers a connection's questions.
+/// Who answers a line's questions.
 pub trait Endpoint: Send {
-    /// Answers one [`Event`]: a secret, a signature, a verdict, a channel of the peer's.
-    fn answer(&mut self, line: &Line, event: Event) -> impl Future<Output = ()> + Send;
+    /// Answers one [`LineEvent`]: a dial, a signature, a channel of the peer's.
+    fn answer(&mut self, line: &Line, event: LineEvent) -> impl Future<Output = ()> + Send;
 }
 
 /// Randomness for one handshake, from the operating system.
@@ -58,84 +63,229 @@ pub fn randomness() -> Randomness {
     Randomness::new(bytes)
 }
 
-/// Makes a line of a connection, and the future that runs it: to be spawned.
-pub fn drive<S, E>(
-    connect: impl FnOnce(Instant) -> duologue::Connection,
-    socket: S,
-    mut endpoint: E,
-) -> (Line, impl Future<Output = ConnectionError> + Send)
+/// Runs one socket of a line until it is done.
+pub async fn carry<B, R, W>(line: &Line, no: ConnectionNo, mut read: R, mut write: W)
 where
-    S: Socket,
-    S::Read: 'static,
-    S::Write: 'static,
-    E: Endpoint + 'static,
+    B: AsRef<[u8]>,
+    R: Stream<Item = Incoming<B>> + Unpin,
+    W: Sink<Vec<u8>> + Unpin,
 {
-    let shared = Shared::new(connect);
-    let line = Line::new(Arc::clone(&shared));
-    let (read, write) = socket.split();
-    let run = async move {
-        let own = Line::unguarded(Arc::clone(&shared));
-        let read = handle_messages(&shared, &own, read, &mut endpoint);
-        let write = transmit(&shared, write);
-        let (mut read, mut write) = (std::pin::pin!(read), std::pin::pin!(write));
+    let shared = &*line.shared;
+    let wake = shared.register(no);
+    let receive = receive(shared, no, &mut read);
+    let transmit = transmit(shared, no, &wake.transmit, &mut write);
+    let work = async {
+        let (mut receive, mut transmit) = (std::pin::pin!(receive), std::pin::pin!(transmit));
         tokio::select! {
-            () = &mut read => write.await,
+            () = &mut receive => transmit.await,
             // Dropped with unread bytes in it, a TCP socket takes back what it has just sent: our CLOSE.
-            () = &mut write => drop(tokio::time::timeout(LINGER, read).await),
+            () = &mut transmit => drop(tokio::time::timeout(LINGER, receive).await),
         }
-        shared.with(|state| state.closed.clone()).unwrap_or(ConnectionError::Lost)
     };
-    (line, run)
-}
-
-async fn handle_messages<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin, E: Endpoint>(
-    shared: &Shared,
-    line: &Line,
-    mut read: R,
-    endpoint: &mut E,
-) {
-    loop {
-        while let Some(question) = shared.with(|state| state.questions.pop_front()) {
-            endpoint.answer(line, question).await;
-        }
-        let Some(message) = read.next().await else { break };
-        let now = shared.now();
-        shared
-            .with(|state| match message {
-                Incoming::Binary(bytes) => state.connection.handle_message(now, bytes.as_ref()),
-                Incoming::Text => state.connection.handle_text(now),
-                Incoming::Other => Ok(()),
-            })
-            .unwrap_or_else(|error| tracing::debug!(%error, "the connection ends"));
+    // A link that takes nothing any more must not keep its socket.
+    let over = async {
+        wake.over.notified().await;
+        tokio::time::sleep(2 * LINGER).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = over => {}
     }
     let now = shared.now();
-    shared.with(|state| state.connection.handle_lost(now));
+    shared.with(|state| {
+        state.line.handle_lost(now, no);
+        state.forget(no);
+    });
 }
 
-async fn transmit<W: Sink<Vec<u8>> + Unpin>(shared: &Shared, mut write: W) {
+async fn receive<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin>(
+    shared: &Shared,
+    no: ConnectionNo,
+    read: &mut R,
+) {
+    while let Some(message) = read.next().await {
+        let now = shared.now();
+        shared.with(|state| match message {
+            Incoming::Binary(bytes) => {
+                if let Err(error) = state.line.handle_message(now, no, bytes.as_ref()) {
+                    tracing::debug!(%error, "a connection ends");
+                }
+            }
+            Incoming::Text => state.line.handle_text(now, no),
+            Incoming::Other => {}
+        });
+        // Whoever answers the questions, such as a channel that was opened, comes first: a peer cannot flood it.
+        shared.answered().await;
+    }
+    let now = shared.now();
+    shared.with(|state| state.line.handle_lost(now, no));
+}
+
+async fn transmit<W: Sink<Vec<u8>> + Unpin>(shared: &Shared, no: ConnectionNo, wake: &Notify, write: &mut W) {
     loop {
         let now = shared.now();
-        let (record, deadline, closed) = shared.with(|state| {
+        let (record, done) = shared.with(|state| {
             let mut record = Vec::new();
-            let sent = state.connection.poll_transmit(now, &mut record);
-            (sent.then_some(record), state.connection.poll_timeout(), state.connection.is_closed())
+            let sent = state.line.poll_transmit(now, no, &mut record);
+            (sent.then_some(record), state.line.is_done(no))
         });
-        match (record, deadline) {
-            (Some(record), _) => {
+        match record {
+            Some(record) => {
                 if write.send(record).await.is_err() {
-                    shared.with(|state| state.connection.handle_lost(now));
-                }
-            }
-            (None, _) if closed => break,
-            (None, Some(at)) => {
-                let timeout = tokio::time::timeout_at(shared.deadline(at), shared.wake.notified()).await;
-                if timeout.is_err() {
                     let now = shared.now();
-                    shared.with(|state| state.connection.handle_timeout(now));
+                    shared.with(|state| state.line.handle_lost(now, no));
                 }
             }
-            (None, None) => shared.wake.notified().await,
+            None if done => break,
+            None => wake.notified().await,
         }
     }
     let _ = write.close().await;
 }
+
+/// Answers a line's questions and minds its time, until it is closed. What [`Endpoint::answer`] is given last is
+/// [`LineEvent::Closed`].
+pub async fn keep<E: Endpoint>(line: &Line, endpoint: &mut E) {
+    let shared = &*line.shared;
+    loop {
+        while let Some(question) = shared.next_question() {
+            let last = matches!(question, LineEvent::Closed(_));
+            endpoint.answer(line, question).await;
+            shared.question_answered();
+            if last {
+                return;
+            }
+        }
+        match shared.arm() {
+            Some(at) => {
+                if tokio::time::timeout_at(shared.deadline(at), shared.wake.notified()).await.is_err() {
+                    let now = shared.now();
+                    shared.with(|state| state.line.handle_timeout(now));
+                }
+            }
+            None => shared.wake.notified().await,
+        }
+    }
+}
+
+/// A server's connection whose device has proved itself and waits for the verdict, with its socket.
+#[derive(Debug)]
+pub struct Proved<R, W> {
+    /// To be given to a line, or to [`Proved::refuse`].
+    pub connection: Connection,
+    /// Who it is.
+    pub request: AuthRequest,
+    /// The socket's halves, for [`carry`].
+    pub read: R,
+    /// See `read`.
+    pub write: W,
+    started: std::time::Instant,
+}
+
+impl<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin, W: Sink<Vec<u8>> + Unpin> Proved<R, W> {
+    /// Turns the device away and tells it why under the seal.
+    pub async fn refuse(mut self, code: CloseCode) {
+        self.connection.refuse(since(self.started), code);
+        hang_up(&mut self.connection, self.started, &mut self.read, &mut self.write).await;
+    }
+}
+
+/// Runs a server's connection until the device has proved itself. `find` looks up the secret of a credential.
+///
+/// # Errors
+/// Why it did not; the socket is then closed.
+pub async fn shake_hands<B, R, W, F>(
+    accept: impl FnOnce(Instant) -> Connection,
+    mut read: R,
+    mut write: W,
+    find: impl Fn(OfferedCredential) -> F,
+) -> Result<Proved<R, W>, ConnectionError>
+where
+    B: AsRef<[u8]>,
+    R: Stream<Item = Incoming<B>> + Unpin,
+    W: Sink<Vec<u8>> + Unpin,
+    F: Future<Output = Option<Secret>>,
+{
+    let started = std::time::Instant::now();
+    let mut connection = accept(Instant::default());
+    loop {
+        while let Some(event) = connection.poll_event() {
+            match event {
+                Event::SecretWanted(credential) => {
+                    let secret = find(credential).await;
+                    // An error closes the connection, which is the next event.
+                    let _ = connection.provide_secret(since(started), secret.as_ref());
+                }
+                Event::AuthReceived(request) => {
+                    return Ok(Proved { connection, request: *request, read, write, started });
+                }
+                Event::Closed(cause) => {
+                    hang_up(&mut connection, started, &mut read, &mut write).await;
+                    return Err(cause);
+                }
+                _ => {}
+            }
+        }
+        if !flush(&mut connection, started, &mut write).await {
+            return Err(ConnectionError::Lost);
+        }
+        let deadline = connection.poll_timeout().unwrap_or_default();
+        let deadline = started + Duration::from_micros(deadline.as_micros());
+        let message = tokio::time::timeout_at(deadline.into(), read.next()).await;
+        let now = since(started);
+        match message {
+            // An error closes the connection, which is the next event.
+            Ok(Some(Incoming::Binary(bytes))) => drop(connection.handle_message(now, bytes.as_ref())),
+            Ok(Some(Incoming::Text)) => drop(connection.handle_text(now)),
+            Ok(Some(Incoming::Other)) => {}
+            Ok(None) => connection.handle_lost(now),
+            Err(_) => connection.handle_timeout(now),
+        }
+    }
+}
+
+fn since(started: std::time::Instant) -> Instant {
+    Instant::default() + started.elapsed()
+}
+
+async fn flush<W: Sink<Vec<u8>> + Unpin>(
+    connection: &mut Connection,
+    started: std::time::Instant,
+    write: &mut W,
+) -> bool {
+    loop {
+        let mut message = Vec::new();
+        if !connection.poll_transmit(since(started), &mut message) {
+            return true;
+        }
+        if write.send(message).await.is_err() {
+            return false;
+        }
+    }
+}
+
+/// Sends the last word of a connection that has ended, and waits a little for its peer to hang up.
+async fn hang_up<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin, W: Sink<Vec<u8>> + Unpin>(
+    connection: &mut Connection,
+    started: std::time::Instant,
+    read: &mut R,
+    write: &mut W,
+) {
+    let leave = async {
+        flush(connection, started, write).await;
+        let _ = write.close().await;
+        while read.next().await.is_some() {}
+    };
+    let _ = tokio::time::timeout(LINGER, leave).await;
+}
+
+/// What wakes a socket.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    /// There may be something to send.
+    pub(crate) transmit: Notify,
+    /// The line needs it no longer.
+    pub(crate) over: Notify,
+}
+
+pub(crate) type Sockets = Vec<(ConnectionNo, Arc<Wake>)>;

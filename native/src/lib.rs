@@ -1,8 +1,8 @@
-//! The tokio driver: it runs a [`duologue::Connection`] over any socket of messages, and gives the application handles.
+//! The tokio driver: it runs a [`duologue::Line`] over any sockets of messages, and gives the application handles.
 //!
 //! ```text
-//! Line, Channel ──commands──► Mutex<Connection> ◄──messages── driver ◄──► socket (axum, tokio-tungstenite)
-//!               ◄──wakes──────                 ──records──►
+//! Line, Channel, ByteStream ──commands──► Mutex<Line> ◄──messages── driver ◄──► sockets (axum, tokio-tungstenite)
+//!                           ◄──wakes──────            ──records──►
 //! ```
 //!
 //! The native client and the server share it; the browser has its own (`web/src/driver.rs`), with the same function names.
@@ -11,7 +11,9 @@
 mod channel;
 mod driver;
 mod line;
+mod stream;
 
 pub use channel::{Channel, Sent};
-pub use driver::{Endpoint, Incoming, Socket, drive, randomness};
+pub use driver::{Endpoint, Incoming, Proved, Socket, carry, keep, randomness, shake_hands};
 pub use line::{Line, LineError};
+pub use stream::ByteStream;

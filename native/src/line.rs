@@ -1,4 +1,4 @@
-//! A line: the handle to one connection that an application holds.
+//! A line: the handle that an application holds, across connections and sessions.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,13 +8,18 @@ use std::{
 };
 
 use duologue::{
-    ChannelError, ChannelId, CloseCode, Connection, ConnectionError, Delivery, Event, Instant, ResetCode,
+    ChannelError, ChannelId, CloseCode, ConnectionError, ConnectionNo, Delivery, Instant, Line as Core, LineEvent,
+    LineState, ResetCode, Session,
     typed::{self, DecodeError, Request},
 };
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use crate::channel::{self, Channel};
+use crate::{
+    channel::{self, Channel, Key},
+    driver::{Sockets, Wake},
+    stream::ByteStream,
+};
 
 /// Why an operation on a line or a channel did not work.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -39,42 +44,112 @@ pub enum LineError {
     Type(#[from] DecodeError),
 }
 
+/// Which of a line's sessions: they follow one another where the server could not resume.
+pub(crate) type Generation = u32;
+
 /// What the handles and the driver share.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Wakes the driver: there may be something to send, or a new deadline.
+    /// Wakes whoever keeps the line: there is a question, or an earlier deadline.
     pub(crate) wake: Notify,
-    /// Wakes those who wait for the line to open or close, or for a channel of the peer's.
+    /// Wakes those who wait for the line's state, or for a channel of the peer's.
     pub(crate) changed: Notify,
+    /// Wakes the sockets' readers: all questions are answered.
+    answered: Notify,
     started: std::time::Instant,
 }
 
 pub(crate) struct State {
-    pub(crate) connection: Connection,
-    pub(crate) channels: HashMap<ChannelId, Arc<Notify>>,
-    /// Events that the driver's endpoint answers.
-    pub(crate) questions: VecDeque<Event>,
+    pub(crate) line: Core,
+    generation: Generation,
+    /// Sessions that have ended while somebody still holds a channel of theirs.
+    ended: Vec<(Generation, Box<Session>, ConnectionError)>,
+    channels: HashMap<Key, Arc<Notify>>,
+    /// Events that the endpoint answers, and whether it is at it.
+    questions: VecDeque<LineEvent>,
+    answering: bool,
     /// Channels of the peer's that nobody has accepted.
     incoming: VecDeque<ChannelId>,
-    pub(crate) closed: Option<ConnectionError>,
+    sockets: Sockets,
+    /// Until when the keeper sleeps.
+    armed: Option<Instant>,
+}
+
+impl State {
+    /// A channel of any session that is still held.
+    pub(crate) fn channel(&mut self, (generation, id): Key) -> Option<duologue::Channel<'_>> {
+        if generation == self.generation {
+            return Some(self.line.channel(id));
+        }
+        let ended = self.ended.iter_mut().find(|(other, ..)| *other == generation);
+        ended.map(|(_, session, _)| session.channel(id))
+    }
+
+    pub(crate) fn release(&mut self, key: Key) {
+        if let Some(channel) = self.channel(key) {
+            channel.release();
+        }
+        self.channels.remove(&key);
+        let channels = &self.channels;
+        self.ended.retain(|(generation, ..)| channels.keys().any(|(other, _)| other == generation));
+    }
+
+    pub(crate) fn forget(&mut self, no: ConnectionNo) {
+        self.sockets.retain(|(other, _)| *other != no);
+    }
+
+    fn handle_event(&mut self, event: LineEvent, changed: &Notify) {
+        match event {
+            LineEvent::ChannelChanged(id) => {
+                if let Some(changed) = self.channels.get(&(self.generation, id)) {
+                    changed.notify_waiters();
+                }
+            }
+            LineEvent::StateChanged(_) => changed.notify_waiters(),
+            LineEvent::SessionEnded(reason, session) => {
+                let of_it = self.channels.iter().filter(|((generation, _), _)| *generation == self.generation);
+                of_it.for_each(|(_, changed)| changed.notify_waiters());
+                self.ended.push((self.generation, session, ConnectionError::SessionEnded(reason)));
+                self.generation += 1;
+                self.incoming.clear();
+            }
+            event => {
+                match &event {
+                    LineEvent::ChannelOpened(id) => {
+                        self.channels.insert((self.generation, *id), Arc::new(Notify::new()));
+                    }
+                    LineEvent::Closed(_) => {
+                        self.channels.values().for_each(|changed| changed.notify_waiters());
+                        changed.notify_waiters();
+                    }
+                    _ => {}
+                }
+                self.questions.push_back(event);
+            }
+        }
+    }
 }
 
 impl Shared {
-    pub(crate) fn new(connect: impl FnOnce(Instant) -> Connection) -> Arc<Self> {
-        let started = std::time::Instant::now();
+    pub(crate) fn new(line: Core) -> Arc<Self> {
         let shared = Self {
             state: Mutex::new(State {
-                connection: connect(Instant::default()),
+                line,
+                generation: 0,
+                ended: Vec::new(),
                 channels: HashMap::new(),
                 questions: VecDeque::new(),
+                answering: false,
                 incoming: VecDeque::new(),
-                closed: None,
+                sockets: Vec::new(),
+                armed: None,
             }),
             wake: Notify::new(),
             changed: Notify::new(),
-            started,
+            answered: Notify::new(),
+            started: std::time::Instant::now(),
         };
-        // A server's connection may have read M1 already, and ask.
+        // A client's line wants to dial from the start.
         shared.with(|_| ());
         Arc::new(shared)
     }
@@ -87,32 +162,25 @@ impl Shared {
         (self.started + Duration::from_micros(at.as_micros())).into()
     }
 
-    /// Reads or commands the connection, then deals with what came of it.
+    /// Reads or commands the line, then deals with what came of it.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = work(&mut state);
-        while let Some(event) = state.connection.poll_event() {
-            match event {
-                Event::ChannelChanged(id) => {
-                    if let Some(changed) = state.channels.get(&id) {
-                        changed.notify_waiters();
-                    }
-                }
-                Event::Closed(error) => {
-                    state.closed = Some(error);
-                    state.channels.values().for_each(|changed| changed.notify_waiters());
-                    self.changed.notify_waiters();
-                }
-                event => {
-                    if let Event::ChannelOpened(id) = event {
-                        state.channels.insert(id, Arc::new(Notify::new()));
-                    }
-                    state.questions.push_back(event);
-                }
+        while let Some(event) = state.line.poll_event() {
+            state.handle_event(event, &self.changed);
+        }
+        // `notify_one` keeps one permit: whoever is busy now looks again before it sleeps.
+        for (no, wake) in &state.sockets {
+            let done = state.line.is_done(*no);
+            if done || state.line.wants_transmit(*no) {
+                wake.transmit.notify_one();
+            }
+            if done {
+                wake.over.notify_one();
             }
         }
-        // `notify_one` keeps one permit: a driver that is busy now looks again before it sleeps.
-        if state.connection.wants_transmit() || state.closed.is_some() {
+        let earlier = state.line.poll_timeout().is_some_and(|at| state.armed.is_none_or(|armed| at < armed));
+        if earlier || !state.questions.is_empty() {
             self.wake.notify_one();
         }
         result
@@ -123,10 +191,49 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The channel error, or the connection's where that is the reason.
-    pub(crate) fn explain(&self, error: ChannelError) -> LineError {
-        match (error, self.lock().closed.clone()) {
-            (ChannelError::Closed, Some(cause)) => LineError::Connection(cause),
+    pub(crate) fn register(&self, no: ConnectionNo) -> Arc<Wake> {
+        let wake = Arc::new(Wake::default());
+        self.with(|state| state.sockets.push((no, Arc::clone(&wake))));
+        wake
+    }
+
+    pub(crate) fn next_question(&self) -> Option<LineEvent> {
+        let mut state = self.lock();
+        let question = state.questions.pop_front();
+        state.answering = question.is_some();
+        question
+    }
+
+    pub(crate) fn question_answered(&self) {
+        let mut state = self.lock();
+        state.answering = false;
+        if state.questions.is_empty() {
+            self.answered.notify_waiters();
+        }
+    }
+
+    /// Waits until no question is open.
+    pub(crate) async fn answered(&self) {
+        channel::wait(self, &self.answered, |shared| {
+            let state = shared.lock();
+            (state.questions.is_empty() && !state.answering).then_some(())
+        })
+        .await;
+    }
+
+    /// Until when the keeper may sleep; none until it is woken.
+    pub(crate) fn arm(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        state.armed = state.line.poll_timeout();
+        state.armed
+    }
+
+    /// The channel error, or that of the connection or session where that is the reason.
+    pub(crate) fn explain(&self, generation: Generation, error: ChannelError) -> LineError {
+        let state = self.lock();
+        let ended = state.ended.iter().find(|(other, ..)| *other == generation).map(|(.., cause)| cause);
+        match ended.or(state.line.closed()) {
+            Some(cause) if error == ChannelError::Closed => LineError::Connection(cause.clone()),
             _ => LineError::Channel(error),
         }
     }
@@ -144,18 +251,22 @@ struct CloseOnDrop(Arc<Shared>);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         let now = self.0.now();
-        self.0.with(|state| state.connection.close(now, CloseCode::Normal, ""));
+        self.0.with(|state| state.line.close(now, CloseCode::Normal, ""));
     }
 }
 
 impl Line {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    /// The handle to a line, to be run by [`crate::carry`] and [`crate::keep`].
+    #[must_use]
+    pub fn new(line: Core) -> Self {
+        let shared = Shared::new(line);
         Self { _guard: Some(Arc::new(CloseOnDrop(Arc::clone(&shared)))), shared }
     }
 
-    /// The driver's own handle, which does not keep the line open.
-    pub(crate) fn unguarded(shared: Arc<Shared>) -> Self {
-        Self { _guard: None, shared }
+    /// A handle for those who run the line, which does not keep it open.
+    #[must_use]
+    pub fn unguarded(&self) -> Self {
+        Self { _guard: None, shared: Arc::clone(&self.shared) }
     }
 
     /// Waits until the server has let this device in.
@@ -163,16 +274,27 @@ impl Line {
     /// # Errors
     /// Why it did not.
     pub async fn ready(&self) -> Result<(), LineError> {
-        self.wait(|state| match &state.closed {
+        self.wait(|state| match state.line.closed() {
             Some(error) => Some(Err(LineError::Connection(error.clone()))),
-            None => state.connection.is_open().then_some(Ok(())),
+            None => (state.line.state() == LineState::Open).then_some(Ok(())),
         })
         .await
     }
 
     /// Waits for the end, and tells its cause.
     pub async fn closed(&self) -> ConnectionError {
-        self.wait(|state| state.closed.clone()).await
+        self.wait(|state| state.line.closed().cloned()).await
+    }
+
+    /// Whether a connection carries the session now.
+    #[must_use]
+    pub fn state(&self) -> LineState {
+        self.shared.with(|state| state.line.state())
+    }
+
+    /// Waits until the state is another one than `seen`, and tells it.
+    pub async fn state_after(&self, seen: LineState) -> LineState {
+        self.wait(|state| Some(state.line.state()).filter(|state| *state != seen)).await
     }
 
     /// Opens a channel to the service of that label. What is sent before the line is open waits in order.
@@ -180,14 +302,26 @@ impl Line {
     /// # Errors
     /// If the label does not have 1 to 64 bytes, or the line has ended.
     pub fn channel(&self, label: &str) -> Result<Channel, LineError> {
+        self.open(|line| line.open_channel(label))
+    }
+
+    /// Opens a byte stream to the service of that label.
+    ///
+    /// # Errors
+    /// As [`Self::channel`].
+    pub fn stream(&self, label: &str) -> Result<ByteStream, LineError> {
+        Ok(ByteStream::new(self.open(|line| line.open_stream(label))?))
+    }
+
+    fn open(&self, open: impl FnOnce(&mut Core) -> Result<ChannelId, ChannelError>) -> Result<Channel, LineError> {
         let opened = self.shared.with(|state| {
-            let id = state.connection.open_channel(label)?;
+            let key = (state.generation, open(&mut state.line)?);
             let changed = Arc::new(Notify::new());
-            state.channels.insert(id, Arc::clone(&changed));
-            Ok((id, changed))
+            state.channels.insert(key, Arc::clone(&changed));
+            Ok((key, changed))
         });
-        let (id, changed) = opened.map_err(|error| self.shared.explain(error))?;
-        Ok(Channel::new(self.clone(), id, changed))
+        let (key, changed) = opened.map_err(|error| self.shared.explain(Generation::MAX, error))?;
+        Ok(Channel::new(self.clone(), key, changed))
     }
 
     /// The next channel that the peer opens; none after the end.
@@ -195,7 +329,7 @@ impl Line {
         let id = self
             .wait(|state| match state.incoming.pop_front() {
                 Some(id) => Some(Some(id)),
-                None => state.closed.is_some().then_some(None),
+                None => state.line.closed().is_some().then_some(None),
             })
             .await?;
         Some(self.adopt(id))
@@ -240,7 +374,7 @@ impl Line {
     /// Ends the line; the peer is told the code and the reason (cut to 256 bytes).
     pub fn close(&self, code: CloseCode, reason: &str) {
         let now = self.shared.now();
-        self.shared.with(|state| state.connection.close(now, code, reason));
+        self.shared.with(|state| state.line.close(now, code, reason));
     }
 
     /// Puts a channel of the peer's in the queue of [`Self::accept`].
@@ -252,19 +386,17 @@ impl Line {
     /// The handle to a channel of the peer's. To be called once for each.
     #[must_use]
     pub fn adopt(&self, id: ChannelId) -> Channel {
-        let changed = self.shared.with(|state| Arc::clone(state.channels.entry(id).or_default()));
-        Channel::new(self.clone(), id, changed)
+        let (key, changed) = self.shared.with(|state| {
+            let key = (state.generation, id);
+            (key, Arc::clone(state.channels.entry(key).or_default()))
+        });
+        Channel::new(self.clone(), key, changed)
     }
 
-    /// Commands the connection itself: for endpoints that answer its questions.
-    pub fn connection<T>(&self, work: impl FnOnce(&mut Connection, Instant) -> T) -> T {
+    /// Commands the line itself: for endpoints that answer its questions.
+    pub fn command<T>(&self, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
         let now = self.shared.now();
-        self.shared.with(|state| work(&mut state.connection, now))
-    }
-
-    /// Marks that the line has opened, for those who wait in [`Self::ready`].
-    pub fn opened(&self) {
-        self.shared.changed.notify_waiters();
+        self.shared.with(|state| work(&mut state.line, now))
     }
 
     async fn wait<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
@@ -274,7 +406,7 @@ impl Line {
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Line").field(&self.shared.lock().connection).finish()
+        f.debug_tuple("Line").field(&self.shared.lock().line.state()).finish()
     }
 }
 

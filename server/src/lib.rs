@@ -15,11 +15,11 @@
 //!
 //! ```text
 //! line.rs      the axum adapter: upgrade, handshake, services      service.rs  Service, Call, and who the caller is
-//! policy.rs    which origins and hosts; the verdict on a device    directory.rs connected devices, to reach and to revoke
+//! policy.rs    which origins and hosts; the verdict on a device    directory.rs sessions by device: to reach, resume, revoke
 //! state.rs     identity key and store on disk                      store.rs    devices and invites in redb
 //! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
 //! control.rs   the running server's admin socket                   http.rs, tls.rs, assets.rs  what the binary serves with
-//! services/    echo, desk
+//! drain.rs     a server that stops                                 services/    echo, desk, drop
 //! ```
 //!
 //! Services never see a record, a key or a socket.
@@ -27,6 +27,7 @@
 mod assets;
 mod control;
 mod directory;
+mod drain;
 mod http;
 mod line;
 mod lobby;
@@ -41,7 +42,7 @@ mod tls;
 pub use assets::page;
 pub use control::{Answer, Question, ask, listen};
 pub use directory::Directory;
-pub use duologue_native::{Channel, Line, LineError, Sent};
+pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use http::{Peer, serve};
 pub use line::Duologue;
 pub use policy::{Origins, Policy};

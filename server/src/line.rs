@@ -1,7 +1,8 @@
 //! The axum adapter: from an upgrade request to a served line.
 //!
 //! ```text
-//! GET /line ─► M1 from the offered subprotocols ─► 101 ─► lobby ─► handshake ─► policy and store ─► directory, services
+//! GET /line ─► M1 from the offered subprotocols ─► 101 ─► lobby ─► handshake ─► policy and store
+//!           ─► directory: a new session, or the device's own that waits ─► services ─► lost: parked, or ended
 //! ```
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
 };
@@ -25,19 +26,22 @@ use axum::{
     routing::MethodRouter,
 };
 use duologue::{
-    AuthRequest, CloseCode, Connection, Credential, Event, Grant, Secret, ServerConfig, SessionId, limits,
+    AuthRequest, Budget, CloseCode, Connection, ConnectionNo, Credential, DeviceId, Grant, LineEvent, Outcome, Secret,
+    ServerConfig, SessionId, limits,
     upgrade::{self, Offered},
 };
-use duologue_native::{Endpoint, Incoming, Line, Socket, drive, randomness};
+use duologue_native::{Endpoint, Incoming, Line, Proved, Socket, carry, keep, randomness, shake_hands};
 use futures_util::{
     Sink, SinkExt, Stream, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use tokio_util::task::TaskTracker;
 
 use crate::{
     directory::Directory,
+    drain,
     http::Peer,
-    lobby::{Lobby, Place},
+    lobby::Lobby,
     policy::Policy,
     service::{Call, Identity, Service, Services, Transport},
     state::State,
@@ -59,7 +63,11 @@ struct Shared {
     directory: Directory,
     lobby: Arc<Lobby>,
     tickets: Tickets,
-    next: AtomicU64,
+    /// What all sessions share beyond their first windows.
+    budget: Budget,
+    /// Connections that are being served.
+    connections: TaskTracker,
+    draining: AtomicBool,
 }
 
 impl Duologue {
@@ -72,7 +80,9 @@ impl Duologue {
             directory: Directory::default(),
             lobby: Arc::default(),
             tickets: Tickets::default(),
-            next: AtomicU64::new(0),
+            budget: Budget::default(),
+            connections: TaskTracker::new(),
+            draining: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
     }
@@ -103,14 +113,27 @@ impl Duologue {
     ///
     /// # Errors
     /// If the store fails.
-    pub fn revoke(&self, device: duologue::DeviceId) -> Result<bool, StoreError> {
+    pub fn revoke(&self, device: DeviceId) -> Result<bool, StoreError> {
         let known = self.shared.state.store().revoke(device)?;
         self.shared.tickets.forget(device);
         self.shared.directory.close(device, CloseCode::DeviceRevoked);
         Ok(known)
     }
 
+    /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon
+    /// as nothing is on its way on it, or after 30 s. Returns when the last one is closed.
+    pub async fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        drain::drain(self.shared.directory.lines()).await;
+        self.shared.connections.close();
+        // Their last records are still on their way out.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.shared.connections.wait()).await;
+    }
+
     async fn upgrade(self, request: Request) -> Response {
+        if self.shared.draining.load(Ordering::Relaxed) {
+            return (StatusCode::SERVICE_UNAVAILABLE, "This server is stopping.").into_response();
+        }
         let (mut parts, _) = request.into_parts();
         let transport = Transport {
             address: peer_address(&parts.extensions),
@@ -141,18 +164,17 @@ impl Duologue {
             .write_buffer_size(0)
             .max_message_size(limits::RECORD_LEN_MAX)
             .max_frame_size(limits::RECORD_LEN_MAX)
-            .on_upgrade(move |socket| self.serve(socket, m1, transport))
+            .on_upgrade(move |socket| {
+                let connections = self.shared.connections.clone();
+                connections.track_future(self.serve(socket, m1, transport))
+            })
     }
 
     /// Runs one connection to its end.
     async fn serve(self, socket: WebSocket, m1: Option<Vec<u8>>, transport: Transport) {
         let place = self.shared.lobby.enter(transport.address);
-        let crowded_out = place.crowded_out.clone();
-        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let config = ServerConfig { identity: Arc::clone(self.shared.state.identity()) };
         let address = transport.address;
-        let endpoint =
-            ServerEndpoint { duologue: self, transport, place: Some(place), number, caller: None, entered: None };
         let accept = |now| {
             let mut connection = Connection::accept(config, randomness(), now);
             if let Some(m1) = m1 {
@@ -161,60 +183,126 @@ impl Duologue {
             }
             connection
         };
-        // The endpoint goes with `run`, and takes the line out of the directory; until then this handle keeps it open.
-        let (_line, run) = drive(accept, AxumSocket(socket), endpoint);
-        let cause = tokio::select! {
-            cause = run => cause,
-            () = crowded_out.cancelled() => {
+        let (read, write) = AxumSocket(socket).split();
+        // Boxed: what the handshake needs is given back when it is over.
+        let hands = Box::pin(shake_hands(accept, read, write, |credential| self.secret(credential)));
+        let proved = tokio::select! {
+            proved = hands => proved,
+            () = place.crowded_out.cancelled() => {
                 tracing::warn!(%address, "crowded out before it had proved itself");
                 return;
             }
         };
-        tracing::info!(%address, code = cause.word(), %cause, "a line has ended");
-    }
-}
-
-/// What answers a server connection's questions.
-struct ServerEndpoint {
-    duologue: Duologue,
-    transport: Transport,
-    place: Option<Place>,
-    number: u64,
-    caller: Option<(Identity, duologue::Claims)>,
-    /// The device under which the line stands in the directory.
-    entered: Option<duologue::DeviceId>,
-}
-
-impl Endpoint for ServerEndpoint {
-    async fn answer(&mut self, line: &Line, event: Event) {
-        match event {
-            Event::SecretWanted(credential) => {
-                let secret = self.secret(credential).await;
-                // An error closes the connection; its cause is logged when it ends.
-                let _ = line.connection(|connection, now| connection.provide_secret(now, secret.as_ref()));
+        match proved {
+            Ok(proved) => {
+                let Some(admitted) = Box::pin(self.admit(proved, transport)).await else { return };
+                drop(place);
+                self.run(admitted).await;
             }
-            Event::AuthReceived(request) => self.decide(line, *request).await,
-            Event::ChannelOpened(id) => {
-                let channel = line.adopt(id);
-                // Channels open only after the verdict, when the caller is known.
-                if let Some((identity, claims)) = self.caller.clone() {
-                    let transport = self.transport.clone();
-                    self.duologue.services.start(Call { channel, identity, transport, claims });
-                }
-            }
-            // Questions of the client's side, and what the driver deals with itself.
-            Event::SignatureWanted(_) | Event::Opened(_) | Event::ChannelChanged(_) | Event::Closed(_) => {}
+            Err(cause) => tracing::info!(%address, code = cause.word(), %cause, "a line has ended"),
         }
     }
-}
 
-impl ServerEndpoint {
+    /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
+    async fn admit(&self, proved: Proved<ReadHalf, WriteHalf>, transport: Transport) -> Option<Admitted> {
+        let device = proved.request.device_id;
+        let judged = self.judge(&proved.request, &transport).await;
+        let (id, line, outcome) = match judged {
+            Ok(()) => self.find_session(&proved.request),
+            Err(code) => {
+                tracing::warn!(%device, address = %transport.address, code = code.word(), "a device was refused");
+                proved.refuse(code).await;
+                return None;
+            }
+        };
+        // Into the directory first, then looked at again: a revocation in between finds the line, or is found here.
+        if let Err(code) = self.status(device).await {
+            tracing::warn!(%device, address = %transport.address, code = code.word(), "a device was refused");
+            self.shared.directory.leave(device, id);
+            line.close(code, "");
+            proved.refuse(code).await;
+            return None;
+        }
+        let Proved { connection, request, read, write, .. } = proved;
+        let used = match request.credential {
+            Credential::Ticket(id) if request.credential_proved => Some(id),
+            _ => None,
+        };
+        let received = request.resume.filter(|_| matches!(outcome, Outcome::Resumed { .. }));
+        let ticket = self.shared.tickets.issue(device, used);
+        let grant = Grant { session_id: id, outcome, level: 1, ticket };
+        let identity = Identity { device, level: grant.level };
+        let received = received.map(|resume| resume.received);
+        let attached = line.command(|line, now| line.attach(now, connection, received, grant));
+        let no = match attached {
+            Ok(no) => no,
+            Err(error) => {
+                // It ended meanwhile, or this connection broke the rules at once. A client that dials again is told which.
+                tracing::info!(%device, %error, "a connection came to nothing");
+                if line.command(|line, _| line.closed().is_some()) {
+                    self.shared.directory.leave(device, id);
+                }
+                return None;
+            }
+        };
+        let name = &request.claims.name;
+        let address = transport.address;
+        match outcome {
+            Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
+            Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
+            Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
+        }
+        let endpoint = ServerEndpoint { services: self.services.clone(), identity, transport, claims: request.claims };
+        Some(Admitted { line, id, no, endpoint, read, write })
+    }
+
+    /// The session that a device wants to go on with, if it is its own and still there; else a new one.
+    fn find_session(&self, request: &AuthRequest) -> (SessionId, Line, Outcome) {
+        let directory = &self.shared.directory;
+        let outcome = match request.resume {
+            None => Outcome::New,
+            Some(resume) => match directory.resume(request.device_id, resume.session_id) {
+                Ok(line) => return (resume.session_id, line, Outcome::Resumed { received: 0 }),
+                Err(reason) => Outcome::Fresh(reason),
+            },
+        };
+        let line = Line::new(duologue::Line::server(self.shared.budget.clone()));
+        let id = directory.new_session_id();
+        directory.enter(request.device_id, id, line.clone());
+        (id, line, outcome)
+    }
+
+    /// Carries a line over one connection, until that is over.
+    async fn run(self, admitted: Admitted) {
+        let Admitted { line, id, no, mut endpoint, read, write } = admitted;
+        let (device, address) = (endpoint.identity.device, endpoint.transport.address);
+        // The directory keeps the line open; this task must not.
+        let line = line.unguarded();
+        let kept = async {
+            keep(&line, &mut endpoint).await;
+            // The last record is on its way out.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = carry(&line, no, read, write) => {}
+            () = kept => {}
+        }
+        let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
+        if let Some(cause) = closed {
+            self.shared.directory.leave(device, id);
+            tracing::info!(%device, %address, code = cause.word(), %cause, "a line has ended");
+        } else if parked {
+            self.shared.directory.park(device, id);
+            tracing::info!(%device, %address, "a connection was lost; its session waits for another");
+        }
+    }
+
     async fn secret(&self, credential: Credential) -> Option<Secret> {
         match credential {
             Credential::None => None,
-            Credential::Ticket(id) => self.duologue.shared.tickets.secret(id),
+            Credential::Ticket(id) => self.shared.tickets.secret(id),
             Credential::Invite(id) => {
-                let store = Arc::clone(self.duologue.shared.state.store());
+                let store = Arc::clone(self.shared.state.store());
                 let found = tokio::task::spawn_blocking(move || store.invite_secret(id)).await;
                 match found {
                     Ok(Ok(secret)) => secret,
@@ -228,41 +316,8 @@ impl ServerEndpoint {
         }
     }
 
-    /// The verdict on a device that has proved its key.
-    async fn decide(&mut self, line: &Line, request: AuthRequest) {
-        let device = request.device_id;
-        let shared = Arc::clone(&self.duologue.shared);
-        let mut verdict = self.judge(&request).await;
-        if verdict.is_ok() {
-            // Into the directory first, then looked at again: a revocation in between finds the line, or is found here.
-            self.entered = Some(device);
-            shared.directory.enter(device, self.number, line.clone());
-            verdict = self.status(device).await;
-        }
-        match verdict {
-            Ok(()) => {
-                let used = match request.credential {
-                    Credential::Ticket(id) if request.credential_proved => Some(id),
-                    _ => None,
-                };
-                let mut session_id = [0; 16];
-                getrandom::fill(&mut session_id).expect("the operating system gives random bytes");
-                let grant =
-                    Grant { session_id: SessionId(session_id), level: 1, ticket: shared.tickets.issue(device, used) };
-                tracing::info!(%device, address = %self.transport.address, name = request.claims.name, "a line is open");
-                self.caller = Some((Identity { device, level: grant.level }, request.claims));
-                self.place = None;
-                let _ = line.connection(|connection, now| connection.admit(now, grant));
-            }
-            Err(code) => {
-                tracing::warn!(%device, address = %self.transport.address, code = code.word(), "a device was refused");
-                line.connection(|connection, now| connection.refuse(now, code));
-            }
-        }
-    }
-
-    async fn judge(&self, request: &AuthRequest) -> Result<(), CloseCode> {
-        self.duologue.shared.policy.judge(&self.transport, &request.claims)?;
+    async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
+        self.shared.policy.judge(transport, &request.claims)?;
         match request.credential {
             Credential::Invite(invite) if request.credential_proved => {
                 let device = Device::new(&request.device, &request.claims.name);
@@ -273,7 +328,7 @@ impl ServerEndpoint {
     }
 
     /// Whether a device may connect, as the store has it now.
-    async fn status(&self, id: duologue::DeviceId) -> Result<(), CloseCode> {
+    async fn status(&self, id: DeviceId) -> Result<(), CloseCode> {
         self.ask_store(move |store| {
             Ok(match store.device(id)?.map(|device| device.status) {
                 Some(DeviceStatus::Enrolled) => Ok(()),
@@ -288,7 +343,7 @@ impl ServerEndpoint {
         &self,
         question: impl FnOnce(&Store) -> Result<Result<(), CloseCode>, StoreError> + Send + 'static,
     ) -> Result<(), CloseCode> {
-        let store = Arc::clone(self.duologue.shared.state.store());
+        let store = Arc::clone(self.shared.state.store());
         match tokio::task::spawn_blocking(move || question(&store)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
@@ -300,10 +355,30 @@ impl ServerEndpoint {
     }
 }
 
-impl Drop for ServerEndpoint {
-    fn drop(&mut self) {
-        if let Some(device) = self.entered {
-            self.duologue.shared.directory.leave(device, self.number);
+/// A connection that carries its device's line.
+struct Admitted {
+    line: Line,
+    id: SessionId,
+    no: ConnectionNo,
+    endpoint: ServerEndpoint,
+    read: ReadHalf,
+    write: WriteHalf,
+}
+
+/// What answers a server line's questions: services for the channels that the client opens.
+struct ServerEndpoint {
+    services: Services,
+    identity: Identity,
+    transport: Transport,
+    claims: duologue::Claims,
+}
+
+impl Endpoint for ServerEndpoint {
+    async fn answer(&mut self, line: &Line, event: LineEvent) {
+        if let LineEvent::ChannelOpened(id) = event {
+            let channel = line.adopt(id);
+            let (identity, transport, claims) = (self.identity.clone(), self.transport.clone(), self.claims.clone());
+            self.services.start(Call { channel, identity, transport, claims });
         }
     }
 }

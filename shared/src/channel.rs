@@ -1,4 +1,4 @@
-//! One channel: its two halves, each with its own flow control.
+//! One channel: its two halves, each with its own flow control. It carries messages, or a stream of bytes.
 //!
 //! ```text
 //! send half   queue ──(credit)──► sealed ──(TAKEN)──► taken          FIN: after the queue
@@ -7,14 +7,17 @@
 //!
 //! Costs: a DATA frame costs its bytes and [`DATA_FRAME_COST`], on both ends alike, so that a flood of empty messages is
 //! bounded as well. A message larger than the window needs one of the session's few assembly slots, and keeps it until the
-//! application has taken the message. Turns between channels, and all frames, are `session.rs`'s business.
+//! application has taken the message. A stream has no messages: each DATA frame is ready as it comes, and is taken by the
+//! byte. Turns between channels, and all frames, are `session/`'s business; so is what was sealed and not acknowledged.
 
 use alloc::{collections::VecDeque, string::String, vec::Vec};
+
+use bytes::Bytes;
 
 use crate::{
     close::ResetCode,
     error::PeerMisbehaved,
-    limits::{CHANNEL_WINDOW, DATA_FRAME_COST},
+    limits::{CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATA_FRAME_COST, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX},
 };
 
 /// What is known of a message that was sent.
@@ -33,7 +36,7 @@ pub enum Delivery {
 /// What a channel has for its application.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// The next message.
+    /// The next message, or the next bytes of a stream.
     Message(Vec<u8>),
     /// Nothing yet.
     Pending,
@@ -44,6 +47,7 @@ pub enum Received {
 #[derive(Debug)]
 pub(crate) struct ChannelState {
     pub(crate) label: String,
+    pub(crate) stream: bool,
     /// OPEN was sealed or received.
     pub(crate) announced: bool,
     pub(crate) send: SendHalf,
@@ -55,12 +59,13 @@ pub(crate) struct ChannelState {
 }
 
 impl ChannelState {
-    pub(crate) fn new(label: String, send_limit: u64, announced: bool) -> Self {
+    pub(crate) fn new(label: String, stream: bool, send_limit: u64, announced: bool) -> Self {
         Self {
             label,
+            stream,
             announced,
             send: SendHalf { limit: send_limit, ..SendHalf::default() },
-            recv: RecvHalf { granted: CHANNEL_WINDOW, ..RecvHalf::default() },
+            recv: RecvHalf { granted: CHANNEL_WINDOW, window: CHANNEL_WINDOW, ..RecvHalf::default() },
             reset: None,
             released: false,
         }
@@ -87,14 +92,16 @@ pub(crate) enum Fin {
 
 #[derive(Debug, Default)]
 pub(crate) struct SendHalf {
-    queue: VecDeque<Vec<u8>>,
-    /// Bytes of the queue's first message that were sealed.
-    offset: usize,
+    queue: VecDeque<Bytes>,
+    /// Of a stream: what was written last in small pieces, to leave as one.
+    tail: Vec<u8>,
+    /// A part of the queue's first message was sealed.
+    begun: bool,
     queued_len: usize,
     /// What the peer lets us spend, and what we have spent, since the channel's begin.
     pub(crate) limit: u64,
     spent: u64,
-    /// Messages that the application gave, that were sealed to the end, that the peer has taken.
+    /// Messages, or bytes of a stream: those that the application gave, that were sealed, that the peer has taken.
     pub(crate) accepted: u64,
     pub(crate) sealed: u64,
     pub(crate) taken: u64,
@@ -106,59 +113,99 @@ impl SendHalf {
         self.queued_len
     }
 
+    #[cfg(test)]
+    pub(crate) const fn spent(&self) -> u64 {
+        self.spent
+    }
+
+    /// A message has begun to leave and has not left in full.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Anything has ever left on it.
+    pub(crate) const fn has_sealed(&self) -> bool {
+        self.spent > 0 || matches!(self.fin, Fin::Sealed)
+    }
+
+    /// Queues a message and returns its ordinal.
     pub(crate) fn push(&mut self, message: Vec<u8>) -> u64 {
         self.queued_len += message.len();
-        self.queue.push_back(message);
+        self.queue.push_back(message.into());
         self.accepted += 1;
         self.accepted
     }
 
-    /// Drops what was not sealed. `offset` stays: it tells that the first of them had begun to leave.
+    /// Queues as much of a stream's bytes as there is room for, and returns how many that was.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> usize {
+        let room = STREAM_QUEUE_LEN_MAX.saturating_sub(self.queued_len);
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        for piece in bytes.chunks(TURN_LEN_MAX) {
+            if self.tail.len() + piece.len() > TURN_LEN_MAX {
+                self.queue.push_back(core::mem::take(&mut self.tail).into());
+            }
+            self.tail.extend_from_slice(piece);
+        }
+        self.queued_len += bytes.len();
+        self.accepted += bytes.len() as u64;
+        bytes.len()
+    }
+
+    /// Drops what was not sealed. `begun` stays: it tells that the first of them had begun to leave.
     /// Returns how many bytes those were.
     pub(crate) fn clear(&mut self) -> usize {
         self.queue = VecDeque::new();
+        self.tail = Vec::new();
         core::mem::take(&mut self.queued_len)
     }
 
     fn can_seal(&self) -> bool {
-        match self.queue.front() {
-            Some(message) => self.spent + DATA_FRAME_COST + u64::from(message.len() > self.offset) <= self.limit,
-            None => self.fin == Fin::Wanted,
-        }
+        let next_has_bytes = match self.queue.front() {
+            Some(message) => !message.is_empty(),
+            None if self.tail.is_empty() => return self.fin == Fin::Wanted,
+            None => true,
+        };
+        self.spent + DATA_FRAME_COST + u64::from(next_has_bytes) <= self.limit || mutated!(CreditNotEnforced)
     }
 
-    /// The next fragment of at most `max` bytes, as far as the credit goes; `true` beside it if more of the message follows.
-    pub(crate) fn next_fragment(&self, max: usize) -> Option<(&[u8], bool)> {
-        let message = self.queue.front()?;
-        let rest = message.get(self.offset..)?;
-        let credit = self.limit.checked_sub(self.spent)?.checked_sub(DATA_FRAME_COST)?;
-        let len = rest.len().min(max).min(usize::try_from(credit).unwrap_or(usize::MAX));
-        if len == 0 && !rest.is_empty() {
+    /// The length of the next fragment of at most `max` bytes, as far as the credit goes; `true` beside it if more of the
+    /// message follows.
+    pub(crate) fn next_fragment(&mut self, max: usize) -> Option<(usize, bool)> {
+        if self.queue.is_empty() && !self.tail.is_empty() {
+            self.queue.push_back(core::mem::take(&mut self.tail).into());
+        }
+        let rest = self.queue.front()?.len();
+        let limit = if mutated!(CreditNotEnforced) { u64::MAX } else { self.limit };
+        let credit = limit.checked_sub(self.spent)?.checked_sub(DATA_FRAME_COST)?;
+        let len = rest.min(max).min(usize::try_from(credit).unwrap_or(usize::MAX));
+        if len == 0 && rest > 0 {
             return None;
         }
-        Some((rest.get(..len)?, len < rest.len()))
+        Some((len, len < rest))
     }
 
-    /// Counts a fragment of `next_fragment` as sealed.
-    pub(crate) fn commit_fragment(&mut self, len: usize, more: bool) {
+    /// Takes the fragment of `next_fragment` out of the queue, as sealed.
+    pub(crate) fn take_fragment(&mut self, len: usize, stream: bool) -> Bytes {
         self.spent += len as u64 + DATA_FRAME_COST;
         self.queued_len -= len;
+        let Some(front) = self.queue.front_mut() else { return Bytes::new() };
+        let more = len < front.len();
+        self.begun = more && !stream;
+        self.sealed += if stream { len as u64 } else { u64::from(!more) };
         if more {
-            self.offset += len;
-        } else {
-            self.queue.pop_front();
-            self.offset = 0;
-            self.sealed += 1;
-            if self.queue.is_empty() {
-                // An idle channel holds no buffer.
-                self.queue = VecDeque::new();
-            }
+            return front.split_to(len);
         }
+        let fragment = self.queue.pop_front().unwrap_or_default();
+        if self.queue.is_empty() {
+            // An idle channel holds no buffer.
+            self.queue = VecDeque::new();
+        }
+        fragment
     }
 
     /// True when FIN is due: it was asked for and nothing waits before it.
     pub(crate) fn fin_is_due(&self) -> bool {
-        self.fin == Fin::Wanted && self.queue.is_empty()
+        self.fin == Fin::Wanted && self.queue.is_empty() && self.tail.is_empty()
     }
 
     pub(crate) fn delivery(&self, ordinal: u64, over: bool) -> Delivery {
@@ -166,7 +213,8 @@ impl SendHalf {
             Delivery::Taken
         } else if !over {
             Delivery::Pending
-        } else if ordinal <= self.sealed || (ordinal == self.sealed + 1 && self.offset > 0) {
+        } else if (ordinal <= self.sealed || (ordinal == self.sealed + 1 && self.begun)) && !mutated!(UnknownIsNotSent)
+        {
             Delivery::Unknown
         } else {
             Delivery::NotSent
@@ -176,19 +224,30 @@ impl SendHalf {
 
 #[derive(Debug, Default)]
 pub(crate) struct RecvHalf {
-    /// Whole messages and what each cost.
+    /// Whole messages, or pieces of a stream, and what each cost.
     ready: VecDeque<(Vec<u8>, u64)>,
+    /// Bytes of `ready`'s first piece that were read.
+    offset: usize,
     partial: Vec<u8>,
     partial_cost: u64,
     /// What the peer has spent, what of it has left to the application, and up to where the peer may spend.
     spent: u64,
     left: u64,
-    pub(crate) granted: u64,
-    /// Messages that the application has taken.
+    granted: u64,
+    granted_before: u64,
+    /// How much may be on its way here or unread.
+    window: u64,
+    /// The peer was seen to stop just where its credit ended.
+    starved: bool,
+    /// Messages, or bytes of a stream, that the application has taken.
     pub(crate) taken: u64,
     /// A TAKEN is due.
     pub(crate) taken_due: bool,
+    /// A new connection must hear of credit and count again.
+    pub(crate) restate: bool,
     pub(crate) fin: bool,
+    /// The application has let go before it had read all.
+    refused: bool,
     /// Holds one of the session's assembly slots.
     pub(crate) assembling: bool,
 }
@@ -212,6 +271,10 @@ impl RecvHalf {
     pub(crate) fn push(&mut self, data: &[u8], more: bool) -> bool {
         let cost = data.len() as u64 + DATA_FRAME_COST;
         self.spent += cost;
+        // A sender cuts a fragment to fit its credit, so that it meets a limit to the byte only when the limit stops it. By the
+        // time that shows here, the next limit may already be on its way.
+        let room = |limit: u64| limit.checked_sub(self.spent).is_some_and(|room| room <= DATA_FRAME_COST);
+        self.starved |= room(self.granted) || room(self.granted_before);
         self.partial_cost += cost;
         self.partial.extend_from_slice(data);
         if !more {
@@ -221,19 +284,58 @@ impl RecvHalf {
         !more
     }
 
+    /// Counts a checked fragment that nobody will read.
+    pub(crate) fn discard(&mut self, len: usize) {
+        self.spent += len as u64 + DATA_FRAME_COST;
+        self.left = self.spent;
+    }
+
+    /// The next message.
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
         let (message, cost) = self.ready.pop_front()?;
+        self.leave(cost, 1);
+        Some(message)
+    }
+
+    /// The next bytes of a stream, at most `max` of them.
+    pub(crate) fn read(&mut self, max: usize) -> Option<Vec<u8>> {
+        loop {
+            let (piece, _) = self.ready.front()?;
+            let rest = piece.len() - self.offset;
+            if rest <= max {
+                let offset = core::mem::take(&mut self.offset);
+                let (mut piece, cost) = self.ready.pop_front()?;
+                piece.drain(..offset);
+                self.leave(cost - offset as u64, piece.len() as u64);
+                // A piece of no bytes is nothing to read.
+                if piece.is_empty() {
+                    continue;
+                }
+                return Some(piece);
+            }
+            let bytes = piece.get(self.offset..self.offset + max)?.to_vec();
+            self.offset += max;
+            self.leave(max as u64, max as u64);
+            return Some(bytes);
+        }
+    }
+
+    fn leave(&mut self, cost: u64, count: u64) {
         self.left += cost;
-        self.taken += 1;
-        self.taken_due = true;
+        self.taken += count;
+        self.taken_due |= count > 0;
         if self.ready.is_empty() {
             self.ready = VecDeque::new();
         }
-        Some(message)
     }
 
     pub(crate) fn is_drained(&self) -> bool {
         self.ready.is_empty()
+    }
+
+    /// What is held for the application.
+    pub(crate) const fn held(&self) -> u64 {
+        self.spent.saturating_sub(self.left)
     }
 
     /// A message has begun that may fit the window only with an assembly slot. A drained channel has more than half a window
@@ -250,14 +352,67 @@ impl RecvHalf {
     /// The credit that the peer is to be told of, once it is worth a frame.
     pub(crate) fn credit_due(&self) -> Option<u64> {
         let base = if self.assembling && self.ready.is_empty() { self.spent } else { self.left };
-        let target = base + CHANNEL_WINDOW;
-        (!self.fin && target >= self.granted + CHANNEL_WINDOW / 2).then_some(target)
+        let target = base + self.window;
+        (!self.fin && target >= self.granted + self.window / 2).then_some(target)
+    }
+
+    /// The credit that [`Self::credit_due`] named is on its way.
+    pub(crate) const fn grant(&mut self, limit: u64) {
+        self.granted_before = self.granted;
+        self.granted = limit;
+    }
+
+    pub(crate) const fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn spent(&self) -> u64 {
+        self.spent
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// By how much the window should grow: the peer was stopped by its credit although the application takes everything at
+    /// once, so that the window, and not the application, holds it back.
+    pub(crate) fn growth_wanted(&mut self) -> Option<u64> {
+        let starved = core::mem::take(&mut self.starved);
+        (starved && self.held() <= self.window / 8 && self.window < CHANNEL_WINDOW_MAX).then_some(self.window)
+    }
+
+    pub(crate) const fn grow(&mut self, by: u64) {
+        self.window += by;
+    }
+
+    /// What the window has beyond its first size.
+    pub(crate) const fn grown(&self) -> u64 {
+        self.window.saturating_sub(CHANNEL_WINDOW)
+    }
+
+    /// It holds, or has held since it was drained last, an assembly slot.
+    #[cfg(test)]
+    pub(crate) fn may_hold_assembled(&self) -> bool {
+        self.assembling || self.granted > self.left + self.window
+    }
+
+    /// The application reads no more. What it has not read, and what still comes, is dropped.
+    pub(crate) fn refuse(&mut self) {
+        self.refused = true;
+        self.clear();
+    }
+
+    pub(crate) const fn is_refused(&self) -> bool {
+        self.refused
     }
 
     pub(crate) fn clear(&mut self) {
         self.ready = VecDeque::new();
-        self.partial = Vec::new();
-        self.partial_cost = 0;
+        self.offset = 0;
+        self.left = self.spent;
+        self.clear_partial();
     }
 
     /// Drops the message that will never be whole; what is whole stays readable.

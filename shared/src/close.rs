@@ -98,6 +98,20 @@ codes! {
     }
 }
 
+codes! {
+    /// Why a server begins a new session where a client wanted to resume one. Everything pending in the old one settles.
+    FreshReason, Unknown {
+        /// It was without a connection for longer than the server keeps one.
+        Expired = 2, "session-expired", "The line was cut for too long, so that the server has ended the session.";
+        /// The server never had it, or has long forgotten it, or it is another device's.
+        Unknown = 3, "session-unknown", "The server does not know this session any more.";
+        /// The server needed its memory for others.
+        Evicted = 4, "session-evicted", "The server has ended the session to make room.";
+        /// The server is a new process.
+        Restarted = 5, "session-restarted", "The server was started again, and knows nothing of the session.";
+    }
+}
+
 /// The last word of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {

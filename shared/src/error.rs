@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::close::{Close, CloseCode};
+use crate::close::{Close, CloseCode, FreshReason};
 
 /// Bytes that are no message of this protocol.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -72,6 +72,15 @@ pub enum PeerMisbehaved {
     /// A credit or count that went back, or counts what was never sent.
     #[error("a count went back or too far")]
     CountOutOfRange,
+    /// A fragment flag on a stream, which has no messages.
+    #[error("a stream was sent a part of a message")]
+    MessageOnStream,
+    /// A SKIP of no frames.
+    #[error("an empty skip")]
+    EmptySkip,
+    /// The server began a session where none was asked for, or resumed one that it was not asked to.
+    #[error("the answer to AUTH is not one to what was asked")]
+    WrongOutcome,
     /// A text message.
     #[error("a text message came where only binary ones are allowed")]
     TextMessage,
@@ -107,6 +116,12 @@ pub enum ConnectionError {
     /// The peer was silent for too long.
     #[error("the other end did not answer in time")]
     TimedOut,
+    /// The client: the socket never opened; browsers do not say why.
+    #[error("the server cannot be reached at this address")]
+    Unreachable,
+    /// The session has ended without its peer's wish.
+    #[error("{0}")]
+    SessionEnded(FreshReason),
     /// The transport ended without a CLOSE.
     #[error("the connection was lost")]
     Lost,
@@ -123,11 +138,15 @@ impl ConnectionError {
     #[must_use]
     pub const fn close_code(&self) -> CloseCode {
         match self {
+            // No key is needed to send these: a middleman may have, so that they say no more of the peer than a forgery.
+            Self::PeerMisbehaved(PeerMisbehaved::TextMessage | PeerMisbehaved::TooMuchEarlyData)
+            | Self::NotYourServer
+            | Self::NotForThisServer
+            | Self::Altered => CloseCode::Altered,
             Self::InvalidMessage(_) | Self::PeerMisbehaved(_) => CloseCode::Protocol,
-            Self::NotYourServer | Self::NotForThisServer | Self::Altered => CloseCode::Altered,
             Self::InviteUnknown => CloseCode::NotEnrolled,
             Self::BadSignature => CloseCode::BadSignature,
-            Self::TimedOut | Self::Lost => CloseCode::Timeout,
+            Self::TimedOut | Self::Lost | Self::Unreachable | Self::SessionEnded(_) => CloseCode::Timeout,
             Self::LocallyClosed(code) => *code,
             Self::PeerClosed(close) => close.code,
         }
@@ -139,8 +158,32 @@ impl ConnectionError {
         match self {
             Self::NotYourServer | Self::NotForThisServer => "not-your-server",
             Self::InviteUnknown => "invite-unknown",
+            Self::PeerMisbehaved(_) => CloseCode::Protocol.word(),
             Self::Lost => "lost",
+            Self::Unreachable => "unreachable",
+            Self::SessionEnded(reason) => reason.word(),
             _ => self.close_code().word(),
+        }
+    }
+
+    /// True if the session may live on over another connection: the link failed, or a middleman meddled, or the server is
+    /// about to be another one. False if either end wanted the end, or broke the rules.
+    #[must_use]
+    pub const fn is_resumable(&self) -> bool {
+        match self {
+            Self::TimedOut
+            | Self::Lost
+            | Self::Unreachable
+            | Self::Altered
+            | Self::NotYourServer
+            | Self::PeerMisbehaved(
+                PeerMisbehaved::TextMessage | PeerMisbehaved::TooMuchEarlyData | PeerMisbehaved::NoSubprotocol,
+            ) => true,
+            Self::PeerClosed(close) => matches!(
+                close.code,
+                CloseCode::GoingAway | CloseCode::Timeout | CloseCode::Altered | CloseCode::Internal
+            ),
+            _ => false,
         }
     }
 }
@@ -168,6 +211,18 @@ pub enum ChannelError {
         /// Bytes that the peer takes.
         max: usize,
     },
+    /// The operation is one of a stream, and this is a channel of messages, or the other way round.
+    #[error("this channel carries {}", if *.stream { "a stream of bytes" } else { "messages" })]
+    WrongKind {
+        /// What the channel is.
+        stream: bool,
+    },
+    /// A datagram is longer than one may be.
+    #[error("the datagram has {len} bytes; at most 16,384 can be sent")]
+    DatagramTooLong {
+        /// Bytes of the datagram.
+        len: usize,
+    },
     /// A label must have 1 to 64 bytes.
     #[error("a channel's label has 1 to 64 bytes")]
     BadLabel,
@@ -187,7 +242,8 @@ mod tests {
         let close = Close { code: CloseCode::InviteUsed, reason: String::new(), received: 0 };
         for (error, code, word) in [
             (InvalidMessage::Truncated.into(), CloseCode::Protocol, "protocol"),
-            (PeerMisbehaved::TextMessage.into(), CloseCode::Protocol, "protocol"),
+            (PeerMisbehaved::TextMessage.into(), CloseCode::Altered, "protocol"),
+            (PeerMisbehaved::CreditExceeded.into(), CloseCode::Protocol, "protocol"),
             (ConnectionError::NotYourServer, CloseCode::Altered, "not-your-server"),
             (ConnectionError::InviteUnknown, CloseCode::NotEnrolled, "invite-unknown"),
             (ConnectionError::NotForThisServer, CloseCode::Altered, "not-your-server"),
@@ -195,6 +251,8 @@ mod tests {
             (ConnectionError::Altered, CloseCode::Altered, "altered"),
             (ConnectionError::TimedOut, CloseCode::Timeout, "timeout"),
             (ConnectionError::Lost, CloseCode::Timeout, "lost"),
+            (ConnectionError::SessionEnded(FreshReason::Expired), CloseCode::Timeout, "session-expired"),
+            (ConnectionError::Unreachable, CloseCode::Timeout, "unreachable"),
             (ConnectionError::LocallyClosed(CloseCode::Normal), CloseCode::Normal, "normal"),
             (ConnectionError::PeerClosed(close), CloseCode::InviteUsed, "invite-used"),
         ] {

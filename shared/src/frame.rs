@@ -18,36 +18,56 @@ const OPEN: u8 = 0x01;
 const DATA: u8 = 0x02;
 const FIN: u8 = 0x03;
 const RESET: u8 = 0x04;
+const SKIP: u8 = 0x05;
+const DONE: u8 = 0x06;
 const CREDIT: u8 = 0x10;
 const TAKEN: u8 = 0x11;
 const PING: u8 = 0x12;
 const PONG: u8 = 0x13;
+const ACK: u8 = 0x14;
+const DATAGRAM: u8 = 0x15;
+const DRAIN: u8 = 0x16;
 const CLOSE: u8 = 0x20;
 
+/// In the flags of OPEN: the channel is a stream, each way without borders between messages.
+const OPEN_STREAM: u8 = 0x01;
 /// In the flags of DATA: more of the same message follows.
 const DATA_MORE: u8 = 0x01;
 
-/// Bytes of a DATA frame before its data.
+/// Bytes of a DATA or DATAGRAM frame before its data.
 pub(crate) const DATA_HEADER_LEN: usize = 8;
+/// An ACK in full.
+pub(crate) const ACK_FRAME_LEN: usize = 13;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
-    /// `[0x01, flags 0] ‖ channel 4 ‖ label (1 + n)`. Counted.
-    Open { channel: ChannelId, label: &'a str },
+    /// `[0x01, flags] ‖ channel 4 ‖ label (1 + n)`; flag bit 0: a stream. Counted.
+    Open { channel: ChannelId, stream: bool, label: &'a str },
     /// `[0x02, flags] ‖ channel 4 ‖ length 2 ‖ data`; flag bit 0: more of this message follows. Counted.
     Data { channel: ChannelId, more: bool, data: &'a [u8] },
     /// `[0x03] ‖ channel 4`: the sender sends no more on it. Counted.
     Fin { channel: ChannelId },
     /// `[0x04] ‖ channel 4 ‖ code 2`: the sender drops both directions. Counted.
     Reset { channel: ChannelId, code: ResetCode },
+    /// `[0x05] ‖ count 4`: so many DATA and FIN frames of a reset channel stood here. Counts as `count` frames.
+    Skip { count: u32 },
+    /// `[0x06] ‖ channel 4 ‖ count 8`: the application has let go of a finished channel, of which it took so many. Counted.
+    Done { channel: ChannelId, count: u64 },
     /// `[0x10] ‖ channel 4 ‖ limit 8`: the receiver may send up to `limit`, counted from the channel's begin.
     Credit { channel: ChannelId, limit: u64 },
-    /// `[0x11] ‖ channel 4 ‖ count 8`: the application has taken so many messages.
+    /// `[0x11] ‖ channel 4 ‖ count 8`: the application has taken so many messages, or bytes of a stream.
     Taken { channel: ChannelId, count: u64 },
     /// `[0x12] ‖ nonce 4`: to be answered by a PONG of the same nonce.
     Ping { nonce: u32 },
     /// `[0x13] ‖ nonce 4`.
     Pong { nonce: u32 },
+    /// `[0x14] ‖ count 8 ‖ datagrams 4`: counted frames received in this session; datagrams received on this connection.
+    Ack { count: u64, datagrams: u32 },
+    /// `[0x15, flags 0] ‖ channel 4 ‖ length 2 ‖ data`: best effort, sent once.
+    Datagram { channel: ChannelId, data: &'a [u8] },
+    /// `[0x16] ‖ slot 4`: from the server: it stops, come back so many milliseconds after the end. From the client: nothing
+    /// new will begin here, slot 0.
+    Drain { slot_millis: u32 },
     /// `[0x20] ‖ code 2 ‖ received 8 ‖ reason (2 + n)`: the last frame of a connection.
     Close(Close),
 }
@@ -55,7 +75,16 @@ pub(crate) enum Frame<'a> {
 impl<'a> Frame<'a> {
     /// Counted frames are those that a session must not lose.
     pub(crate) const fn is_counted(&self) -> bool {
-        matches!(self, Self::Open { .. } | Self::Data { .. } | Self::Fin { .. } | Self::Reset { .. })
+        self.count() > 0
+    }
+
+    /// How many counted frames it stands for.
+    pub(crate) const fn count(&self) -> u64 {
+        match self {
+            Self::Open { .. } | Self::Data { .. } | Self::Fin { .. } | Self::Reset { .. } | Self::Done { .. } => 1,
+            Self::Skip { count } => *count as u64,
+            _ => 0,
+        }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -64,19 +93,26 @@ impl<'a> Frame<'a> {
             out.extend_from_slice(&channel.0.to_be_bytes());
         };
         match self {
-            Self::Open { channel, label } => {
-                start(out, &[OPEN, 0], *channel);
+            Self::Open { channel, stream, label } => {
+                start(out, &[OPEN, if *stream { OPEN_STREAM } else { 0 }], *channel);
                 put_text(out, label, LABEL_LEN_MAX);
             }
             Self::Data { channel, more, data } => {
                 start(out, &[DATA, if *more { DATA_MORE } else { 0 }], *channel);
-                out.extend_from_slice(&u16::try_from(data.len()).expect("a record is shorter than 2^16").to_be_bytes());
-                out.extend_from_slice(data);
+                put_data(out, data);
             }
             Self::Fin { channel } => start(out, &[FIN], *channel),
             Self::Reset { channel, code } => {
                 start(out, &[RESET], *channel);
                 out.extend_from_slice(&code.to_wire().to_be_bytes());
+            }
+            Self::Skip { count } => {
+                out.push(SKIP);
+                out.extend_from_slice(&count.to_be_bytes());
+            }
+            Self::Done { channel, count } => {
+                start(out, &[DONE], *channel);
+                out.extend_from_slice(&count.to_be_bytes());
             }
             Self::Credit { channel, limit } => {
                 start(out, &[CREDIT], *channel);
@@ -93,6 +129,19 @@ impl<'a> Frame<'a> {
             Self::Pong { nonce } => {
                 out.push(PONG);
                 out.extend_from_slice(&nonce.to_be_bytes());
+            }
+            Self::Ack { count, datagrams } => {
+                out.push(ACK);
+                out.extend_from_slice(&count.to_be_bytes());
+                out.extend_from_slice(&datagrams.to_be_bytes());
+            }
+            Self::Datagram { channel, data } => {
+                start(out, &[DATAGRAM, 0], *channel);
+                put_data(out, data);
+            }
+            Self::Drain { slot_millis } => {
+                out.push(DRAIN);
+                out.extend_from_slice(&slot_millis.to_be_bytes());
             }
             Self::Close(close) => {
                 out.push(CLOSE);
@@ -113,24 +162,27 @@ impl<'a> Frame<'a> {
                 return rest.finish_padded().map(|()| None);
             }
             OPEN => {
-                reader.reserved()?;
-                Self::Open { channel: channel(reader)?, label: reader.text(LABEL_LEN_MAX)? }
+                let stream = flag(reader, OPEN_STREAM)?;
+                Self::Open { channel: channel(reader)?, stream, label: reader.text(LABEL_LEN_MAX)? }
             }
             DATA => {
-                let flags = reader.u8()?;
-                if flags & !DATA_MORE != 0 {
-                    return Err(InvalidMessage::ReservedBits);
-                }
-                let channel = channel(reader)?;
-                let len = usize::from(reader.u16()?);
-                Self::Data { channel, more: flags == DATA_MORE, data: reader.take(len)? }
+                let more = flag(reader, DATA_MORE)?;
+                Self::Data { channel: channel(reader)?, more, data: data(reader)? }
             }
             FIN => Self::Fin { channel: channel(reader)? },
             RESET => Self::Reset { channel: channel(reader)?, code: ResetCode::from_wire(reader.u16()?) },
+            SKIP => Self::Skip { count: reader.u32()? },
+            DONE => Self::Done { channel: channel(reader)?, count: reader.u64()? },
             CREDIT => Self::Credit { channel: channel(reader)?, limit: reader.u64()? },
             TAKEN => Self::Taken { channel: channel(reader)?, count: reader.u64()? },
             PING => Self::Ping { nonce: reader.u32()? },
             PONG => Self::Pong { nonce: reader.u32()? },
+            ACK => Self::Ack { count: reader.u64()?, datagrams: reader.u32()? },
+            DATAGRAM => {
+                reader.reserved()?;
+                Self::Datagram { channel: channel(reader)?, data: data(reader)? }
+            }
+            DRAIN => Self::Drain { slot_millis: reader.u32()? },
             CLOSE => Self::Close(read_close(reader)?),
             other => return Err(InvalidMessage::UnknownType(other)),
         };
@@ -140,6 +192,22 @@ impl<'a> Frame<'a> {
 
 fn channel(reader: &mut Reader<'_>) -> Result<ChannelId, InvalidMessage> {
     reader.u32().map(ChannelId)
+}
+
+/// A byte in which one bit is in use.
+fn flag(reader: &mut Reader<'_>, bit: u8) -> Result<bool, InvalidMessage> {
+    let flags = reader.u8()?;
+    if flags & !bit == 0 { Ok(flags == bit) } else { Err(InvalidMessage::ReservedBits) }
+}
+
+fn data<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], InvalidMessage> {
+    let len = usize::from(reader.u16()?);
+    reader.take(len)
+}
+
+fn put_data(out: &mut Vec<u8>, data: &[u8]) {
+    out.extend_from_slice(&u16::try_from(data.len()).expect("a record is shorter than 2^16").to_be_bytes());
+    out.extend_from_slice(data);
 }
 
 #[cfg(test)]
@@ -157,15 +225,21 @@ mod tests {
     fn all() -> Vec<(Frame<'static>, &'static str)> {
         let close = Close { code: CloseCode::Normal, reason: "bye".to_owned(), received: 7 };
         [
-            (Frame::Open { channel: CHANNEL, label: "echo" }, "0100 0a0b0c0d 04 6563686f"),
+            (Frame::Open { channel: CHANNEL, stream: false, label: "echo" }, "0100 0a0b0c0d 04 6563686f"),
+            (Frame::Open { channel: CHANNEL, stream: true, label: "drop" }, "0101 0a0b0c0d 04 64726f70"),
             (Frame::Data { channel: CHANNEL, more: false, data: b"hi" }, "0200 0a0b0c0d 0002 6869"),
             (Frame::Data { channel: CHANNEL, more: true, data: b"" }, "0201 0a0b0c0d 0000"),
             (Frame::Fin { channel: CHANNEL }, "03 0a0b0c0d"),
             (Frame::Reset { channel: CHANNEL, code: ResetCode::Deadline }, "04 0a0b0c0d 0002"),
+            (Frame::Skip { count: 5 }, "05 00000005"),
+            (Frame::Done { channel: CHANNEL, count: 3 }, "06 0a0b0c0d 0000000000000003"),
             (Frame::Credit { channel: CHANNEL, limit: 0x4_0000 }, "10 0a0b0c0d 0000000000040000"),
             (Frame::Taken { channel: CHANNEL, count: 3 }, "11 0a0b0c0d 0000000000000003"),
             (Frame::Ping { nonce: 9 }, "12 00000009"),
             (Frame::Pong { nonce: 9 }, "13 00000009"),
+            (Frame::Ack { count: 8, datagrams: 2 }, "14 0000000000000008 00000002"),
+            (Frame::Datagram { channel: CHANNEL, data: b"now" }, "1500 0a0b0c0d 0003 6e6f77"),
+            (Frame::Drain { slot_millis: 1_500 }, "16 000005dc"),
             (Frame::Close(close), "20 0000 0000000000000007 0003 627965"),
         ]
         .into()
@@ -198,7 +272,8 @@ mod tests {
     #[test]
     fn reserved_bits_unknown_types_and_dirty_padding_are_refused() {
         let decode = |hex: &str| Frame::decode(&mut Reader::new(&hex::decode(hex).expect("hex"))).map(|_| ());
-        assert_eq!(decode("01010a0b0c0d0465"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("01020a0b0c0d0465"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("15010a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("02020a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("7f"), Err(InvalidMessage::UnknownType(0x7f)));
         assert_eq!(decode("000001"), Err(InvalidMessage::Padding));

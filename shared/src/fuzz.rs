@@ -8,6 +8,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use alloc::{string::String, vec::Vec};
 
 use crate::{
+    budget::Budget,
     codec::Reader,
     frame::Frame,
     handshake::{
@@ -18,6 +19,7 @@ use crate::{
     invite::Invite,
     limits::{M1_PAYLOAD_LEN, M2_PAYLOAD_LEN, RECORD_0_LEN},
     session::{Role, Session},
+    time::Instant,
 };
 
 fn decode_everything(bytes: &[u8]) {
@@ -25,7 +27,9 @@ fn decode_everything(bytes: &[u8]) {
     let _ = decode_m2(bytes);
     let mut record_0 = bytes.to_vec();
     record_0.resize(RECORD_0_LEN, 0);
-    let _ = Auth::decode(&record_0);
+    if let Ok(auth) = Auth::decode(&record_0) {
+        assert_eq!(auth.encode(), record_0);
+    }
     let _ = Verdict::decode(&record_0);
     if let Some(payload) = bytes.first_chunk::<M1_PAYLOAD_LEN>() {
         let _ = ClientHello::decode(payload);
@@ -37,19 +41,51 @@ fn decode_everything(bytes: &[u8]) {
     let _ = read_offer(&text);
     let _ = Invite::from_link(&text);
 
-    // Frames, applied to both ends of a session as they come.
+    // Frames, applied to both ends of a session as they come: to a new one, and to one that has said something before.
     for role in [Role::Client, Role::Server] {
-        let mut session = Session::new(role);
-        let mut reader = Reader::new(bytes);
-        while let Ok(Some(frame)) = Frame::decode(&mut reader) {
-            if session.handle_frame(&frame).is_err() {
-                break;
-            }
+        for used in [false, true] {
+            apply_frames(bytes, role, used);
         }
-        let mut out = Vec::new();
-        session.fill(&mut out, 65_519);
-        assert!(out.len() <= 65_519);
     }
+}
+
+/// Whatever a peer says under the seal, a session stays whole; and then it is resumed, and ends.
+fn apply_frames(bytes: &[u8], role: Role, used: bool) {
+    let now = Instant::default();
+    let mut session = Session::new(role, Budget::default());
+    let mut out = Vec::new();
+    if used {
+        session.open_for_datagrams();
+        for stream in [false, true] {
+            let opened = if stream { session.open_stream("a") } else { session.open_channel("a") };
+            let id = opened.expect("a good label");
+            let mut channel = session.channel(id);
+            let _ = if stream { channel.write(&[1; 9]).is_ok() } else { channel.send([1; 9].to_vec()).is_ok() };
+            channel.send_datagram(now, [1; 9].to_vec(), core::time::Duration::from_secs(1), None).expect("short");
+        }
+        session.fill(now, &mut out, 65_519);
+    }
+    let mut reader = Reader::new(bytes);
+    while let Ok(Some(frame)) = Frame::decode(&mut reader) {
+        let refused = session.handle_frame(now, &frame).is_err();
+        session.audit();
+        if refused {
+            break;
+        }
+    }
+    out.clear();
+    session.fill(now, &mut out, 65_519);
+    assert!(out.len() <= 65_519);
+    session.connected();
+    let _ = session.resume(u64::from(bytes.first().copied().unwrap_or_default()));
+    while session.has_frames() {
+        out.clear();
+        session.fill(now, &mut out, 65_519);
+        assert!(!out.is_empty() || session.has_datagrams_waiting() || !session.has_frames());
+    }
+    session.audit();
+    session.end();
+    session.audit();
 }
 
 #[test]
@@ -65,7 +101,8 @@ fn no_bytes_make_a_decoder_panic() {
         state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     };
     // Bytes that decoders know are more likely than chance, or most inputs would end at the first byte.
-    const KNOWN: &[u8] = &[0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x20, 0x08, 0xff];
+    const KNOWN: &[u8] =
+        &[0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x08, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x20, 0xff];
     for _ in 0..20_000 {
         let len = usize::try_from(next() % 300).expect("below 300");
         let bytes: Vec<u8> = (0..len)

@@ -6,8 +6,10 @@
 //! # Layout
 //!
 //! ```text
-//! connection/  one WebSocket's life: handshake, records, close           the driver's surface
-//! session.rs   channels and their turns        channel.rs  one channel's two halves
+//! line/        a session and the connections that carry it, one after the other    the driver's surface
+//! connection/  one WebSocket's life: handshake, records, close
+//! session/     what survives a connection: channels, their turns, what is to be sent again, datagrams
+//! channel.rs   one channel's two halves        budget.rs   memory that sessions share
 //! frame.rs     units inside a record           record.rs   padding
 //! handshake/   M1, M2, AUTH, AUTH_OK           noise.rs    key agreement by snow
 //! crypto/      adapters                        invite.rs   links
@@ -27,6 +29,21 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+/// True where a test of the simulation asks for this fault.
+#[cfg(test)]
+macro_rules! mutated {
+    ($name:ident) => {
+        crate::sim::mutation::is_on(crate::sim::mutation::Mutation::$name)
+    };
+}
+#[cfg(not(test))]
+macro_rules! mutated {
+    ($name:ident) => {
+        false
+    };
+}
+
+mod budget;
 mod channel;
 mod close;
 mod codec;
@@ -40,25 +57,30 @@ mod handshake;
 mod ids;
 mod invite;
 pub mod limits;
+mod line;
 pub mod noise;
 mod record;
 mod session;
+#[cfg(test)]
+mod sim;
 mod time;
 pub mod typed;
 
+pub use budget::Budget;
 pub use channel::{Delivery, Received};
-pub use close::{Close, CloseCode, ResetCode};
+pub use close::{Close, CloseCode, FreshReason, ResetCode};
 pub use connection::{
-    AuthRequest, Channel, ClientConfig, Connection, Event, Offer, OfferedCredential, ServerConfig, ServerIdentity,
+    AuthRequest, ClientConfig, Connection, Event, Offer, OfferedCredential, ServerConfig, ServerIdentity,
 };
 pub use crypto::{Randomness, Secret, SignatureAlgorithm};
 pub use error::{ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
 pub use handshake::{
-    auth::{Claims, DeviceKey, Grant, Ticket},
+    auth::{Claims, DeviceKey, Grant, Outcome, Resume, Ticket},
     hello::{Credential, Limits},
     upgrade,
 };
 pub use ids::{ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};
 pub use invite::{InvalidInvite, Invite};
-pub use session::Role;
+pub use line::{ConnectionNo, Dialled, Line, LineEvent, LineState};
+pub use session::{Channel, DatagramStats, Role, Session};
 pub use time::Instant;

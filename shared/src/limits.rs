@@ -53,6 +53,44 @@ pub const SILENCE_SECS: u64 = PING_INTERVAL_SECS + PONG_SECS;
 /// How long a client waits for a PONG when it has reason to doubt.
 pub const PROBE_SECS: u64 = 2;
 
+// The life of a session across connections.
+
+/// How long a server keeps a session without a connection.
+pub const RESUME_TTL_SECS: u64 = 120;
+/// The age at which a connection's keys are given up: 54 to 60 minutes, by chance, so that clients do not come together.
+pub const KEYS_TTL_MIN_SECS: u64 = 54 * 60;
+/// See [`KEYS_TTL_MIN_SECS`].
+pub const KEYS_TTL_MAX_SECS: u64 = 60 * 60;
+/// The first redial comes within this time, by chance ("full jitter"), and each further one within twice the time before.
+pub const BACKOFF_FIRST_MILLIS: u64 = 250;
+/// No redial waits longer.
+pub const BACKOFF_MAX_MILLIS: u64 = 15_000;
+/// Records in a row that do not authenticate, each of which cost a connection, before the session is given up too.
+pub const FORGERIES_MAX: u8 = 3;
+/// How long a server that stops waits until nothing is on its way any more.
+pub const DRAIN_SECS: u64 = 30;
+/// The clients of a server that stops come back within this time of each other, each in a slot of its own.
+pub const DRAIN_SLOTS_MILLIS: u32 = 2_000;
+
+// Acknowledgements.
+
+/// The latest moment for an ACK after the counted frame that it acknowledges.
+pub const ACK_MILLIS: u64 = 25;
+/// Bytes of counted frames after which an ACK leaves at once.
+pub const ACK_LEN: usize = 64 * 1_024;
+/// Sealed and unacknowledged bytes that a server's session holds, before load gives it more.
+pub const RESEND_LEN_SERVER: usize = 1_024 * 1_024;
+/// The same in a page or native client; and what a session under load may have at most.
+pub const RESEND_LEN_MAX: usize = 4 * 1_024 * 1_024;
+/// The step by which resend memory grows.
+pub const RESEND_LEN_STEP: usize = 512 * 1_024;
+/// What each retained frame counts beside its bytes.
+pub const RETAINED_FRAME_COST: usize = 64;
+/// What all sessions of a server may hold beyond their first windows and resend memory.
+pub const SERVER_BUDGET_LEN: usize = 256 * 1_024 * 1_024;
+/// What one session may hold beyond its first windows and resend memory: three windows of 4 MiB, and resend memory.
+pub const SESSION_BUDGET_LEN: usize = 16 * 1_024 * 1_024;
+
 // Invites.
 
 /// Random bytes in an invite link.
@@ -72,6 +110,8 @@ pub const LABEL_LEN_MAX: usize = 64;
 pub const MESSAGE_LEN_MAX: usize = 16 * 1_024 * 1_024;
 /// What a peer may send on a channel before the application has taken anything.
 pub const CHANNEL_WINDOW: u64 = 256 * 1_024;
+/// What a window may grow to, where a fast reader is far away: 4 MiB carry 320 Mbit/s over 100 ms.
+pub const CHANNEL_WINDOW_MAX: u64 = 4 * 1_024 * 1_024;
 /// What each DATA frame costs of the window beside its bytes, so that empty messages are bounded too: 256 KiB hold 8,192.
 pub const DATA_FRAME_COST: u64 = 32;
 /// Channels of one session that may assemble a message larger than their window at the same time.
@@ -81,6 +121,22 @@ pub const ASSEMBLING_CHANNELS_MAX: usize = 2;
 pub const TURN_LEN_MAX: usize = 16 * 1_024;
 /// Bytes that an application may have queued on a channel before `send` says that it must wait: one largest message.
 pub const SEND_QUEUE_LEN_MAX: usize = MESSAGE_LEN_MAX;
+/// Bytes that a stream's writer may have queued: one window, so that a slow reader is felt by the writer at once.
+pub const STREAM_QUEUE_LEN_MAX: usize = 256 * 1_024;
 /// Bytes queued on all channels of a session: four largest messages. A peer that grants no credit on many channels makes
 /// its own session wait, and no more memory than this is held for it.
 pub const SESSION_QUEUE_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
+
+// Datagrams.
+
+/// Longest datagram: a channel's turn in a record.
+pub const DATAGRAM_LEN_MAX: usize = TURN_LEN_MAX;
+/// Datagrams that wait at either end, for the link or for the application; the oldest makes room.
+pub const DATAGRAMS_MAX: usize = 1_024;
+/// Bytes of the datagrams that wait at either end.
+pub const DATAGRAM_QUEUE_LEN_MAX: usize = 256 * 1_024;
+/// How long a datagram is worth sending, unless it says otherwise.
+pub const DATAGRAM_TTL_MILLIS: u64 = 1_000;
+/// An acknowledgement that is overdue by this much shows that the link stalls: datagrams wait where they can still be
+/// dropped or replaced. A peer acknowledges within 25 ms; the rest is scheduling.
+pub const STALL_MILLIS: u64 = 100;

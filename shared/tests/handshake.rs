@@ -33,6 +33,7 @@ fn m1_in_the_upgrade_request_needs_no_first_message() {
     let config = config(&identity(1), &device, Offer::Nothing);
     let randomness = duologue::crypto::Randomness::new([3; 128]);
     pair.client = duologue::Connection::connect(config, randomness, pair.now).expect("a real key");
+    pair.client.attach(Box::new(duologue::Session::new(duologue::Role::Client, duologue::Budget::default())));
     let offered = pair.client.upgrade_offer().join(", ");
     pair.client.handle_upgrade(pair.now, upgrade::WITH_M1).expect("a subprotocol of ours");
     assert_eq!(pair.client_sends(), None, "nothing leaves before M2");
@@ -304,14 +305,14 @@ fn a_message_out_of_turn_is_refused() {
     let mut pair = Pair::new(1);
     pair.signs = false;
     pair.run();
-    assert_eq!(pair.client.handle_message(pair.now, &[0; 80]), Err(PeerMisbehaved::Unexpected.into()));
+    assert_eq!(pair.client.handle_message(pair.now, &[0; 80]), Err(ConnectionError::Altered));
 }
 
 #[test]
 fn what_comes_before_the_verdict_is_held_up_to_64_kib() {
     let mut pair = Pair::new(1);
     pair.admits = false;
-    let channel = pair.client.open_channel("echo").expect("a good label");
+    let channel = pair.client_session().open_channel("echo").expect("a good label");
     pair.client.channel(channel).send(b"early".to_vec()).expect("there is room");
     pair.run();
     assert!(pair.server_seen.opened.is_empty(), "nothing is read before the verdict");
@@ -331,7 +332,7 @@ fn what_comes_before_the_verdict_is_held_up_to_64_kib() {
 fn a_client_with_much_to_say_keeps_to_64_kib_before_the_verdict() {
     let mut pair = Pair::new(1);
     pair.admits = false;
-    let channel = pair.client.open_channel("echo").expect("a good label");
+    let channel = pair.client_session().open_channel("echo").expect("a good label");
     let big: Vec<u8> = (0..200_000_u32).map(|index| index.to_be_bytes()[3]).collect();
     pair.client.channel(channel).send(big.clone()).expect("there is room");
     pair.run();

@@ -121,16 +121,26 @@ impl Browser {
         self.try_run(body, args).await.unwrap_or_else(|error| panic!("the script {body:?} failed: {error}"))
     }
 
+    /// The process of the driver, whose children are the browser's.
+    pub(crate) fn pid(&self) -> u32 {
+        self.driver.id().expect("it runs")
+    }
+
     /// Waits until an expression is true, and says what the page shows if it never is.
     pub(crate) async fn wait_until(&self, expression: &str) {
+        self.wait_until_within(PATIENCE.as_secs(), expression).await;
+    }
+
+    pub(crate) async fn wait_until_within(&self, secs: u64, expression: &str) {
+        let patience = Duration::from_secs(secs);
         let started = Instant::now();
         loop {
             if self.run(&format!("return Boolean({expression})"), Value::Null).await == json!(true) {
                 return;
             }
             assert!(
-                started.elapsed() < PATIENCE,
-                "{expression} did not become true in {PATIENCE:?}; the page shows {:#}; its console: {:#?}",
+                started.elapsed() < patience,
+                "{expression} did not become true in {patience:?}; the page shows {:#}; its console: {:#?}",
                 self.shown().await,
                 self.log().await
             );

@@ -15,21 +15,28 @@
 
 mod browser;
 mod chance;
+mod datagrams;
+mod drain;
 mod enrolment;
 mod failures;
+mod memory;
 mod origins;
 mod page;
 mod page_causes;
 mod page_middleman;
+mod path;
 mod pictures;
 mod policy;
 mod proxy;
 mod raw;
+mod resume;
 mod server;
 mod silence;
+mod slow;
 mod tampering;
 mod tls;
 mod upgrade;
+mod upload;
 mod wire;
 
 use std::{fmt::Display, future::Future, time::Duration};

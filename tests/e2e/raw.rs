@@ -3,8 +3,8 @@
 use std::time::Instant as StdInstant;
 
 use duologue::{
-    Claims, ClientConfig, Connection, ConnectionError, DeviceKey, Event, Grant, Instant, Invite, Offer,
-    SignatureAlgorithm, upgrade,
+    Budget, Claims, ClientConfig, Connection, ConnectionError, DeviceKey, Event, Grant, Instant, Invite, Offer, Role,
+    Session, SignatureAlgorithm, upgrade,
 };
 use futures_util::{SinkExt, StreamExt};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -152,7 +152,10 @@ impl<'a> Raw<'a> {
                 name: "made by hand".to_owned(),
             },
         };
-        Connection::connect(config, duologue_native::randomness(), Instant::default()).expect("the key is one")
+        let connection = Connection::connect(config, duologue_native::randomness(), Instant::default());
+        let mut connection = connection.expect("the key is one");
+        connection.attach(Box::new(Session::new(Role::Client, Budget::default())));
+        connection
     }
 
     /// Goes the whole way, to the grant or to the end. The socket is kept by whoever wants the line to live.

@@ -123,6 +123,45 @@ impl Server {
         Self { child, stdin, directory, certificate, spki_pin, ready: String::new(), port, stdout, stderr }
     }
 
+    /// Killed without warning, and started again with the same state; by `dev` only.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { mut child, directory, certificate, spki_pin, .. } = self;
+        child.kill().await.expect("it runs");
+        Self::dev_in(directory, certificate, spki_pin).await
+    }
+
+    async fn dev_in(directory: Arc<TempDir>, certificate: CertificateDer<'static>, spki_pin: String) -> Self {
+        let (child, stdin, stdout, stderr) = spawn(&["dev", "--port", "0"], directory.path());
+        let ready = stdout.with("ready ").await;
+        let link = ready.strip_prefix("ready ").expect("the line starts with ready").to_owned();
+        let port = port_of(&link);
+        Self { child, stdin, directory, certificate, spki_pin, ready: link, port, stdout, stderr }
+    }
+
+    /// Asked to stop, as service managers ask.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM cannot be sent");
+    }
+
+    /// Waits for its end, and starts a successor with the same state.
+    pub(crate) async fn succeeded(self) -> Self {
+        let Self { mut child, directory, certificate, spki_pin, .. } = self;
+        within(40, "the server to stop", child.wait()).await.expect("it runs");
+        Self::dev_in(directory, certificate, spki_pin).await
+    }
+
+    /// Its state directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// The invite link of the `ready` line; only `dev` prints one.
     pub(crate) fn link(&self) -> &str {
         &self.ready

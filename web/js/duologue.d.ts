@@ -6,13 +6,25 @@
  * const link = connect({ invite: location.href });
  * console.log(await link.request("echo", "hello"));   // Uint8Array
  * ```
+ *
+ * A lost connection is not the end of a line: it is dialled again, and everything goes on where it was, exactly once.
+ * Only when the server does not know the session any more is something lost, and then every promise says what.
  */
 
-/** `connecting` until the server has accepted this device; `open` from then on; `closed` for good. */
+/**
+ * `connecting` until the server has accepted this device for the first time; then
+ * `open`, what is sent leaves at once;
+ * `resuming`, the connection is lost and dialled again: what is sent waits its turn, and nothing is lost;
+ * `draining`, the server is about to stop: what is under way is still delivered, and the line is resumed afterwards;
+ * `closed`, for good.
+ */
 export type LinkState = "connecting" | "open" | "resuming" | "draining" | "closed";
 
-/** What can be sent: bytes as they are, a string as UTF-8. JSON has methods of its own. */
-export type Data = Uint8Array | ArrayBuffer | string;
+/**
+ * What can be sent: bytes as they are, a string as UTF-8. JSON has methods of its own. Bytes are read until the promise
+ * of their sending settles: do not change them before.
+ */
+export type Data = Uint8Array | ArrayBuffer | ArrayBufferView | string;
 
 /** Why something failed; stable, lower-case words such as `invite-used`. `docs/PROTOCOL.md` lists them. */
 export type ErrorCode = string;
@@ -20,7 +32,10 @@ export type ErrorCode = string;
 /** Every error of this package. `message` is a sentence for a person: what went wrong and what to do. */
 export class DuologueError extends Error {
   readonly code: ErrorCode;
-  /** For `send`: what is known of the message. Absent elsewhere. */
+  /**
+   * For what was being sent: `not sent` if it never left, `unknown` if it left, in whole or in part, and its channel or
+   * session ended before it was known to be taken. Absent elsewhere.
+   */
   readonly delivery?: "not sent" | "unknown";
 }
 
@@ -32,6 +47,14 @@ export interface CloseInfo {
   readonly reason: string;
   /** True when the other end said so, false when this end found out or decided. */
   readonly byPeer: boolean;
+}
+
+/** Why the server had to begin a new session. */
+export interface FreshInfo {
+  /** The connection was gone for too long; or the server does not know the session, needed its memory, or was restarted. */
+  readonly code: "session-expired" | "session-unknown" | "session-evicted" | "session-restarted";
+  /** A sentence for a person. */
+  readonly reason: string;
 }
 
 export interface ConnectOptions {
@@ -50,14 +73,20 @@ export interface ConnectOptions {
   deviceName?: string;
   /** Closes the link when it aborts. */
   signal?: AbortSignal;
-  /** Sees a copy of every sealed message just as it crosses the network: for showing, never for using. */
+  /**
+   * Sees every sealed message just as it crosses the network: for showing, never for using. The bytes are good only during
+   * the call: copy what is to be kept.
+   */
   observe?: (direction: "out" | "in", bytes: Uint8Array) => void;
 }
 
 export interface RequestOptions {
-  /** Cancels the request at the server too. */
+  /** Cancels the request at the server too; the request rejects with the signal's reason. */
   signal?: AbortSignal;
-  /** Milliseconds after which the request is cancelled, with the error code `deadline`. Default: none. */
+  /**
+   * Milliseconds after which the request is cancelled, with the error code `deadline`; time without a connection counts.
+   * Default: none.
+   */
   timeout?: number;
 }
 
@@ -67,15 +96,29 @@ export interface KeyInfo {
   readonly fingerprint: string;
 }
 
-/** Opens a line. Returns at once; `ready` tells when it is open, and what is sent before that waits in order. */
+/**
+ * Opens a line. Returns at once; `ready` tells when it is open, and what is sent before that waits in order.
+ *
+ * A page that is left (`pagehide`) closes its line, so that the server keeps no session for nobody.
+ */
 export function connect(options?: ConnectOptions): Link;
 
+export interface LinkEventMap {
+  /** `state` has changed. */
+  statechange: Event;
+  /**
+   * The line is open again, but the server had to begin a new session. Every channel and stream of the old one has ended
+   * with `detail.code`; open new ones.
+   */
+  fresh: CustomEvent<FreshInfo>;
+}
+
 /**
- * One line to one server. Events: `statechange` (read `state`).
+ * One line to one server, through any number of connections.
  */
 export class Link extends EventTarget {
   readonly state: LinkState;
-  /** Fulfils when the server has accepted this device; rejects with the cause. */
+  /** Fulfils when the server has accepted this device for the first time; rejects with the cause if it never does. */
   readonly ready: Promise<void>;
   /** Fulfils when the link has ended, however it did. Never rejects. */
   readonly closed: Promise<CloseInfo>;
@@ -86,31 +129,170 @@ export class Link extends EventTarget {
   readonly server: KeyInfo | undefined;
   /** This device. Undefined like `server`. */
   readonly device: (KeyInfo & { readonly algorithm: "Ed25519" | "P-256" }) | undefined;
-  /** Channels that the server opens to this device. */
+  /** Channels that the server opens to this device, in this session and those that follow. Ends with the link. */
   readonly incoming: AsyncIterable<Channel>;
-  /** Opens a channel to the service of that label. */
+  /** Streams that the server opens to this device. Closes with the link. Once it is cancelled, further ones are refused. */
+  readonly incomingBidirectionalStreams: ReadableStream<BidirectionalStream>;
+  /** Opens a channel to the service of that label (1 to 64 bytes). Before the line is open it waits, like what is sent. */
   channel(label: string): Channel;
-  /** One message there, one message back. */
+  /**
+   * Opens a stream of bytes to the service of that label, before the line is open too: what is written then waits.
+   * Fulfils at once when there is a line to wait for. A server without such a service ends the stream with `refused`.
+   * Rejects with `bad-label`, or with the link's end.
+   */
+  createBidirectionalStream(label: string): Promise<BidirectionalStream>;
+  /**
+   * One message there, one message back; lost connections on the way are not noticed. Rejects with the service's refusal
+   * (`refused`, `failed`, …), `no-answer`, `deadline`, the session's end (`session-…`) or the link's.
+   */
   request(label: string, data: Data, options?: RequestOptions): Promise<Uint8Array>;
   /** `request` with JSON both ways. */
   requestJson(label: string, value: unknown, options?: RequestOptions): Promise<unknown>;
   /** Ends the link. What was not sent yet is reported `not sent`. */
   close(reason?: string): void;
+
+  addEventListener<K extends keyof LinkEventMap>(
+    type: K,
+    listener: (this: Link, event: LinkEventMap[K]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<K extends keyof LinkEventMap>(
+    type: K,
+    listener: (this: Link, event: LinkEventMap[K]) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
 }
 
-/** A labelled lane with its own flow control. Iterate over it for the messages that arrive. */
+/**
+ * A labelled lane for messages, with its own flow control. Iterate over it for those that arrive: each is taken when it is
+ * read, in order, exactly once, and a reader who does not read stops the sender.
+ *
+ * When the channel ends before its time, what had arrived can still be read, and then the iterator throws the cause.
+ */
 export class Channel implements AsyncIterable<Uint8Array> {
   readonly label: string;
-  /** Fulfils when the other application has taken the message; rejects with what is known (`delivery`). */
+  /** Messages that may be lost, beside those of the channel. */
+  readonly datagrams: Datagrams;
+  /**
+   * Sends a message of at most 16 MiB. Fulfils when the other application has taken it, however many connections that
+   * needs. Rejects with what is known (`delivery`): `not-taken` if the channel ended first, `finished`,
+   * `message-too-long`, `session-…` if the session ended, or the link's end.
+   */
   send(data: Data): Promise<void>;
   sendJson(value: unknown): Promise<void>;
   /** No more messages from here; the other side's still arrive. */
   finish(): void;
-  /** Ends both directions at once; the other side sees a cancellation. */
+  /** Ends both directions at once; the other side sees a cancellation, this side the error `cancelled`. */
   cancel(): void;
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
   /** The messages as JSON. */
   json(): AsyncIterable<unknown>;
+}
+
+export interface DatagramOptions {
+  /** Milliseconds after which it is worth nothing: it is dropped if it has not left this page by then. Default: 1,000. */
+  deadline?: number;
+  /** Takes the place of a datagram of the same key that has not left yet. Default: replaces none. */
+  replace?: string | number;
+}
+
+/** Counts of a channel's datagrams since it was opened. */
+export interface DatagramStats {
+  /** Left this page. */
+  readonly sent: number;
+  /** Dropped here: their deadline had passed. */
+  readonly expired: number;
+  /** Dropped here: a newer one of the same key took their place. */
+  readonly replaced: number;
+  /** Dropped here: the queue was full, and the oldest made room. */
+  readonly overflowed: number;
+  /** Arrived here. */
+  readonly received: number;
+  /** Arrived here and dropped: nobody read them in time. */
+  readonly unread: number;
+}
+
+/**
+ * A channel's datagrams: sent at once or not at all, never twice, and neither waiting nor making wait. Iterate over them for
+ * those that arrive. The iterator ends with the channel, as the channel's own does.
+ */
+export class Datagrams implements AsyncIterable<Uint8Array> {
+  /**
+   * Sends at most 16 KiB, or drops them: `stats` tells. Throws `message-too-long`, and after the end of the channel the
+   * cause of that.
+   */
+  send(data: Data, options?: DatagramOptions): void;
+  /** The counts as they are now. */
+  readonly stats: DatagramStats;
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
+}
+
+export interface BidirectionalStreamEventMap {
+  /** `taken` has grown. */
+  progress: Event;
+}
+
+/**
+ * Bytes both ways, each way with its own flow control and its own end.
+ *
+ * When the stream ends before its time, both halves fail with the same {@link DuologueError}: `refused` (no such service),
+ * `failed`, `stopped`, `cancelled`, `session-…`, or the link's end. What had arrived can still be read before that.
+ *
+ * ```js
+ * const stream = await link.createBidirectionalStream("drop");
+ * stream.addEventListener("progress", () => show(stream.taken));
+ * await file.stream().pipeTo(stream.writable);               // fulfils when every byte was taken
+ * ```
+ */
+export class BidirectionalStream extends EventTarget {
+  readonly label: string;
+  /**
+   * What arrives. Nothing is taken before it is read, so that a page that does not read stops the server. `cancel()` ends
+   * both directions; the other side sees a cancellation.
+   */
+  readonly readable: ReadableStream<Uint8Array>;
+  /**
+   * What is sent. A write settles when its bytes have a place in this page's queue (256 KiB), and waits while that is full.
+   * `close()` ends this direction and fulfils when the other application has taken every byte. `abort()` ends both
+   * directions at once. A rejected write or close has a `delivery`.
+   *
+   * The `signal` of a `pipeTo` is heard only after the write that waits for room, as the standard of browsers has it; to
+   * stop at once, cancel `readable`.
+   */
+  readonly writable: WritableStream<Data>;
+  /** Bytes that the other application has taken. It never goes back. */
+  readonly taken: number;
+
+  addEventListener<K extends keyof BidirectionalStreamEventMap>(
+    type: K,
+    listener: (this: BidirectionalStream, event: BidirectionalStreamEventMap[K]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<K extends keyof BidirectionalStreamEventMap>(
+    type: K,
+    listener: (this: BidirectionalStream, event: BidirectionalStreamEventMap[K]) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
 }
 
 /** True if this browser holds a device key for the server of `url` (default: this page's). */

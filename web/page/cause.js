@@ -21,6 +21,7 @@ const newPin = document.getElementById("pin-new");
 /** The sentence of an error in the person's language, else its own English one. */
 export function explain(error) {
   if (has(`reset.${error?.code}`)) return words(`reset.${error.code}`);
+  if (has(`fresh.${error?.code}`)) return words(`fresh.${error.code}`);
   if (has(`cause.${error?.code}`)) return words(`cause.${error.code}`);
   return String(error?.message || error?.reason || error).slice(0, REASON_CHARS);
 }

@@ -2,8 +2,9 @@
  * The `desk` conversation: text messages, UTF-8 both ways, with the person at the server's terminal.
  *
  * A message goes sending → taken, or → not delivered; then its text returns to the draft (or waits in its bubble
- * while the draft holds something else), so that nothing written is lost. The channel is opened when the line is
- * open, and again by the next message after it has ended.
+ * while the draft holds something else), so that nothing written is lost. While the line is being picked up again,
+ * messages wait. The channel is opened when the line is open, again when the server has begun a new session, and by the
+ * next message after it has ended.
  */
 
 import { explain } from "./cause.js";
@@ -19,6 +20,7 @@ const input = document.getElementById("desk-input");
 const note = document.getElementById("desk-note");
 let link;
 let desk;
+let sending = "desk.sending"; // the words for a message under way
 
 /** The line is open: opens the conversation on it. */
 export function openDesk(openLink) {
@@ -31,6 +33,18 @@ export function closeDesk() {
   link = undefined;
   desk = undefined;
   note.hidden = true;
+}
+
+/** The line is open again, in a new session: the conversation of the old one has ended, and begins anew. */
+export function renewDesk(why) {
+  openChannel();
+  if (desk) tell("desk.fresh", { why: () => explain(why) });
+}
+
+/** Messages under way say so, or that they wait for the line. */
+export function deskState(state) {
+  sending = state === "resuming" ? "desk.held" : "desk.sending";
+  for (const words of log.querySelectorAll('[data-status="sending"] .mark-text')) say(words, sending);
 }
 
 function openChannel() {
@@ -129,7 +143,7 @@ function addMessage(who, text) {
     message.dataset.status = "sending";
     const status = document.createElement("span");
     status.className = "mark-text";
-    say(status, "desk.sending");
+    say(status, sending);
     meta.append(status);
   }
   message.append(body, meta);

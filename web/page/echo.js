@@ -1,5 +1,8 @@
 /**
  * Echo round trip: 64 random bytes there and back, compared, timed, and the last 20 times as a small chart.
+ *
+ * A request lives on while the line is being picked up again: that time counts neither against the server's patience nor
+ * as a round trip.
  */
 
 import { explain } from "./cause.js";
@@ -20,6 +23,8 @@ const figure = document.getElementById("echo-figure");
 const summary = document.getElementById("echo-summary");
 const times = [];
 let chart;
+let waiting; // { stop, timer, held } while a request is under way
+let lineIsOpen = false;
 
 /** `currentLink` answers the link that is in use now, if it is open. */
 export function startEcho(currentLink) {
@@ -27,32 +32,54 @@ export function startEcho(currentLink) {
   onLanguage(() => times.length > 0 && draw());
 }
 
+export function echoState(state) {
+  lineIsOpen = state === "open" || state === "draining";
+  if (waiting) watch();
+}
+
 async function roundTrip(link) {
   if (!link) {
     fail(() => words("echo.not-open"));
     return;
   }
+  if (waiting) return;
   const bytes = crypto.getRandomValues(new Uint8Array(BYTES));
-  say(result, "echo.waiting");
-  result.dataset.status = "waiting";
+  waiting = { stop: new AbortController(), held: false };
+  watch();
   try {
     wrote("echo", bytes);
     const start = performance.now();
-    const answer = await link.request("echo", bytes, { timeout: TIMEOUT_MS });
+    const answer = await link.request("echo", bytes, { signal: waiting.stop.signal });
     const ms = performance.now() - start;
     if (answer.length !== BYTES || answer.some((byte, at) => byte !== bytes[at])) {
       say(result, "echo.different");
       result.dataset.status = "failed";
       return;
     }
+    result.dataset.status = "done";
+    if (waiting.held) {
+      say(result, "echo.resumed");
+      return;
+    }
     times.push(ms);
     if (times.length > KEPT) times.shift();
     say(result, "echo.result", { ms: round(ms) });
-    result.dataset.status = "done";
     draw();
   } catch (error) {
     fail(() => explain(error));
+  } finally {
+    clearTimeout(waiting.timer);
+    waiting = undefined;
   }
+}
+
+/** Waits for the server while the line is open, and for the line while it is not. */
+function watch() {
+  clearTimeout(waiting.timer);
+  if (lineIsOpen) waiting.timer = setTimeout(() => waiting.stop.abort({ code: "deadline" }), TIMEOUT_MS);
+  else waiting.held = true;
+  say(result, lineIsOpen ? "echo.waiting" : "echo.held");
+  result.dataset.status = "waiting";
 }
 
 function fail(why) {

@@ -1,15 +1,16 @@
 /**
  * The page: one line to the server that delivered it.
  *
- *   invite out of the address bar ─► connect ─► state, identities, cause ─► desk, echo, sealed records
+ *   invite out of the address bar ─► connect ─► state, identities, cause ─► desk, echo, files, sealed records
  *
  * This file holds the life of the line only: which link is current, what its end means, what may be done next.
  * It asks nothing of the library that duologue.d.ts does not promise, and never looks into a record.
  */
 
 import { hideCause, showCause } from "./cause.js";
-import { closeDesk, openDesk } from "./desk.js";
-import { startEcho } from "./echo.js";
+import { closeDesk, deskState, openDesk, renewDesk } from "./desk.js";
+import { echoState, startEcho } from "./echo.js";
+import { closeFiles, filesState, openFiles } from "./files.js";
 import { say, sayPlain, startLanguage } from "./say.js";
 import { crossed } from "./sealed.js";
 import { showWho, startForget } from "./who.js";
@@ -41,6 +42,9 @@ function showState(state) {
   root.dataset.state = state;
   say(stateWords, `state.${state}`);
   say(detail, `detail.${state}`, { host: location.host });
+  deskState(state);
+  echoState(state);
+  filesState(state);
 }
 
 function start(replacePin = false) {
@@ -49,6 +53,7 @@ function start(replacePin = false) {
   reconnect.hidden = true;
   trust.hidden = true;
   closeDesk();
+  closeFiles();
   showState("connecting");
   const opened = (() => {
     try {
@@ -69,12 +74,14 @@ function start(replacePin = false) {
     showState(opened.state);
     showWho(opened);
   });
+  opened.addEventListener("fresh", (event) => link === opened && renewDesk(event.detail));
   opened.ready.then(
     () => {
       if (link !== opened) return;
       invite = undefined; // it has done its work
       showWho(opened);
       openDesk(opened);
+      openFiles(opened);
     },
     () => {}, // `closed` tells the cause
   );
@@ -86,6 +93,7 @@ async function ended(info) {
   showState("closed");
   showWho(endedLink);
   closeDesk();
+  closeFiles();
   showCause(info);
 
   if (info.code === "pin-changed") {

@@ -11,6 +11,8 @@ import { say, sayPlain } from "./say.js";
 const KEPT = 5; // writings, records out, records in
 const SHOWN_BYTES = 256;
 const ROW_BYTES = 16;
+/** A burst of records is drawn once: a large file would otherwise spend more on its picture than on its way. */
+const DRAW_MILLIS = 250;
 
 const wroteList = document.getElementById("wrote");
 const seesList = document.getElementById("proxy-sees");
@@ -36,7 +38,7 @@ function keep(entry, bytes) {
   if (same.length > KEPT) entries.splice(entries.indexOf(same[0]), 1);
   if (pending) return;
   pending = true;
-  setTimeout(draw, 50); // a burst of records is drawn once
+  setTimeout(draw, DRAW_MILLIS);
 }
 
 function draw() {

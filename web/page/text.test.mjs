@@ -10,7 +10,8 @@ import { LANGUAGES, TEXT } from "./text.js";
 
 const here = new URL("./", import.meta.url);
 const page = readFileSync(new URL("../../index.html", here), "utf8");
-const sources = readdirSync(here).filter((name) => name.endsWith(".js") && name !== "text.js");
+const scripts = readdirSync(here).filter((name) => name.endsWith(".js"));
+const sources = scripts.filter((name) => !name.startsWith("text"));
 const code = sources.map((name) => readFileSync(new URL(name, here), "utf8")).join("\n");
 const keys = Object.keys(TEXT.en);
 const families = new Set(keys.map((key) => key.split(".")[0]));
@@ -63,7 +64,7 @@ test("every state has words, and every cause says what to do", () => {
   }
 });
 
-test("index.html has no inline script, no inline style, no other host and no text outside text.js", () => {
+test("index.html has no inline script, no inline style, no other host and no text outside text*.js", () => {
   assert.doesNotMatch(page, /<script(?![^>]*\ssrc=)/);
   assert.doesNotMatch(page, /<style|\sstyle=|\son[a-z]+=|https?:|\/\/[a-z]/i);
   assert.match(page, /<meta name="duologue-mode" content="serve">/);
@@ -77,7 +78,9 @@ test("every id that a script looks up is in index.html, once", () => {
 });
 
 test("index.html fetches every module at once, not one after the other", () => {
-  const wanted = [...sources, "text.js"].map((name) => `/page/${name}`);
-  const named = all(page, /(?:href|src)="(\/page\/[^"]*\.js)"/g);
+  const library = readdirSync(new URL("../js/", here)).filter((name) => name.endsWith(".js"));
+  const wanted = scripts.map((name) => `/page/${name}`);
+  wanted.push(...library.map((name) => `/${name}`), "/duologue_core.js");
+  const named = all(page, /(?:href|src)="(\/[^"]*\.js)"/g);
   assert.deepEqual(named.sort(), wanted.sort());
 });

@@ -1,12 +1,12 @@
-//! The run loop of `duologue::Connection` over a browser's `WebSocket`.
+//! The run loop of `duologue::Line` over a browser's `WebSocket`s.
 //!
 //! ```text
-//! onmessage ─► 1 handle_message ─► 2 tell JavaScript ─► 3 poll_transmit ─► send
+//! onmessage ─► 1 handle_message ─► 2 tell JavaScript, dial ─► 3 poll_transmit ─► send
 //! command   ─► a microtask ─► 3          setTimeout ─► 4 handle_timeout
 //! ```
 //!
 //! A hundred commands in one tick make one microtask, and so as few records as fit. JavaScript is called only while the
-//! connection is not borrowed, so that it may call back at once.
+//! line is not borrowed, so that it may call back at once. `socket.rs` has the sockets themselves.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,17 +15,23 @@ use std::{
     rc::Rc,
 };
 
-use duologue::{Connection, ConnectionError, Event, Instant};
+use duologue::{
+    ChannelId, CloseCode, ConnectionError, ConnectionNo, Instant, Line, LineEvent, LineState, Randomness, Session,
+    crypto::RANDOMNESS_LEN,
+};
 use wasm_bindgen::{JsCast, prelude::*};
-use web_sys::{BinaryType, MessageEvent, WebSocket};
+use web_sys::WebSocket;
 
-use crate::surface::{LineOptions, error, format_ticket};
+use crate::{
+    socket::Socket,
+    surface::{LineOptions, format_ticket},
+};
 
 /// Bytes that the browser may hold unsent. It cannot take them back, so that more would only make urgent messages late.
 const BUFFERED_MAX: u32 = 256 * 1_024;
 /// How soon a full socket is looked at again: browsers have no event for it.
 const DRAIN_MILLIS: i32 = 4;
-/// How long callbacks outlive their driver: longer than any that it has queued.
+/// How long callbacks outlive their owner: longer than any that the browser has queued.
 const CALLBACKS_MILLIS: i32 = 1_000;
 
 #[wasm_bindgen]
@@ -41,14 +47,16 @@ extern "C" {
 }
 
 pub(crate) struct Driver {
-    connection: RefCell<Connection>,
-    socket: WebSocket,
+    line: RefCell<Line>,
+    url: String,
     options: LineOptions,
-    /// The socket has opened at least once: its end is a loss, not a failure to reach the server.
-    opened: Cell<bool>,
+    /// As many as connections live: one, or two while one takes over from the other.
+    sockets: RefCell<Vec<Rc<Socket>>>,
+    /// A session that has ended, while JavaScript settles what belonged to it.
+    ended: RefCell<Option<Box<Session>>>,
     flush_is_due: Cell<bool>,
     timer: RefCell<Option<(Instant, JsValue)>>,
-    events: RefCell<VecDeque<Event>>,
+    events: RefCell<VecDeque<LineEvent>>,
     delivering: Cell<bool>,
     callbacks: RefCell<Option<Callbacks>>,
 }
@@ -57,44 +65,40 @@ pub(crate) struct Driver {
 struct Callbacks {
     flush: Closure<dyn FnMut()>,
     timeout: Closure<dyn FnMut()>,
-    _open: Closure<dyn FnMut()>,
-    _message: Closure<dyn FnMut(MessageEvent)>,
-    _close: Closure<dyn FnMut()>,
 }
 
 impl Driver {
-    pub(crate) fn start(
-        connect: impl FnOnce(Instant) -> Result<Connection, ConnectionError>,
-        url: &str,
-        options: LineOptions,
-    ) -> Result<Rc<Self>, JsValue> {
-        let connection = connect(now()).map_err(|cause| error(cause.word(), &cause.to_string()))?;
-        let offer: js_sys::Array = connection.upgrade_offer().iter().map(|offer| JsValue::from_str(offer)).collect();
-        let socket = WebSocket::new_with_str_sequence(url, &offer)?;
-        socket.set_binary_type(BinaryType::Arraybuffer);
+    pub(crate) fn start(line: Line, url: String, options: LineOptions) -> Rc<Self> {
         let driver = Rc::new(Self {
-            connection: RefCell::new(connection),
-            socket,
+            line: RefCell::new(line),
+            url,
             options,
-            opened: Cell::new(false),
+            sockets: RefCell::new(Vec::new()),
+            ended: RefCell::new(None),
             flush_is_due: Cell::new(false),
             timer: RefCell::new(None),
             events: RefCell::new(VecDeque::new()),
             delivering: Cell::new(false),
             callbacks: RefCell::new(None),
         });
-        driver.listen();
-        driver.set_timer();
-        Ok(driver)
+        // The browser holds the callbacks and the driver's owner the driver: weak, or neither would ever go.
+        let weak = Rc::downgrade(&driver);
+        let flush = Closure::new(move || drop(weak.upgrade().inspect(|driver| driver.turn())));
+        let weak = Rc::downgrade(&driver);
+        let timeout = Closure::new(move || drop(weak.upgrade().inspect(|driver| driver.handle_timeout())));
+        *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout });
+        // Not at once: whoever starts it holds no handle yet.
+        driver.command(|_, _| ());
+        driver
     }
 
-    /// Commands the connection. What comes of it leaves in a microtask, with whatever else this tick brings.
-    pub(crate) fn command<T>(&self, work: impl FnOnce(&mut Connection, Instant) -> T) -> T {
+    /// Commands the line. What comes of it leaves in a microtask, with whatever else this tick brings.
+    pub(crate) fn command<T>(&self, work: impl FnOnce(&mut Line, Instant) -> T) -> T {
         let (result, due) = {
-            let mut connection = self.connection.borrow_mut();
-            let result = work(&mut connection, now());
-            self.collect_events(&mut connection);
-            (result, connection.wants_transmit() || connection.is_closed())
+            let mut line = self.line.borrow_mut();
+            let result = work(&mut line, now());
+            self.collect_events(&mut line);
+            (result, self.sockets.borrow().iter().any(|socket| line.wants_transmit(socket.no)))
         };
         if (due || !self.events.borrow().is_empty()) && !self.flush_is_due.replace(true) {
             self.with_callbacks(|callbacks| queue_microtask(callbacks.flush.as_ref().unchecked_ref()));
@@ -102,91 +106,116 @@ impl Driver {
         result
     }
 
+    /// Asks a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
+    pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+        let id = ChannelId(id);
+        if let Some(session) = self.ended.borrow_mut().as_deref_mut() {
+            return work(&mut session.channel(id), now());
+        }
+        self.command(|line, now| work(&mut line.channel(id), now))
+    }
+
+    /// JavaScript has let go of a channel.
+    pub(crate) fn release(&self, id: u32) {
+        if self.ended.borrow().is_none() {
+            self.command(|line, _| line.channel(ChannelId(id)).release());
+        }
+    }
+
     /// JavaScript has let go: ends the line, if it has not ended, and sends the last record at once.
-    pub(crate) fn end(&self) {
-        if !self.connection.borrow().is_closed() {
-            self.command(|connection, now| connection.close(now, duologue::CloseCode::Normal, ""));
+    pub(crate) fn end(self: &Rc<Self>) {
+        if self.line.borrow().closed().is_none() {
+            self.command(|line, now| line.close(now, CloseCode::Normal, ""));
             self.turn();
         }
     }
 
-    fn handle_open(&self) {
-        self.opened.set(true);
-        let selected = self.socket.protocol();
-        // An error closes the connection, and `Event::Closed` tells it.
-        let _ = self.connection.borrow_mut().handle_upgrade(now(), &selected);
+    pub(crate) fn handle_open(self: &Rc<Self>, no: ConnectionNo, selected: &str) {
+        self.line.borrow_mut().handle_upgrade(now(), no, selected);
         self.turn();
     }
 
-    fn handle_message(&self, event: &MessageEvent) {
-        match event.data().dyn_into::<js_sys::ArrayBuffer>() {
+    pub(crate) fn handle_message(self: &Rc<Self>, no: ConnectionNo, data: JsValue) {
+        match data.dyn_into::<js_sys::ArrayBuffer>() {
             Ok(buffer) => {
                 let bytes = js_sys::Uint8Array::new(&buffer).to_vec();
                 if self.options.observed() {
                     self.options.on_record(false, &bytes);
                 }
-                let _ = self.connection.borrow_mut().handle_message(now(), &bytes);
+                // An error ends the connection, and the line tells what comes of it.
+                let _ = self.line.borrow_mut().handle_message(now(), no, &bytes);
             }
-            Err(_) => {
-                let _ = self.connection.borrow_mut().handle_text(now());
-            }
+            Err(_) => self.line.borrow_mut().handle_text(now(), no),
         }
         self.turn();
     }
 
-    fn handle_lost(&self) {
-        if self.opened.get() {
-            self.connection.borrow_mut().handle_lost(now());
-        } else if !self.connection.borrow().is_closed() {
-            self.connection.borrow_mut().close(now(), duologue::CloseCode::Internal, "");
+    pub(crate) fn handle_lost(self: &Rc<Self>, no: ConnectionNo, opened: bool) {
+        self.sockets.borrow_mut().retain(|socket| socket.no != no);
+        let mut line = self.line.borrow_mut();
+        if opened {
+            line.handle_lost(now(), no);
+        } else {
             // The browser does not tell pages why: refused, no such host, or a certificate that it does not trust.
-            self.events.borrow_mut().clear();
-            while self.connection.borrow_mut().poll_event().is_some() {}
-            return self.options.on_closed("unreachable", "The server cannot be reached at this address.", false);
+            line.handle_unreachable(now(), no);
         }
+        drop(line);
         self.turn();
     }
 
-    fn handle_timeout(&self) {
+    fn handle_timeout(self: &Rc<Self>) {
         self.timer.borrow_mut().take();
-        self.connection.borrow_mut().handle_timeout(now());
+        self.line.borrow_mut().handle_timeout(now());
         self.turn();
     }
 
     /// Steps 2 to 4, after any input.
-    fn turn(&self) {
+    fn turn(self: &Rc<Self>) {
         self.flush_is_due.set(false);
-        self.collect_events(&mut self.connection.borrow_mut());
+        self.collect_events(&mut self.line.borrow_mut());
         self.deliver_events();
         self.transmit();
         self.set_timer();
     }
 
-    fn collect_events(&self, connection: &mut Connection) {
+    fn collect_events(&self, line: &mut Line) {
         let mut events = self.events.borrow_mut();
-        while let Some(event) = connection.poll_event() {
+        while let Some(event) = line.poll_event() {
             events.push_back(event);
         }
     }
 
     /// Tells JavaScript, which may give commands meanwhile; their events wait for their turn here.
-    fn deliver_events(&self) {
+    fn deliver_events(self: &Rc<Self>) {
         if self.delivering.replace(true) {
             return;
         }
         loop {
             let Some(event) = self.events.borrow_mut().pop_front() else { break };
             match event {
-                Event::SignatureWanted(message) => self.options.on_sign(message),
-                Event::Opened(grant) => self.options.on_opened(&format_ticket(&grant.ticket)),
-                Event::ChannelOpened(id) => {
-                    let label = self.connection.borrow_mut().channel(id).label();
-                    self.options.on_channel(id.0, &label);
+                LineEvent::DialWanted => self.dial(),
+                LineEvent::SignatureWanted(no, message) => self.options.on_sign(no.0, message),
+                LineEvent::Opened(grant) => self.options.on_opened(&format_ticket(&grant.ticket)),
+                LineEvent::SessionEnded(reason, session) => {
+                    *self.ended.borrow_mut() = Some(session);
+                    self.options.on_fresh(reason.word(), reason.sentence());
+                    self.ended.borrow_mut().take();
+                }
+                // `on_closed` tells it, with the cause.
+                LineEvent::StateChanged(LineState::Closed) => {}
+                LineEvent::StateChanged(state) => self.options.on_state(state.word()),
+                LineEvent::ChannelOpened(id) => {
+                    let (label, is_stream) = {
+                        let mut line = self.line.borrow_mut();
+                        let channel = line.channel(id);
+                        (channel.label(), channel.is_stream())
+                    };
+                    self.options.on_channel(id.0, &label, is_stream);
                 }
                 // After the end, `on_closed` settles every channel, with the cause.
-                Event::ChannelChanged(_) if self.connection.borrow().is_closed() => {}
-                Event::ChannelChanged(id) => self.options.on_changed(id.0),
-                Event::Closed(cause) => {
+                LineEvent::ChannelChanged(_) if self.line.borrow().closed().is_some() => {}
+                LineEvent::ChannelChanged(id) => self.options.on_changed(id.0),
+                LineEvent::Closed(cause) => {
                     let by_peer = matches!(cause, ConnectionError::PeerClosed(_));
                     let reason = match &cause {
                         ConnectionError::PeerClosed(close) => close.to_string(),
@@ -195,20 +224,43 @@ impl Driver {
                     };
                     self.options.on_closed(cause.word(), &reason, by_peer);
                 }
-                // Questions of the server's side.
-                Event::SecretWanted(_) | Event::AuthReceived(_) => {}
             }
         }
         self.delivering.set(false);
     }
 
-    fn transmit(&self) {
-        if self.socket.ready_state() != WebSocket::OPEN {
+    fn dial(self: &Rc<Self>) {
+        let mut bytes = [0; RANDOMNESS_LEN];
+        getrandom::fill(&mut bytes).expect("`Line::new` has seen that the browser gives random bytes");
+        // An error ends the line, which tells it.
+        let Ok(dialled) = self.line.borrow_mut().dial(now(), Randomness::new(bytes)) else { return };
+        match Socket::open(self, dialled.no, &self.url, &dialled.offer) {
+            Ok(socket) => self.sockets.borrow_mut().push(socket),
+            Err(_) => self.line.borrow_mut().handle_unreachable(now(), dialled.no),
+        }
+        self.collect_events(&mut self.line.borrow_mut());
+    }
+
+    fn transmit(self: &Rc<Self>) {
+        let sockets = self.sockets.borrow().clone();
+        for socket in &sockets {
+            self.transmit_on(socket);
+        }
+        // Filling records makes room in queues, and channels change by it.
+        self.collect_events(&mut self.line.borrow_mut());
+        self.deliver_events();
+        // A socket that is done hangs up; that the browser then takes its time concerns nobody any more.
+        let line = self.line.borrow();
+        self.sockets.borrow_mut().retain(|socket| !line.is_done(socket.no));
+    }
+
+    fn transmit_on(&self, socket: &Socket) {
+        if socket.web.ready_state() != WebSocket::OPEN {
             return;
         }
         let mut record = Vec::new();
         loop {
-            if self.socket.buffered_amount() > BUFFERED_MAX {
+            if socket.web.buffered_amount() > BUFFERED_MAX {
                 self.flush_is_due.set(true);
                 self.with_callbacks(|callbacks| {
                     set_timeout(callbacks.flush.as_ref().unchecked_ref(), DRAIN_MILLIS);
@@ -216,26 +268,19 @@ impl Driver {
                 return;
             }
             record.clear();
-            let sent = self.connection.borrow_mut().poll_transmit(now(), &mut record);
-            if !sent {
-                break;
+            if !self.line.borrow_mut().poll_transmit(now(), socket.no, &mut record) {
+                return;
             }
             if self.options.observed() {
                 self.options.on_record(true, &record);
             }
             // It fails only when the socket is closing, which `handle_lost` learns.
-            let _ = self.socket.send_with_u8_array(&record);
-        }
-        // Filling records makes room in queues, and channels change by it.
-        self.collect_events(&mut self.connection.borrow_mut());
-        self.deliver_events();
-        if self.connection.borrow().is_closed() {
-            let _ = self.socket.close();
+            let _ = socket.web.send_with_u8_array(&record);
         }
     }
 
     fn set_timer(&self) {
-        let deadline = self.connection.borrow().poll_timeout();
+        let deadline = self.line.borrow().poll_timeout();
         let mut timer = self.timer.borrow_mut();
         // A deadline moves on with every message: a timer that is early looks again, and costs nothing meanwhile.
         if timer.as_ref().is_some_and(|(armed, _)| deadline.is_some_and(|at| *armed <= at)) {
@@ -252,31 +297,6 @@ impl Driver {
         }
     }
 
-    fn listen(self: &Rc<Self>) {
-        // The browser holds the callbacks and the driver's owner the driver: weak, or neither would ever go.
-        macro_rules! callback {
-            (|$driver:ident $(, $event:ident : $type:ty)?| $body:expr) => {{
-                let weak = Rc::downgrade(self);
-                Closure::<dyn FnMut($($type)?)>::new(move |$($event : $type)?| {
-                    if let Some($driver) = weak.upgrade() {
-                        $body;
-                    }
-                })
-            }};
-        }
-        let open = callback!(|driver| driver.handle_open());
-        let message = callback!(|driver, event: MessageEvent| driver.handle_message(&event));
-        let close = callback!(|driver| driver.handle_lost());
-        let flush = callback!(|driver| driver.turn());
-        let timeout = callback!(|driver| driver.handle_timeout());
-        self.socket.set_onopen(Some(open.as_ref().unchecked_ref()));
-        self.socket.set_onmessage(Some(message.as_ref().unchecked_ref()));
-        // `error` is always followed by `close`.
-        self.socket.set_onclose(Some(close.as_ref().unchecked_ref()));
-        let callbacks = Callbacks { flush, timeout, _open: open, _message: message, _close: close };
-        *self.callbacks.borrow_mut() = Some(callbacks);
-    }
-
     fn with_callbacks(&self, work: impl FnOnce(&Callbacks)) {
         if let Some(callbacks) = self.callbacks.borrow().as_ref() {
             work(callbacks);
@@ -285,25 +305,24 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// The browser may have queued a callback already, and complains of one that is gone: they outlive the driver a little,
-    /// and find nothing to do.
     fn drop(&mut self) {
-        let callbacks = self.callbacks.take();
-        set_timeout(Closure::once_into_js(move || drop(callbacks)).unchecked_ref(), CALLBACKS_MILLIS);
-        self.socket.set_onopen(None);
-        self.socket.set_onmessage(None);
-        self.socket.set_onclose(None);
+        outlive(self.callbacks.take());
         if let Some((_, handle)) = self.timer.borrow_mut().take() {
             clear_timeout(&handle);
         }
-        let _ = self.socket.close();
     }
 }
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Driver").field(&self.connection).finish()
+        f.debug_tuple("Driver").field(&self.line).finish()
     }
+}
+
+/// The browser may have queued a callback already, and complains of one that is gone: they outlive their owner a little, and
+/// find nothing to do.
+pub(crate) fn outlive(callbacks: impl Sized + 'static) {
+    set_timeout(Closure::once_into_js(move || drop(callbacks)).unchecked_ref(), CALLBACKS_MILLIS);
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "microseconds of a page's life fit 2^53")]

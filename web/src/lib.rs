@@ -1,16 +1,17 @@
 //! The browser's end of a line: the core, driven by a `WebSocket`, with a surface for JavaScript.
 //!
 //! ```text
-//! js/duologue.js ──commands──► Line ──► Connection ──records──► WebSocket
-//!   identity in IndexedDB       ◄─events─         ◄─messages──
+//! js/link.js ──commands──► Line ──► duologue::Line ──records──► WebSocket, one after the other
+//!   identity in IndexedDB ◄─events─             ◄─messages──
 //! ```
 //!
-//! The JavaScript beside it (`js/duologue.js`) keeps the device key, which this module never sees, and makes promises and
+//! The JavaScript beside it (`js/link.js` and its parts) keeps the device key, which this module never sees, and makes promises and
 //! iterators of ids and events. This surface is its private matter: pages use `duologue.d.ts`.
 
 mod driver;
 mod invite;
+mod socket;
 mod surface;
 
 pub use invite::{InviteInfo, device_fingerprint, parse_invite, server_fingerprint};
-pub use surface::{Line, LineOptions};
+pub use surface::{Broken, DatagramStats, Line, LineOptions};

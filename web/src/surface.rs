@@ -1,11 +1,11 @@
 //! The surface for `js/duologue.js`: ids and bytes in, ids and bytes out.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use duologue::{
-    ChannelError, ChannelId, Claims, ClientConfig, CloseCode, Connection, Delivery, DeviceKey, Invite, Offer,
-    Randomness, Received, ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId, crypto::RANDOMNESS_LEN,
+    ChannelError, Claims, ClientConfig, CloseCode, ConnectionNo, Delivery, DeviceKey, Invite, Offer, Received,
+    ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
 };
 use wasm_bindgen::prelude::*;
 
@@ -40,15 +40,22 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     pub(crate) fn observed(this: &LineOptions) -> bool;
 
-    /// Called with the bytes to sign; answered by `provideSignature`.
+    /// Called for each connection with the bytes to sign; answered by `provideSignature`.
     #[wasm_bindgen(method, js_name = onSign)]
-    pub(crate) fn on_sign(this: &LineOptions, message: Vec<u8>);
-    /// Called when the line is open, with the ticket for the next time.
+    pub(crate) fn on_sign(this: &LineOptions, connection: u32, message: Vec<u8>);
+    /// Called with each state but `closed`.
+    #[wasm_bindgen(method, js_name = onState)]
+    pub(crate) fn on_state(this: &LineOptions, state: &str);
+    /// Called when the session has ended and another begins, before the line is open again. Until it returns, channel ids
+    /// are those of the session that has ended.
+    #[wasm_bindgen(method, js_name = onFresh)]
+    pub(crate) fn on_fresh(this: &LineOptions, code: &str, reason: &str);
+    /// Called whenever the server has let this device in, with the ticket for the next time.
     #[wasm_bindgen(method, js_name = onOpened)]
     pub(crate) fn on_opened(this: &LineOptions, ticket: &str);
     /// Called when the server has opened a channel.
     #[wasm_bindgen(method, js_name = onChannel)]
-    pub(crate) fn on_channel(this: &LineOptions, id: u32, label: &str);
+    pub(crate) fn on_channel(this: &LineOptions, id: u32, label: &str, is_stream: bool);
     /// Called when something about a channel is new.
     #[wasm_bindgen(method, js_name = onChanged)]
     pub(crate) fn on_changed(this: &LineOptions, id: u32);
@@ -60,17 +67,45 @@ extern "C" {
     pub(crate) fn on_record(this: &LineOptions, outward: bool, bytes: &[u8]);
 }
 
-/// One line, as JavaScript holds it.
+/// What became of a channel's datagrams: see `duologue::DatagramStats`.
+#[wasm_bindgen]
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramStats {
+    /// Left this end.
+    pub sent: f64,
+    /// Past their deadline here.
+    pub expired: f64,
+    /// Replaced here by a newer one of the same key.
+    pub replaced: f64,
+    /// Too many waited here.
+    pub overflowed: f64,
+    /// Arrived.
+    pub received: f64,
+    /// Arrived, and were not read.
+    pub unread: f64,
+}
+
+/// Why a channel has ended before its time.
+#[wasm_bindgen(getter_with_clone)]
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// A stable word.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// One line, as JavaScript holds it. Counts stay below 2^53: that much is never sent.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Line(Rc<Driver>);
 
 #[wasm_bindgen]
 impl Line {
-    /// Opens the socket.
+    /// Starts a line, which dials, and dials again, by itself.
     ///
     /// # Errors
-    /// What is wrong with the options, or why the browser opens no socket.
+    /// What is wrong with the options, or that the browser gives no random bytes.
     #[wasm_bindgen(constructor)]
     pub fn new(options: LineOptions) -> Result<Self, JsValue> {
         let algorithm = SignatureAlgorithm::from_wire(options.algorithm());
@@ -92,11 +127,11 @@ impl Line {
             device,
             claims: Claims { origin: options.origin(), host: options.host(), name: options.name() },
         };
-        let mut bytes = [0; RANDOMNESS_LEN];
-        getrandom::fill(&mut bytes).map_err(|_| error("no-randomness", "The browser gives no random bytes."))?;
-        let connect = |now| Connection::connect(config, Randomness::new(bytes), now);
+        let mut chance = [0; 8];
+        getrandom::fill(&mut chance).map_err(|_| error("no-randomness", "The browser gives no random bytes."))?;
+        let line = duologue::Line::client(config, u64::from_le_bytes(chance));
         let url = options.url();
-        Driver::start(connect, &url, options).map(Self)
+        Ok(Self(Driver::start(line, url, options)))
     }
 
     /// Opens a channel and returns its id.
@@ -104,7 +139,16 @@ impl Line {
     /// # Errors
     /// Why it cannot be opened.
     pub fn open(&self, label: &str) -> Result<u32, JsValue> {
-        self.0.command(|connection, _| connection.open_channel(label)).map(|id| id.0).map_err(channel_error)
+        self.0.command(|line, _| line.open_channel(label)).map(|id| id.0).map_err(channel_error)
+    }
+
+    /// Opens a stream and returns its id.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    #[wasm_bindgen(js_name = openStream)]
+    pub fn open_stream(&self, label: &str) -> Result<u32, JsValue> {
+        self.0.command(|line, _| line.open_stream(label)).map(|id| id.0).map_err(channel_error)
     }
 
     /// Queues a message and returns its ordinal on the channel.
@@ -112,16 +156,26 @@ impl Line {
     /// # Errors
     /// `blocked` when the queue is full: try again when the channel has changed; else why it cannot be sent.
     pub fn send(&self, id: u32, message: Vec<u8>) -> Result<f64, JsValue> {
-        let sent = self.0.command(|connection, _| connection.channel(ChannelId(id)).send(message));
-        // Ordinals stay below 2^53: that many messages are never sent.
+        let sent = self.0.channel(id, |channel, _| channel.send(message));
         sent.map(|ordinal| ordinal as f64).map_err(|(cause, _)| channel_error(cause))
+    }
+
+    /// Queues bytes of a stream and returns how many there was room for: if not all, try again when the channel has changed.
+    ///
+    /// # Errors
+    /// Why nothing can be sent any more.
+    pub fn write(&self, id: u32, bytes: &[u8]) -> Result<usize, JsValue> {
+        match self.0.channel(id, |channel, _| channel.write(bytes)) {
+            Err(ChannelError::Blocked) => Ok(0),
+            written => written.map_err(channel_error),
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an ordinal that `send` has given")]
     /// What is known of a message: 0 pending, 1 taken, 2 not sent, 3 unknown.
     #[must_use]
     pub fn delivery(&self, id: u32, ordinal: f64) -> u8 {
-        match self.0.command(|connection, _| connection.channel(ChannelId(id)).delivery(ordinal as u64)) {
+        match self.0.channel(id, |channel, _| channel.delivery(ordinal as u64)) {
             Delivery::Pending => 0,
             Delivery::Taken => 1,
             Delivery::NotSent => 2,
@@ -129,12 +183,32 @@ impl Line {
         }
     }
 
-    /// The next message; undefined if there is none yet, null at the channel's end.
+    /// How many messages, or bytes of a stream, the other application has taken.
+    #[must_use]
+    pub fn taken(&self, id: u32) -> f64 {
+        self.0.channel(id, |channel, _| channel.taken()) as f64
+    }
+
+    /// True if the other application has taken everything that was sent.
+    #[wasm_bindgen(js_name = allTaken)]
+    #[must_use]
+    pub fn all_taken(&self, id: u32) -> bool {
+        self.0.channel(id, |channel, _| channel.all_taken())
+    }
+
+    /// Why the channel has ended before its time; undefined if it has not.
+    #[must_use]
+    pub fn broken(&self, id: u32) -> Option<Broken> {
+        let cause = self.0.channel(id, |channel, _| channel.broken())?;
+        Some(Broken { code: code_of(cause).to_owned(), message: cause.to_string() })
+    }
+
+    /// The next message, or bytes of a stream; undefined if there is none yet, null at the channel's end.
     ///
     /// # Errors
     /// Why no more will come.
     pub fn recv(&self, id: u32) -> Result<JsValue, JsValue> {
-        match self.0.command(|connection, _| connection.channel(ChannelId(id)).recv()) {
+        match self.0.channel(id, |channel, _| channel.recv()) {
             Ok(Received::Message(message)) => Ok(js_sys::Uint8Array::from(message.as_slice()).into()),
             Ok(Received::Pending) => Ok(JsValue::UNDEFINED),
             Ok(Received::End) => Ok(JsValue::NULL),
@@ -142,38 +216,71 @@ impl Line {
         }
     }
 
+    /// Sends a datagram, unless so many milliseconds pass first, or a newer one of the same key comes.
+    ///
+    /// # Errors
+    /// If it is too long, or the channel has ended.
+    #[wasm_bindgen(js_name = sendDatagram)]
+    pub fn send_datagram(&self, id: u32, bytes: Vec<u8>, ttl_millis: u32, key: Option<u32>) -> Result<(), JsValue> {
+        let ttl = Duration::from_millis(u64::from(ttl_millis));
+        self.0.channel(id, |channel, now| channel.send_datagram(now, bytes, ttl, key)).map_err(channel_error)
+    }
+
+    /// The next datagram that has arrived.
+    #[wasm_bindgen(js_name = recvDatagram)]
+    #[must_use]
+    pub fn recv_datagram(&self, id: u32) -> Option<Vec<u8>> {
+        self.0.channel(id, |channel, _| channel.recv_datagram())
+    }
+
+    /// What became of the channel's datagrams.
+    #[wasm_bindgen(js_name = datagramStats)]
+    #[must_use]
+    pub fn datagram_stats(&self, id: u32) -> DatagramStats {
+        let stats = self.0.channel(id, |channel, now| channel.datagram_stats(now));
+        DatagramStats {
+            sent: stats.sent as f64,
+            expired: stats.expired as f64,
+            replaced: stats.replaced as f64,
+            overflowed: stats.overflowed as f64,
+            received: stats.received as f64,
+            unread: stats.unread as f64,
+        }
+    }
+
     /// Nothing more will be sent on the channel.
     pub fn finish(&self, id: u32) {
-        self.0.command(|connection, _| connection.channel(ChannelId(id)).finish());
+        self.0.channel(id, |channel, _| channel.finish());
     }
 
     /// Ends both directions: 1 cancelled, 2 deadline.
     pub fn reset(&self, id: u32, code: u16) {
-        self.0.command(|connection, _| connection.channel(ChannelId(id)).reset(ResetCode::from_wire(code)));
+        self.0.channel(id, |channel, _| channel.reset(ResetCode::from_wire(code)));
     }
 
     /// JavaScript has let go of the channel.
     pub fn release(&self, id: u32) {
-        self.0.command(|connection, _| connection.channel(ChannelId(id)).release());
+        self.0.release(id);
     }
 
     /// The answer to `onSign`: 64 bytes.
     #[wasm_bindgen(js_name = provideSignature)]
-    pub fn provide_signature(&self, signature: &[u8]) {
-        self.0.command(|connection, now| match signature.try_into() {
-            Ok(signature) => connection.provide_signature(signature),
-            Err(_) => connection.close(now, CloseCode::Internal, "the device key makes no signature"),
+    pub fn provide_signature(&self, connection: u32, signature: &[u8]) {
+        self.0.command(|line, now| match signature.try_into() {
+            Ok(signature) => line.provide_signature(now, ConnectionNo(connection), signature),
+            Err(_) => line.close(now, CloseCode::Internal, "the device key makes no signature"),
         });
     }
 
-    /// Asks whether the server is still there; the line ends if it does not answer within 2 s.
-    pub fn probe(&self) {
-        self.0.command(Connection::probe);
+    /// The device has woken or its network is back: asks an open line whether the server is still there, and lets one that
+    /// waits to dial do so at once.
+    pub fn wake(&self) {
+        self.0.command(duologue::Line::wake);
     }
 
     /// Ends the line.
     pub fn close(&self, reason: &str) {
-        self.0.command(|connection, now| connection.close(now, CloseCode::Normal, reason));
+        self.0.command(|line, now| line.close(now, CloseCode::Normal, reason));
     }
 }
 
@@ -206,13 +313,17 @@ pub(crate) fn error(code: &str, message: &str) -> JsValue {
 }
 
 fn channel_error(cause: ChannelError) -> JsValue {
-    let code = match cause {
+    error(code_of(cause), &cause.to_string())
+}
+
+const fn code_of(cause: ChannelError) -> &'static str {
+    match cause {
         ChannelError::Reset(code) => code.word(),
         ChannelError::Finished => "finished",
         ChannelError::Closed => "closed",
         ChannelError::Blocked => "blocked",
-        ChannelError::MessageTooLong { .. } => "message-too-long",
+        ChannelError::MessageTooLong { .. } | ChannelError::DatagramTooLong { .. } => "message-too-long",
+        ChannelError::WrongKind { .. } => "wrong-kind",
         ChannelError::BadLabel => "bad-label",
-    };
-    error(code, &cause.to_string())
+    }
 }

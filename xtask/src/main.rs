@@ -1,7 +1,7 @@
 //! `cargo xtask VERB`: every developer verb of the workspace, the same on a laptop and on a build machine.
 //!
 //! ```text
-//! tools ──► wasm ──► demo          tidy ──┐
+//! tools ──► wasm ──► demo          tidy ──┐          bench
 //!              └───► test                 ├──► ci
 //!                     └───────────────────┘
 //! ```
@@ -11,10 +11,12 @@
 //! components, and, for root on Debian, the browser. xtask talks on stderr; on stdout goes what a script may want:
 //! the sizes, the counts, and what the server itself prints.
 
+mod bench;
 mod ci;
 mod demo;
 mod imports;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 mod tools;
@@ -56,6 +58,20 @@ enum Verb {
         #[arg(long)]
         filter: Option<String>,
     },
+    /// Measure, each figure beside a baseline in the same run
+    Bench {
+        #[command(subcommand)]
+        group: bench::Group,
+    },
+    /// Run the core's simulation over many seeds, optimised, on all cores
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 100_000)]
+        seeds: u64,
+        /// The first of them
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
     /// tidy, then test
     Ci,
     /// Check formatting, lints, docs and the text of tracked files
@@ -71,6 +87,8 @@ fn main() -> ExitCode {
         Verb::Wasm { dev } => wasm::verb(dev),
         Verb::Demo { port, state } => demo::verb(port, state),
         Verb::Test { filter } => test::verb(filter.as_deref()),
+        Verb::Bench { group } => bench::verb(&group),
+        Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Ci => ci::verb(),
         Verb::Tidy { fix } => tidy::verb(fix),
     };

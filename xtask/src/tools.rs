@@ -18,7 +18,9 @@ use crate::process::{self, cargo, command, root, step, target, which};
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const WASM_PACK: &str = "0.15.1";
-const BINARYEN: &str = "132";
+const BINARYEN: &str = "132.0.0";
+/// The npm package that minifies scripts.
+const ESBUILD: &str = "0.28.2";
 
 /// Where the installed programs lie.
 pub(crate) fn bin() -> PathBuf {
@@ -65,25 +67,34 @@ pub(crate) fn has_component(subcommand: &str, component: &str) -> bool {
 
 /// The npm package binaryen's `wasm-opt`, a script for node.
 pub(crate) fn wasm_opt() -> Option<PathBuf> {
+    npm_script("binaryen", BINARYEN, "bin/wasm-opt")
+}
+
+/// The npm package esbuild's minifier, a script for node.
+pub(crate) fn esbuild() -> Option<PathBuf> {
+    npm_script("esbuild", ESBUILD, "bin/esbuild")
+}
+
+/// A script of an npm package; each package has a folder of its own, because npm removes what it does not know.
+fn npm_script(package: &str, version: &str, script: &str) -> Option<PathBuf> {
     if !has_node() {
-        eprintln!("xtask: skipped: wasm-opt (needs node and npm); the module will be larger");
+        eprintln!("xtask: skipped: {package} (needs node and npm); the page will be larger");
         return None;
     }
-    let home = target("tools/npm");
-    let script = home.join("node_modules/binaryen/bin/wasm-opt");
-    if script.is_file() && binaryen_major(&home).as_deref() == Some(BINARYEN) {
+    let home = target("tools/npm").join(package);
+    let script = home.join("node_modules").join(package).join(script);
+    if script.is_file() && installed_version(&home, package).as_deref() == Some(version) {
         return Some(script);
     }
-    let installed = step("installing wasm-opt (binaryen)", || {
+    let installed = step(&format!("installing {package} (npm)"), || {
         fs::create_dir_all(&home).context("cannot write under target/")?;
-        let package = format!("binaryen@{BINARYEN}");
         let flags = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-        process::run(command("npm").arg("install").args(flags).arg(&home).arg(package))
+        process::run(command("npm").arg("install").args(flags).arg(&home).arg(format!("{package}@{version}")))
     });
     match installed {
         Ok(()) => Some(script),
         Err(error) => {
-            eprintln!("xtask: skipped: wasm-opt ({error:#}); the module will be larger");
+            eprintln!("xtask: skipped: {package} ({error:#}); the page will be larger");
             None
         }
     }
@@ -155,10 +166,10 @@ fn version_in<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
     lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')
 }
 
-fn binaryen_major(home: &Path) -> Option<String> {
-    let text = fs::read_to_string(home.join("node_modules/binaryen/package.json")).ok()?;
+fn installed_version(home: &Path, package: &str) -> Option<String> {
+    let text = fs::read_to_string(home.join("node_modules").join(package).join("package.json")).ok()?;
     let package: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(package.get("version")?.as_str()?.split('.').next()?.to_owned())
+    Some(package.get("version")?.as_str()?.to_owned())
 }
 
 #[cfg(test)]

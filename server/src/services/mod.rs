@@ -1,16 +1,42 @@
 //! The services that the binary brings.
 
 pub mod desk;
+pub mod drop;
+
+use duologue::limits::DATAGRAM_TTL_MILLIS;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::service::{Call, ServiceError};
 
-/// Sends every message back.
+/// Sends everything back: messages, datagrams, and the bytes of a stream.
 ///
 /// # Errors
 /// If the line ends.
 pub async fn echo(call: Call) -> Result<(), ServiceError> {
-    while let Some(message) = call.channel.recv().await? {
-        call.channel.send(message).await?;
+    if let Some(mut stream) = call.channel.stream() {
+        // As much as is read at a time, so that a slow reader over there stops the writer over there.
+        let mut bytes = vec![0; 16 * 1024];
+        loop {
+            match stream.read(&mut bytes).await? {
+                0 => return Ok(()),
+                len => stream.write_all(bytes.get(..len).unwrap_or_default()).await?,
+            }
+        }
     }
-    Ok(())
+    let messages = async {
+        while let Some(message) = call.channel.recv().await? {
+            call.channel.send(message).await?;
+        }
+        Ok(())
+    };
+    let datagrams = async {
+        loop {
+            let datagram = call.channel.recv_datagram().await?;
+            call.channel.send_datagram(datagram, std::time::Duration::from_millis(DATAGRAM_TTL_MILLIS), None)?;
+        }
+    };
+    tokio::select! {
+        ended = messages => ended,
+        ended = datagrams => ended,
+    }
 }

@@ -11,8 +11,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use axum::Router;
-use duologue::CloseCode;
-use duologue_server::{Duologue, Policy, State, listen, page, services};
+use duologue_server::{
+    Duologue, Policy, State, listen, page,
+    services::{self, drop::Drops},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -24,17 +26,42 @@ pub(crate) struct StateDirectory {
     pub(crate) state: PathBuf,
 }
 
+/// Where files that devices send are kept.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DropDirectory {
+    /// Takes files that devices send into this directory.
+    #[arg(long, value_name = "DIR")]
+    drop: Option<PathBuf>,
+    /// How much the directory may hold in all, such as 500MB or 10GB.
+    #[arg(long, value_name = "SIZE", default_value = "10GB", value_parser = parse_size)]
+    drop_quota: u64,
+}
+
+impl DropDirectory {
+    /// The service, if there is a directory for it.
+    pub(crate) fn open(self, default: Option<PathBuf>) -> anyhow::Result<Option<Drops>> {
+        let Some(directory) = self.drop.or(default) else { return Ok(None) };
+        let drops = Drops::open(&directory, self.drop_quota);
+        drops.map(Some).with_context(|| format!("cannot take files into {}", directory.display()))
+    }
+}
+
 /// Runs a server until the process is told to stop. `ready` is called once it can be reached.
 pub(crate) async fn run(
     state: State,
     policy: Policy,
     development: bool,
+    drops: Option<Drops>,
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let desk = services::desk::Desk::default();
-    let duologue = Duologue::new(state.clone(), policy).service("echo", services::echo).service("desk", desk.clone());
+    let mut duologue =
+        Duologue::new(state.clone(), policy).service("echo", services::echo).service("desk", desk.clone());
+    if let Some(drops) = drops {
+        duologue = duologue.service("drop", drops);
+    }
     let control = listen(state, duologue.clone()).context("cannot make the control socket")?;
     tokio::spawn(control);
     tokio::spawn(desk.read_terminal());
@@ -45,11 +72,14 @@ pub(crate) async fn run(
     ready()?;
     stopped().await?;
     tracing::info!("stopping");
-    duologue.directory().close_all(CloseCode::GoingAway);
+    // The port first: a successor may want it.
     stop.cancel();
     server.await?;
-    // The lines' last records are still on their way out.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::select! {
+        () = duologue.drain() => {}
+        // Whoever asks twice does not want to wait.
+        again = stopped() => again?,
+    }
     // `read_terminal` may be blocked in a read that nothing can end.
     std::process::exit(0);
 }
@@ -78,9 +108,30 @@ pub(crate) fn parse_lifetime(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(secs)).ok_or_else(expected)
 }
 
+/// A size such as `500KB`, `20MB` or `10GB`, in bytes; powers of ten.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let expected = || format!("\"{text}\" is no size: write it as 500KB, 20MB or 10GB");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(2)).ok_or_else(expected)?;
+    let bytes = match unit {
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err(expected()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)).ok_or_else(expected)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_lifetime;
+    use super::{parse_lifetime, parse_size};
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!(parse_size("20MB"), Ok(20_000_000));
+        for bad in ["", "MB", "20", "20 MB", "-1MB", "20TB", "99999999999999999999GB", "é", "20é"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn spans_are_read_as_people_write_them() {

@@ -32,6 +32,8 @@ pub(crate) struct Serve {
     no_native_clients: bool,
     #[command(flatten)]
     directory: super::StateDirectory,
+    #[command(flatten)]
+    drop: super::DropDirectory,
 }
 
 impl Serve {
@@ -60,7 +62,9 @@ impl Serve {
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
         let bound = listener.local_addr()?;
         state.store().set_address(&address)?;
+        let drops = self.drop.open(None)?;
         let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
-        super::run(state, policy, false, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?)).await
+        super::run(state, policy, false, drops, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
+            .await
     }
 }

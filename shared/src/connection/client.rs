@@ -6,14 +6,15 @@ use alloc::{boxed::Box, vec::Vec};
 
 use super::{Connection, Event, State, liveness::Liveness, secs};
 use crate::{
+    close::FreshReason,
     crypto::{Randomness, Secret},
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
-        auth::{Auth, Claims, DeviceKey, Ticket, Verdict},
+        auth::{Auth, Claims, DeviceKey, Outcome, Ticket, Verdict},
         hello::{self, ClientHello, Credential, Header, Limits, ServerHello, message_to_sign},
         upgrade,
     },
-    ids::ServerKey,
+    ids::{ServerKey, SessionId},
     invite::Invite,
     limits::CONNECT_SECS,
     noise::{Initiator, Transport},
@@ -132,38 +133,90 @@ impl Connection {
             return Err(ConnectionError::InviteUnknown);
         }
         let hello = ServerHello::decode(&payload)?;
-        self.session.set_peers_limits(hello.limits);
+        self.set_peers_limits(hello.limits);
         let message = message_to_sign(transport.handshake_hash(), config.device.spki());
         self.events.push_back(Event::SignatureWanted(message));
         self.state = State::AwaitSignature(Box::new(AwaitSignature { config, transport }));
         Ok(())
     }
 
-    /// The device's signature over what [`Event::SignatureWanted`] gave. AUTH leaves, and frames may follow it.
+    pub(crate) const fn awaits_signature(&self) -> bool {
+        matches!(self.state, State::AwaitSignature(_))
+    }
+
+    /// The device's signature over what [`Event::SignatureWanted`] gave. AUTH leaves, and asks to resume the session that is
+    /// attached, if it was open before.
     pub fn provide_signature(&mut self, signature: [u8; 64]) {
+        if !self.awaits_signature() {
+            return;
+        }
         let State::AwaitSignature(state) = mem::replace(&mut self.state, State::Closing) else { return };
         let AwaitSignature { config, mut transport } = *state;
-        let auth = Auth { device: config.device, signature, claims: config.claims };
+        let resume = self.session.as_ref().and_then(|session| session.resume_request());
+        let attempt = self.session.as_ref().filter(|_| resume.is_some()).map_or(0, |session| session.attempt());
+        let auth = Auth { device: config.device, signature, claims: config.claims, resume, attempt };
         let mut sealed = Vec::new();
         transport.seal(&auth.encode(), &mut sealed);
         self.ready.push_back(sealed);
-        self.state = State::AwaitVerdict(transport);
+        self.state = State::AwaitVerdict { transport, resumes: resume.is_some() };
+    }
+
+    /// A server may have waited long enough for AUTH, and says so. Anything else is a middleman's.
+    pub(super) fn handle_early_close(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let State::AwaitSignature(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
+        match Verdict::decode(&plaintext)? {
+            Verdict::Close(close) => Err(ConnectionError::PeerClosed(close)),
+            Verdict::Ok(_) => Err(PeerMisbehaved::Unexpected.into()),
+        }
     }
 
     pub(super) fn handle_verdict(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
-        let State::AwaitVerdict(transport) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let State::AwaitVerdict { transport, resumes } = &mut self.state else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
+        let resumes = *resumes;
         let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
         match Verdict::decode(&plaintext)? {
             Verdict::Ok(grant) => {
-                if let State::AwaitVerdict(transport) = mem::replace(&mut self.state, State::Closing) {
+                let Some(session) = &mut self.session else { return Err(PeerMisbehaved::Unexpected.into()) };
+                match grant.outcome {
+                    Outcome::New if !resumes => session.begin(grant.session_id),
+                    Outcome::Resumed { received } if resumes && session.id() == Some(grant.session_id) => {
+                        session.resume(received)?;
+                    }
+                    // `begin_anew` below puts another in its place.
+                    Outcome::Fresh(_) if resumes => {}
+                    _ => return Err(PeerMisbehaved::WrongOutcome.into()),
+                }
+                session.authenticated();
+                session.open_for_datagrams();
+                if let State::AwaitVerdict { transport, .. } = mem::replace(&mut self.state, State::Closing) {
                     self.state = State::Open(transport);
                 }
                 self.deadline = None;
                 self.liveness = Some(Liveness::new(Role::Client, now));
+                if let Outcome::Fresh(reason) = grant.outcome {
+                    self.begin_anew(reason, grant.session_id);
+                }
                 self.events.push_back(Event::Opened(grant));
                 Ok(())
             }
             Verdict::Close(close) => Err(ConnectionError::PeerClosed(close)),
         }
+    }
+
+    /// The server could not resume the session: it has ended, and another takes its place.
+    fn begin_anew(&mut self, reason: FreshReason, id: SessionId) {
+        let Some(mut ended) = self.session.take() else { return };
+        ended.end();
+        let session = Box::new(ended.successor());
+        // It learns the peer's limits here, and only as long as it has no id.
+        self.attach(session);
+        if let Some(session) = &mut self.session {
+            session.begin(id);
+            session.open_for_datagrams();
+        }
+        self.events.push_back(Event::SessionEnded(reason, ended));
     }
 }

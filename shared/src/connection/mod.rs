@@ -12,6 +12,10 @@
 //! 3. Send what [`Connection::poll_transmit`] writes, one call a message, until it writes nothing.
 //! 4. Sleep until [`Connection::poll_timeout`], then call [`Connection::handle_timeout`].
 //!
+//! A connection is born without a session: [`Connection::attach`] gives it one, on the client before the signature is
+//! provided, on the server before [`Connection::admit`]; [`Connection::detach`] takes it out again, and the session moves
+//! on. `line/` does that for a line that outlives its connections.
+//!
 //! Repeat after each input and each command. When [`Event::Closed`] has come, send what is left of 3 and close the socket.
 //!
 //! A failed input changes nothing but to close the connection: messages are decoded and checked in whole before they are
@@ -26,27 +30,23 @@ pub use server::{AuthRequest, OfferedCredential, ServerConfig, ServerIdentity};
 
 use core::{fmt, time::Duration};
 
-use alloc::{
-    borrow::ToOwned,
-    boxed::Box,
-    collections::VecDeque,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{borrow::ToOwned, boxed::Box, collections::VecDeque, vec::Vec};
 
 use crate::{
-    channel::{Delivery, Received},
-    close::{Close, CloseCode, ResetCode},
+    close::{Close, CloseCode, FreshReason},
     codec::Reader,
     crypto::TAG_LEN,
-    error::{ChannelError, ConnectionError, PeerMisbehaved},
+    error::{ConnectionError, InvalidMessage, PeerMisbehaved},
     frame::Frame,
-    handshake::auth::{Grant, Verdict},
+    handshake::{
+        auth::{Grant, Verdict},
+        hello::Limits,
+    },
     ids::ChannelId,
     limits::{CLOSE_REASON_LEN_MAX, EARLY_DATA_LEN_MAX, RECORD_LEN_MAX, RECORD_PLAINTEXT_LEN_MAX},
     noise::Transport,
     record,
-    session::{Role, Session},
+    session::{Channel, Role, Session},
     time::Instant,
 };
 use client::{AwaitM2, AwaitSignature};
@@ -66,8 +66,16 @@ pub enum Event {
     Opened(Grant),
     /// The peer has opened a channel.
     ChannelOpened(ChannelId),
-    /// Something about this channel is new: messages, room in its queue, a delivery, its end.
+    /// Something about this channel is new: messages, datagrams, room in its queue, a delivery, its end.
     ChannelChanged(ChannelId),
+    /// Client: the server could not resume the session. It has ended, everything pending in it has settled, and a new one
+    /// stands in its place. [`Event::Opened`] follows.
+    SessionEnded(FreshReason, Box<Session>),
+    /// Client: the server stops, and asks to come back so many milliseconds after the end.
+    Draining {
+        /// This client's own slot.
+        slot_millis: u32,
+    },
     /// The connection has ended. Nothing follows.
     Closed(ConnectionError),
 }
@@ -75,8 +83,11 @@ pub enum Event {
 enum State {
     AwaitM2(Box<AwaitM2>),
     AwaitSignature(Box<AwaitSignature>),
-    /// AUTH is on its way; frames may follow it.
-    AwaitVerdict(Transport),
+    /// AUTH is on its way. Frames may follow it, unless it asks to resume a session.
+    AwaitVerdict {
+        transport: Transport,
+        resumes: bool,
+    },
     AwaitM1(Box<AwaitM1>),
     AwaitSecret(Box<AwaitSecret>),
     AwaitAuth(Box<AwaitAuth>),
@@ -90,7 +101,10 @@ enum State {
 /// One end of one connection. See the module for its run loop.
 pub struct Connection {
     state: State,
-    session: Session,
+    role: Role,
+    session: Option<Box<Session>>,
+    /// As the peer's hello said, until a session learns them.
+    peers_limits: Limits,
     /// Whole messages of the handshake, and the sealed CLOSE, ready to go.
     ready: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
@@ -112,14 +126,23 @@ impl Connection {
     pub fn handle_message(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
         let result = match &mut self.state {
             State::Closed => return Ok(()),
-            _ if message.len() > RECORD_LEN_MAX => Err(crate::error::InvalidMessage::TooLong.into()),
+            State::Open(_) | State::AwaitVerdict { .. } | State::AwaitSignature(_) | State::AwaitAuth(_)
+                if message.len() > RECORD_LEN_MAX =>
+            {
+                // No record is so long: anybody may have made it, and what anybody can make ends no session.
+                Err(ConnectionError::Altered)
+            }
+            State::AwaitM1(_) | State::AwaitGrant(_) if message.len() > RECORD_LEN_MAX => {
+                Err(InvalidMessage::TooLong.into())
+            }
             State::AwaitM2(_) => self.handle_m2(message),
-            State::AwaitVerdict(_) => self.handle_verdict(now, message),
+            State::AwaitSignature(_) => self.handle_early_close(message),
+            State::AwaitVerdict { .. } => self.handle_verdict(now, message),
             State::AwaitM1(_) => self.handle_m1(message),
             State::AwaitAuth(_) => self.handle_auth(message),
             State::AwaitGrant(_) => self.handle_early_data(message),
             State::Open(_) => self.handle_record(now, message),
-            State::AwaitSignature(_) | State::AwaitSecret(_) | State::Closing => Err(PeerMisbehaved::Unexpected.into()),
+            State::AwaitSecret(_) | State::Closing => Err(PeerMisbehaved::Unexpected.into()),
         };
         self.settle(now, result)
     }
@@ -146,6 +169,9 @@ impl Connection {
     /// Time has passed. Calling it too often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         let dead = self.liveness.as_mut().is_some_and(|liveness| liveness.handle_timeout(now) == Pulse::Dead);
+        if let Some(session) = &mut self.session {
+            session.handle_timeout(now);
+        }
         if dead || self.deadline.is_some_and(|deadline| deadline <= now) {
             let _ = self.settle(now, Err(ConnectionError::TimedOut));
         }
@@ -154,7 +180,9 @@ impl Connection {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline.into_iter().chain(self.liveness.as_ref().map(Liveness::poll_timeout)).min()
+        let liveness = self.liveness.as_ref().map(Liveness::poll_timeout);
+        let session = self.session.as_ref().filter(|_| self.is_open()).and_then(|session| session.poll_timeout());
+        self.deadline.into_iter().chain(liveness).chain(session).min()
     }
 
     /// Asks the other end whether it is still there, and takes 2 s without an answer for its end: to be called when the
@@ -172,25 +200,26 @@ impl Connection {
         if !closing && let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        if let Some(id) = self.session.poll_opened() {
-            return Some(Event::ChannelOpened(id));
-        }
-        if let Some(id) = self.session.poll_changed() {
-            return Some(Event::ChannelChanged(id));
+        if let Some(session) = &mut self.session {
+            if let Some(id) = session.poll_opened() {
+                return Some(Event::ChannelOpened(id));
+            }
+            if let Some(id) = session.poll_changed() {
+                return Some(Event::ChannelChanged(id));
+            }
         }
         self.events.pop_front()
     }
 
     /// Appends the next message for the socket to `out`. False if there is none.
-    pub fn poll_transmit(&mut self, _now: Instant, out: &mut Vec<u8>) -> bool {
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         if let Some(message) = self.ready.pop_front() {
             out.extend_from_slice(&message);
             return true;
         }
         let room = self.record_room();
-        let (State::AwaitVerdict(transport) | State::Open(transport)) = &mut self.state else { return false };
         let pulse = self.liveness.as_ref().is_some_and(Liveness::has_frames);
-        if room == 0 || !(pulse || self.session.has_frames()) {
+        if room == 0 || !(pulse || self.has_session_frames()) {
             // An idle connection holds no buffer.
             self.scratch = Vec::new();
             return false;
@@ -204,14 +233,17 @@ impl Connection {
                 Frame::Pong { nonce }.encode(&mut self.scratch);
             }
         }
-        self.session.fill(&mut self.scratch, room);
+        if let Some(session) = &mut self.session {
+            session.fill(now, &mut self.scratch, room);
+        }
+        let (State::AwaitVerdict { transport, .. } | State::Open(transport)) = &mut self.state else { return false };
         if self.scratch.is_empty() {
             return false;
         }
         record::pad(&mut self.scratch);
         let start = out.len();
         transport.seal(&self.scratch, out);
-        if matches!(self.state, State::AwaitVerdict(_)) {
+        if matches!(self.state, State::AwaitVerdict { .. }) {
             self.early_room = self.early_room.saturating_sub(out.len() - start);
         }
         true
@@ -221,7 +253,11 @@ impl Connection {
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
         let pulse = || self.liveness.as_ref().is_some_and(Liveness::has_frames);
-        !self.ready.is_empty() || (self.record_room() > 0 && (pulse() || self.session.has_frames()))
+        !self.ready.is_empty() || (self.record_room() > 0 && (pulse() || self.has_session_frames()))
+    }
+
+    fn has_session_frames(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_frames())
     }
 
     /// How much plaintext the next record may have: all of it, or what the server still holds before its verdict.
@@ -229,7 +265,7 @@ impl Connection {
         match self.state {
             State::Open(_) => RECORD_PLAINTEXT_LEN_MAX,
             // Whole padding buckets, so that padding does not go beyond.
-            State::AwaitVerdict(_) => self.early_room.saturating_sub(TAG_LEN) / 1_024 * 1_024,
+            State::AwaitVerdict { resumes: false, .. } => self.early_room.saturating_sub(TAG_LEN) / 1_024 * 1_024,
             _ => 0,
         }
     }
@@ -246,29 +282,54 @@ impl Connection {
         matches!(self.state, State::Closed)
     }
 
-    /// Ends the connection. The peer is told the code, and the reason cut to 256 bytes; unsent messages are dropped.
+    /// Gives the connection its session.
+    ///
+    /// # Panics
+    /// If it has one.
+    pub fn attach(&mut self, mut session: Box<Session>) {
+        assert!(self.session.is_none(), "a connection carries one session");
+        session.connected();
+        session.set_peers_limits(self.peers_limits);
+        self.session = Some(session);
+    }
+
+    /// Takes the session out, for another connection or for its end. What this connection sealed may be lost.
+    pub const fn detach(&mut self) -> Option<Box<Session>> {
+        self.session.take()
+    }
+
+    /// The session, while it is here.
+    pub fn session(&mut self) -> Option<&mut Session> {
+        self.session.as_deref_mut()
+    }
+
+    /// Server: it stops. The client is told, and told its slot for coming back; then nothing new begins there.
+    pub fn drain(&mut self, slot_millis: u32) {
+        if let Some(session) = &mut self.session {
+            session.drain(slot_millis);
+        }
+    }
+
+    /// Ends the connection. The peer is told the code, and the reason cut to 256 bytes.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
         self.send_close(code, reason);
         let _ = self.settle(now, Err(ConnectionError::LocallyClosed(code)));
     }
 
-    /// Opens a channel. Allowed before the connection is open: what is sent waits in order.
-    ///
-    /// # Errors
-    /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end.
-    pub fn open_channel(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
-        self.session.open_channel(label)
-    }
-
     /// A channel's commands and getters.
+    ///
+    /// # Panics
+    /// If no session is here.
     pub fn channel(&mut self, id: ChannelId) -> Channel<'_> {
-        Channel { session: &mut self.session, id }
+        self.session.as_deref_mut().expect("a session is attached").channel(id)
     }
 
     fn new(role: Role, state: State, deadline: Instant) -> Self {
         Self {
             state,
-            session: Session::new(role),
+            role,
+            session: None,
+            peers_limits: Limits::default(),
             ready: VecDeque::new(),
             events: VecDeque::new(),
             deadline: Some(deadline),
@@ -282,6 +343,8 @@ impl Connection {
     fn handle_record(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
         let State::Open(transport) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
+        let Some(session) = &mut self.session else { return Err(PeerMisbehaved::Unexpected.into()) };
+        session.authenticated();
         // Twice over the bytes, so that a record is applied whole or not at all as far as its form goes.
         let mut check = Reader::new(&plaintext);
         while Frame::decode(&mut check)?.is_some() {}
@@ -293,10 +356,23 @@ impl Connection {
                 Frame::Close(close) => return Err(ConnectionError::PeerClosed(close)),
                 Frame::Ping { nonce } => liveness.handle_ping(nonce),
                 Frame::Pong { nonce } => liveness.handle_pong(nonce),
-                frame => self.session.handle_frame(&frame)?,
+                frame => {
+                    session.handle_frame(now, &frame)?;
+                    if let (Frame::Drain { slot_millis }, Role::Client) = (&frame, self.role) {
+                        self.events.push_back(Event::Draining { slot_millis: *slot_millis });
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// The peer's hello has come.
+    fn set_peers_limits(&mut self, limits: Limits) {
+        self.peers_limits = limits;
+        if let Some(session) = &mut self.session {
+            session.set_peers_limits(limits);
+        }
     }
 
     /// The one place where a connection ends.
@@ -313,7 +389,6 @@ impl Connection {
         self.state = State::Closed;
         self.deadline = None;
         self.liveness = None;
-        self.session.end_all();
         self.events.push_back(Event::Closed(error.clone()));
         Err(error)
     }
@@ -321,11 +396,12 @@ impl Connection {
     /// Seals a CLOSE where there is a key for it: as record 0 where that has not been sent, else as a frame.
     fn send_close(&mut self, code: CloseCode, reason: &str) {
         let reason = reason.get(..reason.floor_char_boundary(CLOSE_REASON_LEN_MAX)).unwrap_or_default().to_owned();
-        let close = Close { code, reason, received: self.session.received() };
+        let received = self.session.as_ref().map_or(0, |session| session.received());
+        let close = Close { code, reason, received };
         let (transport, plaintext) = match &mut self.state {
             State::AwaitAuth(state) => (&mut state.transport, Verdict::Close(close).encode()),
             State::AwaitGrant(state) => (&mut state.transport, Verdict::Close(close).encode()),
-            State::AwaitVerdict(transport) | State::Open(transport) => {
+            State::AwaitVerdict { transport, .. } | State::Open(transport) => {
                 let mut plaintext = Vec::new();
                 Frame::Close(close).encode(&mut plaintext);
                 record::pad(&mut plaintext);
@@ -344,7 +420,7 @@ impl fmt::Debug for Connection {
         let state = match self.state {
             State::AwaitM2(_) => "AwaitM2",
             State::AwaitSignature(_) => "AwaitSignature",
-            State::AwaitVerdict(_) => "AwaitVerdict",
+            State::AwaitVerdict { .. } => "AwaitVerdict",
             State::AwaitM1(_) => "AwaitM1",
             State::AwaitSecret(_) => "AwaitSecret",
             State::AwaitAuth(_) => "AwaitAuth",
@@ -354,64 +430,6 @@ impl fmt::Debug for Connection {
             State::Closed => "Closed",
         };
         f.debug_struct("Connection").field("state", &state).finish_non_exhaustive()
-    }
-}
-
-/// One channel of a connection, borrowed for a command.
-#[derive(Debug)]
-pub struct Channel<'a> {
-    session: &'a mut Session,
-    id: ChannelId,
-}
-
-impl Channel<'_> {
-    /// The label under which it was opened; empty once it is gone.
-    #[must_use]
-    pub fn label(&self) -> String {
-        self.session.label(self.id).unwrap_or_default().to_string()
-    }
-
-    /// Queues a message and returns its ordinal on this channel, counted from 1, by which [`Self::delivery`] knows it.
-    ///
-    /// # Errors
-    /// The message comes back with the reason; after [`ChannelError::Blocked`] try again when the channel has changed.
-    pub fn send(&mut self, message: Vec<u8>) -> Result<u64, (ChannelError, Vec<u8>)> {
-        self.session.send(self.id, message)
-    }
-
-    /// What is known of a message.
-    #[must_use]
-    pub fn delivery(&self, ordinal: u64) -> Delivery {
-        self.session.delivery(self.id, ordinal)
-    }
-
-    /// Why the channel ended before its time; none if it did not.
-    #[must_use]
-    pub fn broken(&self) -> Option<ChannelError> {
-        self.session.broken(self.id)
-    }
-
-    /// Takes the next message.
-    ///
-    /// # Errors
-    /// Why no more will come, if the channel did not end by its peer's FIN.
-    pub fn recv(&mut self) -> Result<Received, ChannelError> {
-        self.session.recv(self.id)
-    }
-
-    /// Nothing more will be sent here; the peer's messages still come.
-    pub fn finish(&mut self) {
-        self.session.finish(self.id);
-    }
-
-    /// Ends both directions at once.
-    pub fn reset(&mut self, code: ResetCode) {
-        self.session.reset(self.id, code);
-    }
-
-    /// The application is done with it: what is queued after a `finish` still leaves, else the channel is cancelled.
-    pub fn release(self) {
-        self.session.release(self.id);
     }
 }
 

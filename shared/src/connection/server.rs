@@ -16,13 +16,13 @@ use crate::{
     crypto::{self, Randomness, Secret, SignatureAlgorithm},
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
-        auth::{Auth, Claims, DeviceKey, Grant, Verdict},
+        auth::{Auth, Claims, DeviceKey, Grant, Outcome, Resume, Verdict},
         hello::{self, ClientHello, Credential, Limits, ServerHello, message_to_sign},
     },
     ids::{DeviceId, ServerKey},
     limits::{EARLY_DATA_LEN_MAX, HANDSHAKE_SECS},
     noise::{Responder, Transport},
-    session::Role,
+    session::{Role, Session},
     time::Instant,
 };
 
@@ -82,6 +82,8 @@ pub struct AuthRequest {
     pub credential_proved: bool,
     /// What it merely says.
     pub claims: Claims,
+    /// The session that it wants to go on with. Only if it is its own may it be resumed.
+    pub resume: Option<Resume>,
 }
 
 /// Carried from [`Connection::accept`] to AUTH rather than called by name: in a page, where nothing is accepted, the linker
@@ -110,6 +112,8 @@ pub(super) struct AwaitAuth {
 
 pub(super) struct AwaitGrant {
     pub(super) transport: Transport,
+    /// As AUTH counts it.
+    attempt: u32,
     /// Sealed records that came behind AUTH.
     early: Vec<Vec<u8>>,
     early_len: usize,
@@ -138,7 +142,7 @@ impl Connection {
         let mut responder = Responder::new(&config.identity.private, &header.prologue(), randomness);
         let payload = responder.read_m1(noise).map_err(|_| ConnectionError::NotForThisServer)?;
         let hello = ClientHello::decode(&payload)?;
-        self.session.set_peers_limits(hello.limits);
+        self.set_peers_limits(hello.limits);
         self.events.push_back(Event::SecretWanted(hello.credential));
         self.state =
             State::AwaitSecret(Box::new(AwaitSecret { responder, nonce, credential: hello.credential, verify }));
@@ -169,7 +173,7 @@ impl Connection {
     pub(super) fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
-        let Auth { device, signature, claims } = Auth::decode(&plaintext)?;
+        let Auth { device, signature, claims, resume, attempt } = Auth::decode(&plaintext)?;
         let signed = message_to_sign(state.transport.handshake_hash(), device.spki());
         if !(state.verify)(device.algorithm(), device.spki(), &signed, &signature) {
             return Err(ConnectionError::BadSignature);
@@ -179,11 +183,11 @@ impl Connection {
         };
         let AwaitAuth { transport, credential, credential_proved, .. } = *state;
         let device_id = DeviceId::of_spki(device.spki());
-        let request = AuthRequest { device_id, device, credential, credential_proved, claims };
+        let request = AuthRequest { device_id, device, credential, credential_proved, claims, resume };
         self.events.push_back(Event::AuthReceived(Box::new(request)));
         // From here the wait is the server's own.
         self.deadline = None;
-        self.state = State::AwaitGrant(Box::new(AwaitGrant { transport, early: Vec::new(), early_len: 0 }));
+        self.state = State::AwaitGrant(Box::new(AwaitGrant { transport, attempt, early: Vec::new(), early_len: 0 }));
         Ok(())
     }
 
@@ -200,15 +204,28 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets the device in: AUTH_OK leaves, and what came early is read.
+    /// Lets the device in with the attached session: AUTH_OK leaves, and what came early is read. For a resumed session
+    /// the grant's outcome states its count, as [`Self::resume_outcome`] gives it.
     ///
     /// # Errors
-    /// What was wrong with the early data.
+    /// What was wrong with the early data, or that no session is attached.
     pub fn admit(&mut self, now: Instant, grant: Grant) -> Result<(), ConnectionError> {
+        let Some(session) = &mut self.session else {
+            return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
+        };
+        let resumed = matches!(grant.outcome, Outcome::Resumed { .. });
+        if !resumed {
+            session.begin(grant.session_id);
+        }
+        session.open_for_datagrams();
         let State::AwaitGrant(state) = mem::replace(&mut self.state, State::Closing) else {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
-        let AwaitGrant { mut transport, early, .. } = *state;
+        let AwaitGrant { mut transport, attempt, early, .. } = *state;
+        // In a session that is new, the client counts anew.
+        if let Some(session) = self.session.as_mut().filter(|_| resumed) {
+            session.set_attempt(attempt);
+        }
         let mut sealed = Vec::new();
         transport.seal(&Verdict::Ok(grant).encode(), &mut sealed);
         self.ready.push_back(sealed);
@@ -218,6 +235,25 @@ impl Connection {
             self.handle_message(now, &message)?;
         }
         Ok(())
+    }
+
+    /// True if its AUTH was overtaken by a newer one of the same session, on its way here.
+    pub(crate) fn is_older_than(&self, session: &Session) -> bool {
+        matches!(&self.state, State::AwaitGrant(state) if state.attempt <= session.attempt())
+    }
+
+    /// The attached session goes on: what the client has not received of it will be sent again.
+    ///
+    /// # Errors
+    /// If the client counts what it was never sent; the connection is then closed.
+    pub fn resume_outcome(&mut self, now: Instant, received: u64) -> Result<Outcome, ConnectionError> {
+        let Some(session) = &mut self.session else {
+            return self.settle(now, Err(PeerMisbehaved::Unexpected.into())).map(|()| Outcome::New);
+        };
+        match session.resume(received) {
+            Ok(()) => Ok(Outcome::Resumed { received: session.received() }),
+            Err(error) => self.settle(now, Err(error.into())).map(|()| Outcome::New),
+        }
     }
 
     /// Turns the device away, and tells it why under the seal.

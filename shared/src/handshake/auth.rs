@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! AUTH     [0x03, flags 0, algorithm, SPKI length 2] ‖ SPKI ‖ signature 64 ‖ origin (2 + n) ‖ host (2 + n) ‖ name (1 + n) ‖ zeros
-//! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ level 1 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 1 (0 = new session) ‖ zeros
+//!          flag bit 0: ‖ session 16 ‖ received 8 ‖ attempt 4 behind the name: resume this session. The attempt grows with each
+//!          connection of a session, so that an AUTH that was overtaken by a newer one takes nothing over
+//! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ level 1 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 2 ‖ received 8 ‖ zeros
+//!          outcome: 0 new, 1 resumed, with the server's count; else why a session could not be resumed
 //! CLOSE    [0x05] ‖ code 2 ‖ received 8 ‖ reason (2 + n) ‖ zeros
 //! ```
 //!
@@ -11,7 +14,7 @@
 use alloc::{string::String, vec::Vec};
 
 use crate::{
-    close::{Close, CloseCode},
+    close::{Close, CloseCode, FreshReason},
     codec::{Reader, put_text},
     crypto::{Secret, SignatureAlgorithm},
     error::InvalidMessage,
@@ -22,6 +25,12 @@ use crate::{
 const TYPE_AUTH: u8 = 0x03;
 const TYPE_AUTH_OK: u8 = 0x04;
 const TYPE_CLOSE: u8 = 0x05;
+
+/// In the flags of AUTH: a session is to be resumed.
+const AUTH_RESUME: u8 = 0x01;
+
+const OUTCOME_NEW: u16 = 0;
+const OUTCOME_RESUMED: u16 = 1;
 
 /// The device's public half: what AUTH shows and the server remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,17 +75,30 @@ pub struct Claims {
     pub name: String,
 }
 
+/// The session that a client wants to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Which.
+    pub session_id: SessionId,
+    /// Counted frames that the client has received in it.
+    pub received: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Auth {
     pub(crate) device: DeviceKey,
     pub(crate) signature: [u8; 64],
     pub(crate) claims: Claims,
+    pub(crate) resume: Option<Resume>,
+    /// Which connection of the session this is, counted from 1; 0 where none is to be resumed.
+    pub(crate) attempt: u32,
 }
 
 impl Auth {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(RECORD_0_LEN);
-        out.extend_from_slice(&[TYPE_AUTH, 0, self.device.algorithm as u8]);
+        let flags = if self.resume.is_some() { AUTH_RESUME } else { 0 };
+        out.extend_from_slice(&[TYPE_AUTH, flags, self.device.algorithm as u8]);
         out.extend_from_slice(
             &u16::try_from(self.device.spki.len()).expect("an SPKI has 91 bytes at most").to_be_bytes(),
         );
@@ -85,6 +107,11 @@ impl Auth {
         put_text(&mut out, &self.claims.origin, ORIGIN_LEN_MAX);
         put_text(&mut out, &self.claims.host, ORIGIN_LEN_MAX);
         put_text(&mut out, &self.claims.name, DEVICE_NAME_LEN_MAX);
+        if let Some(resume) = &self.resume {
+            out.extend_from_slice(&resume.session_id.0);
+            out.extend_from_slice(&resume.received.to_be_bytes());
+            out.extend_from_slice(&self.attempt.to_be_bytes());
+        }
         padded(out)
     }
 
@@ -94,7 +121,10 @@ impl Auth {
             TYPE_AUTH => {}
             other => return Err(InvalidMessage::UnknownType(other)),
         }
-        reader.reserved()?;
+        let flags = reader.u8()?;
+        if flags & !AUTH_RESUME != 0 {
+            return Err(InvalidMessage::ReservedBits);
+        }
         let algorithm = SignatureAlgorithm::from_wire(reader.u8()?).ok_or(InvalidMessage::UnknownValue)?;
         let len = usize::from(reader.u16()?);
         let device = DeviceKey::new(algorithm, reader.take(len)?.to_vec())?;
@@ -104,8 +134,14 @@ impl Auth {
             host: reader.text(ORIGIN_LEN_MAX)?.into(),
             name: reader.text(DEVICE_NAME_LEN_MAX)?.into(),
         };
+        let (resume, attempt) = if flags == AUTH_RESUME {
+            let resume = Resume { session_id: SessionId(reader.array()?), received: reader.u64()? };
+            (Some(resume), reader.u32()?)
+        } else {
+            (None, 0)
+        };
         reader.finish_padded()?;
-        Ok(Self { device, signature, claims })
+        Ok(Self { device, signature, claims, resume, attempt })
     }
 }
 
@@ -120,11 +156,27 @@ pub struct Ticket {
     pub lifetime_secs: u32,
 }
 
+/// What became of the session that a client may have wanted to resume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// None was asked for: here is a new one.
+    New,
+    /// It goes on; the server has received so many of the client's counted frames.
+    Resumed {
+        /// See above.
+        received: u64,
+    },
+    /// It cannot: here is a new one.
+    Fresh(FreshReason),
+}
+
 /// What a server grants with AUTH_OK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The new session.
+    /// The session.
     pub session_id: SessionId,
+    /// New, resumed, or new against the client's wish.
+    pub outcome: Outcome,
     /// How sure the server is of the person: 1 = the device key.
     pub level: u8,
     /// For the next connection.
@@ -148,7 +200,13 @@ impl Verdict {
                 out.extend_from_slice(&grant.ticket.id.0);
                 out.extend_from_slice(grant.ticket.secret.expose());
                 out.extend_from_slice(&grant.ticket.lifetime_secs.to_be_bytes());
-                out.push(0);
+                let (outcome, received) = match grant.outcome {
+                    Outcome::New => (OUTCOME_NEW, 0),
+                    Outcome::Resumed { received } => (OUTCOME_RESUMED, received),
+                    Outcome::Fresh(reason) => (reason.to_wire(), 0),
+                };
+                out.extend_from_slice(&outcome.to_be_bytes());
+                out.extend_from_slice(&received.to_be_bytes());
             }
             Self::Close(close) => {
                 out.push(TYPE_CLOSE);
@@ -170,8 +228,14 @@ impl Verdict {
                     secret: Secret::new(reader.array()?),
                     lifetime_secs: reader.u32()?,
                 };
-                reader.reserved()?;
-                Self::Ok(Grant { session_id, level, ticket })
+                let outcome = match (reader.u16()?, reader.u64()?) {
+                    (OUTCOME_NEW, 0) => Outcome::New,
+                    (OUTCOME_RESUMED, received) => Outcome::Resumed { received },
+                    (OUTCOME_NEW, _) => return Err(InvalidMessage::UnknownValue),
+                    (reason, 0) => Outcome::Fresh(FreshReason::from_wire(reason)),
+                    _ => return Err(InvalidMessage::UnknownValue),
+                };
+                Self::Ok(Grant { session_id, outcome, level, ticket })
             }
             TYPE_CLOSE => Self::Close(read_close(&mut reader)?),
             other => return Err(InvalidMessage::UnknownType(other)),
@@ -226,17 +290,17 @@ mod tests {
 
     fn auth() -> Auth {
         let claims = Claims { origin: "https://a".to_owned(), host: "b".to_owned(), name: "c".to_owned() };
-        Auth { device: device(), signature: [0xee; 64], claims }
+        Auth { device: device(), signature: [0xee; 64], claims, resume: None, attempt: 0 }
     }
 
     fn grant() -> Grant {
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([3; 32]), lifetime_secs: 0x0102_0304 };
-        Grant { session_id: SessionId([1; 16]), level: 1, ticket }
+        Grant { session_id: SessionId([1; 16]), outcome: Outcome::Resumed { received: 7 }, level: 1, ticket }
     }
 
     #[test]
     fn the_wire_form_of_record_0_does_not_change() {
-        let expected = [
+        let expected_auth = [
             "03000100 2c".replace(' ', ""),                           // AUTH, flags, Ed25519, 44 bytes
             "302a300506032b6570032100".to_owned() + &"dd".repeat(32), // SPKI
             "ee".repeat(64),                                          // signature
@@ -246,13 +310,33 @@ mod tests {
         ]
         .concat();
         let encoded = hex::encode(auth().encode());
-        assert!(encoded.starts_with(&expected), "{encoded}");
+        assert!(encoded.starts_with(&expected_auth), "{encoded}");
         assert_eq!(Auth::decode(&auth().encode()), Ok(auth()));
 
-        let expected = ["0400", &"01".repeat(16), "01", &"02".repeat(16), &"03".repeat(32), "01020304", "00"].concat();
+        let expected = [
+            "0400",
+            &"01".repeat(16),
+            "01",
+            &"02".repeat(16),
+            &"03".repeat(32),
+            "01020304",
+            "0001",
+            "0000000000000007",
+        ]
+        .concat();
         let ok = Verdict::Ok(grant());
         assert!(hex::encode(ok.encode()).starts_with(&expected));
         assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
+
+        for outcome in [Outcome::New, Outcome::Fresh(FreshReason::Evicted)] {
+            let ok = Verdict::Ok(Grant { outcome, ..grant() });
+            assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
+        }
+        let resume = Some(Resume { session_id: SessionId([4; 16]), received: 258 });
+        let resuming = Auth { resume, attempt: 3, ..auth() };
+        let expected = expected_auth.replacen("0300", "0301", 1) + &"04".repeat(16) + "0000000000000102" + "00000003";
+        assert!(hex::encode(resuming.encode()).starts_with(&expected));
+        assert_eq!(Auth::decode(&resuming.encode()), Ok(resuming));
 
         let close = Verdict::Close(Close { code: CloseCode::InviteUsed, reason: "x".to_owned(), received: 5 });
         assert!(hex::encode(close.encode()).starts_with("05 0011 0000000000000005 0001 78".replace(' ', "").as_str()));
@@ -264,7 +348,8 @@ mod tests {
         let claims = Claims { origin: "o".repeat(280), host: "h".repeat(280), name: "n".repeat(64) };
         let spki = [SignatureAlgorithm::EcdsaP256.spki_prefix(), &[1; 64]].concat();
         let device = DeviceKey::new(SignatureAlgorithm::EcdsaP256, spki).expect("it has the prefix and the length");
-        let auth = Auth { device, signature: [0; 64], claims };
+        let resume = Some(Resume { session_id: SessionId([1; 16]), received: u64::MAX });
+        let auth = Auth { device, signature: [0; 64], claims, resume, attempt: u32::MAX };
         assert_eq!(Auth::decode(&auth.encode()), Ok(auth));
     }
 

@@ -5,8 +5,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use duologue::{
-    AuthRequest, ClientConfig, Connection, ConnectionError, Credential, DeviceKey, Event, Grant, Instant, Invite,
-    Offer, Randomness, Secret, ServerConfig, ServerIdentity, SessionId, Ticket, TicketId, crypto::SignatureAlgorithm,
+    AuthRequest, Budget, ClientConfig, Connection, ConnectionError, Credential, DeviceKey, Event, Grant, Instant,
+    Invite, Offer, Outcome, Randomness, Role, Secret, ServerConfig, ServerIdentity, Session, SessionId, Ticket,
+    TicketId, crypto::SignatureAlgorithm,
 };
 use ed25519_dalek::{Signer, SigningKey};
 
@@ -106,7 +107,7 @@ pub fn ticket(seed: u8) -> Ticket {
 }
 
 pub fn grant() -> Grant {
-    Grant { session_id: SessionId([9; 16]), level: 1, ticket: ticket(8) }
+    Grant { session_id: SessionId([9; 16]), outcome: Outcome::New, level: 1, ticket: ticket(8) }
 }
 
 impl Pair {
@@ -124,7 +125,10 @@ impl Pair {
             Connection::connect(config, Randomness::new(bytes.array()), now).expect("the pinned key is a real one");
         client.handle_upgrade(now, duologue::upgrade::WITHOUT_M1).expect("a subprotocol of ours");
         let server_config = ServerConfig { identity: Arc::clone(identity) };
-        let server = Connection::accept(server_config, Randomness::new(bytes.array()), now);
+        let mut server = Connection::accept(server_config, Randomness::new(bytes.array()), now);
+        // One connection is all that these tests need: the sessions are there from the start, and end with it.
+        client.attach(Box::new(Session::new(Role::Client, Budget::default())));
+        server.attach(Box::new(Session::new(Role::Server, Budget::default())));
         Self {
             client,
             server,
@@ -142,6 +146,14 @@ impl Pair {
     pub fn knows(mut self, invite: &Invite) -> Self {
         self.secrets.insert(invite.id().0, invite.psk());
         self
+    }
+
+    pub fn client_session(&mut self) -> &mut Session {
+        self.client.session().expect("it is attached")
+    }
+
+    pub fn server_session(&mut self) -> &mut Session {
+        self.server.session().expect("it is attached")
     }
 
     /// The next message from the client, if it has one.
@@ -198,7 +210,12 @@ impl Pair {
                 Event::Opened(grant) => self.client_seen.grant = Some(grant),
                 Event::ChannelOpened(id) => self.client_seen.opened.push(id),
                 Event::ChannelChanged(_) => {}
-                Event::Closed(error) => self.client_seen.closed = Some(error),
+                Event::Closed(error) => {
+                    self.client_seen.closed = Some(error);
+                    if let Some(session) = self.client.session() {
+                        session.end();
+                    }
+                }
                 other => panic!("a client is not asked {other:?}"),
             }
         }
@@ -220,7 +237,12 @@ impl Pair {
                 }
                 Event::ChannelOpened(id) => self.server_seen.opened.push(id),
                 Event::ChannelChanged(_) => {}
-                Event::Closed(error) => self.server_seen.closed = Some(error),
+                Event::Closed(error) => {
+                    self.server_seen.closed = Some(error);
+                    if let Some(session) = self.server.session() {
+                        session.end();
+                    }
+                }
                 other => panic!("a server is not asked {other:?}"),
             }
         }

@@ -1,0 +1,72 @@
+//! Processes of this same binary: started with a sub-command, asked line by line, ended when dropped.
+
+use std::{
+    io::{self, Read as _},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{ChildStdin, ChildStdout, Command},
+};
+
+/// Longer than any answer takes, even on a busy machine.
+const ANSWER_SECS: u64 = 120;
+
+/// A running process.
+pub(crate) struct Child {
+    name: &'static str,
+    process: tokio::process::Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Child {
+    pub(crate) fn start(name: &'static str, arguments: &[String]) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+        command.arg(name).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let stdin = process.stdin.take().context("stdin is piped")?;
+        let stdout = process.stdout.take().context("stdout is piped")?;
+        Ok(Self { name, process, stdin, stdout: BufReader::new(stdout).lines() })
+    }
+
+    pub(crate) async fn ask(&mut self, question: &str) -> anyhow::Result<()> {
+        let asked = self.stdin.write_all(format!("{question}\n").as_bytes()).await;
+        asked.with_context(|| format!("{} has ended", self.name))
+    }
+
+    /// The number behind `word` in its next line.
+    pub(crate) async fn answer(&mut self, word: &str) -> anyhow::Result<u32> {
+        let line = tokio::time::timeout(Duration::from_secs(ANSWER_SECS), self.stdout.next_line()).await;
+        let line = line.with_context(|| format!("{} did not answer within {ANSWER_SECS} s", self.name))??;
+        let Some(line) = line else { bail!("{} has ended", self.name) };
+        let number = line.strip_prefix(word).and_then(|rest| rest.trim().parse().ok());
+        number.with_context(|| format!("{} said {line:?} in the place of {word:?}", self.name))
+    }
+
+    /// Bytes of its memory that no file stands behind: heap and stacks. What the kernel holds for its sockets is not in it.
+    pub(crate) fn anonymous_len(&self) -> anyhow::Result<u64> {
+        let id = self.process.id().with_context(|| format!("{} has ended", self.name))?;
+        let path = format!("/proc/{id}/smaps_rollup");
+        let rollup = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: Linux only"))?;
+        let kilobytes = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:")?.strip_suffix("kB"));
+        let kilobytes: Option<u64> = kilobytes.and_then(|number| number.trim().parse().ok());
+        Ok(kilobytes.with_context(|| format!("{path} has no Pss_Anon: Linux 5.4 or later"))? * 1_024)
+    }
+
+    /// Ends it and waits until it has ended, so that the next one does not share the machine with it.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        self.process.kill().await.with_context(|| format!("cannot end {}", self.name))
+    }
+}
+
+/// In a child: ends the process when its parent has let go of it.
+pub(crate) fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
+        std::process::exit(0);
+    });
+}

@@ -1,0 +1,161 @@
+//! A client's line for the benchmark: the core and its driver as in `duologue-client`, without a keyring on disk and with
+//! one TLS configuration for all.
+//!
+//! It never dials twice: a session that is lost while memory is measured would spoil the figure, and is told instead.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use anyhow::{Context as _, anyhow};
+use duologue::{Claims, ClientConfig, LineEvent, Offer, ServerKey, limits::RECORD_LEN_MAX};
+use duologue_native::{Endpoint, Incoming, Line, Socket, carry, keep, randomness};
+use futures_util::{
+    Sink, SinkExt as _, Stream, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Bytes, Error as WebSocketError, Message,
+        client::IntoClientRequest as _,
+        http::{HeaderValue, header},
+        protocol::WebSocketConfig,
+    },
+};
+
+use crate::{clients::Dial, device::Device};
+
+/// Opens a line as a device, and waits until the server has let it in. It lives as long as its handle.
+pub(crate) async fn open(dial: Arc<Dial>, server_key: ServerKey, number: u32) -> anyhow::Result<Line> {
+    let device = Device::number(number);
+    let config = ClientConfig {
+        server_key,
+        offer: Offer::Nothing,
+        enrolled: true,
+        device: device.key(),
+        claims: Claims { origin: String::new(), host: dial.host(), name: "bench".to_owned() },
+    };
+    let line = Line::new(duologue::Line::client(config, number.into()));
+    let own = line.unguarded();
+    let failure = Arc::new(Mutex::new(None));
+    let mut endpoint = Client { dial: Some(dial), device, failure: Arc::clone(&failure) };
+    tokio::spawn(async move { keep(&own, &mut endpoint).await });
+    let ready = line.ready().await;
+    let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    ready.map(|()| line).map_err(|error| failure.unwrap_or(error.into()))
+}
+
+struct Client {
+    /// None once it has dialled.
+    dial: Option<Arc<Dial>>,
+    device: Device,
+    failure: Arc<Mutex<Option<anyhow::Error>>>,
+}
+
+impl Endpoint for Client {
+    async fn answer(&mut self, line: &Line, event: LineEvent) {
+        match event {
+            LineEvent::DialWanted => {
+                let (line, failure) = (line.unguarded(), Arc::clone(&self.failure));
+                let dial = self.dial.take();
+                tokio::spawn(async move {
+                    let carried = match dial {
+                        Some(dial) => dial_once(&dial, &line).await,
+                        None => Err(anyhow!("a session was lost")),
+                    };
+                    if let Err(error) = carried {
+                        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        line.close(duologue::CloseCode::Normal, "");
+                    }
+                });
+            }
+            LineEvent::SignatureWanted(no, message) => {
+                let signature = self.device.sign(&message);
+                line.command(|line, now| line.provide_signature(now, no, signature));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Opens the socket and carries the line over it to its end.
+async fn dial_once(dial: &Dial, line: &Line) -> anyhow::Result<()> {
+    let dialled = line.command(|line, now| line.dial(now, randomness()))?;
+    let mut request = dial.url().into_client_request().context("a WebSocket URL")?;
+    let offer = HeaderValue::from_str(&dialled.offer.join(", ")).context("base64url is ASCII")?;
+    request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    let (socket, response) =
+        client_async_with_config(request, dial.stream().await?, Some(websocket_config())).await.context("no line")?;
+    let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    line.command(|line, now| line.handle_upgrade(now, dialled.no, selected));
+    drop(response);
+    let (read, write) = WebSocket(socket).split();
+    carry(line, dialled.no, read, write).await;
+    Ok(())
+}
+
+/// Small buffers, for thousands of clients in one process.
+pub(crate) fn websocket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(1_024)
+        .write_buffer_size(0)
+        .max_message_size(Some(RECORD_LEN_MAX))
+        .max_frame_size(Some(RECORD_LEN_MAX))
+}
+
+struct WebSocket<S>(WebSocketStream<S>);
+
+impl<S: Dialled> Socket for WebSocket<S> {
+    type Bytes = Bytes;
+    type Read = ReadHalf<S>;
+    type Write = WriteHalf<S>;
+
+    fn split(self) -> (ReadHalf<S>, WriteHalf<S>) {
+        let (write, read) = self.0.split();
+        (ReadHalf(read), WriteHalf(write))
+    }
+}
+
+/// A stream that was dialled, of whichever transport.
+pub(crate) trait Dialled: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static {}
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static> Dialled for S {}
+
+struct ReadHalf<S>(SplitStream<WebSocketStream<S>>);
+
+impl<S: Dialled> Stream for ReadHalf<S> {
+    type Item = Incoming<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx).map(|message| match message {
+            Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
+            Some(Ok(_)) => Some(Incoming::Other),
+        })
+    }
+}
+
+struct WriteHalf<S>(SplitSink<WebSocketStream<S>, Message>);
+
+impl<S: Dialled> Sink<Vec<u8>> for WriteHalf<S> {
+    type Error = WebSocketError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
+        self.0.poll_ready_unpin(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, record: Vec<u8>) -> Result<(), WebSocketError> {
+        self.0.start_send_unpin(Message::Binary(record.into()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
+        self.0.poll_flush_unpin(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
+        self.0.poll_close_unpin(cx)
+    }
+}

@@ -1,0 +1,116 @@
+//! The two servers, each the only thing in its process, on the same allocator, runtime and TLS.
+//!
+//! Duologue's is the library as the binary `duologue` mounts it. The baseline is tokio-tungstenite without HTTP server or
+//! router, tuned for many idle links: what its handshakes need is boxed and given back, one task a link, small buffers.
+//! Neither knows that it is measured.
+
+use std::{io::Write as _, net::Ipv4Addr, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use axum::Router;
+use duologue::limits::RECORD_LEN_MAX;
+use duologue_server::{Duologue, Policy, State, development, page, services};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::{
+    WebSocketStream, accept_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Transport, child};
+
+/// The baseline's read buffer. Below this its bytes a link no longer fall by much, and every message takes more reads.
+const READ_BUFFER_LEN: usize = 1_024;
+
+#[derive(clap::Args)]
+pub(crate) struct Serve {
+    #[arg(long)]
+    transport: Transport,
+    /// The state directory, with the devices in it
+    #[arg(long)]
+    state: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ServeTungstenite {
+    #[command(flatten)]
+    serve: Serve,
+    #[arg(long, default_value_t = READ_BUFFER_LEN)]
+    read_buffer: usize,
+}
+
+impl Serve {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let (listener, tls) = self.listen().await?;
+        let state = State::open(&self.state)?;
+        let duologue = Duologue::new(state, Policy::loopback()).service("echo", services::echo);
+        let app = Router::new().route("/line", duologue.route()).merge(page(true));
+        duologue_server::serve(listener, tls, app, CancellationToken::new()).await;
+        Ok(())
+    }
+
+    /// A listener whose port the parent is told, and TLS.
+    async fn listen(&self) -> anyhow::Result<(TcpListener, Option<Arc<rustls::ServerConfig>>)> {
+        child::end_with_parent();
+        let tls = match self.transport {
+            Transport::Tls => Some(development(&self.state)?),
+            Transport::Clear => None,
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen")?;
+        writeln!(std::io::stdout(), "ready {}", listener.local_addr()?.port())?;
+        Ok((listener, tls))
+    }
+}
+
+impl ServeTungstenite {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let (listener, tls) = self.serve.listen().await?;
+        let acceptor = tls.map(TlsAcceptor::from);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(self.read_buffer)
+            .write_buffer_size(0)
+            .max_message_size(Some(RECORD_LEN_MAX))
+            .max_frame_size(Some(RECORD_LEN_MAX));
+        loop {
+            let (tcp, _) = listener.accept().await.context("cannot accept a connection")?;
+            tcp.set_nodelay(true)?;
+            match acceptor.clone() {
+                None => drop(tokio::spawn(async move {
+                    let opened = Box::pin(accept_async_with_config(tcp, Some(config))).await;
+                    if let Ok(socket) = opened {
+                        echo(socket).await;
+                    }
+                })),
+                Some(acceptor) => drop(tokio::spawn(async move {
+                    if let Ok(socket) = Box::pin(accept_tls(acceptor, tcp, config)).await {
+                        echo(socket).await;
+                    }
+                })),
+            }
+        }
+    }
+}
+
+async fn accept_tls(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    config: WebSocketConfig,
+) -> anyhow::Result<WebSocketStream<tokio_rustls::server::TlsStream<TcpStream>>> {
+    let stream = acceptor.accept(tcp).await?;
+    Ok(accept_async_with_config(stream, Some(config)).await?)
+}
+
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Binary(_) = message
+            && socket.send(message).await.is_err()
+        {
+            return;
+        }
+    }
+}

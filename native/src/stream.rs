@@ -1,0 +1,155 @@
+//! A stream: a channel that carries bytes, for everything that reads and writes in tokio.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use duologue::{ChannelError, Received, ResetCode};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::{Notify, futures::OwnedNotified},
+};
+
+use crate::{
+    channel::{Channel, wait},
+    line::LineError,
+};
+
+/// Bytes both ways, each with its own end. Reading frees the peer's window, and so lets it send on; writing waits while
+/// 256 KiB are queued. Dropped before both ends have come, it is cancelled; after an own end, what is queued still leaves.
+pub struct ByteStream {
+    channel: Channel,
+    reading: Waiter,
+    writing: Waiter,
+}
+
+impl ByteStream {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { channel, reading: Waiter::default(), writing: Waiter::default() }
+    }
+
+    /// The channel underneath: its label, its datagrams, its reset.
+    #[must_use]
+    pub const fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// How many of the bytes written here the other application has taken. Never goes back.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.channel.try_command(|channel| Ok(channel.taken())).unwrap_or(0)
+    }
+
+    /// Waits until the other application has taken every byte that was written here.
+    ///
+    /// # Errors
+    /// If the channel or the line ends first.
+    pub async fn all_taken(&self) -> Result<(), LineError> {
+        let shared = &self.channel.line().shared;
+        wait(shared, self.channel.changed(), |_| {
+            let look = |channel: &mut duologue::Channel<'_>| match channel.broken() {
+                _ if channel.all_taken() => Ok(true),
+                Some(error) => Err(error),
+                None => Ok(false),
+            };
+            match self.channel.try_command(look) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// Ends both directions at once.
+    pub fn reset(&self, code: ResetCode) {
+        self.channel.reset(code);
+    }
+}
+
+impl AsyncRead for ByteStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { channel, reading, .. } = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let max = buf.remaining();
+        let bytes = ready!(reading.poll(cx, channel, |channel| match channel.read(max) {
+            Ok(Received::Message(bytes)) => Some(Ok(bytes)),
+            Ok(Received::End) => Some(Ok(Vec::new())),
+            Ok(Received::Pending) => None,
+            Err(error) => Some(Err(error)),
+        }))?;
+        buf.put_slice(&bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ByteStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { channel, writing, .. } = self.get_mut();
+        writing.poll(cx, channel, |channel| match channel.write(buf) {
+            Err(ChannelError::Blocked) => None,
+            other => Some(other),
+        })
+    }
+
+    /// What is written leaves by itself; [`ByteStream::all_taken`] waits for the other end.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the writing direction; what is queued still leaves.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.channel.finish();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ByteStream").field(&self.channel).finish()
+    }
+}
+
+/// Waits for a channel's changes, poll by poll.
+#[derive(Default)]
+struct Waiter(Option<Pin<Box<OwnedNotified>>>);
+
+impl Waiter {
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        channel: &Channel,
+        mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let notified = self.0.get_or_insert_with(|| {
+                let mut notified = Box::pin(Notify::notified_owned(Arc::clone(channel.changed())));
+                notified.as_mut().enable();
+                notified
+            });
+            let found = channel.try_command(|channel| look(channel).transpose());
+            match found {
+                Ok(Some(found)) => return Poll::Ready(Ok(found)),
+                Err(error) => return Poll::Ready(Err(io_error(error))),
+                Ok(None) => ready!(notified.as_mut().poll(cx)),
+            }
+            self.0 = None;
+        }
+    }
+}
+
+fn io_error(error: LineError) -> io::Error {
+    let kind = match error {
+        LineError::Channel(ChannelError::Reset(_)) => io::ErrorKind::ConnectionReset,
+        LineError::Channel(ChannelError::Finished) => io::ErrorKind::BrokenPipe,
+        _ => io::ErrorKind::ConnectionAborted,
+    };
+    io::Error::new(kind, error)
+}

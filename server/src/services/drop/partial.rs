@@ -1,0 +1,187 @@
+//! A partial file: opened with its hash, appended to, and at last given its name. All of it blocks.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use ring::digest;
+use tokio::sync::Notify;
+
+use super::{BLOCK_BYTES, DropError, Receipt, names, quota::Turn};
+
+/// The numbers tried behind a taken name.
+const NUMBERS_MAX: u32 = 1_000;
+
+/// What has arrived of an upload. The file's cursor is at its end, and the hash covers all of it.
+pub(super) struct Partial {
+    file: File,
+    hash: digest::Context,
+    len: u64,
+    turn: Turn,
+}
+
+impl Partial {
+    pub(super) fn open(turn: Turn, size: u64) -> Result<Self, DropError> {
+        let file = open_no_link(&turn.space.partials.join(&turn.partial)).map_err(DropError::Disk)?;
+        let held = file.metadata().map_err(DropError::Disk)?.len();
+        if held > size {
+            return Err(DropError::Shrunk { held, size });
+        }
+        let mut partial = Self { file, hash: digest::Context::new(&digest::SHA256), len: 0, turn };
+        partial.hash_held().map_err(DropError::Disk)?;
+        Ok(partial)
+    }
+
+    fn hash_held(&mut self) -> io::Result<()> {
+        let mut held = BufReader::with_capacity(BLOCK_BYTES, &self.file);
+        loop {
+            let block = held.fill_buf()?;
+            if block.is_empty() {
+                return Ok(());
+            }
+            self.hash.update(block);
+            let len = block.len();
+            self.len += len as u64;
+            held.consume(len);
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn sha256(&self) -> String {
+        hex(self.hash.clone().finish().as_ref())
+    }
+
+    /// Notified when a newer stream wants to continue.
+    pub(super) fn stop(&self) -> Arc<Notify> {
+        Arc::clone(&self.turn.stop)
+    }
+
+    pub(super) fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        self.file.write_all(block)?;
+        self.hash.update(block);
+        self.len += block.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the upload: the file gets a safe name, this one or the next that is free.
+    pub(super) fn keep_as(self, name: &str) -> Result<Receipt, DropError> {
+        self.file.sync_all().map_err(DropError::Disk)?;
+        let (sha256, Self { len: size, turn, .. }) = (self.sha256(), self);
+        let space = Arc::clone(&turn.space);
+        let partial = space.partials.join(&turn.partial);
+        let _filing = space.filing();
+        for number in 1..=NUMBERS_MAX {
+            let name = names::numbered(name, number);
+            match place(&partial, &space.directory.join(&name)) {
+                Ok(()) => {
+                    // Without this, a loss of power could take the name. It is too late to refuse the file for it.
+                    if let Err(error) = File::open(&space.directory).and_then(|directory| directory.sync_all()) {
+                        tracing::warn!(%error, "a new file's name may not be on the disk yet");
+                    }
+                    // While nothing is counted: else the file would count twice, as running and as kept.
+                    drop(turn);
+                    return Ok(Receipt { name, size, sha256 });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(DropError::Disk(error)),
+            }
+        }
+        Err(DropError::BadName)
+    }
+}
+
+/// Opens for reading and writing, for the owner alone; makes the file if it is not there. Refuses what is not a file.
+fn open_no_link(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.clone().create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        opened => return opened,
+    }
+    // `O_NOFOLLOW` has no name in std, and another number on each system. What was named is compared with what was
+    // opened instead, before a byte is read; and a pipe would not even open.
+    let named = fs::symlink_metadata(path)?;
+    if named.is_file() {
+        let file = options.open(path)?;
+        let opened = file.metadata()?;
+        if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other("the partial file is not a file"))
+}
+
+/// Moves a partial file to a name that must be free.
+fn place(partial: &Path, target: &Path) -> io::Result<()> {
+    match fs::hard_link(partial, target) {
+        Ok(()) => {
+            // The next count removes what has two names.
+            if let Err(error) = fs::remove_file(partial) {
+                tracing::warn!(%error, "a file is in place, but its partial name stays");
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) => place_without_links(partial, target),
+    }
+}
+
+/// As [`place`], on file systems like FAT: an empty file of our own takes the name, and the rename replaces only that.
+fn place_without_links(partial: &Path, target: &Path) -> io::Result<()> {
+    File::create_new(target)?;
+    fs::rename(partial, target).inspect_err(|_| {
+        // The rename's error is the one to tell.
+        let _ = fs::remove_file(target);
+    })
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a text takes everything");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_no_partial_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (victim, link, dangling) =
+            (directory.path().join("victim"), directory.path().join("link"), directory.path().join("dangling"));
+        fs::write(&victim, "untouched").expect("writes");
+        std::os::unix::fs::symlink(&victim, &link).expect("links");
+        std::os::unix::fs::symlink(directory.path().join("new"), &dangling).expect("links");
+        open_no_link(&link).expect_err("a link to a file");
+        open_no_link(&dangling).expect_err("a link to nothing");
+        open_no_link(directory.path()).expect_err("a directory");
+        assert!(!directory.path().join("new").exists());
+        open_no_link(&victim).expect("a file");
+    }
+
+    #[test]
+    fn without_hard_links_nothing_is_overwritten_either() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (partial, target) = (directory.path().join("partial"), directory.path().join("a.txt"));
+        fs::write(&partial, "new").expect("writes");
+        fs::write(&target, "old").expect("writes");
+        let error = place_without_links(&partial, &target).expect_err("the name is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&target).expect("reads"), b"old");
+        fs::remove_file(&target).expect("removes");
+        place_without_links(&partial, &target).expect("the name is free");
+        assert_eq!((fs::read(&target).expect("reads"), partial.exists()), (b"new".to_vec(), false));
+        place_without_links(&partial, &directory.path().join("b.txt")).expect_err("nothing to move");
+        assert!(!directory.path().join("b.txt").exists());
+    }
+}

@@ -1,0 +1,115 @@
+//! The server's line: a device's session, which waits for the device when its connection is lost.
+//!
+//! ```text
+//! attach(connection) ─► carried ──lost──► parked ──attach: resumed──► carried
+//!                          │ attach: the old one is closed as `replaced`   │ 120 s
+//!                          └───────────────────────────────────────────────┴──► over
+//! ```
+//!
+//! Who may attach is the caller's to decide, before: only the session's own device.
+
+use core::time::Duration;
+
+use super::{ConnectionNo, Line, LineState};
+use crate::{
+    budget::Budget,
+    close::{CloseCode, FreshReason},
+    connection::Connection,
+    error::ConnectionError,
+    handshake::auth::Grant,
+    limits::RESUME_TTL_SECS,
+    session::{Role, Session},
+    time::Instant,
+};
+
+impl Line {
+    /// A server's line without a connection.
+    #[must_use]
+    pub fn server(budget: Budget) -> Self {
+        Self::new(LineState::Resuming, Session::new(Role::Server, budget), None)
+    }
+
+    /// A device that has proved itself takes the line with this connection, which waits for its verdict. Whatever carried it
+    /// is closed as `replaced`, and what came on it later is discarded unread. With `received`, the session is resumed, and
+    /// the grant's outcome is set to say so.
+    ///
+    /// # Errors
+    /// Why the connection came to nothing; a newer one of the same session may have overtaken it. The line may live on.
+    pub fn attach(
+        &mut self,
+        now: Instant,
+        mut connection: Connection,
+        received: Option<u64>,
+        mut grant: Grant,
+    ) -> Result<ConnectionNo, ConnectionError> {
+        if let Some(error) = &self.closed {
+            return Err(error.clone());
+        }
+        if received.is_some() && connection.is_older_than(self.session()) {
+            return Err(ConnectionError::LocallyClosed(CloseCode::Replaced));
+        }
+        if let Some((no, mut old)) = self.carrier.take() {
+            self.session = old.detach();
+            old.close(now, CloseCode::Replaced, "");
+            self.leaving.push((no, old));
+        }
+        let Some(session) = self.session.take() else { return Err(ConnectionError::Lost) };
+        connection.attach(session);
+        let no = self.next_no();
+        self.parked_at = None;
+        let admitted = match received {
+            Some(received) => connection.resume_outcome(now, received).map(|outcome| grant.outcome = outcome),
+            None => Ok(()),
+        };
+        let admitted = admitted.and_then(|()| connection.admit(now, grant));
+        self.carrier = Some((no, connection));
+        self.become_state(LineState::Open);
+        self.settle(now);
+        if admitted.is_err() {
+            // Its driver knows no name for it, and so can neither send its last word nor say that it is gone.
+            self.leaving.retain(|(other, _)| *other != no);
+        }
+        admitted.map(|()| no)
+    }
+
+    /// True while no connection carries the session.
+    #[must_use]
+    pub const fn is_parked(&self) -> bool {
+        self.carrier.is_none() && self.closed.is_none()
+    }
+
+    /// Ends a session that was parked for too long, or must make room.
+    pub fn expire(&mut self, reason: FreshReason) {
+        self.end(ConnectionError::SessionEnded(reason));
+    }
+
+    /// The server stops: the client is told, and told when to come back.
+    pub fn drain(&mut self, slot_millis: u32) {
+        if let Some((_, connection)) = &mut self.carrier {
+            connection.drain(slot_millis);
+        }
+    }
+
+    /// True if nothing is on its way, nothing waits, and the client begins nothing new; or if no connection is there.
+    #[must_use]
+    pub fn is_drained(&mut self) -> bool {
+        let carried = self.carrier.is_some();
+        let session = self.session();
+        !carried || (session.peer_holds() && session.is_quiet())
+    }
+
+    pub(super) fn park(&mut self, now: Instant) {
+        self.parked_at = Some(now);
+        self.become_state(LineState::Resuming);
+    }
+
+    pub(super) fn expires_at(&self) -> Option<Instant> {
+        self.parked_at.filter(|_| self.closed.is_none()).map(|at| at + Duration::from_secs(RESUME_TTL_SECS))
+    }
+
+    pub(super) fn expire_if_due(&mut self, now: Instant) {
+        if self.expires_at().is_some_and(|at| at <= now) {
+            self.expire(FreshReason::Expired);
+        }
+    }
+}

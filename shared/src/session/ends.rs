@@ -1,0 +1,106 @@
+//! How channels end: by a reset of either end, or when both have finished and the application has let go. And the assembly
+//! slots that they leave to others.
+
+use super::{Farewell, Session};
+use crate::{
+    channel::Fin,
+    close::ResetCode,
+    ids::ChannelId,
+    limits::{ASSEMBLING_CHANNELS_MAX, SESSION_QUEUE_LEN_MAX},
+};
+
+impl Session {
+    /// What was sealed of it and is not acknowledged is of no use any more.
+    pub(super) fn skip(&mut self, id: ChannelId) {
+        // A peer that opens and resets channels by the thousand must not make each cost a search.
+        if self.channels.get(&id).is_some_and(|channel| channel.send.has_sealed()) {
+            self.resend.skip(id);
+        }
+    }
+
+    /// Marks a channel as reset, by whichever end.
+    pub(super) fn end_channel(&mut self, id: ChannelId, code: ResetCode) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let was_over = channel.is_over();
+        channel.reset = Some(code);
+        self.queued_len -= channel.send.clear();
+        let (announced, assembling) = (channel.announced, channel.recv.assembling);
+        self.changed.insert(id);
+        self.unannounced.remove(&id);
+        if assembling {
+            self.free_slot(id);
+        }
+        if announced && !was_over {
+            self.count_over(id);
+        }
+        self.settle_released(id);
+        self.make_room();
+    }
+
+    /// Those whom the session's bound made wait look again.
+    pub(super) fn make_room(&mut self) {
+        if self.crowded && self.queued_len < SESSION_QUEUE_LEN_MAX {
+            self.crowded = false;
+            self.changed.extend(self.channels.keys());
+        }
+    }
+
+    /// The channel no longer counts among the live ones.
+    pub(super) fn count_over(&mut self, id: ChannelId) {
+        let live = if id.0 & 1 == self.role.bit() { &mut self.live_here } else { &mut self.live_there };
+        *live = live.saturating_sub(1);
+    }
+
+    /// A channel that its application has left goes as soon as nothing more is to be said on it.
+    pub(super) fn settle_released(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get(&id).filter(|channel| channel.released) else { return };
+        if channel.reset.is_none() && !self.over {
+            if channel.send.fin != Fin::Sealed {
+                // Its queue is still to be sent.
+                return;
+            }
+            if channel.recv.is_refused() {
+                self.farewells.push_back((id, Farewell::Reset(ResetCode::Stopped)));
+                self.end_channel(id, ResetCode::Stopped);
+                return;
+            }
+            // A TAKEN that is lost with its connection is stated again by the channel's state, and that goes now.
+            if channel.recv.taken > 0 {
+                self.farewells.push_back((id, Farewell::Done(channel.recv.taken)));
+            }
+        }
+        if channel.recv.assembling {
+            self.free_slot(id);
+        }
+        if let Some(channel) = self.channels.remove(&id) {
+            self.claims.give_back(usize::try_from(channel.recv.grown()).unwrap_or(0));
+        }
+        self.channel_datagrams.remove(&id);
+        self.due.remove(&id);
+        self.changed.remove(&id);
+    }
+
+    /// Gives the channel an assembly slot if it wants one and one is free.
+    pub(super) fn ask_for_slot(&mut self, id: ChannelId) {
+        if self.assembling < ASSEMBLING_CHANNELS_MAX
+            && let Some(channel) = self.channels.get_mut(&id)
+            && channel.recv.wants_slot()
+        {
+            channel.recv.assembling = true;
+            self.assembling += 1;
+            self.due.insert(id);
+        }
+    }
+
+    /// Takes a slot back and gives it to the next channel that waits for one.
+    pub(super) fn free_slot(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.recv.assembling = false;
+            self.assembling -= 1;
+        }
+        let next = self.channels.iter().find(|(other, channel)| **other != id && channel.recv.wants_slot());
+        if let Some(next) = next.map(|(next, _)| *next) {
+            self.ask_for_slot(next);
+        }
+    }
+}

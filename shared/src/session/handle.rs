@@ -1,0 +1,131 @@
+//! A channel of a session, borrowed for a command.
+
+use core::time::Duration;
+
+use alloc::{string::String, string::ToString, vec::Vec};
+
+use super::{DatagramStats, Session};
+use crate::{
+    channel::{Delivery, Received},
+    close::ResetCode,
+    error::ChannelError,
+    ids::ChannelId,
+    time::Instant,
+};
+
+/// One channel, borrowed for a command.
+#[derive(Debug)]
+pub struct Channel<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) id: ChannelId,
+}
+
+impl Channel<'_> {
+    /// The label under which it was opened; empty once it is gone.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.session.label(self.id).unwrap_or_default().to_string()
+    }
+
+    /// True if it carries a stream of bytes instead of messages.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.session.is_stream(self.id)
+    }
+
+    /// Queues a message and returns its ordinal on this channel, counted from 1, by which [`Self::delivery`] knows it.
+    ///
+    /// # Errors
+    /// The message comes back with the reason; after [`ChannelError::Blocked`] try again when the channel has changed.
+    pub fn send(&mut self, message: Vec<u8>) -> Result<u64, (ChannelError, Vec<u8>)> {
+        self.session.send(self.id, message)
+    }
+
+    /// Queues bytes of a stream, as many as there is room for (256 KiB wait at most), and returns how many that was.
+    ///
+    /// # Errors
+    /// After [`ChannelError::Blocked`] try again when the channel has changed.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
+        self.session.write(self.id, bytes)
+    }
+
+    /// What is known of a message.
+    #[must_use]
+    pub fn delivery(&self, ordinal: u64) -> Delivery {
+        self.session.delivery(self.id, ordinal)
+    }
+
+    /// How many messages, or bytes of a stream, the other application has taken.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.session.taken(self.id)
+    }
+
+    /// True if the other application has taken everything that was sent here, and its end if there was one.
+    #[must_use]
+    pub fn all_taken(&self) -> bool {
+        self.session.all_taken(self.id)
+    }
+
+    /// Why the channel ended before its time; none if it did not.
+    #[must_use]
+    pub fn broken(&self) -> Option<ChannelError> {
+        self.session.broken(self.id)
+    }
+
+    /// Takes the next message, or the next bytes of a stream.
+    ///
+    /// # Errors
+    /// Why no more will come, if the channel did not end by its peer's FIN.
+    pub fn recv(&mut self) -> Result<Received, ChannelError> {
+        self.session.recv(self.id, usize::MAX)
+    }
+
+    /// Takes the next bytes of a stream, at most `max` of them (at least 1).
+    ///
+    /// # Errors
+    /// As [`Self::recv`]; [`ChannelError::WrongKind`] if it is no stream.
+    pub fn read(&mut self, max: usize) -> Result<Received, ChannelError> {
+        self.session.read(self.id, max)
+    }
+
+    /// Nothing more will be sent here; the peer's messages still come.
+    pub fn finish(&mut self) {
+        self.session.finish(self.id);
+    }
+
+    /// Ends both directions at once.
+    pub fn reset(&mut self, code: ResetCode) {
+        self.session.reset(self.id, code);
+    }
+
+    /// The application is done with it: what is queued after a `finish` still leaves, else the channel is cancelled.
+    pub fn release(self) {
+        self.session.release(self.id);
+    }
+
+    /// Sends a datagram beside the channel's messages: once, unless `ttl` passes first, or a newer one of the same `key`
+    /// comes while it waits.
+    ///
+    /// # Errors
+    /// If it is longer than 16 KiB, or the channel has ended. It never waits.
+    pub fn send_datagram(
+        &mut self,
+        now: Instant,
+        data: Vec<u8>,
+        ttl: Duration,
+        key: Option<u32>,
+    ) -> Result<(), ChannelError> {
+        self.session.send_datagram(self.id, data, now + ttl, key)
+    }
+
+    /// The next datagram that has arrived.
+    pub fn recv_datagram(&mut self) -> Option<Vec<u8>> {
+        self.session.recv_datagram(self.id)
+    }
+
+    /// What became of this channel's datagrams.
+    pub fn datagram_stats(&mut self, now: Instant) -> DatagramStats {
+        self.session.datagram_stats(self.id, now)
+    }
+}

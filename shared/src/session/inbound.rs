@@ -1,0 +1,170 @@
+//! Frames that arrive, applied to the session. A frame is checked before anything changes.
+
+use alloc::borrow::ToOwned;
+
+use super::Session;
+use crate::{
+    channel::ChannelState,
+    close::ResetCode,
+    error::PeerMisbehaved,
+    frame::Frame,
+    ids::ChannelId,
+    limits::{ACK_LEN, ACK_MILLIS},
+    session::Role,
+    time::Instant,
+};
+
+impl Session {
+    pub(crate) fn handle_frame(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), PeerMisbehaved> {
+        match *frame {
+            Frame::Open { channel, stream, label } => self.handle_open(channel, stream, label)?,
+            Frame::Data { channel, more, data } => self.handle_data(channel, more, data)?,
+            Frame::Fin { channel } => self.handle_fin(channel)?,
+            Frame::Reset { channel, code } => self.handle_reset(channel, code)?,
+            Frame::Skip { count: 0 } => return Err(PeerMisbehaved::EmptySkip),
+            Frame::Skip { .. } => {}
+            Frame::Taken { channel, count } | Frame::Done { channel, count } => self.handle_taken(channel, count)?,
+            Frame::Credit { channel, limit } => {
+                if let Some(state) = self.known(channel)? {
+                    if limit < state.send.limit {
+                        return Err(PeerMisbehaved::CountOutOfRange);
+                    }
+                    state.send.limit = limit;
+                    if !mutated!(CreditGivesNoTurn) {
+                        self.take_turn(channel);
+                    }
+                }
+            }
+            Frame::Ack { count, datagrams } => {
+                self.resend.acknowledge(count)?;
+                if !self.flight.acknowledged(now, count, datagrams, self.resend.sealed()) {
+                    return Err(PeerMisbehaved::CountOutOfRange);
+                }
+                if self.resend.is_empty() {
+                    self.shrink_resend();
+                }
+            }
+            Frame::Datagram { channel, data } => {
+                self.flight.received = self.flight.received.wrapping_add(1);
+                self.owe_ack(now, data.len());
+                // Not counted, so that it may come for a channel that is gone, or for one whose OPEN is still to be sent again.
+                if self.channels.get(&channel).is_some_and(|state| state.reset.is_none() && !state.released) {
+                    self.channel_datagrams.entry(channel).or_default().push(data);
+                    self.changed.insert(channel);
+                }
+            }
+            Frame::Drain { .. } => match self.role {
+                Role::Client => {
+                    self.hold();
+                    self.drain_due = Some(0);
+                }
+                Role::Server => self.peer_holds = true,
+            },
+            // The connection reads these itself.
+            Frame::Close(_) | Frame::Ping { .. } | Frame::Pong { .. } => return Err(PeerMisbehaved::Unexpected),
+        }
+        if frame.is_counted() {
+            self.received += frame.count();
+            let len = if let Frame::Data { data, .. } = frame { data.len() } else { 0 };
+            self.owe_ack(now, len);
+        }
+        Ok(())
+    }
+
+    fn owe_ack(&mut self, now: Instant, len: usize) {
+        if mutated!(AckNever) {
+            return;
+        }
+        self.ack.len += len;
+        self.ack.due |= self.ack.len >= ACK_LEN;
+        if self.ack.at.is_none() {
+            self.ack.at = Some(now + core::time::Duration::from_millis(ACK_MILLIS));
+        }
+    }
+
+    fn handle_open(&mut self, id: ChannelId, stream: bool, label: &str) -> Result<(), PeerMisbehaved> {
+        if id.0 < self.peers_next_id || id.0 & 1 != self.peers_next_id & 1 || label.is_empty() {
+            return Err(PeerMisbehaved::ChannelIdOutOfOrder);
+        }
+        if self.live_there >= usize::from(self.ours.channels) {
+            return Err(PeerMisbehaved::TooManyChannels);
+        }
+        self.peers_next_id = id.0.checked_add(2).ok_or(PeerMisbehaved::ChannelIdOutOfOrder)?;
+        self.live_there += 1;
+        let limit = u64::from(self.peers.window);
+        self.channels.insert(id, ChannelState::new(label.to_owned(), stream, limit, true));
+        self.opened.push_back(id);
+        Ok(())
+    }
+
+    fn handle_data(&mut self, id: ChannelId, more: bool, data: &[u8]) -> Result<(), PeerMisbehaved> {
+        let message_len_max = self.ours.message_len;
+        let Some(channel) = self.known(id)? else { return Ok(()) };
+        channel.recv.check(data.len(), message_len_max)?;
+        if channel.stream && more {
+            return Err(PeerMisbehaved::MessageOnStream);
+        }
+        if channel.released {
+            // Dropped, but paid for: two ends that both let go and still have to send would else wait for each other.
+            channel.recv.discard(data.len());
+            self.due.insert(id);
+            return Ok(());
+        }
+        if channel.recv.push(data, more) {
+            self.changed.insert(id);
+        }
+        self.ask_for_slot(id);
+        self.due.insert(id);
+        Ok(())
+    }
+
+    fn handle_fin(&mut self, id: ChannelId) -> Result<(), PeerMisbehaved> {
+        let Some(channel) = self.known(id)? else { return Ok(()) };
+        if channel.recv.fin {
+            return Err(PeerMisbehaved::DataAfterFin);
+        }
+        if channel.recv.is_within_message() {
+            return Err(PeerMisbehaved::FinWithinMessage);
+        }
+        channel.recv.fin = true;
+        let over = channel.is_over();
+        self.changed.insert(id);
+        if over {
+            self.count_over(id);
+        }
+        Ok(())
+    }
+
+    fn handle_reset(&mut self, id: ChannelId, code: ResetCode) -> Result<(), PeerMisbehaved> {
+        if let Some(channel) = self.known(id)? {
+            channel.recv.clear_partial();
+            // The peer reads no more: what it has not received need not be sent again.
+            self.skip(id);
+            self.end_channel(id, code);
+        }
+        Ok(())
+    }
+
+    fn handle_taken(&mut self, id: ChannelId, count: u64) -> Result<(), PeerMisbehaved> {
+        if let Some(channel) = self.known(id)? {
+            if count < channel.send.taken || count > channel.send.sealed {
+                return Err(PeerMisbehaved::CountOutOfRange);
+            }
+            channel.send.taken = count;
+            self.changed.insert(id);
+        }
+        Ok(())
+    }
+
+    /// The channel that a frame names; none if it is over or gone, and an error if it never was.
+    fn known(&mut self, id: ChannelId) -> Result<Option<&mut ChannelState>, PeerMisbehaved> {
+        let ours = id.0 & 1 == self.role.bit();
+        let unborn = if ours { id.0 >= self.next_id } else { id.0 >= self.peers_next_id };
+        match self.channels.get_mut(&id) {
+            _ if unborn => Err(PeerMisbehaved::ChannelNeverOpened),
+            Some(channel) if !channel.announced => Err(PeerMisbehaved::ChannelNeverOpened),
+            Some(channel) if channel.reset.is_none() => Ok(Some(channel)),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,595 @@
+//! A session: what survives a connection. Its channels, what is queued on them, what was sealed and not acknowledged.
+//!
+//! ```text
+//! commands ─► ChannelState ─► turns ─► fill(): what must be sent again, CREDIT, TAKEN, RESET, OPEN, datagrams,
+//!                                              then DATA in turns, ACK ─► record                      outbound.rs
+//! record ─► handle_frame() ─► ChannelState ─► changed, opened ─► the driver looks again               inbound.rs
+//! ```
+//!
+//! A session never looks at keys or sockets. Counted frames are counted when they are filled into a record and when they
+//! arrive, so that both ends have the same count without numbers on the wire. ACK, CREDIT and TAKEN are not counted: a new
+//! connection states them again.
+
+#[cfg(test)]
+mod audit;
+mod datagrams;
+mod ends;
+mod handle;
+mod inbound;
+mod outbound;
+mod resend;
+
+pub use datagrams::DatagramStats;
+pub use handle::Channel;
+
+use alloc::{
+    borrow::ToOwned,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use crate::{
+    budget::{Budget, Claims},
+    channel::{ChannelState, Delivery, Fin, Received},
+    close::ResetCode,
+    error::{ChannelError, PeerMisbehaved},
+    handshake::{auth::Resume, hello::Limits},
+    ids::{ChannelId, SessionId},
+    limits::{
+        DATAGRAM_LEN_MAX, FORGERIES_MAX, LABEL_LEN_MAX, RESEND_LEN_MAX, RESEND_LEN_SERVER, SEND_QUEUE_LEN_MAX,
+        SESSION_QUEUE_LEN_MAX,
+    },
+    time::Instant,
+};
+use datagrams::{ChannelDatagrams, Flight, Outgoing, Waiting};
+use resend::Resend;
+
+/// Which end of the line this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The page or native client.
+    Client,
+    /// The server.
+    Server,
+}
+
+impl Role {
+    const fn bit(self) -> u32 {
+        match self {
+            Self::Client => 0,
+            Self::Server => 1,
+        }
+    }
+
+    const fn resend_len(self) -> usize {
+        match self {
+            Self::Client => RESEND_LEN_MAX,
+            Self::Server => RESEND_LEN_SERVER,
+        }
+    }
+}
+
+/// A last, counted frame of a channel whose state may already be gone.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    Reset(ResetCode),
+    Done(u64),
+}
+
+/// What is to be acknowledged, and when.
+#[derive(Debug, Default)]
+struct AckState {
+    /// The count that the peer was last told.
+    told: u64,
+    /// Datagrams of this connection that the peer was last told of.
+    told_datagrams: u32,
+    /// Bytes that came since.
+    len: usize,
+    at: Option<Instant>,
+    due: bool,
+}
+
+/// What survives a connection. It is moved from one to the next, and so is never in two at a time.
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    /// As the server names it; none before the first AUTH_OK.
+    id: Option<SessionId>,
+    ours: Limits,
+    peers: Limits,
+    channels: BTreeMap<ChannelId, ChannelState>,
+    /// Only of the channels that have seen datagrams.
+    channel_datagrams: BTreeMap<ChannelId, ChannelDatagrams>,
+    /// The id of the next channel opened here, and the least that the peer may open next.
+    next_id: u32,
+    peers_next_id: u32,
+    /// Channels opened here and announced, and opened there, that are not over.
+    live_here: usize,
+    live_there: usize,
+    /// Opened here, not announced yet: the peer's limit is reached, or no record was filled since. In the order of opening.
+    unannounced: BTreeSet<ChannelId>,
+    /// Channels that have something to seal, in turn.
+    turns: VecDeque<ChannelId>,
+    farewells: VecDeque<(ChannelId, Farewell)>,
+    /// Channels with a CREDIT or TAKEN due.
+    due: BTreeSet<ChannelId>,
+    assembling: usize,
+    /// Bytes queued on all channels, and whether one was told to wait for them.
+    queued_len: usize,
+    crowded: bool,
+    /// For the driver.
+    changed: BTreeSet<ChannelId>,
+    opened: VecDeque<ChannelId>,
+    /// Counted frames received.
+    received: u64,
+    ack: AckState,
+    resend: Resend,
+    resend_len_max: usize,
+    outgoing: Outgoing,
+    flight: Flight,
+    claims: Claims,
+    /// The server stops: nothing new begins here any more, and whether it was told so.
+    holds: bool,
+    drain_due: Option<u32>,
+    /// The client has said that nothing new begins there.
+    peer_holds: bool,
+    /// Which of its connections carries it, counted from 1, as the client counts them.
+    attempt: u32,
+    /// Records in a row that did not authenticate.
+    forgeries: u8,
+    /// Nothing is sealed or received any more.
+    over: bool,
+}
+
+impl Session {
+    /// A session without a connection.
+    #[must_use]
+    pub fn new(role: Role, budget: Budget) -> Self {
+        Self {
+            role,
+            id: None,
+            ours: Limits::default(),
+            peers: Limits::default(),
+            channels: BTreeMap::new(),
+            channel_datagrams: BTreeMap::new(),
+            next_id: role.bit(),
+            peers_next_id: 1 - role.bit(),
+            live_here: 0,
+            live_there: 0,
+            unannounced: BTreeSet::new(),
+            turns: VecDeque::new(),
+            farewells: VecDeque::new(),
+            due: BTreeSet::new(),
+            assembling: 0,
+            queued_len: 0,
+            crowded: false,
+            changed: BTreeSet::new(),
+            opened: VecDeque::new(),
+            received: 0,
+            ack: AckState::default(),
+            resend: Resend::default(),
+            resend_len_max: role.resend_len(),
+            outgoing: Outgoing::default(),
+            flight: Flight::default(),
+            claims: Claims::new(budget),
+            holds: false,
+            drain_due: None,
+            peer_holds: false,
+            attempt: 0,
+            forgeries: 0,
+            over: false,
+        }
+    }
+
+    /// A new session of the same end.
+    pub(crate) fn successor(&self) -> Self {
+        Self::new(self.role, self.claims.budget())
+    }
+
+    /// As the server names it; none before the first AUTH_OK.
+    #[must_use]
+    pub const fn id(&self) -> Option<SessionId> {
+        self.id
+    }
+
+    /// True once it has ended: everything pending has settled.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Bytes that are held for either end: queued, unacknowledged, unread.
+    #[must_use]
+    pub fn held_len(&self) -> usize {
+        let unread: u64 = self.channels.values().map(|channel| channel.recv.held()).sum();
+        let datagrams: usize = self.channel_datagrams.values().map(ChannelDatagrams::held).sum();
+        self.queued_len + self.resend.len() + self.outgoing.len() + datagrams + usize::try_from(unread).unwrap_or(0)
+    }
+
+    /// True if nothing is on its way or waits at this end: what was sealed was taken, what came was read, and no caller who
+    /// has finished waits for an answer. What a client may still send is another question ([`Self::peer_holds`]).
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.resend.is_empty()
+            && self.farewells.is_empty()
+            && self.opened.is_empty()
+            && self.channels.values().filter(|channel| channel.reset.is_none()).all(|channel| {
+                let awaits_answer = channel.recv.fin && channel.send.fin == Fin::Open;
+                let fully_taken = channel.send.taken == channel.send.sealed && !channel.send.has_begun();
+                fully_taken && channel.recv.is_drained() && !channel.recv.is_within_message() && !awaits_answer
+            })
+    }
+
+    /// True once the client has said that nothing new begins there, because this server stops.
+    #[must_use]
+    pub const fn peer_holds(&self) -> bool {
+        self.peer_holds
+    }
+
+    /// Begins nothing new any more: what has begun to leave still leaves, the rest will be `not sent`.
+    pub fn hold(&mut self) {
+        self.holds = true;
+    }
+
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// What AUTH says of a session that was open before.
+    pub(crate) fn resume_request(&self) -> Option<Resume> {
+        self.id.map(|session_id| Resume {
+            session_id,
+            received: self.received.saturating_sub(u64::from(mutated!(AuthCountsOneTooFew))),
+        })
+    }
+
+    /// Until the hellos have crossed, nothing is sealed; what was queued meanwhile starts with the peer's real window.
+    pub(crate) fn set_peers_limits(&mut self, peers: Limits) {
+        if self.id.is_some() {
+            return;
+        }
+        self.peers = peers;
+        for channel in self.channels.values_mut() {
+            channel.send.limit = u64::from(peers.window);
+        }
+    }
+
+    pub(crate) const fn begin(&mut self, id: SessionId) {
+        self.id = Some(id);
+    }
+
+    pub(crate) const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Server: as AUTH says.
+    pub(crate) const fn set_attempt(&mut self, attempt: u32) {
+        self.attempt = attempt;
+    }
+
+    /// It moves into a connection, whose first word states the count received.
+    pub(crate) fn connected(&mut self) {
+        if self.role == Role::Client {
+            self.attempt = self.attempt.saturating_add(1);
+        }
+        self.ack = AckState { told: self.received, ..AckState::default() };
+        self.flight = Flight::default();
+        self.holds = false;
+        self.drain_due = None;
+        self.peer_holds = false;
+        let ids: Vec<_> = self.channels.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.take_turn(id));
+    }
+
+    /// The server has let the device in.
+    pub(crate) const fn open_for_datagrams(&mut self) {
+        self.flight.open = true;
+    }
+
+    /// The peer has received so many counted frames of this session. The rest is sent again, then credit and counts are
+    /// stated again.
+    pub(crate) fn resume(&mut self, received: u64) -> Result<(), PeerMisbehaved> {
+        self.resend.resume(received)?;
+        for (id, channel) in &mut self.channels {
+            // Of a channel that has come to its end with nothing taken, there is nothing to state.
+            let something = !channel.recv.fin || channel.recv.taken > 0;
+            let something = something && !(mutated!(TakenNotRestated) && channel.recv.fin);
+            if channel.announced && channel.reset.is_none() && something {
+                channel.recv.restate = true;
+                self.due.insert(*id);
+            }
+        }
+        Ok(())
+    }
+
+    /// A record has authenticated.
+    pub(crate) const fn authenticated(&mut self) {
+        self.forgeries = 0;
+    }
+
+    /// One has not. True if that is one too many for the session.
+    pub(crate) const fn forged(&mut self) -> bool {
+        self.forgeries = self.forgeries.saturating_add(1);
+        self.forgeries >= FORGERIES_MAX
+    }
+
+    // Commands.
+
+    /// Opens a channel of messages. What is sent before the line is open waits in order.
+    ///
+    /// # Errors
+    /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end.
+    pub fn open_channel(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
+        self.open(label, false)
+    }
+
+    /// Opens a channel that carries a stream of bytes each way.
+    ///
+    /// # Errors
+    /// As [`Self::open_channel`].
+    pub fn open_stream(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
+        self.open(label, true)
+    }
+
+    /// A channel's commands and getters.
+    pub const fn channel(&mut self, id: ChannelId) -> Channel<'_> {
+        Channel { session: self, id }
+    }
+
+    fn open(&mut self, label: &str, stream: bool) -> Result<ChannelId, ChannelError> {
+        if label.is_empty() || label.len() > LABEL_LEN_MAX {
+            return Err(ChannelError::BadLabel);
+        }
+        if self.over {
+            return Err(ChannelError::Closed);
+        }
+        let id = ChannelId(self.next_id);
+        // 2^31 channels in one session: the ids are used up, and the session with them.
+        self.next_id = self.next_id.checked_add(2).ok_or(ChannelError::Closed)?;
+        let limit = u64::from(self.peers.window);
+        self.channels.insert(id, ChannelState::new(label.to_owned(), stream, limit, false));
+        self.unannounced.insert(id);
+        Ok(id)
+    }
+
+    fn label(&self, id: ChannelId) -> Option<&str> {
+        self.channels.get(&id).map(|channel| channel.label.as_str())
+    }
+
+    fn is_stream(&self, id: ChannelId) -> bool {
+        self.channels.get(&id).is_some_and(|channel| channel.stream)
+    }
+
+    /// The channel, if the application may still send on it.
+    fn sendable(&mut self, id: ChannelId) -> Result<&mut ChannelState, ChannelError> {
+        let over = self.over;
+        let channel = self.channels.get_mut(&id).filter(|_| !over).ok_or(ChannelError::Closed)?;
+        if let Some(code) = channel.reset {
+            return Err(ChannelError::Reset(code));
+        }
+        if channel.send.fin != Fin::Open {
+            return Err(ChannelError::Finished);
+        }
+        Ok(channel)
+    }
+
+    fn send(&mut self, id: ChannelId, message: Vec<u8>) -> Result<u64, (ChannelError, Vec<u8>)> {
+        let (max, len) = (self.peers.message_len as usize, message.len());
+        let queued = match self.sendable(id) {
+            Ok(channel) if channel.stream => return Err((ChannelError::WrongKind { stream: true }, message)),
+            Ok(_) if len > max => return Err((ChannelError::MessageTooLong { len, max }, message)),
+            Ok(channel) => channel.send.queued_len(),
+            Err(error) => return Err((error, message)),
+        };
+        if queued > 0 && queued + len > SEND_QUEUE_LEN_MAX {
+            return Err((ChannelError::Blocked, message));
+        }
+        if self.is_crowded_by(len) {
+            return Err((ChannelError::Blocked, message));
+        }
+        let Some(channel) = self.channels.get_mut(&id) else { return Err((ChannelError::Closed, message)) };
+        let ordinal = channel.send.push(message);
+        self.queued_len += len;
+        self.take_turn(id);
+        Ok(ordinal)
+    }
+
+    fn write(&mut self, id: ChannelId, bytes: &[u8]) -> Result<usize, ChannelError> {
+        if !self.sendable(id)?.stream {
+            return Err(ChannelError::WrongKind { stream: false });
+        }
+        if self.is_crowded_by(bytes.len()) {
+            return Err(ChannelError::Blocked);
+        }
+        let written = self.sendable(id)?.send.write(bytes);
+        if written == 0 && !bytes.is_empty() {
+            return Err(ChannelError::Blocked);
+        }
+        self.queued_len += written;
+        self.take_turn(id);
+        Ok(written)
+    }
+
+    fn is_crowded_by(&mut self, len: usize) -> bool {
+        let crowded = self.queued_len > 0 && self.queued_len + len > SESSION_QUEUE_LEN_MAX;
+        self.crowded |= crowded;
+        crowded
+    }
+
+    fn finish(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(&id)
+            && channel.send.fin == Fin::Open
+        {
+            channel.send.fin = Fin::Wanted;
+            self.take_turn(id);
+        }
+    }
+
+    fn reset(&mut self, id: ChannelId, code: ResetCode) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if self.over || channel.is_over() {
+            return;
+        }
+        channel.recv.clear();
+        if channel.announced {
+            self.farewells.push_back((id, Farewell::Reset(code)));
+        }
+        self.skip(id);
+        self.end_channel(id, code);
+    }
+
+    /// The application drops its handle: what it has not finished is cancelled, what it has not read is refused.
+    fn release(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if channel.send.fin == Fin::Open {
+            self.reset(id, ResetCode::Cancelled);
+        }
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        channel.released = true;
+        if !channel.recv.fin || !channel.recv.is_drained() {
+            // What comes until the peer hears of it is dropped: the peer must hear that, even if it finishes meanwhile.
+            channel.recv.refuse();
+            if channel.recv.assembling {
+                self.free_slot(id);
+            }
+            self.due.insert(id);
+        }
+        self.settle_released(id);
+    }
+
+    fn read(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
+        if self.channels.get(&id).is_some_and(|channel| !channel.stream) {
+            return Err(ChannelError::WrongKind { stream: false });
+        }
+        self.recv(id, max.max(1))
+    }
+
+    fn recv(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
+        let Some(channel) = self.channels.get_mut(&id) else { return Err(ChannelError::Closed) };
+        let received = if channel.stream { channel.recv.read(max) } else { channel.recv.pop() };
+        if let Some(message) = received {
+            self.due.insert(id);
+            if channel.recv.assembling && channel.recv.is_drained() {
+                self.free_slot(id);
+            }
+            // The next message may have begun, and have waited for this one to be taken.
+            self.ask_for_slot(id);
+            return Ok(Received::Message(message));
+        }
+        match channel.reset {
+            _ if channel.recv.fin => Ok(Received::End),
+            Some(code) => Err(ChannelError::Reset(code)),
+            None if self.over => Err(ChannelError::Closed),
+            None => Ok(Received::Pending),
+        }
+    }
+
+    /// Why the channel will never finish in its own time; none while it may.
+    fn broken(&self, id: ChannelId) -> Option<ChannelError> {
+        match self.channels.get(&id) {
+            Some(channel) => channel.reset.map(ChannelError::Reset).or(self.over.then_some(ChannelError::Closed)),
+            None => Some(ChannelError::Closed),
+        }
+    }
+
+    fn delivery(&self, id: ChannelId, ordinal: u64) -> Delivery {
+        match self.channels.get(&id) {
+            Some(channel) => channel.send.delivery(ordinal, self.over || channel.reset.is_some()),
+            None => Delivery::Unknown,
+        }
+    }
+
+    fn taken(&self, id: ChannelId) -> u64 {
+        self.channels.get(&id).map_or(0, |channel| channel.send.taken)
+    }
+
+    fn all_taken(&self, id: ChannelId) -> bool {
+        let all =
+            |channel: &ChannelState| channel.send.taken == channel.send.accepted && channel.send.fin != Fin::Wanted;
+        self.channels.get(&id).is_some_and(all)
+    }
+
+    fn send_datagram(
+        &mut self,
+        id: ChannelId,
+        data: Vec<u8>,
+        deadline: Instant,
+        key: Option<u32>,
+    ) -> Result<(), ChannelError> {
+        if data.len() > DATAGRAM_LEN_MAX {
+            return Err(ChannelError::DatagramTooLong { len: data.len() });
+        }
+        if let Err(error) = self.sendable(id)
+            && error != ChannelError::Finished
+        {
+            return Err(error);
+        }
+        let stats = &mut self.channel_datagrams.entry(id).or_default().stats;
+        match self.outgoing.replace(Waiting { channel: id, data, deadline, key }) {
+            Ok(()) => stats.replaced += 1,
+            Err(datagram) => self.outgoing.push(datagram),
+        }
+        while let Some(dropped) = self.outgoing.pop_excess() {
+            // Its channel may be gone.
+            if let Some(datagrams) = self.channel_datagrams.get_mut(&dropped.channel) {
+                datagrams.stats.overflowed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn recv_datagram(&mut self, id: ChannelId) -> Option<Vec<u8>> {
+        self.channel_datagrams.get_mut(&id)?.pop()
+    }
+
+    fn datagram_stats(&mut self, id: ChannelId, now: Instant) -> DatagramStats {
+        self.expire_datagrams(now);
+        self.channel_datagrams.get(&id).map(|datagrams| datagrams.stats).unwrap_or_default()
+    }
+
+    fn expire_datagrams(&mut self, now: Instant) {
+        while let Some(expired) = self.outgoing.pop_expired(now) {
+            if let Some(datagrams) = self.channel_datagrams.get_mut(&expired.channel) {
+                datagrams.stats.expired += 1;
+            }
+        }
+    }
+
+    // For the driver.
+
+    pub(crate) fn poll_changed(&mut self) -> Option<ChannelId> {
+        self.changed.pop_first()
+    }
+
+    pub(crate) fn poll_opened(&mut self) -> Option<ChannelId> {
+        self.opened.pop_front()
+    }
+
+    pub(crate) const fn poll_timeout(&self) -> Option<Instant> {
+        if self.ack.due { None } else { self.ack.at }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.ack.due |= self.ack.at.is_some_and(|at| at <= now);
+    }
+
+    /// The session has ended. Everything pending settles; what has arrived can still be read.
+    pub fn end(&mut self) {
+        self.over = true;
+        self.changed.extend(self.channels.keys());
+        for channel in self.channels.values_mut() {
+            channel.send.clear();
+        }
+        self.queued_len = 0;
+        self.turns.clear();
+        self.due.clear();
+        self.farewells.clear();
+        self.unannounced.clear();
+        self.resend = Resend::default();
+        self.resend_len_max = self.role.resend_len();
+        self.outgoing = Outgoing::default();
+        self.ack = AckState::default();
+        // Its application may keep it for long, to read what has arrived.
+        self.claims.give_back(usize::MAX);
+    }
+}

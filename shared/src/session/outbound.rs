@@ -1,0 +1,264 @@
+//! Frames that leave: one record's worth at a time, in this order.
+//!
+//! ```text
+//! 1. what an earlier connection had sealed and the peer has not received; nothing else before it
+//! 2. CREDIT, TAKEN      3. RESET, DONE      4. OPEN      5. datagrams      6. DATA and FIN, channels in turns      7. ACK
+//! ```
+//!
+//! Counted frames are kept until they are acknowledged (`resend.rs`); DATA and OPEN wait while too much is.
+
+use alloc::vec::Vec;
+
+use super::{Farewell, Session, datagrams::Waiting, resend::Retained};
+use crate::{
+    channel::{ChannelState, Fin},
+    frame::{ACK_FRAME_LEN, DATA_HEADER_LEN, Frame},
+    ids::ChannelId,
+    limits::{LABEL_LEN_MAX, RESEND_LEN_MAX, RESEND_LEN_STEP, TURN_LEN_MAX},
+    time::Instant,
+};
+
+/// The part of a record that may stay empty rather than take a sliver of a message.
+const SLIVER: usize = 64;
+/// The longest frame without data: OPEN.
+const CONTROL_LEN_MAX: usize = 32 + LABEL_LEN_MAX;
+
+impl Session {
+    /// True if a record could be filled now.
+    pub(crate) fn has_frames(&self) -> bool {
+        !self.over
+            && (self.resend.is_behind()
+                || self.ack.due
+                || self.can_say_drain()
+                || !self.farewells.is_empty()
+                || self.can_announce()
+                || self.due.iter().any(|id| self.channels.get(id).is_some_and(is_due))
+                || (self.has_resend_room() && self.turns.iter().any(|id| self.can_seal(*id)))
+                || (!self.flight.is_stalled() && self.outgoing.next(|next| self.can_leave(next)).is_some()))
+    }
+
+    /// Appends frames to `out` until `max` bytes are reached or nothing is left.
+    pub(crate) fn fill(&mut self, now: Instant, out: &mut Vec<u8>, max: usize) {
+        if self.over {
+            return;
+        }
+        let max = max.saturating_sub(ACK_FRAME_LEN);
+        let start = out.len();
+        let mut datagrams = 0;
+        let sealed = self.resend.sealed();
+        self.resend.fill(out, max);
+        if !self.resend.is_behind() {
+            self.fill_due(out, max);
+            self.fill_farewells(out, max);
+            self.fill_announcements(out, max);
+            datagrams = self.fill_datagrams(now, out, max);
+            self.fill_turns(out, max);
+            self.make_room();
+            if self.can_say_drain()
+                && let Some(slot_millis) = self.drain_due.take_if(|_| out.len() + CONTROL_LEN_MAX <= max)
+            {
+                Frame::Drain { slot_millis }.encode(out);
+            }
+        }
+        let anything = datagrams > 0 || self.resend.sealed() > sealed;
+        self.flight.sealed(now, self.resend.sealed(), datagrams, anything);
+        if !self.has_resend_room() {
+            self.grow_resend();
+        }
+        self.fill_ack(out, start);
+    }
+
+    fn fill_ack(&mut self, out: &mut Vec<u8>, start: usize) {
+        let (mut count, datagrams) = (self.received, self.flight.received);
+        let mut news = count > self.ack.told || datagrams != self.ack.told_datagrams;
+        count += u64::from(mutated!(AckOneTooMany));
+        news &= !mutated!(AckNever);
+        if news && (self.ack.due || out.len() > start) {
+            Frame::Ack { count, datagrams }.encode(out);
+            self.ack = super::AckState { told: count, told_datagrams: datagrams, ..super::AckState::default() };
+        }
+    }
+
+    fn fill_due(&mut self, out: &mut Vec<u8>, max: usize) {
+        while out.len() + 2 * CONTROL_LEN_MAX <= max
+            && let Some(id) = self.due.pop_first()
+        {
+            let Some(channel) = self.channels.get_mut(&id).filter(|channel| channel.reset.is_none()) else { continue };
+            let recv = &mut channel.recv;
+            if recv.credit_due().is_some()
+                && let Some(by) = recv.growth_wanted()
+                && self.claims.claim(usize::try_from(by).unwrap_or(usize::MAX))
+            {
+                recv.grow(by);
+            }
+            let restate = core::mem::take(&mut recv.restate);
+            let limit = recv.credit_due();
+            if let Some(limit) =
+                limit.or((restate && !recv.fin && !mutated!(CreditNotRestated)).then_some(recv.granted()))
+            {
+                recv.grant(limit);
+                Frame::Credit { channel: id, limit }.encode(out);
+            }
+            if core::mem::take(&mut recv.taken_due) || (restate && recv.taken > 0 && !mutated!(TakenNotRestated)) {
+                Frame::Taken { channel: id, count: recv.taken }.encode(out);
+            }
+        }
+    }
+
+    fn fill_farewells(&mut self, out: &mut Vec<u8>, max: usize) {
+        while out.len() + CONTROL_LEN_MAX <= max
+            && let Some((channel, farewell)) = self.farewells.pop_front()
+        {
+            let frame = match farewell {
+                Farewell::Reset(code) => Retained::Reset { channel, code },
+                Farewell::Done(count) => Retained::Done { channel, count },
+            };
+            self.resend.push(frame, out);
+        }
+    }
+
+    fn fill_announcements(&mut self, out: &mut Vec<u8>, max: usize) {
+        while out.len() + CONTROL_LEN_MAX <= max && self.can_announce() {
+            let Some(id) = self.unannounced.pop_first() else { break };
+            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            channel.announced = true;
+            self.live_here += 1;
+            let frame = Retained::Open { channel: id, stream: channel.stream, label: channel.label.clone() };
+            self.resend.push(frame, out);
+            self.take_turn(id);
+        }
+    }
+
+    /// How many datagrams were written. They take half of a record at most, so that what is reliable goes on.
+    fn fill_datagrams(&mut self, now: Instant, out: &mut Vec<u8>, max: usize) -> u32 {
+        if self.outgoing.is_empty() {
+            return 0;
+        }
+        self.flight.look(now);
+        self.expire_datagrams(now);
+        let mut written = 0;
+        while !self.flight.is_stalled()
+            && let Some((index, next)) = self.outgoing.next(|next| self.can_leave(next))
+            && out.len() + DATA_HEADER_LEN + next.data.len() <= max / 2
+            && let Some(Waiting { channel, data, deadline, key }) = self.outgoing.remove(index)
+        {
+            if mutated!(DatagramTwice) && key != Some(u32::MAX) {
+                self.outgoing.push(Waiting { channel, data: data.clone(), deadline, key: Some(u32::MAX) });
+            }
+            if self.channels.get(&channel).is_none_or(|state| state.reset.is_some()) {
+                continue;
+            }
+            Frame::Datagram { channel, data: &data }.encode(out);
+            written += 1;
+            if let Some(datagrams) = self.channel_datagrams.get_mut(&channel) {
+                datagrams.stats.sent += 1;
+            }
+        }
+        written
+    }
+
+    /// Each channel puts a turn's worth into the record, then goes to the end of the line.
+    fn fill_turns(&mut self, out: &mut Vec<u8>, max: usize) {
+        while self.has_resend_room()
+            && let Some(id) = self.turns.pop_front()
+        {
+            if !self.can_seal(id) {
+                continue;
+            }
+            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            let (mut turn, stream) = (TURN_LEN_MAX, channel.stream);
+            let mut full = false;
+            loop {
+                let room = max.saturating_sub(out.len() + DATA_HEADER_LEN).min(turn);
+                let Some((len, more)) = channel.send.next_fragment(room).filter(|_| room > 0) else { break };
+                // A sliver at a record's end is not worth a frame: up to 1/64 of the record stays empty instead.
+                if more && len == room && room < turn && room < max / SLIVER {
+                    break;
+                }
+                // On hold only what has begun is ended.
+                if self.holds && !channel.send.has_begun() {
+                    break;
+                }
+                let data = channel.send.take_fragment(len, stream);
+                self.resend.push(Retained::Data { channel: id, more: more && !stream, data }, out);
+                self.queued_len -= len;
+                turn = turn.saturating_sub(len);
+                full = self.resend.len() >= self.resend_len_max;
+                if turn == 0 || full {
+                    break;
+                }
+            }
+            // `send` may have room again.
+            self.changed.insert(id);
+            if channel.send.fin_is_due() && out.len() + 2 * DATA_HEADER_LEN <= max {
+                self.resend.push(Retained::Fin { channel: id }, out);
+                channel.send.fin = Fin::Sealed;
+                if channel.is_over() {
+                    self.count_over(id);
+                }
+                self.settle_released(id);
+                continue;
+            }
+            if self.can_seal(id) {
+                self.turns.push_back(id);
+                if full || max.saturating_sub(out.len()) < max / SLIVER + DATA_HEADER_LEN {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn can_announce(&self) -> bool {
+        !self.holds
+            && !self.unannounced.is_empty()
+            && self.live_here < usize::from(self.peers.channels)
+            && self.has_resend_room()
+    }
+
+    pub(super) fn can_seal(&self, id: ChannelId) -> bool {
+        let may = |channel: &ChannelState| !self.holds || channel.send.has_begun() || channel.send.fin_is_due();
+        self.channels.get(&id).is_some_and(|channel| channel.can_seal() && may(channel))
+    }
+
+    /// Its channel is announced, or gone: then it leaves the queue only.
+    fn can_leave(&self, datagram: &Waiting) -> bool {
+        self.channels.get(&datagram.channel).is_none_or(|channel| channel.announced)
+    }
+
+    /// The client says that nothing new begins once nothing is half begun; the server has no such wait.
+    fn can_say_drain(&self) -> bool {
+        let half_sent = |channel: &ChannelState| channel.reset.is_none() && channel.send.has_begun();
+        self.drain_due.is_some() && !(self.holds && self.channels.values().any(half_sent))
+    }
+
+    /// The server stops: the client is told, and told when to come back.
+    pub(crate) const fn drain(&mut self, slot_millis: u32) {
+        self.drain_due = Some(slot_millis);
+    }
+
+    pub(super) fn take_turn(&mut self, id: ChannelId) {
+        if self.channels.get(&id).is_some_and(ChannelState::can_seal) && !self.turns.contains(&id) {
+            self.turns.push_back(id);
+        }
+    }
+
+    const fn has_resend_room(&self) -> bool {
+        self.resend.len() < self.resend_len_max
+    }
+
+    fn grow_resend(&mut self) {
+        if self.resend_len_max < RESEND_LEN_MAX && self.claims.claim(RESEND_LEN_STEP) {
+            self.resend_len_max += RESEND_LEN_STEP;
+        }
+    }
+
+    pub(super) fn shrink_resend(&mut self) {
+        let base = self.role.resend_len();
+        self.claims.give_back(self.resend_len_max - base);
+        self.resend_len_max = base;
+    }
+}
+
+pub(super) fn is_due(channel: &ChannelState) -> bool {
+    channel.reset.is_none() && (channel.recv.taken_due || channel.recv.restate || channel.recv.credit_due().is_some())
+}

@@ -1,0 +1,257 @@
+//! The life of a session over many connections.
+
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use core::time::Duration;
+
+use super::{millis, open, opened};
+use crate::{
+    channel::Delivery,
+    close::FreshReason,
+    limits::{BACKOFF_FIRST_MILLIS, KEYS_TTL_MAX_SECS},
+    line::LineState,
+    sim::{End, ledger::Reader, link::Side, plan::Fault, world::World},
+};
+
+/// The link dies at once, both ways and for both ends.
+fn lose(world: &mut World) {
+    let sid = world.socket();
+    world.cut(sid, Some(End::Client));
+    world.client_lost(sid);
+    world.server_lost(sid);
+    world.drive();
+}
+
+#[test]
+fn what_was_on_its_way_when_the_link_died_arrives_once() {
+    let mut world = open(millis(20));
+    let id = world.channel();
+    for _ in 0..50 {
+        world.client_sends(id, 1_000);
+        world.run_for(millis(3));
+    }
+    lose(&mut world);
+    opened(&mut world);
+    world.run_for(millis(500));
+    assert_eq!(world.server_got(id), 50);
+    world.finish_well();
+}
+
+#[test]
+fn a_cancelled_upload_does_not_shift_counts() {
+    let mut world = open(millis(50));
+    let (upload, chat, client) = (world.channel(), world.channel(), world.client_uid);
+    world.run_for(millis(200));
+    world.client_sends(upload, 200_000);
+    world.client_sends(chat, 10);
+    // Nothing of it has been acknowledged when it is cancelled, and then the link dies.
+    world.run_for(millis(10));
+    let before = world.session(client).expect("open").counts();
+    world.reset(client, upload);
+    let after = world.session(client).expect("open").counts();
+    assert_eq!(before.counted, after.counted, "the places of the frames stay");
+    assert!(before.retained > 200_000 && after.retained < 2_000, "{before:?} {after:?}");
+    lose(&mut world);
+    opened(&mut world);
+    world.client_sends(chat, 20);
+    world.run_for(millis(500));
+    assert_eq!(world.server_got(chat), 2);
+    let server = world.server_uid();
+    let (ours, theirs) = (world.session(client).expect("open").counts(), world.session(server).expect("open").counts());
+    assert_eq!(ours.counted, theirs.received);
+    world.finish_well();
+}
+
+/// What a client is told when its session cannot be resumed, and what becomes of what was pending.
+fn fresh(reason: FreshReason, befalls: impl Fn(&mut World)) {
+    let mut world = open(millis(5));
+    let (id, client) = (world.channel(), world.client_uid);
+    world.reads = Some(Reader::Stuck);
+    world.client_sends(id, 10);
+    world.run_for(millis(100));
+    lose(&mut world);
+    // It is not redialled before the session is gone.
+    world.frozen_until = Some(world.now + Duration::from_secs(10));
+    world.send_message(client, id, 20);
+    befalls(&mut world);
+    opened(&mut world);
+    assert_ne!(world.client_uid, client, "another session stands in its place");
+    assert_eq!(world.fresh, Some(reason));
+    assert_eq!(world.delivery(client, id, 0), Delivery::Unknown, "it was there, and nobody is known to have read it");
+    assert_eq!(world.delivery(client, id, 1), Delivery::NotSent);
+    world.finish_well();
+}
+
+#[test]
+fn a_session_that_waited_too_long_is_expired() {
+    fresh(FreshReason::Expired, |world| world.frozen_until = Some(world.now + Duration::from_secs(125)));
+}
+
+#[test]
+fn a_session_that_made_room_is_evicted() {
+    fresh(FreshReason::Evicted, World::evict);
+}
+
+#[test]
+fn a_session_of_another_process_was_lost_with_it() {
+    fresh(FreshReason::Restarted, World::restart_server);
+}
+
+#[test]
+fn a_session_that_nobody_knows_is_unknown() {
+    fresh(FreshReason::Unknown, World::forget_sessions);
+}
+
+#[test]
+fn the_device_sleeps_for_an_hour_and_is_open_one_backoff_step_after_it_wakes() {
+    let mut world = open(millis(50));
+    world.suffer(Fault::Sleep);
+    let wakes = world.frozen_until.expect("it sleeps");
+    world.run_until(wakes);
+    let took = world.until(Duration::from_secs(5), |world| world.fresh.is_some());
+    // A backoff step, the upgrade with M1 and M2, then AUTH and its answer.
+    assert!(took <= millis(BACKOFF_FIRST_MILLIS + 250), "{took:?}");
+    opened(&mut world);
+    world.finish_well();
+}
+
+#[test]
+fn make_before_break_at_the_keys_age_loses_nothing_and_stays_open() {
+    let mut world = open(millis(20));
+    let id = world.channel();
+    world.states.clear();
+    let (opened_before, until) = (world.opened, world.now + Duration::from_secs(KEYS_TTL_MAX_SECS * 2));
+    let mut sent = 0;
+    while world.now < until {
+        world.client_sends(id, 100);
+        sent += 1;
+        world.run_for(millis(700));
+    }
+    world.run_for(millis(500));
+    assert!(world.opened >= opened_before + 2, "{} connections", world.opened);
+    assert_eq!(world.states, [], "the application was told of nothing");
+    assert_eq!(world.server_got(id), sent);
+    world.finish_well();
+}
+
+#[test]
+fn a_takeover_closes_the_old_connection_and_discards_what_still_comes_on_it() {
+    let mut world = open(millis(20));
+    let id = world.channel();
+    world.run_for(millis(100));
+    let (old, late) = (world.socket(), world.now + millis(2_000));
+    world.sockets.get_mut(&old).expect("open").up.stall(late);
+    for _ in 0..10 {
+        world.client_sends(id, 500);
+    }
+    // The client gives the socket up; the server has no way to know, and what was sent comes late.
+    let no = world.sockets[&old].no;
+    world.sockets.get_mut(&old).expect("open").client = Side::Gone;
+    world.client.handle_lost(world.now, no);
+    world.drive();
+    opened(&mut world);
+    world.run_for(millis(500));
+    assert_eq!(world.server_got(id), 10, "over the new connection");
+    assert!(world.sockets.get(&old).is_none_or(|socket| socket.server == Side::Gone), "closed as replaced");
+    world.run_for(millis(3_000));
+    assert_eq!(world.server_got(id), 10, "and not again");
+    assert_eq!(world.client.state(), LineState::Open);
+    world.finish_well();
+}
+
+/// It once took the session away from the newer connection, and so from a client that was told it had been replaced.
+#[test]
+fn an_auth_that_was_overtaken_by_a_newer_one_takes_nothing_over() {
+    let mut world = open(millis(20));
+    let (id, client) = (world.channel(), world.client_uid);
+    world.run_for(millis(100));
+    lose(&mut world);
+    let lost = world.last_socket;
+    world.until(Duration::from_secs(5), |world| {
+        let next = world.sockets.get(&world.last_socket).filter(|_| world.last_socket > lost);
+        next.is_some_and(|socket| socket.client == Side::Open)
+    });
+    let (stale, late) = (world.last_socket, world.now + millis(2_000));
+    world.sockets.get_mut(&stale).expect("open").up.stall(late);
+    world.until(Duration::from_secs(1), |world| world.sockets[&world.last_socket].uid.is_some());
+    let no = world.sockets[&stale].no;
+    world.sockets.get_mut(&stale).expect("open").client = Side::Gone;
+    world.client.handle_lost(world.now, no);
+    world.drive();
+    opened(&mut world);
+    world.run_for(millis(3_000));
+    world.client_sends(id, 10);
+    world.run_for(millis(100));
+    assert_eq!((world.client_uid, world.lines, world.client.state()), (client, 0, LineState::Open));
+    assert_eq!(world.server_got(id), 1);
+    world.finish_well();
+}
+
+#[test]
+fn a_server_that_stops_in_order_loses_nothing() {
+    let mut world = open(millis(20));
+    let (client, server) = (world.client_uid, world.server_uid());
+    let ids: [_; 4] = core::array::from_fn(|_| world.channel());
+    for round in 0..60 {
+        for id in ids {
+            world.client_sends(id, 5_000);
+            if world.ledger.at(server).channels.contains_key(&id) && !world.ledger.at(server).over {
+                world.send_message(server, id, 3_000);
+            }
+        }
+        world.run_for(millis(7));
+        if round == 20 {
+            world.drain();
+        }
+        if world.client_uid != client {
+            break;
+        }
+    }
+    world.until(Duration::from_secs(5), |world| world.client_uid != client);
+    assert_eq!(world.fresh, Some(FreshReason::Restarted));
+    for uid in [client, server] {
+        for (id, log) in &world.ledger.at(uid).channels {
+            let lost = log.sent.iter().filter(|sent| !matches!(sent.delivery, Delivery::Taken | Delivery::NotSent));
+            assert_eq!(lost.count(), 0, "{uid:?} {id:?}");
+        }
+    }
+    opened(&mut world);
+    world.finish_well();
+}
+
+/// A half sent message on a channel that was reset once kept the client from ever saying that it was through.
+#[test]
+fn a_cancelled_upload_does_not_keep_a_server_from_stopping() {
+    let mut world = open(millis(20));
+    let (id, client) = (world.channel(), world.client_uid);
+    world.reads = Some(Reader::Stuck);
+    world.run_for(millis(100));
+    world.ledger.channel(client, id).reader = Reader::Stuck;
+    world.client_sends(id, 2_000_000);
+    world.run_for(millis(30));
+    world.keeps = true;
+    world.reset(client, id);
+    world.drive();
+    world.drain();
+    let took = world.until(Duration::from_secs(40), |world| world.client_uid != client);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    opened(&mut world);
+    world.finish_well();
+}
+
+/// A server that gave up waiting for AUTH once ended the whole session: its CLOSE was not awaited before the signature.
+#[test]
+fn a_signature_that_takes_too_long_costs_a_connection_only() {
+    let mut world = open(millis(20));
+    let (id, client) = (world.channel(), world.client_uid);
+    world.client_sends(id, 10);
+    world.run_for(millis(200));
+    world.plan.slow_signature = 1;
+    lose(&mut world);
+    world.run_for(Duration::from_secs(20));
+    world.plan.slow_signature = 0;
+    opened(&mut world);
+    assert_eq!((world.client_uid, world.lines), (client, 0));
+    world.finish_well();
+}

@@ -1,0 +1,205 @@
+//! A path between a client and the server that fails as paths do: it sees TCP only, and cuts, stalls or forgets connections.
+//!
+//! ```text
+//! client ══TLS══ path ══TLS══ server        Cut::Both, Rst     both ends learn of it
+//!                                           Cut::ClientOnly    the server keeps a socket that is silent
+//!                                           Cut::ServerOnly    the client keeps one, until it asks
+//!                                           Cut::Within(n)     after n more bytes to the client: within a record, an answer, M2
+//! ```
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::AbortHandle,
+};
+
+use crate::{chance::Chance, server::Server};
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Both,
+    Rst,
+    ClientOnly,
+    ServerOnly,
+    Within(usize),
+}
+
+impl Cut {
+    pub(crate) fn any(chance: &mut Chance) -> Self {
+        match chance.below(6) {
+            0 => Self::Both,
+            1 => Self::Rst,
+            2 => Self::ClientOnly,
+            3 => Self::ServerOnly,
+            _ => Self::Within(chance.below(3_000)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Flow,
+    /// All connections up to this number.
+    Cut(Cut, usize),
+}
+
+pub(crate) struct Path {
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+struct Shared {
+    target: AtomicU16,
+    order: watch::Sender<Order>,
+    stalled: watch::Sender<bool>,
+    connections: AtomicUsize,
+    /// Half-open sockets, kept as long as the path: nobody hangs up on them.
+    forgotten: Mutex<Vec<TcpStream>>,
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Path {
+    pub(crate) async fn to(server: &Server) -> Self {
+        Self::to_port(server.port).await
+    }
+
+    pub(crate) async fn to_port(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            target: AtomicU16::new(target),
+            order: watch::Sender::new(Order::Flow),
+            stalled: watch::Sender::new(false),
+            connections: AtomicUsize::new(0),
+            forgotten: Mutex::default(),
+        });
+        let run = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let shared = Arc::clone(&run);
+                let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+                // A path that leads nowhere is the client's to notice.
+                tokio::spawn(async move { converse(client, number, &shared).await });
+            }
+        });
+        Self { port, shared, task: task.abort_handle() }
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Ends all connections that there are now.
+    pub(crate) fn cut(&self, cut: Cut) {
+        self.shared.order.send_replace(Order::Cut(cut, self.connections()));
+    }
+
+    /// Nothing passes for so long; nothing is lost.
+    pub(crate) async fn stall(&self, time: Duration) {
+        self.shared.stalled.send_replace(true);
+        tokio::time::sleep(time).await;
+        self.shared.stalled.send_replace(false);
+    }
+
+    /// New connections fail until [`Self::lead_to`].
+    pub(crate) fn lead_nowhere(&self) {
+        self.shared.target.store(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.shared.target.store(port, Ordering::SeqCst);
+    }
+}
+
+async fn converse(client: TcpStream, number: usize, shared: &Shared) -> io::Result<()> {
+    let server = TcpStream::connect(("127.0.0.1", shared.target.load(Ordering::SeqCst))).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut client, mut server) = (client, server);
+    let cut = {
+        let (client_read, client_write) = client.split();
+        let (server_read, server_write) = server.split();
+        let mut order = shared.order.subscribe();
+        let ordered = async {
+            let mine = |order: &Order| matches!(order, Order::Cut(_, last) if number <= *last);
+            let order = *order.wait_for(mine).await.expect("the path lives as long");
+            if let Order::Cut(cut, _) = order { cut } else { Cut::Both }
+        };
+        let there = pump(client_read, server_write, shared, None);
+        let within = watch::Sender::new(None);
+        let back = pump(server_read, client_write, shared, Some(within.subscribe()));
+        let (mut there, mut back, mut ordered) = (std::pin::pin!(there), std::pin::pin!(back), std::pin::pin!(ordered));
+        tokio::select! {
+            // Either end has hung up.
+            _ = async { tokio::join!(&mut there, &mut back) } => return Ok(()),
+            cut = &mut ordered => match cut {
+                Cut::Within(bytes) => {
+                    within.send_replace(Some(bytes));
+                    // Nothing may come for a while: then it is cut between two records.
+                    let rest = async { tokio::join!(&mut there, &mut back) };
+                    tokio::select! {
+                        _ = rest => {}
+                        () = tokio::time::sleep(Duration::from_millis(300)) => {}
+                    }
+                    Cut::Rst
+                }
+                cut => cut,
+            },
+        }
+    };
+    let forget = |socket| shared.forgotten.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    match cut {
+        Cut::Both => {}
+        Cut::Rst | Cut::Within(_) => {
+            let _ = (client.set_zero_linger(), server.set_zero_linger());
+        }
+        Cut::ClientOnly => forget(server),
+        Cut::ServerOnly => forget(client),
+    }
+    Ok(())
+}
+
+/// Bytes from here to there, until an end or until so many more have passed.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    shared: &Shared,
+    mut left: Option<watch::Receiver<Option<usize>>>,
+) -> io::Result<()> {
+    let mut stalled = shared.stalled.subscribe();
+    let mut buffer = vec![0; 16 * 1024];
+    let mut passed = None;
+    loop {
+        let len = match from.read(&mut buffer).await? {
+            0 => return to.shutdown().await,
+            len => len,
+        };
+        stalled.wait_for(|stalled| !stalled).await.expect("the path lives as long");
+        let limit = left.as_mut().and_then(|left| *left.borrow_and_update());
+        let room = limit.map_or(len, |limit| limit.saturating_sub(*passed.get_or_insert(0)).min(len));
+        to.write_all(&buffer[..room]).await?;
+        to.flush().await?;
+        passed = passed.map(|passed: usize| passed + room);
+        if room < len {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,249 @@
+/**
+ * A link: one line to one server, through any number of connections.
+ *
+ *   connect() ─► identity.js (device key, pin, ticket) ─► core Line ─► onOpened, onState, onFresh, onChannel, onChanged,
+ *                                                                      onClosed ─► Link, Channel, BidirectionalStream
+ *   connecting ─► open ◄─► resuming, draining                           the session lives on, or is told to be `fresh`
+ *        └──────────┴──────────┴─────────► closed                       for good
+ *
+ * Redialling, backoff and resumption are the core's. What is pending when a session ends settles here, at once.
+ */
+
+import { Channel } from "./channel.js";
+import { core, ready } from "./core.js";
+import { DuologueError, wrap } from "./errors.js";
+import { createIdentity, load, store } from "./identity.js";
+import { BidirectionalStream } from "./stream.js";
+import { browserName, deviceInfo, inviteOf, keyInfo, lineUrl, watchPage } from "./surroundings.js";
+import { Queue, RESET_CANCELLED, RESET_DEADLINE, deferred, fromJson } from "./values.js";
+
+/** The longest sealed message. */
+const RECORD_LEN_MAX = 65_535;
+/** Numbers on the wire. */
+const ALGORITHM = { Ed25519: 1, "P-256": 2 };
+
+export class Link extends EventTarget {
+  state = "connecting";
+  server;
+  device;
+  incoming;
+  incomingBidirectionalStreams;
+  /** @private Channels and streams of the session, by id. */
+  _channels = new Map();
+  #line;
+  #waiting = []; // [work, fail] until the line exists
+  #end; // the DuologueError after which nothing works
+  #ready = deferred();
+  #closed = deferred();
+  #incoming = new Queue();
+  #streams; // the controller of `incomingBidirectionalStreams`, while somebody may read it
+  #closing = false;
+
+  /** @private */
+  constructor(options) {
+    super();
+    this.ready = this.#ready.promise;
+    this.closed = this.#closed.promise;
+    this.ready.catch(() => {}); // whoever waits hears it; nobody need wait
+    const incoming = this.#incoming;
+    this.incoming = { [Symbol.asyncIterator]: () => ({ next: () => incoming.next(), return: async () => ({ done: true }) }) };
+    this.incomingBidirectionalStreams = new ReadableStream({
+      start: (controller) => (this.#streams = controller),
+      cancel: () => (this.#streams = undefined),
+    });
+    options.signal?.addEventListener("abort", () => this.close("aborted"), { once: true });
+    this.#start(options).catch((error) => {
+      const { code, message } = wrap(error);
+      this.#finish(code, message, false);
+    });
+    if (options.signal?.aborted) this.close("aborted");
+  }
+
+  channel(label) {
+    return new Channel(this, label);
+  }
+
+  createBidirectionalStream(label) {
+    return new Promise((resolve, reject) =>
+      this._run((line) => resolve(new BidirectionalStream(this, label, line.openStream(label))), reject),
+    );
+  }
+
+  async request(label, data, { signal, timeout } = {}) {
+    signal?.throwIfAborted();
+    const channel = this.channel(label);
+    const sent = channel.send(data);
+    sent.catch(() => {}); // an answer, or its absence, says more
+    channel.finish();
+    const stop = deferred();
+    const give = (code, error) => {
+      stop.reject(error); // first: it says more than the end of the channel, which is next
+      channel._reset(code, wrap(error));
+    };
+    const abort = () => give(RESET_CANCELLED, signal.reason);
+    const late = () => give(RESET_DEADLINE, new DuologueError("deadline", "The answer did not come in time."));
+    signal?.addEventListener("abort", abort, { once: true });
+    const timer = timeout === undefined ? undefined : setTimeout(late, timeout);
+    try {
+      const { value, done } = await Promise.race([channel._next(), stop.promise]);
+      if (done) throw new DuologueError("no-answer", "The service has finished without an answer.");
+      return value;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      // Reads the end, so that the channel can go.
+      channel._next().catch(() => {});
+    }
+  }
+
+  async requestJson(label, value, options) {
+    return fromJson(await this.request(label, JSON.stringify(value), options));
+  }
+
+  close(reason = "") {
+    if (this.#end || this.#closing) return;
+    this.#closing = true;
+    if (this.#line) this.#line.close(reason);
+    else this.#finish("normal", "The line was closed.", false);
+  }
+
+  /** @private Runs work on the line, now or, in order, when there is one; after the end, `fail`. */
+  _run(work, fail = () => {}) {
+    if (this.#end) return fail(this.#end);
+    if (!this.#line) return this.#waiting.push([work, fail]);
+    try {
+      work(this.#line);
+    } catch (error) {
+      fail(wrap(error));
+    }
+  }
+
+  async #start(options) {
+    if (!globalThis.crypto?.subtle || !globalThis.indexedDB) {
+      throw new DuologueError("insecure-context", "Browsers keep keys for secure pages only: open this page over https.");
+    }
+    await ready();
+    const url = lineUrl(options.url);
+    const host = url.host;
+    const link = inviteOf(options.invite);
+    const named = link === undefined ? undefined : core.parseInvite(link);
+    const known = await load(host);
+    const pinned = options.serverKey ?? known?.serverKey;
+    if (pinned !== undefined) this.server = keyInfo(pinned);
+    if (known?.device) this.device = await deviceInfo(known.device);
+    const replaced = named !== undefined && pinned !== undefined && named.key !== pinned;
+    if (replaced && !options.replacePin) {
+      throw new DuologueError("pin-changed", "The link names another server key than the one that is pinned here.");
+    }
+    const serverKey = replaced ? named.key : (pinned ?? named?.key);
+    if (serverKey === undefined || (!known?.device && link === undefined)) {
+      throw pinned === undefined
+        ? new DuologueError("no-identity", "This browser has no key for this server: ask its owner for an invite link.")
+        : new DuologueError("identity-lost", "This browser has lost its device key: ask the server's owner for a new invite link.");
+    }
+    const identity = await createIdentity(host);
+    // The pin is kept only once the line has opened: a link that leads nowhere leaves no trace.
+    const enrolled = Boolean(known?.enrolled) && !replaced;
+    if (this.#end || this.#closing) return;
+    this.server = keyInfo(serverKey);
+    this.device = await deviceInfo(identity);
+
+    // The first time, whoever sees the line open may reload at once, and must find the pin.
+    let pinIsKept = enrolled;
+    let state = this.state;
+    const show = () => pinIsKept && this.#become(state);
+    const shown = new Uint8Array(options.observe === undefined ? 0 : RECORD_LEN_MAX);
+    const line = new core.Line({
+      url: url.href,
+      serverKey,
+      invite: link,
+      ticket: replaced ? undefined : known?.ticket,
+      enrolled,
+      algorithm: ALGORITHM[identity.algorithm],
+      spki: identity.spki,
+      origin: globalThis.location?.origin ?? "",
+      host,
+      name: options.deviceName ?? browserName(),
+      observed: options.observe !== undefined,
+      onRecord: (outward, bytes) => {
+        // Not the view itself, whose buffer is the module's memory with all its keys; nor a new copy each time, of which
+        // a large file would leave its own length as garbage.
+        shown.set(bytes);
+        options.observe(outward ? "out" : "in", shown.subarray(0, bytes.length));
+      },
+      onSign: (connection, message) =>
+        identity.sign(message).then(
+          (signature) => this.#line === line && line.provideSignature(connection, signature),
+          (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
+        ),
+      onOpened: (ticket) => {
+        const kept = store(host, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
+        if (pinIsKept) return;
+        kept.then(() => {
+          pinIsKept = true;
+          show();
+        });
+      },
+      onState: (next) => {
+        state = next;
+        show();
+      },
+      onFresh: (code, reason) => this.#renew(line, code, reason),
+      onChannel: (id, label, isStream) => this.#welcome(id, label, isStream),
+      onChanged: (id) => this._channels.get(id)?._changed(line),
+      onClosed: (code, reason, byPeer) => this.#finish(code, reason, byPeer),
+    });
+    this.#line = line;
+    const leave = () => this.#finish("normal", "The page was left.", false);
+    watchPage(() => this.#line?.wake(), leave, this.closed);
+    for (const [work, fail] of this.#waiting.splice(0)) this._run(work, fail);
+  }
+
+  #become(state) {
+    if (this.#end && state !== "closed") return;
+    if (state === "open") this.#ready.resolve();
+    if (this.state === state) return;
+    this.state = state;
+    this.dispatchEvent(new Event("statechange"));
+  }
+
+  #welcome(id, label, isStream) {
+    if (!isStream) {
+      this.#incoming.push(new Channel(this, label, id));
+      return;
+    }
+    const stream = new BidirectionalStream(this, label, id);
+    if (this.#streams) this.#streams.enqueue(stream);
+    else stream.readable.cancel(); // nobody will ever read it
+  }
+
+  /** The server knows the session no more: settles what belongs to it, while the core still answers for its ids. */
+  #renew(line, code, reason) {
+    const error = new DuologueError(code, reason);
+    const channels = [...this._channels.values()];
+    this._channels.clear();
+    for (const channel of channels) channel._ended(line, error);
+    // Later: whoever hears of it may open channels at once, and these belong to the new session.
+    queueMicrotask(() => {
+      if (!this.#end) this.dispatchEvent(new CustomEvent("fresh", { detail: Object.freeze({ code, reason }) }));
+    });
+  }
+
+  #finish(code, reason, byPeer) {
+    if (this.#end) return;
+    const error = new DuologueError(code, reason);
+    const line = this.#line;
+    for (const channel of this._channels.values()) channel._ended(line, error);
+    this.#end = error;
+    for (const [, fail] of this.#waiting.splice(0)) fail(error);
+    this._channels.clear();
+    this.#incoming.end();
+    this.#streams?.close();
+    this.#line = undefined;
+    this.#ready.reject(error);
+    this.#become("closed");
+    this.#closed.resolve(Object.freeze({ code, reason, byPeer }));
+    // The core goes when it has sent its last record.
+    line?.free();
+  }
+}

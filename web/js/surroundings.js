@@ -1,0 +1,55 @@
+/**
+ * What a line learns from the browser around it, and calls itself there.
+ */
+
+import { core } from "./core.js";
+
+/**
+ * Calls `wake` when the device may have slept or its network may have changed, and `leave` when the page goes for good,
+ * until `ended`.
+ */
+export function watchPage(wake, leave, ended) {
+  const stop = new AbortController();
+  const { signal } = stop;
+  const visible = () => document.visibilityState === "visible" && wake();
+  // A page that the browser may show again keeps its session for as long as the server does.
+  const hidden = (event) => event.persisted || leave();
+  globalThis.document?.addEventListener("visibilitychange", visible, { signal });
+  globalThis.addEventListener?.("online", wake, { signal });
+  globalThis.addEventListener?.("pageshow", wake, { signal });
+  globalThis.addEventListener?.("pagehide", hidden, { signal });
+  ended.then(() => stop.abort());
+}
+
+export const hostOf = (url) => new URL(url ?? globalThis.location.href, globalThis.location?.href).host;
+
+/** The address of a line: `ws:` and `wss:` as they are, `http:` and `https:` as theirs. */
+export function lineUrl(url = "/line") {
+  const line = new URL(url, globalThis.location?.href);
+  line.protocol = line.protocol === "http:" || line.protocol === "ws:" ? "ws:" : "wss:";
+  return line;
+}
+
+/** The fragment, if it holds an invite, whole or damaged. */
+export function inviteOf(link) {
+  if (link === undefined) return undefined;
+  const text = String(link);
+  const fragment = text.slice(text.indexOf("#") + 1);
+  return fragment.startsWith("i=") ? fragment : undefined;
+}
+
+export const keyInfo = (key) => Object.freeze({ key, fingerprint: core.serverFingerprint(key) });
+
+export async function deviceInfo({ algorithm, spki }) {
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", spki));
+  const key = btoa(String.fromCharCode(...hash)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  return Object.freeze({ key, fingerprint: core.deviceFingerprint(spki), algorithm });
+}
+
+/** What the server's owner reads in the list of devices. */
+export function browserName() {
+  const agent = globalThis.navigator?.userAgent ?? "";
+  const browser = /Firefox\//.test(agent) ? "Firefox" : /Edg\//.test(agent) ? "Edge" : /Chrome\//.test(agent) ? "Chromium" : /Safari\//.test(agent) ? "Safari" : "a browser";
+  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Mac/.test(agent) ? "macOS" : /Windows/.test(agent) ? "Windows" : /Linux/.test(agent) ? "Linux" : "an unknown system";
+  return `${browser} on ${system}`;
+}

@@ -1,0 +1,58 @@
+/**
+ * What passes through the other files: bytes from whatever the page gives, and values that are waited for.
+ */
+
+/** Codes on the wire for what this end gives up. */
+export const RESET_CANCELLED = 1;
+export const RESET_DEADLINE = 2;
+
+export function toBytes(data) {
+  if (typeof data === "string") return new TextEncoder().encode(data);
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  throw new TypeError("Duologue sends a Uint8Array, an ArrayBuffer or a string; for anything else use sendJson.");
+}
+
+export const fromJson = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
+
+/** A promise with its two ends outside. */
+export function deferred() {
+  let settle;
+  const promise = new Promise((resolve, reject) => (settle = { resolve, reject }));
+  return { promise, ...settle };
+}
+
+/** Values for iterators: those that wait, and those who wait for one. */
+export class Queue {
+  #values = [];
+  #waiting = [];
+  #end; // { error } or {}
+
+  push(value) {
+    const waiter = this.#waiting.shift();
+    if (waiter) waiter.resolve({ value, done: false });
+    else this.#values.push(value);
+  }
+
+  end(error) {
+    if (this.#end) return;
+    this.#end = { error };
+    for (const waiter of this.#waiting.splice(0)) {
+      if (error) waiter.reject(error);
+      else waiter.resolve({ value: undefined, done: true });
+    }
+  }
+
+  next() {
+    if (this.#values.length > 0) return Promise.resolve({ value: this.#values.shift(), done: false });
+    if (this.#end?.error) return Promise.reject(this.#end.error);
+    if (this.#end) return Promise.resolve({ value: undefined, done: true });
+    const waiter = deferred();
+    this.#waiting.push(waiter);
+    return waiter.promise;
+  }
+
+  get hungry() {
+    return this.#waiting.length > 0;
+  }
+}

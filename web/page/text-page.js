@@ -1,0 +1,222 @@
+/**
+ * The words of text.js about what is done on the page, from top to bottom. [English, French].
+ */
+
+export const PAGE_WORDS = {
+  "who.title": ["Who is who", "Qui est qui"],
+  "who.server": ["The server", "Le serveur"],
+  "who.device": ["This device", "Cet appareil"],
+  "who.algorithm": ["{algorithm} key, not readable by JavaScript", "clé {algorithm}, illisible pour JavaScript"],
+  "who.none": ["not known yet", "pas encore connue"],
+  "who.hint": [
+    "Compare the server’s fingerprint with `duologue keys show`, or with the line in the server’s terminal. The same there and here: nobody stands in between.",
+    "Comparez l’empreinte du serveur avec `duologue keys show`, ou avec la ligne dans le terminal du serveur. La même là-bas et ici : personne ne s’est glissé entre vous.",
+  ],
+  "forget.open": ["Forget this device…", "Oublier cet appareil…"],
+  "forget.title": ["Forget this device?", "Oublier cet appareil ?"],
+  "forget.body": [
+    "This browser’s key for {host} and the pinned server key are erased for good, and the line is closed. To come back you need a new invite link. The server keeps its record of this device until its owner revokes it.",
+    "La clé de ce navigateur pour {host} et la clé épinglée du serveur seront effacées pour de bon, et la ligne fermée. Pour revenir, il faudra un nouveau lien d’invitation. Le serveur garde la trace de cet appareil jusqu’à ce que son propriétaire le révoque.",
+  ],
+  "forget.yes": ["Erase the key", "Effacer la clé"],
+  "forget.no": ["Keep it", "La garder"],
+  "forget.failed": ["The key could not be erased: {why}", "La clé n’a pas pu être effacée : {why}"],
+
+  "desk.title": ["At the desk", "Au bureau"],
+  "desk.intro": [
+    "You write to the person at the server’s terminal. What is typed there appears here.",
+    "Vous écrivez à la personne devant le terminal du serveur. Ce qu’elle y tape apparaît ici.",
+  ],
+  "desk.log": ["Conversation", "Conversation"],
+  "desk.input": ["Your message", "Votre message"],
+  "desk.keys": ["Enter sends, Shift + Enter starts a new line", "Entrée envoie, Maj + Entrée va à la ligne"],
+  "desk.send": ["Send", "Envoyer"],
+  "desk.you": ["You", "Vous"],
+  "desk.them": ["The desk", "Le bureau"],
+  "desk.sending": ["sending…", "envoi…"],
+  "desk.held": ["waiting for the line…", "attend la ligne…"],
+  "desk.taken": ["taken ✓", "reçu ✓"],
+  "desk.not-sent": ["not delivered: it was not sent", "non remis : rien n’est parti"],
+  "desk.unknown": [
+    "not delivered, as far as known: the line ended before the answer",
+    "non remis, à ce qu’on sait : la ligne a pris fin avant la réponse",
+  ],
+  "desk.failed": ["not delivered: {why}", "non remis : {why}"],
+  "desk.again": ["Put back into the draft", "Remettre dans le brouillon"],
+  "desk.waiting": [
+    "The line is not open yet. Your draft stays here.",
+    "La ligne n’est pas encore ouverte. Votre brouillon reste ici.",
+  ],
+  "desk.closed": ["The line is closed. Your draft stays here.", "La ligne est fermée. Votre brouillon reste ici."],
+  "desk.refused": [
+    "Nobody is at the desk: this server does not offer the `desk` service, or not to this device.",
+    "Personne au bureau : ce serveur ne propose pas le service `desk`, ou pas à cet appareil.",
+  ],
+  "desk.ended": [
+    "The desk has ended the conversation. Your next message opens it again.",
+    "Le bureau a mis fin à la conversation. Votre prochain message la rouvrira.",
+  ],
+  "desk.broken": [
+    "The conversation was interrupted ({why}). Your next message opens it again.",
+    "La conversation a été interrompue ({why}). Votre prochain message la rouvrira.",
+  ],
+  "desk.fresh": [
+    "The line is open again and the conversation has begun anew: {why}.",
+    "La ligne est rouverte et la conversation a recommencé : {why}.",
+  ],
+
+  "echo.title": ["Echo round trip", "Aller-retour d’écho"],
+  "echo.intro": [
+    "64 random bytes go to the server and must come back unchanged.",
+    "64 octets tirés au hasard vont au serveur et doivent revenir inchangés.",
+  ],
+  "echo.button": ["Send 64 bytes", "Envoyer 64 octets"],
+  "echo.waiting": ["On the way…", "En route…"],
+  "echo.result": ["{ms} ms, the same bytes came back", "{ms} ms, les mêmes octets sont revenus"],
+  "echo.held": ["Waiting for the line…", "En attente de la ligne…"],
+  "echo.resumed": [
+    "The same bytes came back, after a wait for the line",
+    "Les mêmes octets sont revenus, après une attente de la ligne",
+  ],
+  "echo.different": ["Other bytes came back than were sent.", "Les octets revenus ne sont pas ceux envoyés."],
+  "echo.failed": ["No echo: {why}", "Pas d’écho : {why}"],
+  "echo.not-open": ["the line is not open", "la ligne n’est pas ouverte"],
+  "echo.summary": [
+    "Round trips: {count}; shortest {min} ms, median {median} ms",
+    "Allers-retours : {count} ; le plus court {min} ms, médiane {median} ms",
+  ],
+  "echo.chart": [
+    "Chart of the last round trips in milliseconds, oldest first: {list}",
+    "Courbe des derniers allers-retours en millisecondes, du plus ancien au plus récent : {list}",
+  ],
+
+  "files.title": ["Files", "Fichiers"],
+  "files.intro": [
+    "Choose files, drop them anywhere on this page, or paste them. They go to the server one after the other, and an interrupted line does not harm them.",
+    "Choisissez des fichiers, déposez-les n’importe où sur cette page, ou collez-les. Ils partent au serveur l’un après l’autre, et une ligne interrompue ne leur nuit pas.",
+  ],
+  "files.choose": ["Choose files…", "Choisir des fichiers…"],
+  "files.drop": ["Let go to send to the server", "Relâchez pour envoyer au serveur"],
+  "files.list": ["Files sent from this page", "Fichiers envoyés depuis cette page"],
+  "files.progress": ["Progress of {name}", "Avancement de {name}"],
+  "files.cancel": ["Cancel", "Annuler"],
+  "files.cancel-one": ["Cancel: {name}", "Annuler : {name}"],
+  "files.again": ["Send again", "Renvoyer"],
+  "files.again-one": ["Send again: {name}", "Renvoyer : {name}"],
+  "files.many": [
+    "This page keeps {count} files at a time. Add the others when some of these are done.",
+    "Cette page garde {count} fichiers à la fois. Ajoutez les autres quand certains seront arrivés.",
+  ],
+  "files.waiting": ["Waiting its turn, {size}", "Attend son tour, {size}"],
+  "files.held": ["Waiting for the line, {percent} % of {size} sent", "Attend la ligne, {percent} % de {size} envoyés"],
+  "files.begun": ["Sending, {percent} % of {size}", "Envoi, {percent} % de {size}"],
+  "files.sending": [
+    "Sending, {percent} % of {size}, {speed}/s, {left} left",
+    "Envoi, {percent} % de {size}, {speed}/s, encore {left}",
+  ],
+  "files.checking": [
+    "Comparing this file with the part that the server has already…",
+    "Comparaison de ce fichier avec la partie que le serveur a déjà…",
+  ],
+  "files.storing": ["All sent, {size}. The server is storing it…", "Tout est envoyé, {size}. Le serveur l’enregistre…"],
+  "files.done": ["Done: stored as {name}, {size}", "Terminé : enregistré sous {name}, {size}"],
+  "files.hash": ["SHA-256 at the server", "SHA-256 côté serveur"],
+  "files.cancelled": ["Cancelled. Nothing more of it is sent.", "Annulé. Plus rien n’en est envoyé."],
+  "files.refused": [
+    "Not sent: this server takes no files (it does not offer the `drop` service, or not to this device).",
+    "Non envoyé : ce serveur ne prend pas de fichiers (il ne propose pas le service `drop`, ou pas à cet appareil).",
+  ],
+  "files.broken": ["Not sent: {why}. Send it again.", "Non envoyé : {why}. Renvoyez-le."],
+  "files.other": [
+    "Not sent. The server says: {why} Ask its owner.",
+    "Non envoyé. Le serveur dit : {why} Voyez avec son propriétaire.",
+  ],
+  "drop.bad-header": [
+    "Not sent: the server did not understand the announcement of this file. Reload the page; if it stays so, tell the server’s owner.",
+    "Non envoyé : le serveur n’a pas compris l’annonce de ce fichier. Rechargez la page ; si cela persiste, prévenez le propriétaire du serveur.",
+  ],
+  "drop.bad-name": [
+    "Not stored: the server has too many files of this name. Give this one another name and choose it again.",
+    "Non enregistré : le serveur a trop de fichiers de ce nom. Donnez-en un autre à celui-ci et choisissez-le de nouveau.",
+  ],
+  "drop.too-large": [
+    "Not sent: the server has no room for this file. Send a smaller one, or ask the server’s owner to make room.",
+    "Non envoyé : le serveur n’a pas de place pour ce fichier. Envoyez-en un plus petit, ou demandez au propriétaire du serveur de faire de la place.",
+  ],
+  "drop.busy": [
+    "Not sent: a newer attempt to send this file has taken over. If there is none, send it again.",
+    "Non envoyé : une tentative plus récente d’envoyer ce fichier a pris le relais. S’il n’y en a pas, renvoyez-le.",
+  ],
+  "drop.size-mismatch": [
+    "Not stored: not as many bytes arrived as were announced, so the file has perhaps changed. Choose it again.",
+    "Non enregistré : le nombre d’octets arrivés n’est pas celui annoncé, le fichier a peut-être changé. Choisissez-le de nouveau.",
+  ],
+  "drop.disk": [
+    "Not stored: the server cannot write the file, perhaps its disk is full. Tell the server’s owner, then send it again.",
+    "Non enregistré : le serveur ne peut pas écrire le fichier, son disque est peut-être plein. Prévenez le propriétaire du serveur, puis renvoyez-le.",
+  ],
+  "drop.bad-answer": [
+    "Not sent: this page does not understand the server’s answer. Reload the page; if it stays so, tell the server’s owner.",
+    "Non envoyé : cette page ne comprend pas la réponse du serveur. Rechargez la page ; si cela persiste, prévenez le propriétaire du serveur.",
+  ],
+  "drop.unreadable": [
+    "Not sent: the browser cannot read this file. It has changed or gone since, or is a folder: choose it again.",
+    "Non envoyé : le navigateur ne peut pas lire ce fichier. Il a changé ou disparu depuis, ou c’est un dossier : choisissez-le de nouveau.",
+  ],
+  // Read out when a file's fate changes.
+  "said.sending": ["{name}: sending", "{name} : envoi"],
+  "said.held": ["{name}: waiting for the line", "{name} : attend la ligne"],
+  "said.done": ["{name}: done, stored at the server", "{name} : terminé, enregistré sur le serveur"],
+  "said.failed": ["{name}: not sent", "{name} : non envoyé"],
+  "said.cancelled": ["{name}: cancelled", "{name} : annulé"],
+  "size.b": ["{value} B", "{value} o"],
+  "size.kb": ["{value} kB", "{value} ko"],
+  "size.mb": ["{value} MB", "{value} Mo"],
+  "size.gb": ["{value} GB", "{value} Go"],
+  "size.tb": ["{value} TB", "{value} To"],
+  "time.seconds": ["{seconds} s", "{seconds} s"],
+  "time.minutes": ["{minutes} min", "{minutes} min"],
+  "time.hours": ["{hours} h {minutes} min", "{hours} h {minutes} min"],
+
+  "seal.title": ["The letter and the envelope", "La lettre et l’enveloppe"],
+  "seal.caption": [
+    "“The proxy” here is anything that ends TLS on the way: a CDN, a load balancer, a company’s proxy. What it sees are the very bytes that left or reached this page. The newest writing comes first, each with the records that crossed until the next one; a record can carry several messages, or only an acknowledgement.",
+    "« Le proxy » désigne ici tout ce qui termine TLS en chemin : un CDN, un répartiteur de charge, le proxy d’une entreprise. Ce qu’il voit, ce sont les octets mêmes qui ont quitté ou atteint cette page. L’écrit le plus récent vient d’abord, chacun avec les enregistrements passés jusqu’au suivant ; un enregistrement peut porter plusieurs messages, ou un simple accusé de réception.",
+  ],
+  "seal.wrote": ["What you wrote", "Ce que vous avez écrit"],
+  "seal.sees": ["What the proxy sees", "Ce que voit le proxy"],
+  "seal.wrote-none": ["Nothing yet. Write to the desk, or send an echo.", "Rien encore. Écrivez au bureau, ou envoyez un écho."],
+  "seal.sees-none": ["No record has passed yet.", "Aucun enregistrement n’est encore passé."],
+  "seal.desk": ["to the desk", "au bureau"],
+  "seal.echo": ["to the echo", "à l’écho"],
+  "seal.file": ["to announce a file", "pour annoncer un fichier"],
+  "seal.out": ["→ left", "→ parti"],
+  "seal.in": ["← arrived", "← arrivé"],
+  "seal.byte": ["1 byte", "1 octet"],
+  "seal.bytes": ["{count} bytes", "{count} octets"],
+  "seal.first": ["{count} bytes, the first {shown} shown", "{count} octets, les {shown} premiers affichés"],
+
+  "foot.title": ["What this line does, and what it does not", "Ce que fait cette ligne, et ce qu’elle ne fait pas"],
+  "foot.does": ["It protects against", "Elle protège contre"],
+  "foot.does-read": [
+    "anyone on the way who reads, changes, replays or forges what you and the server say, even where TLS ends at a CDN or a proxy;",
+    "quiconque, en chemin, voudrait lire, modifier, rejouer ou forger ce que vous et le serveur vous dites, même là où TLS s’arrête à un CDN ou un proxy ;",
+  ],
+  "foot.does-later": [
+    "anyone who records it today to open it later with a quantum computer (X25519 and ML-KEM-768 together).",
+    "quiconque l’enregistre aujourd’hui pour l’ouvrir plus tard avec un ordinateur quantique (X25519 et ML-KEM-768 réunis).",
+  ],
+  "foot.not": ["It does not protect against", "Elle ne protège pas contre"],
+  "foot.not-code": [
+    "a changed page: this page’s own code is delivered by the server or its CDN, and whoever can change that code can read along (see the README);",
+    "une page modifiée : le code de cette page est livré par le serveur ou son CDN, et qui peut changer ce code peut lire avec vous (voir le README) ;",
+  ],
+  "foot.not-ends": [
+    "the two ends themselves: an intruder in your device or in the server, or its owner;",
+    "les deux bouts eux-mêmes : un intrus dans votre appareil ou dans le serveur, ou son propriétaire ;",
+  ],
+  "foot.not-traffic": [
+    "seeing that you talk: your address, when, how often and roughly how much.",
+    "le fait de voir que vous parlez : votre adresse, quand, combien de fois et à peu près combien.",
+  ],
+};

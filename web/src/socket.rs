@@ -1,0 +1,75 @@
+//! One `WebSocket` of a line: its callbacks, and its end.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use duologue::ConnectionNo;
+use wasm_bindgen::{JsCast, prelude::*};
+use web_sys::{BinaryType, MessageEvent, WebSocket};
+
+use crate::driver::{Driver, outlive};
+
+pub(crate) struct Socket {
+    pub(crate) no: ConnectionNo,
+    pub(crate) web: WebSocket,
+    callbacks: RefCell<Option<Callbacks>>,
+}
+
+struct Callbacks {
+    _open: Closure<dyn FnMut()>,
+    _message: Closure<dyn FnMut(MessageEvent)>,
+    _close: Closure<dyn FnMut()>,
+}
+
+impl Socket {
+    /// Starts to open a socket. What comes of it, the driver is told; the socket is dropped when the line needs it no longer.
+    pub(crate) fn open(
+        driver: &Rc<Driver>,
+        no: ConnectionNo,
+        url: &str,
+        offer: &[String],
+    ) -> Result<Rc<Self>, JsValue> {
+        let offer: js_sys::Array = offer.iter().map(|offer| JsValue::from_str(offer)).collect();
+        let web = WebSocket::new_with_str_sequence(url, &offer)?;
+        web.set_binary_type(BinaryType::Arraybuffer);
+        let opened = Rc::new(Cell::new(false));
+
+        let (weak, of_socket, is_open) = (Rc::downgrade(driver), web.clone(), Rc::clone(&opened));
+        let open = Closure::<dyn FnMut()>::new(move || {
+            is_open.set(true);
+            if let Some(driver) = weak.upgrade() {
+                driver.handle_open(no, &of_socket.protocol());
+            }
+        });
+        let weak = Rc::downgrade(driver);
+        let message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            if let Some(driver) = weak.upgrade() {
+                driver.handle_message(no, event.data());
+            }
+        });
+        let weak = Rc::downgrade(driver);
+        let close = Closure::<dyn FnMut()>::new(move || {
+            if let Some(driver) = weak.upgrade() {
+                driver.handle_lost(no, opened.get());
+            }
+        });
+        web.set_onopen(Some(open.as_ref().unchecked_ref()));
+        web.set_onmessage(Some(message.as_ref().unchecked_ref()));
+        // `error` is always followed by `close`.
+        web.set_onclose(Some(close.as_ref().unchecked_ref()));
+        let callbacks = RefCell::new(Some(Callbacks { _open: open, _message: message, _close: close }));
+        Ok(Rc::new(Self { no, web, callbacks }))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.web.set_onopen(None);
+        self.web.set_onmessage(None);
+        self.web.set_onclose(None);
+        outlive(self.callbacks.take());
+        let _ = self.web.close();
+    }
+}
