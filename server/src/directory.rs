@@ -196,7 +196,7 @@ impl Directory {
     }
 
     /// Ends a session, and remembers why for its client.
-    fn bury(&self, device: DeviceId, id: SessionId, line: &Line, reason: FreshReason) {
+    pub(crate) fn bury(&self, device: DeviceId, id: SessionId, line: &Line, reason: FreshReason) {
         line.command(|line, _| line.expire(reason));
         self.leave(device, id);
         let mut inner = self.lock();

@@ -26,8 +26,8 @@ use axum::{
     routing::MethodRouter,
 };
 use duologue::{
-    AuthRequest, Budget, CloseCode, Connection, ConnectionNo, Credential, DeviceId, Grant, LineEvent, Outcome, Secret,
-    ServerConfig, SessionId, limits,
+    AuthRequest, Budget, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason,
+    Grant, LineEvent, Outcome, Secret, ServerConfig, SessionId, limits,
     upgrade::{self, Offered},
 };
 use duologue_native::{Endpoint, Incoming, Line, Proved, Socket, carry, keep, randomness, shake_hands};
@@ -289,7 +289,11 @@ impl Duologue {
         }
         let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
         if let Some(cause) = closed {
-            self.shared.directory.leave(device, id);
+            if cause == ConnectionError::Altered {
+                self.shared.directory.bury(device, id, &line, FreshReason::Altered);
+            } else {
+                self.shared.directory.leave(device, id);
+            }
             tracing::info!(%device, %address, code = cause.word(), %cause, "a line has ended");
         } else if parked {
             self.shared.directory.park(device, id);

@@ -109,6 +109,8 @@ codes! {
         Evicted = 4, "session-evicted", "The server has ended the session to make room.";
         /// The server is a new process.
         Restarted = 5, "session-restarted", "The server was started again, and knows nothing of the session.";
+        /// Three records in a row were altered on their way to the server.
+        Altered = 6, "session-altered", "Messages were altered on their way again and again, so that the server has ended the session.";
     }
 }
 

@@ -296,7 +296,7 @@ fn text_messages_are_refused_in_every_state() {
     assert_eq!(open.server.handle_text(open.now), Err(PeerMisbehaved::TextMessage.into()));
     open.run();
     assert!(
-        matches!(open.client_seen.closed, Some(ConnectionError::PeerClosed(close)) if close.code == CloseCode::Protocol)
+        matches!(open.client_seen.closed, Some(ConnectionError::PeerClosed(close)) if close.code == CloseCode::Altered)
     );
 }
 

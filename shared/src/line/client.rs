@@ -15,6 +15,7 @@ use alloc::{string::String, vec::Vec};
 use super::{ConnectionNo, Line, LineEvent, LineState};
 use crate::{
     budget::Budget,
+    close::CloseCode,
     connection::{ClientConfig, Connection, Event, Offer},
     crypto::Randomness,
     error::ConnectionError,
@@ -225,7 +226,8 @@ impl Line {
     pub(super) fn redial_after(&mut self, now: Instant, error: ConnectionError) {
         let carried = self.carrier.is_some();
         let Some(redial) = self.redial.as_mut().filter(|_| self.closed.is_none()) else { return };
-        if matches!(error, ConnectionError::NotYourServer | ConnectionError::Altered) && !carried {
+        let altered = matches!(&error, ConnectionError::PeerClosed(close) if close.code == CloseCode::Altered);
+        if (altered || matches!(error, ConnectionError::NotYourServer | ConnectionError::Altered)) && !carried {
             redial.strangers += 1;
         }
         if !redial.ever_open || !error.is_resumable() || redial.strangers >= FORGERIES_MAX {

@@ -13,7 +13,10 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
     ids::ChannelId,
-    limits::{DATAGRAM_QUEUE_LEN_MAX, DATAGRAMS_MAX, STALL_MILLIS},
+    limits::{
+        DATAGRAM_QUEUE_LEN_MAX, DATAGRAMS_MAX, FLIGHT_LEN_MIN, FLIGHT_LEN_STEP, QUEUEING_MILLIS, RESEND_LEN_MAX,
+        STALL_MILLIS,
+    },
     time::Instant,
 };
 
@@ -150,8 +153,8 @@ impl Outgoing {
     }
 }
 
-/// Whether what this connection was given moves, as its acknowledgements tell.
-#[derive(Debug, Default)]
+/// Whether what this connection was given moves, and how much may be on its way, as its acknowledgements tell.
+#[derive(Debug)]
 pub(super) struct Flight {
     /// Datagrams sealed and acknowledged on this connection. They wrap.
     sent: u32,
@@ -162,12 +165,51 @@ pub(super) struct Flight {
     awaited: Option<(u64, u32, Instant)>,
     /// The smoothed time between sealing and acknowledgement.
     round_trip: Option<Duration>,
+    /// The shortest that there was; it ages, since paths change.
+    shortest: Duration,
+    /// Bytes that may be sealed and unacknowledged, and whether they were too many before.
+    len_max: usize,
+    queued_before: bool,
     stalled: bool,
     /// AUTH_OK has come or gone.
     pub(super) open: bool,
 }
 
+impl Default for Flight {
+    fn default() -> Self {
+        Self {
+            sent: 0,
+            acked: 0,
+            received: 0,
+            awaited: None,
+            round_trip: None,
+            shortest: Duration::MAX,
+            len_max: FLIGHT_LEN_MIN,
+            queued_before: false,
+            stalled: false,
+            open: false,
+        }
+    }
+}
+
 impl Flight {
+    /// Bytes that may be sealed and unacknowledged.
+    pub(super) const fn len_max(&self) -> usize {
+        self.len_max
+    }
+
+    /// An acknowledgement took so long while so many bytes were on their way.
+    fn adapt(&mut self, sample: Duration, len: usize) {
+        self.shortest = (self.shortest.saturating_add(self.shortest / 64)).min(sample);
+        if sample > self.shortest.saturating_add(Duration::from_millis(QUEUEING_MILLIS)) {
+            self.queued_before = true;
+            self.len_max = (self.len_max - self.len_max / 8).max(FLIGHT_LEN_MIN);
+        } else if len >= self.len_max / 2 {
+            let step = if self.queued_before { FLIGHT_LEN_STEP } else { self.len_max };
+            self.len_max = (self.len_max + step).min(RESEND_LEN_MAX);
+        }
+    }
+
     /// Datagrams must wait. Settled by [`Self::look`], and by the next acknowledgement.
     pub(super) const fn is_stalled(&self) -> bool {
         self.stalled || !self.open
@@ -187,8 +229,14 @@ impl Flight {
         }
     }
 
-    /// An acknowledgement has come. False if it counts what was never sent.
-    pub(super) fn acknowledged(&mut self, now: Instant, count: u64, datagrams: u32, sealed: u64) -> bool {
+    /// An acknowledgement has come, when `len` bytes were on their way. False if it counts what was never sent.
+    pub(super) fn acknowledged(
+        &mut self,
+        now: Instant,
+        (count, datagrams): (u64, u32),
+        sealed: u64,
+        len: usize,
+    ) -> bool {
         if datagrams.wrapping_sub(self.acked) > self.sent.wrapping_sub(self.acked) {
             return false;
         }
@@ -198,6 +246,7 @@ impl Flight {
             let sample = now - since;
             self.round_trip = Some(self.round_trip.map_or(sample, |mean| (mean * 7 + sample) / 8));
             self.stalled = false;
+            self.adapt(sample, len);
             let more = count < sealed || datagrams != self.sent;
             self.awaited = more.then_some((sealed, self.sent, now));
         }

@@ -36,8 +36,9 @@ impl Session {
                 }
             }
             Frame::Ack { count, datagrams } => {
+                let len = self.resend.len();
                 self.resend.acknowledge(count)?;
-                if !self.flight.acknowledged(now, count, datagrams, self.resend.sealed()) {
+                if !self.flight.acknowledged(now, (count, datagrams), self.resend.sealed(), len) {
                     return Err(PeerMisbehaved::CountOutOfRange);
                 }
                 if self.resend.is_empty() {

@@ -62,7 +62,7 @@ impl Session {
         }
         let anything = datagrams > 0 || self.resend.sealed() > sealed;
         self.flight.sealed(now, self.resend.sealed(), datagrams, anything);
-        if !self.has_resend_room() {
+        if self.resend.len() >= self.resend_len_max {
             self.grow_resend();
         }
         self.fill_ack(out, start);
@@ -165,6 +165,7 @@ impl Session {
             if !self.can_seal(id) {
                 continue;
             }
+            let limit = self.unacknowledged_len_max();
             let Some(channel) = self.channels.get_mut(&id) else { continue };
             let (mut turn, stream) = (TURN_LEN_MAX, channel.stream);
             let mut full = false;
@@ -183,7 +184,7 @@ impl Session {
                 self.resend.push(Retained::Data { channel: id, more: more && !stream, data }, out);
                 self.queued_len -= len;
                 turn = turn.saturating_sub(len);
-                full = self.resend.len() >= self.resend_len_max;
+                full = self.resend.len() >= limit;
                 if turn == 0 || full {
                     break;
                 }
@@ -242,8 +243,13 @@ impl Session {
         }
     }
 
-    const fn has_resend_room(&self) -> bool {
-        self.resend.len() < self.resend_len_max
+    fn has_resend_room(&self) -> bool {
+        self.resend.len() < self.unacknowledged_len_max()
+    }
+
+    /// As far as the memory goes, and as far as the path takes it without queueing.
+    fn unacknowledged_len_max(&self) -> usize {
+        self.resend_len_max.min(self.flight.len_max())
     }
 
     fn grow_resend(&mut self) {
