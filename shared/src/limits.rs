@@ -84,10 +84,12 @@ pub const RESEND_LEN_SERVER: usize = 1_024 * 1_024;
 pub const RESEND_LEN_MAX: usize = 4 * 1_024 * 1_024;
 /// The step by which resend memory grows.
 pub const RESEND_LEN_STEP: usize = 512 * 1_024;
-/// Sealed and unacknowledged bytes that a connection begins with, and its least. As long as they are acknowledged without
-/// queueing they double with each round trip; what queues makes them fewer. So a bulk transfer does not delay a small message
-/// that follows it by more than a few milliseconds, and a long fat path is filled all the same.
-pub const FLIGHT_LEN_MIN: usize = 128 * 1_024;
+/// Sealed and unacknowledged bytes that a connection begins with. As long as they are acknowledged without queueing they
+/// double with each round trip; what queues makes them fewer. So a bulk transfer does not delay a small message that follows
+/// it by more than a few milliseconds, and a long fat path is filled all the same.
+pub const FLIGHT_LEN_FIRST: usize = 1_024 * 1_024;
+/// Their least: three full records, so that what follows the first makes the peer acknowledge it at once.
+pub const FLIGHT_LEN_MIN: usize = 192 * 1_024;
 /// What a connection adds to them with each round trip, once they were too many.
 pub const FLIGHT_LEN_STEP: usize = 64 * 1_024;
 /// How much longer than the shortest round trip an acknowledgement may take before it counts as queueing.

@@ -14,8 +14,8 @@ use alloc::{collections::VecDeque, vec::Vec};
 use crate::{
     ids::ChannelId,
     limits::{
-        DATAGRAM_QUEUE_LEN_MAX, DATAGRAMS_MAX, FLIGHT_LEN_MIN, FLIGHT_LEN_STEP, QUEUEING_MILLIS, RESEND_LEN_MAX,
-        STALL_MILLIS,
+        ACK_LEN, DATAGRAM_QUEUE_LEN_MAX, DATAGRAMS_MAX, FLIGHT_LEN_FIRST, FLIGHT_LEN_MIN, FLIGHT_LEN_STEP,
+        QUEUEING_MILLIS, RESEND_LEN_MAX, STALL_MILLIS,
     },
     time::Instant,
 };
@@ -161,8 +161,10 @@ pub(super) struct Flight {
     acked: u32,
     /// Received on this connection.
     pub(super) received: u32,
-    /// What must be acknowledged, counted frames and datagrams, and since when it is on its way.
-    awaited: Option<(u64, u32, Instant)>,
+    /// What must be acknowledged: counted frames and datagrams; since when it is on its way, and after how many bytes.
+    awaited: Option<(u64, u32, Instant, u64)>,
+    /// Bytes of frames that were sealed.
+    len: u64,
     /// The smoothed time between sealing and acknowledgement.
     round_trip: Option<Duration>,
     /// The shortest that there was; it ages, since paths change.
@@ -182,9 +184,10 @@ impl Default for Flight {
             acked: 0,
             received: 0,
             awaited: None,
+            len: 0,
             round_trip: None,
             shortest: Duration::MAX,
-            len_max: FLIGHT_LEN_MIN,
+            len_max: FLIGHT_LEN_FIRST,
             queued_before: false,
             stalled: false,
             open: false,
@@ -218,14 +221,15 @@ impl Flight {
     /// Looks at the clock.
     pub(super) fn look(&mut self, now: Instant) {
         let patience = self.round_trip.map_or(Duration::ZERO, |time| time * 3).max(Duration::from_millis(STALL_MILLIS));
-        self.stalled = self.awaited.is_some_and(|(.., since)| now - since > patience);
+        self.stalled = self.awaited.is_some_and(|(.., since, _)| now - since > patience);
     }
 
-    /// A record was filled; `sealed` counted frames have left on this connection.
-    pub(super) fn sealed(&mut self, now: Instant, sealed: u64, datagrams: u32, anything: bool) {
+    /// A record was filled with `len` bytes; `sealed` counted frames have left on this connection.
+    pub(super) fn sealed(&mut self, now: Instant, sealed: u64, datagrams: u32, len: usize, anything: bool) {
         self.sent = self.sent.wrapping_add(datagrams);
+        self.len += len as u64;
         if self.awaited.is_none() && anything {
-            self.awaited = Some((sealed, self.sent, now));
+            self.awaited = Some((sealed, self.sent, now, self.len));
         }
     }
 
@@ -241,14 +245,17 @@ impl Flight {
             return false;
         }
         self.acked = datagrams;
-        let Some((counted, sent, since)) = self.awaited else { return true };
+        let Some((counted, sent, since, until)) = self.awaited else { return true };
         if count >= counted && self.sent.wrapping_sub(datagrams) <= self.sent.wrapping_sub(sent) {
             let sample = now - since;
             self.round_trip = Some(self.round_trip.map_or(sample, |mean| (mean * 7 + sample) / 8));
             self.stalled = false;
-            self.adapt(sample, len);
+            // Only what more than this follows is acknowledged at once; the rest says more of the peer's timer than of the path.
+            if self.len - until >= ACK_LEN as u64 {
+                self.adapt(sample, len);
+            }
             let more = count < sealed || datagrams != self.sent;
-            self.awaited = more.then_some((sealed, self.sent, now));
+            self.awaited = more.then_some((sealed, self.sent, now, self.len));
         }
         true
     }

@@ -61,7 +61,7 @@ impl Session {
             }
         }
         let anything = datagrams > 0 || self.resend.sealed() > sealed;
-        self.flight.sealed(now, self.resend.sealed(), datagrams, anything);
+        self.flight.sealed(now, self.resend.sealed(), datagrams, out.len() - start, anything);
         if self.resend.len() >= self.resend_len_max {
             self.grow_resend();
         }

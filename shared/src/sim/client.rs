@@ -230,7 +230,8 @@ impl World {
         trace!(self.now, "client: the line is over: {error:?}");
         let expected = match error {
             ConnectionError::LocallyClosed(_) => true,
-            ConnectionError::PeerClosed(close) => close.code == CloseCode::Normal,
+            ConnectionError::PeerClosed(close) if close.code == CloseCode::Normal => true,
+            ConnectionError::PeerClosed(close) if close.code == CloseCode::Altered => self.hostile.tampered >= 3,
             ConnectionError::Altered | ConnectionError::NotYourServer if self.hostile.tampered >= 3 => true,
             // The first connection has only one try.
             ConnectionError::Lost | ConnectionError::Unreachable | ConnectionError::TimedOut => !self.ever_open,
