@@ -106,7 +106,7 @@ async fn all_failures_after_m2_look_alike_and_name_their_cause_under_the_seal() 
         ("another device's signature", spoilt(Misdeed::ForgedSignature), CloseCode::BadSignature),
         ("an altered AUTH", spoilt(Misdeed::Flipped(1)), CloseCode::Altered),
         ("garbage for AUTH", spoilt(Misdeed::GarbageForAuth), CloseCode::Altered),
-        ("a text for AUTH", spoilt(Misdeed::TextForAuth), CloseCode::Protocol),
+        ("a text for AUTH", spoilt(Misdeed::TextForAuth), CloseCode::Altered),
         ("silence", spoilt(Misdeed::Silence), CloseCode::Timeout),
     ];
     let mut expected: Option<Vec<(Kind, usize)>> = None;

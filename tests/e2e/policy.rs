@@ -26,9 +26,11 @@ pub(crate) enum When {
     Now,
     /// The nth binary one (counted from 1) of a line that is yet to come.
     OfANewLine(usize),
+    /// Every one from now on, on any line, that belongs to no handshake.
+    EachRecord,
 }
 
-/// One intervention, once.
+/// One intervention: once, or for good.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     pub(crate) direction: Direction,
@@ -44,6 +46,8 @@ impl Rule {
         let due = match self.when {
             When::Now => true,
             When::OfANewLine(nth) => connection > self.connections && message == nth,
+            // M2 and AUTH_OK before them; AUTH, where M1 came with the upgrade.
+            When::EachRecord => message > if direction == Direction::ToClient { 2 } else { 1 },
         };
         due && direction == self.direction
     }

@@ -251,8 +251,11 @@ impl Shared {
 
     fn rule_for(&self, direction: Direction, connection: usize, message: usize) -> Option<Act> {
         let mut policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        let rule = policy.rule.take_if(|rule| rule.concerns(direction, connection, message));
-        rule.map(|rule| rule.act)
+        let rule = policy.rule.filter(|rule| rule.concerns(direction, connection, message))?;
+        if !matches!(rule.when, When::EachRecord) {
+            policy.rule = None;
+        }
+        Some(rule.act)
     }
 }
 

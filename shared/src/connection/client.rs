@@ -189,7 +189,7 @@ impl Connection {
                     Outcome::Fresh(_) if resumes => {}
                     _ => return Err(PeerMisbehaved::WrongOutcome.into()),
                 }
-                session.authenticated();
+                // A good AUTH_OK is no good record: who alters all but the handshake must not go on for ever.
                 session.open_for_datagrams();
                 if let State::AwaitVerdict { transport, .. } = mem::replace(&mut self.state, State::Closing) {
                     self.state = State::Open(transport);
