@@ -126,7 +126,9 @@ impl Channel {
 
     /// Nothing more will be sent here; what is queued still leaves, and the peer's messages still come.
     pub fn finish(&self) {
-        self.command(|channel| channel.finish());
+        self.command(|channel| {
+            channel.finish();
+        });
     }
 
     /// Ends both directions at once.

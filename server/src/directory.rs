@@ -162,7 +162,7 @@ impl Directory {
         let waiting: Vec<_> = self.lock().parked.iter().copied().collect();
         for (device, id) in waiting {
             let Some(line) = self.line(device, id) else { continue };
-            line.command(|line, now| line.handle_timeout(now));
+            line.command(duologue::Line::handle_timeout);
             if line.command(|line, _| line.closed().is_some()) {
                 self.bury(device, id, &line, FreshReason::Expired);
             }

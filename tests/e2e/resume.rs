@@ -46,7 +46,7 @@ async fn ten_thousand_messages_each_way_survive_fifty_cuts() {
             path.cut(cut);
             // A client alone finds a half-open link out by its silence, or because somebody asks.
             if cut == Cut::ServerOnly {
-                line.command(|line, now| line.wake(now));
+                line.command(duologue::Line::wake);
             }
             line.request("echo", "still there?").await.unwrap();
         }
@@ -190,7 +190,7 @@ async fn a_session_past_its_resume_window_ends_as_expired_at_both_ends() {
     // The service has been told by now; the client is told when it can be.
     server.stdout.with("has gone").await;
     path.lead_to(server.port);
-    line.command(|line, now| line.wake(now));
+    line.command(duologue::Line::wake);
     let error = within(20, "the verdict on the message", waiting.taken()).await.unwrap_err();
     assert_eq!(error, LineError::NotTaken(Delivery::NotSent));
     let expired = LineError::Connection(ConnectionError::SessionEnded(FreshReason::Expired));
@@ -216,7 +216,7 @@ async fn a_session_that_had_to_make_room_ends_as_evicted() {
         others.push(within(20, format!("line {number}"), client.connect(&target(&invite))).await.unwrap());
     }
     path.lead_to(server.port);
-    line.command(|line, now| line.wake(now));
+    line.command(duologue::Line::wake);
     let evicted = LineError::Connection(ConnectionError::SessionEnded(FreshReason::Evicted));
     let mut received = within(20, "the channel's end", channel.recv()).await;
     if received == Ok(Some(b"here".to_vec())) {

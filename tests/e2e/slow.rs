@@ -110,7 +110,7 @@ async fn a_slow_service_makes_neither_end_hold_more_than_its_window() {
 #[tokio::test]
 async fn browser_a_slow_service_stops_the_pages_pipe() {
     let server = server().await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin.clone()])).await;
+    let browser = Browser::start(&Profile::trusting(std::slice::from_ref(&server.spki_pin))).await;
     browser.open(&server.link).await;
     browser.wait_for_state("open").await;
     let body = "

@@ -83,9 +83,17 @@ impl Driver {
         });
         // The browser holds the callbacks and the driver's owner the driver: weak, or neither would ever go.
         let weak = Rc::downgrade(&driver);
-        let flush = Closure::new(move || drop(weak.upgrade().inspect(|driver| driver.turn())));
+        let flush = Closure::new(move || {
+            if let Some(driver) = weak.upgrade() {
+                driver.turn();
+            }
+        });
         let weak = Rc::downgrade(&driver);
-        let timeout = Closure::new(move || drop(weak.upgrade().inspect(|driver| driver.handle_timeout())));
+        let timeout = Closure::new(move || {
+            if let Some(driver) = weak.upgrade() {
+                driver.handle_timeout();
+            }
+        });
         *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout });
         // Not at once: whoever starts it holds no handle yet.
         driver.command(|_, _| ());

@@ -237,7 +237,10 @@ impl Line {
     #[wasm_bindgen(js_name = datagramStats)]
     #[must_use]
     pub fn datagram_stats(&self, id: u32) -> DatagramStats {
-        let stats = self.0.channel(id, |channel, now| channel.datagram_stats(now));
+        let stats = self.0.channel(id, |channel, now| {
+            let stats: duologue::DatagramStats = channel.datagram_stats(now);
+            stats
+        });
         DatagramStats {
             sent: stats.sent as f64,
             expired: stats.expired as f64,
