@@ -93,7 +93,7 @@ pub const FLIGHT_LEN_MIN: usize = 192 * 1_024;
 /// What a connection adds to them with each round trip, once they were too many.
 pub const FLIGHT_LEN_STEP: usize = 64 * 1_024;
 /// How much longer than the shortest round trip an acknowledgement may take before it counts as queueing.
-pub const QUEUEING_MILLIS: u64 = 5;
+pub const QUEUEING_MILLIS: u64 = 2;
 /// What each retained frame counts beside its bytes.
 pub const RETAINED_FRAME_COST: usize = 64;
 /// What all sessions of a server may hold beyond their first windows and resend memory.

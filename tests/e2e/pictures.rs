@@ -24,6 +24,11 @@ async fn converse(server: &mut Server, browser: &Browser) {
     browser.type_into("#desk-input", "Merci. À demain, alors.").await;
     browser.click("#desk-send").await;
     browser.wait_until("document.querySelectorAll('.message[data-status=taken]').length === 2").await;
+    let files = tempfile::tempdir().unwrap();
+    let photo = files.path().join("Lausanne, le lac au petit matin.jpg");
+    std::fs::write(&photo, vec![7; 3_400_000]).unwrap();
+    browser.type_into("#files-input", photo.to_str().unwrap()).await;
+    browser.wait_until("document.querySelector('.file[data-status=done]')").await;
 }
 
 /// Asserts that nothing sticks out at the side.

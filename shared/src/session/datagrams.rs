@@ -196,6 +196,12 @@ impl Default for Flight {
 }
 
 impl Flight {
+    /// The path is most often the same as before, and what was learned of it still holds; if not, it is learned anew.
+    pub(super) fn on_another_connection(&self) -> Self {
+        let Self { shortest, len_max, queued_before, .. } = *self;
+        Self { shortest, len_max, queued_before, ..Self::default() }
+    }
+
     /// Bytes that may be sealed and unacknowledged.
     pub(super) const fn len_max(&self) -> usize {
         self.len_max

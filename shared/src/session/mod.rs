@@ -273,7 +273,7 @@ impl Session {
             self.attempt = self.attempt.saturating_add(1);
         }
         self.ack = AckState { told: self.received, ..AckState::default() };
-        self.flight = Flight::default();
+        self.flight = self.flight.on_another_connection();
         self.holds = false;
         self.drain_due = None;
         self.peer_holds = false;
