@@ -96,12 +96,13 @@ impl ServeTungstenite {
     }
 }
 
+/// The stream is boxed: the task's future has room for what it holds more than once, and rustls holds 1.2 KB.
 async fn accept_tls(
     acceptor: TlsAcceptor,
     tcp: TcpStream,
     config: WebSocketConfig,
-) -> anyhow::Result<WebSocketStream<tokio_rustls::server::TlsStream<TcpStream>>> {
-    let stream = acceptor.accept(tcp).await?;
+) -> anyhow::Result<WebSocketStream<Box<tokio_rustls::server::TlsStream<TcpStream>>>> {
+    let stream = Box::new(acceptor.accept(tcp).await?);
     Ok(accept_async_with_config(stream, Some(config)).await?)
 }
 

@@ -115,10 +115,11 @@ impl Directory {
     pub(crate) fn enter(&self, device: DeviceId, id: SessionId, line: Line) {
         let replaced = {
             let mut inner = self.lock();
-            let parked = inner.parked.iter().find(|(whose, _)| *whose == device).map(|(_, id)| *id);
+            let parked: Vec<_> = inner.parked.iter().filter(|(whose, _)| *whose == device).map(|(_, id)| *id).collect();
             let lines = inner.devices.entry(device).or_default();
             lines.push((id, line));
-            let parked = lines.iter().position(|(other, line)| Some(*other) == parked && is_parked(line));
+            let waits = |id: SessionId| lines.iter().position(|(other, line)| *other == id && is_parked(line));
+            let parked = parked.into_iter().find_map(waits);
             (lines.len() > LINES_OF_A_DEVICE_MAX).then(|| lines.remove(parked.unwrap_or(0)))
         };
         match replaced {
@@ -143,6 +144,8 @@ impl Directory {
     pub(crate) fn park(&self, device: DeviceId, id: SessionId) {
         let sweeps = {
             let mut inner = self.lock();
+            // It may have been here before, and have had a connection since.
+            inner.parked.retain(|(_, other)| *other != id);
             inner.parked.push_back((device, id));
             std::mem::replace(&mut inner.sweeping, true)
         };

@@ -160,7 +160,7 @@ impl Duologue {
         };
         upgrade
             .protocols([selected])
-            .read_buffer_size(8 * 1024)
+            .read_buffer_size(1024)
             .write_buffer_size(0)
             .max_message_size(limits::RECORD_LEN_MAX)
             .max_frame_size(limits::RECORD_LEN_MAX)
@@ -197,7 +197,9 @@ impl Duologue {
             Ok(proved) => {
                 let Some(admitted) = Box::pin(self.admit(proved, transport)).await else { return };
                 drop(place);
-                self.run(admitted).await;
+                // A task of its own: this one has room for a handshake, which a line needs no more.
+                let (connections, run) = (self.shared.connections.clone(), Box::pin(self.run(admitted)));
+                connections.spawn(run);
             }
             Err(cause) => tracing::info!(%address, code = cause.word(), %cause, "a line has ended"),
         }
@@ -206,7 +208,11 @@ impl Duologue {
     /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
     async fn admit(&self, proved: Proved<ReadHalf, WriteHalf>, transport: Transport) -> Option<Admitted> {
         let device = proved.request.device_id;
-        let judged = self.judge(&proved.request, &transport).await;
+        let mut judged = self.judge(&proved.request, &transport).await;
+        if self.shared.draining.load(Ordering::Relaxed) {
+            // Its upgrade came before; it would not be told any more.
+            judged = Err(CloseCode::GoingAway);
+        }
         let (id, line, outcome) = match judged {
             Ok(()) => self.find_session(&proved.request),
             Err(code) => {
@@ -239,8 +245,11 @@ impl Duologue {
             Err(error) => {
                 // It ended meanwhile, or this connection broke the rules at once. A client that dials again is told which.
                 tracing::info!(%device, %error, "a connection came to nothing");
-                if line.command(|line, _| line.closed().is_some()) {
+                let (closed, parked) = line.command(|line, _| (line.closed().is_some(), line.is_parked()));
+                if closed {
                     self.shared.directory.leave(device, id);
+                } else if parked {
+                    self.shared.directory.park(device, id);
                 }
                 return None;
             }
@@ -283,10 +292,13 @@ impl Duologue {
             // The last record is on its way out.
             std::future::pending::<()>().await;
         };
+        // Boxed, or the future would have room for it twice.
+        let (mut carried, mut kept) = (Box::pin(carry(&line, no, read, write)), std::pin::pin!(kept));
         tokio::select! {
-            () = carry(&line, no, read, write) => {}
-            () = kept => {}
+            () = &mut carried => {}
+            () = &mut kept => {}
         }
+        drop(carried);
         let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
         if let Some(cause) = closed {
             if cause == ConnectionError::Altered {

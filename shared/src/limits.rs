@@ -145,8 +145,10 @@ pub const DATAGRAM_LEN_MAX: usize = TURN_LEN_MAX;
 pub const DATAGRAMS_MAX: usize = 1_024;
 /// Bytes of the datagrams that wait at either end.
 pub const DATAGRAM_QUEUE_LEN_MAX: usize = 256 * 1_024;
+/// Bytes of the datagrams that wait for the application on all channels of a session.
+pub const SESSION_DATAGRAMS_LEN_MAX: usize = 4 * DATAGRAM_QUEUE_LEN_MAX;
 /// How long a datagram is worth sending, unless it says otherwise.
 pub const DATAGRAM_TTL_MILLIS: u64 = 1_000;
-/// An acknowledgement that is overdue by this much shows that the link stalls: datagrams wait where they can still be
-/// dropped or replaced. A peer acknowledges within 25 ms; the rest is scheduling.
+/// An acknowledgement that takes longer than this, and than three round trips, shows that the link stalls: datagrams wait
+/// where they can still be dropped or replaced. A peer acknowledges within 25 ms; the rest is scheduling.
 pub const STALL_MILLIS: u64 = 100;

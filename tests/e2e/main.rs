@@ -4,7 +4,8 @@
 //! server.rs   the binary, as a child process        proxy.rs, wire.rs   the middleman, and what it sees
 //! raw.rs      a client that can misbehave           policy.rs           what the middleman does
 //! tls.rs      certificates and whom they convince   browser.rs          Chromium through WebDriver
-//! chance.rs   seeds that are printed
+//! chance.rs   seeds that are printed                path.rs             a path that cuts, stalls and forgets
+//! memory.rs   what processes hold
 //! ```
 //!
 //! Tests that need a browser are named `browser_…`; the others need nothing but the binary. It is taken from `DUOLOGUE_BIN`,

@@ -51,8 +51,11 @@ export interface CloseInfo {
 
 /** Why the server had to begin a new session. */
 export interface FreshInfo {
-  /** The connection was gone for too long; or the server does not know the session, needed its memory, or was restarted. */
-  readonly code: "session-expired" | "session-unknown" | "session-evicted" | "session-restarted";
+  /**
+   * The connection was gone for too long; or the server does not know the session, needed its memory, or was restarted; or
+   * messages were altered on their way to it again and again.
+   */
+  readonly code: "session-expired" | "session-unknown" | "session-evicted" | "session-restarted" | "session-altered";
   /** A sentence for a person. */
   readonly reason: string;
 }

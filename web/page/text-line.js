@@ -204,6 +204,10 @@ export const LINE_WORDS = {
     "the server had given the session up to make room",
     "le serveur avait abandonné la session pour faire de la place",
   ],
+  "fresh.session-altered": [
+    "messages were altered on their way to the server again and again",
+    "des messages en route vers le serveur ont été modifiés à plusieurs reprises",
+  ],
   "fresh.session-restarted": ["the server was started again", "le serveur a redémarré"],
 
   "pin.old": ["Pinned in this browser", "Épinglée dans ce navigateur"],

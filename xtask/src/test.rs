@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1. tools and page                 the end-to-end tests serve the page as it is shipped
-//! 2. native                         unit tests beside the code, simulation in shared/tests
+//! 2. native                         unit tests beside the code, simulation in shared/src/sim
 //! 3. the debug server
 //! 4. the core as wasm               the same tests, in Chromium, or in Node where there is none
 //! 5. the page's words               in Node: every text in both languages

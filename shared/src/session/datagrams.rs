@@ -51,9 +51,13 @@ impl ChannelDatagrams {
         self.arrived_len += data.len();
         self.arrived.push_back(data.to_vec());
         while self.arrived.len() > DATAGRAMS_MAX || self.arrived_len > DATAGRAM_QUEUE_LEN_MAX {
-            if self.pop().is_some() {
-                self.stats.unread += 1;
-            }
+            self.drop_oldest();
+        }
+    }
+
+    pub(super) fn drop_oldest(&mut self) {
+        if self.pop().is_some() {
+            self.stats.unread += 1;
         }
     }
 

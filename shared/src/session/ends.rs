@@ -1,6 +1,8 @@
 //! How channels end: by a reset of either end, or when both have finished and the application has let go. And the assembly
 //! slots that they leave to others.
 
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+
 use super::{Farewell, Session};
 use crate::{
     channel::Fin,
@@ -78,6 +80,17 @@ impl Session {
         self.channel_datagrams.remove(&id);
         self.due.remove(&id);
         self.changed.remove(&id);
+        if self.channels.is_empty() {
+            self.give_back();
+        }
+    }
+
+    /// An idle session holds no buffers; empty collections keep what they once needed.
+    fn give_back(&mut self) {
+        self.channels = BTreeMap::new();
+        self.channel_datagrams = BTreeMap::new();
+        self.due = BTreeSet::new();
+        self.turns = VecDeque::new();
     }
 
     /// Gives the channel an assembly slot if it wants one and one is free.

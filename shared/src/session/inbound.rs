@@ -1,15 +1,15 @@
 //! Frames that arrive, applied to the session. A frame is checked before anything changes.
 
-use alloc::borrow::ToOwned;
+use alloc::{borrow::ToOwned, boxed::Box};
 
-use super::Session;
+use super::{Session, datagrams::ChannelDatagrams};
 use crate::{
     channel::ChannelState,
     close::ResetCode,
     error::PeerMisbehaved,
     frame::Frame,
     ids::ChannelId,
-    limits::{ACK_LEN, ACK_MILLIS},
+    limits::{ACK_LEN, ACK_MILLIS, DATAGRAM_LEN_MAX, SESSION_DATAGRAMS_LEN_MAX},
     session::Role,
     time::Instant,
 };
@@ -45,12 +45,20 @@ impl Session {
                     self.shrink_resend();
                 }
             }
+            Frame::Datagram { data, .. } if data.len() > DATAGRAM_LEN_MAX => {
+                return Err(PeerMisbehaved::MessageTooLong);
+            }
             Frame::Datagram { channel, data } => {
                 self.flight.received = self.flight.received.wrapping_add(1);
                 self.owe_ack(now, data.len());
                 // Not counted, so that it may come for a channel that is gone, or for one whose OPEN is still to be sent again.
                 if self.channels.get(&channel).is_some_and(|state| state.reset.is_none() && !state.released) {
-                    self.channel_datagrams.entry(channel).or_default().push(data);
+                    let held: usize = self.channel_datagrams.values().map(ChannelDatagrams::held).sum();
+                    let datagrams = self.channel_datagrams.entry(channel).or_default();
+                    datagrams.push(data);
+                    if held + data.len() > SESSION_DATAGRAMS_LEN_MAX {
+                        datagrams.drop_oldest();
+                    }
                     self.changed.insert(channel);
                 }
             }
@@ -93,7 +101,7 @@ impl Session {
         self.peers_next_id = id.0.checked_add(2).ok_or(PeerMisbehaved::ChannelIdOutOfOrder)?;
         self.live_there += 1;
         let limit = u64::from(self.peers.window);
-        self.channels.insert(id, ChannelState::new(label.to_owned(), stream, limit, true));
+        self.channels.insert(id, Box::new(ChannelState::new(label.to_owned(), stream, limit, true)));
         self.opened.push_back(id);
         Ok(())
     }

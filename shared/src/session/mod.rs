@@ -24,6 +24,7 @@ pub use handle::Channel;
 
 use alloc::{
     borrow::ToOwned,
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
@@ -97,7 +98,8 @@ pub struct Session {
     id: Option<SessionId>,
     ours: Limits,
     peers: Limits,
-    channels: BTreeMap<ChannelId, ChannelState>,
+    /// Boxed: a tree's node has room for eleven, and most sessions have one or two.
+    channels: BTreeMap<ChannelId, Box<ChannelState>>,
     /// Only of the channels that have seen datagrams.
     channel_datagrams: BTreeMap<ChannelId, ChannelDatagrams>,
     /// The id of the next channel opened here, and the least that the peer may open next.
@@ -347,7 +349,7 @@ impl Session {
         // 2^31 channels in one session: the ids are used up, and the session with them.
         self.next_id = self.next_id.checked_add(2).ok_or(ChannelError::Closed)?;
         let limit = u64::from(self.peers.window);
-        self.channels.insert(id, ChannelState::new(label.to_owned(), stream, limit, false));
+        self.channels.insert(id, Box::new(ChannelState::new(label.to_owned(), stream, limit, false)));
         self.unannounced.insert(id);
         Ok(id)
     }
@@ -506,7 +508,7 @@ impl Session {
     fn all_taken(&self, id: ChannelId) -> bool {
         let all =
             |channel: &ChannelState| channel.send.taken == channel.send.accepted && channel.send.fin != Fin::Wanted;
-        self.channels.get(&id).is_some_and(all)
+        self.channels.get(&id).is_some_and(|channel| all(channel))
     }
 
     fn send_datagram(

@@ -32,7 +32,7 @@ impl Session {
                 || self.can_say_drain()
                 || !self.farewells.is_empty()
                 || self.can_announce()
-                || self.due.iter().any(|id| self.channels.get(id).is_some_and(is_due))
+                || self.due.iter().any(|id| self.channels.get(id).is_some_and(|channel| is_due(channel)))
                 || (self.has_resend_room() && self.turns.iter().any(|id| self.can_seal(*id)))
                 || (!self.flight.is_stalled() && self.outgoing.next(|next| self.can_leave(next)).is_some()))
     }
@@ -229,7 +229,7 @@ impl Session {
     /// The client says that nothing new begins once nothing is half begun; the server has no such wait.
     fn can_say_drain(&self) -> bool {
         let half_sent = |channel: &ChannelState| channel.reset.is_none() && channel.send.has_begun();
-        self.drain_due.is_some() && !(self.holds && self.channels.values().any(half_sent))
+        self.drain_due.is_some() && !(self.holds && self.channels.values().any(|channel| half_sent(channel)))
     }
 
     /// The server stops: the client is told, and told when to come back.
@@ -238,7 +238,7 @@ impl Session {
     }
 
     pub(super) fn take_turn(&mut self, id: ChannelId) {
-        if self.channels.get(&id).is_some_and(ChannelState::can_seal) && !self.turns.contains(&id) {
+        if self.channels.get(&id).is_some_and(|channel| channel.can_seal()) && !self.turns.contains(&id) {
             self.turns.push_back(id);
         }
     }
