@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    browser::{Browser, Profile},
     enrolment::stranger,
     path::Path,
     server::{Server, target, through},
@@ -59,9 +58,7 @@ async fn under_a_stall_of_a_second_old_datagrams_are_dropped_and_counted() {
 async fn browser_datagrams_stay_fresh_through_a_stall() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
-    browser.open(&through(server.link(), path.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = path.page(&server).await;
     let start = "
         const { datagrams } = (globalThis.lane = link.channel('echo'));
         globalThis.came = [];

@@ -6,7 +6,6 @@ use duologue::{Delivery, LineState};
 use duologue_client::LineError;
 
 use crate::{
-    browser::{Browser, Profile},
     enrolment::stranger,
     path::Path,
     server::{Server, target, through},
@@ -94,9 +93,7 @@ async fn fifty_busy_clients_lose_nothing_and_come_back_in_their_slots() {
 async fn browser_a_page_shows_draining_and_then_the_successor() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
-    browser.open(&through(server.link(), path.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = path.page(&server).await;
     let start = "
         globalThis.states = [];
         link.addEventListener('statechange', () => states.push(link.state));";

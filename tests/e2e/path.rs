@@ -23,7 +23,11 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{chance::Chance, server::Server};
+use crate::{
+    browser::{Browser, Profile},
+    chance::Chance,
+    server::{Server, through},
+};
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +104,14 @@ impl Path {
             }
         });
         Self { port, shared, task: task.abort_handle() }
+    }
+
+    /// A fresh browser with the page of a server at the other end, and its line open.
+    pub(crate) async fn page(&self, server: &Server) -> Browser {
+        let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+        browser.open(&through(server.link(), self.port)).await;
+        browser.wait_for_state("open").await;
+        browser
     }
 
     /// Connections so far.

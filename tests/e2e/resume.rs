@@ -7,7 +7,6 @@ use duologue_client::{Client, Line, LineError};
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, Profile},
     chance::Chance,
     enrolment::stranger,
     path::{Cut, Path},
@@ -69,9 +68,7 @@ async fn browser_ten_thousand_messages_each_way_survive_fifty_cuts() {
     let mut chance = Chance::new();
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
-    browser.open(&through(server.link(), path.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = path.page(&server).await;
     let start = "
         const channel = link.channel('echo');
         const run = { next: 0, taken: 0, failed: [], came: 0, wrong: [], states: [] };
@@ -151,9 +148,7 @@ async fn a_session_of_a_server_that_was_killed_ends_as_restarted_and_every_promi
 async fn browser_a_restarted_server_means_a_fresh_session_and_the_page_says_so() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
-    browser.open(&through(server.link(), path.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = path.page(&server).await;
     let start = "
         globalThis.fresh = [];
         link.addEventListener('fresh', (event) => fresh.push(event.detail.code));
@@ -229,9 +224,7 @@ async fn a_session_that_had_to_make_room_ends_as_evicted() {
 async fn browser_a_device_that_slept_for_an_hour_is_open_again_after_a_real_round_trip() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
-    browser.open(&through(server.link(), path.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = path.page(&server).await;
     let connections = path.connections();
     // Asleep: nothing runs, the network forgets the connection, and the clock goes on. The server keeps its end.
     path.cut(Cut::ServerOnly);

@@ -12,11 +12,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, Profile},
     chance::Chance,
     memory::{descendants, resident},
     path::{Cut, Path},
-    server::{Server, through},
+    server::Server,
 };
 
 const FILE_LEN: usize = 200_000_000;
@@ -65,9 +64,7 @@ async fn browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory() {
     let mut chance = Chance::new();
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
-    browser.open(&through(server.link(), path.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = path.page(&server).await;
 
     // What a page needs once, such as the engine's compiled code, is no part of what a large file costs.
     let (small, _) = random_file("small ", WARM_UP_LEN, &mut chance);

@@ -1,6 +1,6 @@
 //! For the simulation: what must hold within a session at any time, and the numbers that the other end is held to.
 
-use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Session, outbound::is_due};
 use crate::{
@@ -52,7 +52,7 @@ impl Session {
 
     pub(crate) fn credits(&self) -> Vec<Credit> {
         let live = self.channels.iter().filter(|(_, channel)| channel.announced && channel.reset.is_none());
-        let credit = |(id, channel): (&ChannelId, &Box<ChannelState>)| Credit {
+        let credit = |id: &ChannelId, channel: &ChannelState| Credit {
             id: *id,
             spent: channel.send.spent(),
             limit: channel.send.limit,
@@ -60,7 +60,7 @@ impl Session {
             granted: channel.recv.granted(),
             window: channel.recv.window(),
         };
-        live.map(credit).collect()
+        live.map(|(id, channel)| credit(id, channel)).collect()
     }
 
     pub(crate) fn datagrams_waiting(&self, id: ChannelId) -> u64 {
