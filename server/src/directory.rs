@@ -142,14 +142,17 @@ impl Directory {
 
     /// A line has lost its connection, and its session waits for another.
     pub(crate) fn park(&self, device: DeviceId, id: SessionId) {
-        let sweeps = {
+        let (sweeps, crowded) = {
             let mut inner = self.lock();
             // It may have been here before, and have had a connection since.
             inner.parked.retain(|(_, other)| *other != id);
             inner.parked.push_back((device, id));
-            std::mem::replace(&mut inner.sweeping, true)
+            (std::mem::replace(&mut inner.sweeping, true), inner.parked.len() > PARKED_MAX)
         };
-        self.make_room();
+        // What they hold is counted by the sweep only: a network that fails loses thousands at once.
+        if crowded {
+            self.make_room();
+        }
         if !sweeps {
             let directory = self.clone();
             tokio::spawn(async move {
