@@ -200,6 +200,9 @@ impl Shared {
     pub(crate) fn next_question(&self) -> Option<LineEvent> {
         let mut state = self.lock();
         let question = state.questions.pop_front();
+        if question.is_none() {
+            state.questions = VecDeque::new();
+        }
         state.answering = question.is_some();
         question
     }

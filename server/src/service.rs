@@ -96,11 +96,11 @@ impl<S: Service> Erased for S {
 
 /// Services by label.
 #[derive(Clone, Default)]
-pub(crate) struct Services(HashMap<String, Arc<dyn Erased>>);
+pub(crate) struct Services(Arc<HashMap<String, Arc<dyn Erased>>>);
 
 impl Services {
     pub(crate) fn insert(&mut self, label: &str, service: impl Service) {
-        self.0.insert(label.to_owned(), Arc::new(service));
+        Arc::make_mut(&mut self.0).insert(label.to_owned(), Arc::new(service));
     }
 
     /// Serves a channel in a task of its own, to its end or its caller's.

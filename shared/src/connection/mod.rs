@@ -222,6 +222,10 @@ impl Connection {
         if room == 0 || !(pulse || self.has_session_frames()) {
             // An idle connection holds no buffer.
             self.scratch = Vec::new();
+            self.ready = VecDeque::new();
+            if self.events.is_empty() {
+                self.events = VecDeque::new();
+            }
             return false;
         }
         self.scratch.clear();

@@ -104,8 +104,8 @@ pub struct Line {
     leaving: Vec<(ConnectionNo, Connection)>,
     last_no: u32,
     events: VecDeque<LineEvent>,
-    /// Client only.
-    redial: Option<Redial>,
+    /// Client only; boxed, because servers have many lines.
+    redial: Option<Box<Redial>>,
     /// Server: since when no connection carries the session.
     parked_at: Option<Instant>,
     closed: Option<ConnectionError>,
@@ -121,7 +121,7 @@ impl Line {
             leaving: Vec::new(),
             last_no: 0,
             events: VecDeque::new(),
-            redial,
+            redial: redial.map(Box::new),
             parked_at: None,
             closed: None,
         }
@@ -199,7 +199,12 @@ impl Line {
 
     /// Appends the next message for a socket to `out`. False if there is none.
     pub fn poll_transmit(&mut self, now: Instant, no: ConnectionNo, out: &mut Vec<u8>) -> bool {
-        self.connection(no).is_some_and(|connection| connection.poll_transmit(now, out))
+        let sent = self.connection(no).is_some_and(|connection| connection.poll_transmit(now, out));
+        if !sent && self.events.is_empty() {
+            // An idle line holds no buffer.
+            self.events = VecDeque::new();
+        }
+        sent
     }
 
     /// True while [`Self::poll_transmit`] would write.
