@@ -3,23 +3,15 @@
 //!
 //! It never dials twice: a session that is lost while memory is measured would spoil the figure, and is told instead.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
 use duologue::{Claims, ClientConfig, LineEvent, Offer, ServerKey, limits::RECORD_LEN_MAX};
-use duologue_native::{Endpoint, Incoming, Line, Socket, carry, keep, randomness};
-use futures_util::{
-    Sink, SinkExt as _, Stream, StreamExt as _,
-    stream::{SplitSink, SplitStream},
-};
+use duologue_client::WebSocket;
+use duologue_native::{Endpoint, Line, Socket as _, carry, keep, randomness};
 use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
+    client_async_with_config,
     tungstenite::{
-        Bytes, Error as WebSocketError, Message,
         client::IntoClientRequest as _,
         http::{HeaderValue, header},
         protocol::WebSocketConfig,
@@ -107,55 +99,6 @@ pub(crate) fn websocket_config() -> WebSocketConfig {
         .max_frame_size(Some(RECORD_LEN_MAX))
 }
 
-struct WebSocket<S>(WebSocketStream<S>);
-
-impl<S: Dialled> Socket for WebSocket<S> {
-    type Bytes = Bytes;
-    type Read = ReadHalf<S>;
-    type Write = WriteHalf<S>;
-
-    fn split(self) -> (ReadHalf<S>, WriteHalf<S>) {
-        let (write, read) = self.0.split();
-        (ReadHalf(read), WriteHalf(write))
-    }
-}
-
 /// A stream that was dialled, of whichever transport.
 pub(crate) trait Dialled: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static {}
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static> Dialled for S {}
-
-struct ReadHalf<S>(SplitStream<WebSocketStream<S>>);
-
-impl<S: Dialled> Stream for ReadHalf<S> {
-    type Item = Incoming<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(cx).map(|message| match message {
-            Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
-            Some(Ok(_)) => Some(Incoming::Other),
-        })
-    }
-}
-
-struct WriteHalf<S>(SplitSink<WebSocketStream<S>, Message>);
-
-impl<S: Dialled> Sink<Vec<u8>> for WriteHalf<S> {
-    type Error = WebSocketError;
-
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
-        self.0.poll_ready_unpin(cx)
-    }
-
-    fn start_send(mut self: Pin<&mut Self>, record: Vec<u8>) -> Result<(), WebSocketError> {
-        self.0.start_send_unpin(Message::Binary(record.into()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
-        self.0.poll_flush_unpin(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
-        self.0.poll_close_unpin(cx)
-    }
-}

@@ -10,18 +10,13 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
 use duologue::{
     Claims, ClientConfig, ConnectionError, ConnectionNo, Invite, LineEvent, Offer, Outcome, ServerKey, limits,
 };
-use duologue_native::{Endpoint, Incoming, Line, LineError, Socket, carry, keep, randomness};
-use futures_util::{
-    Sink, SinkExt, Stream, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use duologue_native::{Endpoint, Line, LineError, Socket, carry, keep, randomness};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
@@ -29,9 +24,9 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
+    client_async_with_config,
     tungstenite::{
-        Error as WebSocketError, Message,
+        Error as WebSocketError,
         client::IntoClientRequest,
         http::{HeaderValue, header},
         protocol::WebSocketConfig,
@@ -40,6 +35,7 @@ use tokio_tungstenite::{
 
 use crate::{
     keyring::{Keyring, KeyringError, KnownServer},
+    socket::WebSocket,
     target::Target,
     tls,
 };
@@ -310,56 +306,6 @@ fn websocket_config() -> WebSocketConfig {
         .write_buffer_size(0)
         .max_message_size(Some(limits::RECORD_LEN_MAX))
         .max_frame_size(Some(limits::RECORD_LEN_MAX))
-}
-
-struct WebSocket<S>(WebSocketStream<S>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for WebSocket<S> {
-    type Bytes = tokio_tungstenite::tungstenite::Bytes;
-    type Read = ReadHalf<S>;
-    type Write = WriteHalf<S>;
-
-    fn split(self) -> (ReadHalf<S>, WriteHalf<S>) {
-        let (write, read) = self.0.split();
-        (ReadHalf(read), WriteHalf(write))
-    }
-}
-
-struct ReadHalf<S>(SplitStream<WebSocketStream<S>>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ReadHalf<S> {
-    type Item = Incoming<tokio_tungstenite::tungstenite::Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(cx).map(|message| match message {
-            Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
-            Some(Ok(Message::Text(_))) => Some(Incoming::Text),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
-            Some(Ok(_)) => Some(Incoming::Other),
-        })
-    }
-}
-
-struct WriteHalf<S>(SplitSink<WebSocketStream<S>, Message>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WriteHalf<S> {
-    type Error = WebSocketError;
-
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
-        self.0.poll_ready_unpin(cx)
-    }
-
-    fn start_send(mut self: Pin<&mut Self>, record: Vec<u8>) -> Result<(), WebSocketError> {
-        self.0.start_send_unpin(Message::Binary(record.into()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
-        self.0.poll_flush_unpin(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
-        self.0.poll_close_unpin(cx)
-    }
 }
 
 /// The connection's error of a line that did not open, if that is what it is.

@@ -14,14 +14,16 @@
 //! # Layout
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
-//! special · `connect.rs` socket, upgrade and driver.
+//! special · `connect.rs` upgrade and driver · `socket.rs` the WebSocket.
 
 mod connect;
 mod keyring;
+mod socket;
 mod target;
 mod tls;
 
 pub use connect::{Client, ConnectError};
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use keyring::{Keyring, KeyringError};
+pub use socket::{ReadHalf, WebSocket, WriteHalf};
 pub use target::{InvalidTarget, Target};
