@@ -150,7 +150,6 @@ impl Line {
 
     /// A socket has ended, for whatever reason.
     pub fn handle_lost(&mut self, now: Instant, no: ConnectionNo) {
-        self.leaving.retain(|(other, _)| *other != no);
         if !self.handle_next_lost(now, no)
             && let Some(connection) = self.live(no)
         {

@@ -14,6 +14,7 @@
 mod audit;
 mod datagrams;
 mod ends;
+mod flight;
 mod handle;
 mod inbound;
 mod outbound;
@@ -42,7 +43,8 @@ use crate::{
     },
     time::Instant,
 };
-use datagrams::{ChannelDatagrams, Flight, Outgoing, Waiting};
+use datagrams::{ChannelDatagrams, Outgoing, Waiting};
+use flight::Flight;
 use resend::Resend;
 
 /// Which end of the line this is.
