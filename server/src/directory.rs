@@ -54,6 +54,13 @@ impl Default for Inner {
     }
 }
 
+impl Inner {
+    fn line(&self, device: DeviceId, id: SessionId) -> Option<Line> {
+        let mut lines = self.devices.get(&device)?.iter();
+        lines.find(|(other, _)| *other == id).map(|(_, line)| line.clone())
+    }
+}
+
 impl Directory {
     /// Opens a channel to a connected device: to its newest line.
     ///
@@ -104,10 +111,8 @@ impl Directory {
         if id.0.first_chunk() != Some(&inner.epoch) {
             return Err(FreshReason::Restarted);
         }
-        let lines = inner.devices.get(&device);
-        let found = lines.and_then(|lines| lines.iter().find(|(other, _)| *other == id)).map(|(_, line)| line.clone());
         let tombstone = || inner.tombstones.iter().find(|(whose, other, _)| *other == id && *whose == device);
-        found.ok_or_else(|| tombstone().map_or(FreshReason::Unknown, |(.., reason)| *reason))
+        inner.line(device, id).ok_or_else(|| tombstone().map_or(FreshReason::Unknown, |(.., reason)| *reason))
     }
 
     /// A device has a bounded number of lines; beyond it, the newest takes the place of the one that waits for a connection
@@ -214,9 +219,7 @@ impl Directory {
     }
 
     fn line(&self, device: DeviceId, id: SessionId) -> Option<Line> {
-        let inner = self.lock();
-        let lines = inner.devices.get(&device)?;
-        lines.iter().find(|(other, _)| *other == id).map(|(_, line)| line.clone())
+        self.lock().line(device, id)
     }
 
     fn newest(&self, device: DeviceId) -> Option<Line> {

@@ -208,22 +208,22 @@ impl Duologue {
     /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
     async fn admit(&self, proved: Proved<ReadHalf, WriteHalf>, transport: Transport) -> Option<Admitted> {
         let device = proved.request.device_id;
-        let mut judged = self.judge(&proved.request, &transport).await;
-        if self.shared.draining.load(Ordering::Relaxed) {
-            // Its upgrade came before; it would not be told any more.
-            judged = Err(CloseCode::GoingAway);
+        let address = transport.address;
+        let refused = |code: CloseCode| tracing::warn!(%device, %address, code = code.word(), "a device was refused");
+        if let Err(code) = self.judge(&proved.request, &transport).await {
+            refused(code);
+            proved.refuse(code).await;
+            return None;
         }
-        let (id, line, outcome) = match judged {
-            Ok(()) => self.find_session(&proved.request),
-            Err(code) => {
-                tracing::warn!(%device, address = %transport.address, code = code.word(), "a device was refused");
-                proved.refuse(code).await;
-                return None;
-            }
+        let (id, line, outcome) = self.find_session(&proved.request);
+        // Into the directory first, then looked at again: a revocation or a drain in between finds the line, or is found
+        // here.
+        let verdict = match self.shared.draining.load(Ordering::Relaxed) {
+            true => Err(CloseCode::GoingAway),
+            false => self.status(device).await,
         };
-        // Into the directory first, then looked at again: a revocation in between finds the line, or is found here.
-        if let Err(code) = self.status(device).await {
-            tracing::warn!(%device, address = %transport.address, code = code.word(), "a device was refused");
+        if let Err(code) = verdict {
+            refused(code);
             self.shared.directory.leave(device, id);
             line.close(code, "");
             proved.refuse(code).await;
@@ -255,7 +255,6 @@ impl Duologue {
             }
         };
         let name = &request.claims.name;
-        let address = transport.address;
         match outcome {
             Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
             Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
