@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, anyhow};
 use duologue::{Claims, ClientConfig, LineEvent, Offer, ServerKey, limits::RECORD_LEN_MAX};
 use duologue_client::WebSocket;
-use duologue_native::{Endpoint, Line, Socket as _, carry, keep, randomness};
+use duologue_native::{Endpoint, Line, carry, keep, randomness};
 use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{
@@ -85,8 +85,7 @@ async fn dial_once(dial: &Dial, line: &Line) -> anyhow::Result<()> {
     let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
     line.command(|line, now| line.handle_upgrade(now, dialled.no, selected));
     drop(response);
-    let (read, write) = WebSocket(socket).split();
-    carry(line, dialled.no, read, write).await;
+    carry(line, dialled.no, WebSocket(socket)).await;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use std::{
 use duologue::{
     Claims, ClientConfig, ConnectionError, ConnectionNo, Invite, LineEvent, Offer, Outcome, ServerKey, limits,
 };
-use duologue_native::{Endpoint, Line, LineError, Socket, carry, keep, randomness};
+use duologue_native::{Endpoint, Line, LineError, carry, keep, randomness};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
@@ -249,8 +249,8 @@ impl Dialler {
         let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
         line.command(|line, now| line.handle_upgrade(now, no, selected));
-        let (line, (read, write)) = (line.unguarded(), WebSocket(socket).split());
-        Ok(Box::pin(async move { carry(&line, no, read, write).await }))
+        let line = line.unguarded();
+        Ok(Box::pin(async move { carry(&line, no, WebSocket(socket)).await }))
     }
 }
 

@@ -25,5 +25,5 @@ mod tls;
 pub use connect::{Client, ConnectError};
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use keyring::{Keyring, KeyringError};
-pub use socket::{ReadHalf, WebSocket, WriteHalf};
+pub use socket::WebSocket;
 pub use target::{InvalidTarget, Target};

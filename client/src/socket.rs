@@ -5,40 +5,22 @@ use std::{
     task::{Context, Poll},
 };
 
-use duologue_native::{Incoming, Socket};
-use futures_util::{
-    Sink, SinkExt, Stream, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use duologue_native::Incoming;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Bytes, Error as WebSocketError, Message},
+    tungstenite::{Error as WebSocketError, Message},
 };
 
 /// A tokio-tungstenite socket, to carry a line.
 #[derive(Debug)]
 pub struct WebSocket<S>(pub WebSocketStream<S>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for WebSocket<S> {
-    type Bytes = Bytes;
-    type Read = ReadHalf<S>;
-    type Write = WriteHalf<S>;
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
+    type Item = Incoming;
 
-    fn split(self) -> (ReadHalf<S>, WriteHalf<S>) {
-        let (write, read) = self.0.split();
-        (ReadHalf(read), WriteHalf(write))
-    }
-}
-
-/// What comes from a [`WebSocket`].
-#[derive(Debug)]
-pub struct ReadHalf<S>(SplitStream<WebSocketStream<S>>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ReadHalf<S> {
-    type Item = Incoming<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         self.0.poll_next_unpin(cx).map(|message| match message {
             Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
             Some(Ok(Message::Text(_))) => Some(Incoming::Text),
@@ -48,11 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ReadHalf<S> {
     }
 }
 
-/// What goes to a [`WebSocket`].
-#[derive(Debug)]
-pub struct WriteHalf<S>(SplitSink<WebSocketStream<S>, Message>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WriteHalf<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WebSocket<S> {
     type Error = WebSocketError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {

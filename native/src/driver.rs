@@ -8,8 +8,15 @@
 //!
 //! Reading and writing run side by side: a peer that does not read never stops us from reading.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use duologue::{
     AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Event, Instant, LineEvent, OfferedCredential,
     Randomness, Secret,
@@ -24,27 +31,21 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What comes from a socket.
 #[derive(Debug)]
-pub enum Incoming<B> {
+pub enum Incoming {
     /// A binary message.
-    Binary(B),
+    Binary(Bytes),
     /// A text message, which this protocol does not have.
     Text,
     /// Anything that the WebSocket layer deals with itself.
     Other,
 }
 
-/// A socket that carries binary messages both ways, and says when it ends.
-pub trait Socket {
-    /// What a received message is held in.
-    type Bytes: AsRef<[u8]> + Send;
-    /// The reading half; its end, or an error, is the socket's end.
-    type Read: Stream<Item = Incoming<Self::Bytes>> + Send + Unpin;
-    /// The writing half.
-    type Write: Sink<Vec<u8>> + Send + Unpin;
+/// A socket that carries binary messages both ways. Its end, or an error, ends what comes from it.
+///
+/// One task polls both directions, so that it needs no locks and no second copy of anything.
+pub trait Socket: Stream<Item = Incoming> + Sink<Vec<u8>> + Send + Unpin {}
 
-    /// Both halves, so that they can run side by side.
-    fn split(self) -> (Self::Read, Self::Write);
-}
+impl<S: Stream<Item = Incoming> + Sink<Vec<u8>> + Send + Unpin> Socket for S {}
 
 /// Who answers a line's questions.
 pub trait Endpoint: Send {
@@ -64,32 +65,20 @@ pub fn randomness() -> Randomness {
 }
 
 /// Runs one socket of a line until it is done.
-pub async fn carry<B, R, W>(line: &Line, no: ConnectionNo, mut read: R, mut write: W)
-where
-    B: AsRef<[u8]>,
-    R: Stream<Item = Incoming<B>> + Unpin,
-    W: Sink<Vec<u8>> + Unpin,
-{
+pub async fn carry<S: Socket>(line: &Line, no: ConnectionNo, socket: S) {
     let shared = &*line.shared;
     let wake = shared.register(no);
-    let receive = receive(shared, no, &mut read);
-    let transmit = transmit(shared, no, &wake.transmit, &mut write);
-    let work = async {
-        let (mut receive, mut transmit) = (std::pin::pin!(receive), std::pin::pin!(transmit));
+    // Never waited for: both directions are polled by this one task, one after the other.
+    let socket = Mutex::new(socket);
+    {
+        let mut receive = pin!(receive(shared, no, &socket));
+        let mut transmit = pin!(transmit(shared, no, &wake.transmit, &socket));
+        let mut work = pin!(both(receive.as_mut(), transmit.as_mut()));
         tokio::select! {
-            () = &mut receive => transmit.await,
-            // Dropped with unread bytes in it, a TCP socket takes back what it has just sent: our CLOSE.
-            () = &mut transmit => drop(tokio::time::timeout(LINGER, receive).await),
+            () = &mut work => {}
+            // A link that takes nothing any more must not keep its socket.
+            () = wake.over.notified() => drop(Box::pin(tokio::time::timeout(2 * LINGER, work)).await),
         }
-    };
-    // A link that takes nothing any more must not keep its socket.
-    let over = async {
-        wake.over.notified().await;
-        tokio::time::sleep(2 * LINGER).await;
-    };
-    tokio::select! {
-        () = work => {}
-        () = over => {}
     }
     let now = shared.now();
     shared.with(|state| {
@@ -98,16 +87,30 @@ where
     });
 }
 
-async fn receive<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin>(
-    shared: &Shared,
-    no: ConnectionNo,
-    read: &mut R,
-) {
-    while let Some(message) = read.next().await {
+/// Both directions of a socket, to the end of both.
+async fn both(mut receive: Pin<&mut impl Future<Output = ()>>, mut transmit: Pin<&mut impl Future<Output = ()>>) {
+    tokio::select! {
+        () = &mut receive => transmit.await,
+        // Dropped with unread bytes in it, a TCP socket takes back what it has just sent: our CLOSE.
+        // What is rare is boxed: an idle line has no room for it.
+        () = &mut transmit => drop(Box::pin(tokio::time::timeout(LINGER, receive)).await),
+    }
+}
+
+/// Polls one direction of a socket.
+async fn with_socket<S: Unpin, T>(
+    socket: &Mutex<S>,
+    mut poll: impl FnMut(Pin<&mut S>, &mut Context<'_>) -> Poll<T>,
+) -> T {
+    poll_fn(|cx| poll(Pin::new(&mut *socket.lock().unwrap_or_else(PoisonError::into_inner)), cx)).await
+}
+
+async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>) {
+    while let Some(message) = with_socket(socket, S::poll_next).await {
         let now = shared.now();
         shared.with(|state| match message {
             Incoming::Binary(bytes) => {
-                if let Err(error) = state.line.handle_message(now, no, bytes.as_ref()) {
+                if let Err(error) = state.line.handle_message(now, no, &bytes) {
                     tracing::debug!(%error, "a connection ends");
                 }
             }
@@ -121,7 +124,7 @@ async fn receive<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin>(
     shared.with(|state| state.line.handle_lost(now, no));
 }
 
-async fn transmit<W: Sink<Vec<u8>> + Unpin>(shared: &Shared, no: ConnectionNo, wake: &Notify, write: &mut W) {
+async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Notify, socket: &Mutex<S>) {
     loop {
         let now = shared.now();
         let (record, done) = shared.with(|state| {
@@ -131,7 +134,7 @@ async fn transmit<W: Sink<Vec<u8>> + Unpin>(shared: &Shared, no: ConnectionNo, w
         });
         match record {
             Some(record) => {
-                if write.send(record).await.is_err() {
+                if send(socket, record).await.is_err() {
                     let now = shared.now();
                     shared.with(|state| state.line.handle_lost(now, no));
                 }
@@ -140,7 +143,21 @@ async fn transmit<W: Sink<Vec<u8>> + Unpin>(shared: &Shared, no: ConnectionNo, w
             None => wake.notified().await,
         }
     }
-    let _ = write.close().await;
+    let _ = with_socket(socket, S::poll_close).await;
+}
+
+async fn send<S: Socket>(socket: &Mutex<S>, record: Vec<u8>) -> Result<(), S::Error> {
+    let mut record = Some(record);
+    with_socket(socket, |mut socket, cx| {
+        if record.is_some() {
+            ready!(socket.as_mut().poll_ready(cx))?;
+            if let Some(record) = record.take() {
+                socket.as_mut().start_send(record)?;
+            }
+        }
+        socket.poll_flush(cx)
+    })
+    .await
 }
 
 /// Answers a line's questions and minds its time, until it is closed. What [`Endpoint::answer`] is given last is
@@ -170,23 +187,21 @@ pub async fn keep<E: Endpoint>(line: &Line, endpoint: &mut E) {
 
 /// A server's connection whose device has proved itself and waits for the verdict, with its socket.
 #[derive(Debug)]
-pub struct Proved<R, W> {
+pub struct Proved<S> {
     /// To be given to a line, or to [`Proved::refuse`].
     pub connection: Connection,
     /// Who it is.
     pub request: AuthRequest,
-    /// The socket's halves, for [`carry`].
-    pub read: R,
-    /// See `read`.
-    pub write: W,
+    /// For [`carry`].
+    pub socket: S,
     started: std::time::Instant,
 }
 
-impl<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin, W: Sink<Vec<u8>> + Unpin> Proved<R, W> {
+impl<S: Socket> Proved<S> {
     /// Turns the device away and tells it why under the seal.
     pub async fn refuse(mut self, code: CloseCode) {
         self.connection.refuse(since(self.started), code);
-        hang_up(&mut self.connection, self.started, &mut self.read, &mut self.write).await;
+        hang_up(&mut self.connection, self.started, &mut self.socket).await;
     }
 }
 
@@ -194,18 +209,11 @@ impl<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin, W: Sink<Vec<u8>> + U
 ///
 /// # Errors
 /// Why it did not; the socket is then closed.
-pub async fn shake_hands<B, R, W, F>(
+pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
     accept: impl FnOnce(Instant) -> Connection,
-    mut read: R,
-    mut write: W,
+    mut socket: S,
     find: impl Fn(OfferedCredential) -> F,
-) -> Result<Proved<R, W>, ConnectionError>
-where
-    B: AsRef<[u8]>,
-    R: Stream<Item = Incoming<B>> + Unpin,
-    W: Sink<Vec<u8>> + Unpin,
-    F: Future<Output = Option<Secret>>,
-{
+) -> Result<Proved<S>, ConnectionError> {
     let started = std::time::Instant::now();
     let mut connection = accept(Instant::default());
     loop {
@@ -217,25 +225,25 @@ where
                     let _ = connection.provide_secret(since(started), secret.as_ref());
                 }
                 Event::AuthReceived(request) => {
-                    return Ok(Proved { connection, request: *request, read, write, started });
+                    return Ok(Proved { connection, request: *request, socket, started });
                 }
                 Event::Closed(cause) => {
-                    hang_up(&mut connection, started, &mut read, &mut write).await;
+                    hang_up(&mut connection, started, &mut socket).await;
                     return Err(cause);
                 }
                 _ => {}
             }
         }
-        if !flush(&mut connection, started, &mut write).await {
+        if !flush(&mut connection, started, &mut socket).await {
             return Err(ConnectionError::Lost);
         }
         let deadline = connection.poll_timeout().unwrap_or_default();
         let deadline = started + Duration::from_micros(deadline.as_micros());
-        let message = tokio::time::timeout_at(deadline.into(), read.next()).await;
+        let message = tokio::time::timeout_at(deadline.into(), socket.next()).await;
         let now = since(started);
         match message {
             // An error closes the connection, which is the next event.
-            Ok(Some(Incoming::Binary(bytes))) => drop(connection.handle_message(now, bytes.as_ref())),
+            Ok(Some(Incoming::Binary(bytes))) => drop(connection.handle_message(now, &bytes)),
             Ok(Some(Incoming::Text)) => drop(connection.handle_text(now)),
             Ok(Some(Incoming::Other)) => {}
             Ok(None) => connection.handle_lost(now),
@@ -248,33 +256,24 @@ fn since(started: std::time::Instant) -> Instant {
     Instant::default() + started.elapsed()
 }
 
-async fn flush<W: Sink<Vec<u8>> + Unpin>(
-    connection: &mut Connection,
-    started: std::time::Instant,
-    write: &mut W,
-) -> bool {
+async fn flush<S: Socket>(connection: &mut Connection, started: std::time::Instant, socket: &mut S) -> bool {
     loop {
         let mut message = Vec::new();
         if !connection.poll_transmit(since(started), &mut message) {
             return true;
         }
-        if write.send(message).await.is_err() {
+        if socket.send(message).await.is_err() {
             return false;
         }
     }
 }
 
 /// Sends the last word of a connection that has ended, and waits a little for its peer to hang up.
-async fn hang_up<B: AsRef<[u8]>, R: Stream<Item = Incoming<B>> + Unpin, W: Sink<Vec<u8>> + Unpin>(
-    connection: &mut Connection,
-    started: std::time::Instant,
-    read: &mut R,
-    write: &mut W,
-) {
+async fn hang_up<S: Socket>(connection: &mut Connection, started: std::time::Instant, socket: &mut S) {
     let leave = async {
-        flush(connection, started, write).await;
-        let _ = write.close().await;
-        while read.next().await.is_some() {}
+        flush(connection, started, socket).await;
+        let _ = socket.close().await;
+        while socket.next().await.is_some() {}
     };
     let _ = tokio::time::timeout(LINGER, leave).await;
 }

@@ -15,6 +15,7 @@
 //!
 //! ```text
 //! line.rs      the axum adapter: upgrade, handshake, services      service.rs  Service, Call, and who the caller is
+//! socket.rs    the WebSocket, without buffers while it is idle
 //! policy.rs    which origins and hosts; the verdict on a device    directory.rs sessions by device: to reach, resume, revoke
 //! state.rs     identity key and store on disk                      store.rs    devices and invites in redb
 //! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
@@ -34,6 +35,7 @@ mod lobby;
 mod policy;
 mod service;
 pub mod services;
+mod socket;
 mod state;
 mod store;
 mod tickets;

@@ -8,33 +8,29 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr},
-    pin::Pin,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
 };
 
 use axum::{
-    extract::{
-        ConnectInfo, FromRequestParts, Request,
-        ws::{Message, WebSocket, WebSocketUpgrade},
-    },
-    http::{StatusCode, header},
+    body::Body,
+    extract::{ConnectInfo, Request},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::MethodRouter,
 };
 use duologue::{
     AuthRequest, Budget, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason,
-    Grant, LineEvent, Outcome, Secret, ServerConfig, SessionId, limits,
+    Grant, LineEvent, Outcome, Secret, ServerConfig, SessionId,
     upgrade::{self, Offered},
 };
-use duologue_native::{Endpoint, Incoming, Line, Proved, Socket, carry, keep, randomness, shake_hands};
-use futures_util::{
-    Sink, SinkExt, Stream, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use duologue_native::{Endpoint, Line, Proved, carry, keep, randomness, shake_hands};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -44,6 +40,7 @@ use crate::{
     lobby::Lobby,
     policy::Policy,
     service::{Call, Identity, Service, Services, Transport},
+    socket::WebSocket,
     state::State,
     store::{Device, DeviceStatus, Store, StoreError},
     tickets::Tickets,
@@ -130,27 +127,18 @@ impl Duologue {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.shared.connections.wait()).await;
     }
 
-    async fn upgrade(self, request: Request) -> Response {
+    async fn upgrade(self, mut request: Request) -> Response {
         if self.shared.draining.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, "This server is stopping.").into_response();
         }
-        let (mut parts, _) = request.into_parts();
-        let transport = Transport {
-            address: peer_address(&parts.extensions),
-            origin: parts
-                .headers
-                .get(header::ORIGIN)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        let mut response = match create_response_with_body(&request, Body::empty) {
+            Ok(response) => response,
+            Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}.")).into_response(),
         };
         // More than one header line is as good as one with commas (RFC 6455, 11.3.4).
-        let offers = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         let offers: Vec<_> = offers.filter_map(|value| value.to_str().ok()).collect();
-        let offered = upgrade::read_offer(&offers.join(","));
-        let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => upgrade,
-            Err(rejection) => return rejection.into_response(),
-        };
-        let (selected, m1) = match offered {
+        let (selected, m1) = match upgrade::read_offer(&offers.join(",")) {
             Offered::Nothing => {
                 let text = "This is a Duologue line: it needs the WebSocket subprotocol duologue.1.";
                 return (StatusCode::BAD_REQUEST, text).into_response();
@@ -158,20 +146,27 @@ impl Duologue {
             Offered::Bare => (upgrade::WITHOUT_M1, None),
             Offered::M1(m1) => (upgrade::WITH_M1, Some(m1)),
         };
-        upgrade
-            .protocols([selected])
-            .read_buffer_size(1024)
-            .write_buffer_size(0)
-            .max_message_size(limits::RECORD_LEN_MAX)
-            .max_frame_size(limits::RECORD_LEN_MAX)
-            .on_upgrade(move |socket| {
-                let connections = self.shared.connections.clone();
-                connections.track_future(self.serve(socket, m1, transport))
-            })
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(selected));
+        let transport = Transport {
+            address: peer_address(request.extensions()),
+            origin: request
+                .headers()
+                .get(header::ORIGIN)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        };
+        let upgraded = hyper::upgrade::on(&mut request);
+        let connections = self.shared.connections.clone();
+        connections.spawn(async move {
+            match upgraded.await {
+                Ok(upgraded) => self.serve(Box::new(WebSocket::new(TokioIo::new(upgraded))), m1, transport).await,
+                Err(error) => tracing::debug!(address = %transport.address, %error, "an upgrade failed"),
+            }
+        });
+        response
     }
 
     /// Runs one connection to its end.
-    async fn serve(self, socket: WebSocket, m1: Option<Vec<u8>>, transport: Transport) {
+    async fn serve(self, socket: Socket, m1: Option<Vec<u8>>, transport: Transport) {
         let place = self.shared.lobby.enter(transport.address);
         let config = ServerConfig { identity: Arc::clone(self.shared.state.identity()) };
         let address = transport.address;
@@ -183,9 +178,8 @@ impl Duologue {
             }
             connection
         };
-        let (read, write) = AxumSocket(socket).split();
         // Boxed: what the handshake needs is given back when it is over.
-        let hands = Box::pin(shake_hands(accept, read, write, |credential| self.secret(credential)));
+        let hands = Box::pin(shake_hands(accept, socket, |credential| self.secret(credential)));
         let proved = tokio::select! {
             proved = hands => proved,
             () = place.crowded_out.cancelled() => {
@@ -198,15 +192,15 @@ impl Duologue {
                 let Some(admitted) = Box::pin(self.admit(proved, transport)).await else { return };
                 drop(place);
                 // A task of its own: this one has room for a handshake, which a line needs no more.
-                let (connections, run) = (self.shared.connections.clone(), Box::pin(self.run(admitted)));
-                connections.spawn(run);
+                let connections = self.shared.connections.clone();
+                connections.spawn(self.run(admitted));
             }
             Err(cause) => tracing::info!(%address, code = cause.word(), %cause, "a line has ended"),
         }
     }
 
     /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
-    async fn admit(&self, proved: Proved<ReadHalf, WriteHalf>, transport: Transport) -> Option<Admitted> {
+    async fn admit(&self, proved: Proved<Socket>, transport: Transport) -> Option<Box<Admitted>> {
         let device = proved.request.device_id;
         let address = transport.address;
         let refused = |code: CloseCode| tracing::warn!(%device, %address, code = code.word(), "a device was refused");
@@ -229,7 +223,7 @@ impl Duologue {
             proved.refuse(code).await;
             return None;
         }
-        let Proved { connection, request, read, write, .. } = proved;
+        let Proved { connection, request, socket, .. } = proved;
         let used = match request.credential {
             Credential::Ticket(id) if request.credential_proved => Some(id),
             _ => None,
@@ -261,7 +255,9 @@ impl Duologue {
             Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
         }
         let endpoint = ServerEndpoint { services: self.services.clone(), identity, transport, claims: request.claims };
-        Some(Admitted { line, id, no, endpoint, read, write })
+        // The directory keeps the line open; whoever runs it must not.
+        let line = line.unguarded();
+        Some(Box::new(Admitted { line, id, no, endpoint, socket }))
     }
 
     /// The session that a device wants to go on with, if it is its own and still there; else a new one.
@@ -281,23 +277,18 @@ impl Duologue {
     }
 
     /// Carries a line over one connection, until that is over.
-    async fn run(self, admitted: Admitted) {
-        let Admitted { line, id, no, mut endpoint, read, write } = admitted;
+    async fn run(self, admitted: Box<Admitted>) {
+        let Admitted { line, id, no, mut endpoint, socket } = *admitted;
         let (device, address) = (endpoint.identity.device, endpoint.transport.address);
-        // The directory keeps the line open; this task must not.
-        let line = line.unguarded();
-        let kept = async {
-            keep(&line, &mut endpoint).await;
-            // The last record is on its way out.
-            std::future::pending::<()>().await;
-        };
-        // Boxed, or the future would have room for it twice.
-        let (mut carried, mut kept) = (Box::pin(carry(&line, no, read, write)), std::pin::pin!(kept));
-        tokio::select! {
-            () = &mut carried => {}
-            () = &mut kept => {}
+        {
+            let mut carried = pin!(carry(&line, no, socket));
+            let kept = pin!(keep(&line, &mut endpoint));
+            tokio::select! {
+                () = &mut carried => {}
+                // The last record is on its way out.
+                () = kept => carried.await,
+            }
         }
-        drop(carried);
         let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
         if let Some(cause) = closed {
             if cause == ConnectionError::Altered {
@@ -370,14 +361,16 @@ impl Duologue {
     }
 }
 
+/// Boxed: a future has room for what it is given, and once more for where it keeps it.
+type Socket = Box<WebSocket<TokioIo<Upgraded>>>;
+
 /// A connection that carries its device's line.
 struct Admitted {
     line: Line,
     id: SessionId,
     no: ConnectionNo,
     endpoint: ServerEndpoint,
-    read: ReadHalf,
-    write: WriteHalf,
+    socket: Socket,
 }
 
 /// What answers a server line's questions: services for the channels that the client opens.
@@ -403,54 +396,4 @@ fn peer_address(extensions: &axum::http::Extensions) -> IpAddr {
     let address = extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip());
     let plain = || extensions.get::<ConnectInfo<std::net::SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     address.or_else(plain).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-}
-
-struct AxumSocket(WebSocket);
-
-impl Socket for AxumSocket {
-    type Bytes = axum::body::Bytes;
-    type Read = ReadHalf;
-    type Write = WriteHalf;
-
-    fn split(self) -> (ReadHalf, WriteHalf) {
-        let (write, read) = self.0.split();
-        (ReadHalf(read), WriteHalf(write))
-    }
-}
-
-struct ReadHalf(SplitStream<WebSocket>);
-
-impl Stream for ReadHalf {
-    type Item = Incoming<axum::body::Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(cx).map(|message| match message {
-            Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
-            Some(Ok(Message::Text(_))) => Some(Incoming::Text),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
-            Some(Ok(_)) => Some(Incoming::Other),
-        })
-    }
-}
-
-struct WriteHalf(SplitSink<WebSocket, Message>);
-
-impl Sink<Vec<u8>> for WriteHalf {
-    type Error = axum::Error;
-
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        self.0.poll_ready_unpin(cx)
-    }
-
-    fn start_send(mut self: Pin<&mut Self>, record: Vec<u8>) -> Result<(), axum::Error> {
-        self.0.start_send_unpin(Message::Binary(record.into()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        self.0.poll_flush_unpin(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        self.0.poll_close_unpin(cx)
-    }
 }
