@@ -168,7 +168,7 @@ impl Browser {
     }
 
     /// State, code and words, for failure messages.
-    async fn shown(&self) -> Value {
+    pub(crate) async fn shown(&self) -> Value {
         let body = "return { url: location.href, ...document.documentElement.dataset, \
                     text: document.body?.innerText?.slice(0, 1500) }";
         self.run(body, Value::Null).await

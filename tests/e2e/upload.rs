@@ -12,6 +12,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    browser::Browser,
     chance::Chance,
     memory::{descendants, resident},
     path::{Cut, Path},
@@ -88,7 +89,7 @@ async fn browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory() {
         globalThis.resumedSince = (began) => resumed >= began - 100;
         globalThis.p95 = (samples) => {
             const times = samples.filter(([apart]) => apart).map(([, time]) => time).sort((a, b) => a - b);
-            return [times.length, times[Math.floor(times.length * 0.95)]];
+            return [times.length, times[Math.floor(times.length * 0.5)], times[Math.floor(times.length * 0.95)]];
         };
         const idle = [];
         for (let i = 0; i < 200; i++) idle.push(await ping());
@@ -109,6 +110,17 @@ async fn browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory() {
             if (seen.length && value < seen.at(-1)) back.push([seen.at(-1), value]);
             seen.push(value);
         }, 50);
+        // WebDriver would have to ask again and again, which takes time of the page's one thread: the page looks itself.
+        globalThis.reached = (due) => new Promise((resolve) => {
+            const giveUp = Date.now() + 10_000;
+            const timer = setInterval(() => {
+                const there = (large()?.querySelector('progress')?.position ?? 0) >= due
+                    || ['done', 'failed'].includes(large()?.dataset.status);
+                if (!there && Date.now() < giveUp) return;
+                clearInterval(timer);
+                resolve(there);
+            }, 20);
+        });
         (async () => { for (;;) pings.push(await ping()); })().catch(() => {});";
     browser.run(begin, Value::Null).await;
     let started = std::time::Instant::now();
@@ -116,14 +128,7 @@ async fn browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory() {
     for number in 1..=CUTS {
         // Spread over the file, wherever the speed of this machine has it.
         let due = json!(number as f64 / (CUTS + 1) as f64);
-        browser
-            .wait_until_within(
-                120,
-                &format!(
-                    "(large()?.querySelector('progress')?.position ?? 0) >= {due} || large()?.dataset.status === 'done'"
-                ),
-            )
-            .await;
+        wait_until_reached(&browser, &due).await;
         let cut = Cut::any(&mut chance);
         path.cut(cut);
         if cut == Cut::ServerOnly {
@@ -131,7 +136,7 @@ async fn browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory() {
         }
         browser.run("await link.request('echo', 'through it')", Value::Null).await;
     }
-    browser.wait_until_within(120, "['done', 'failed'].includes(large().dataset.status)").await;
+    wait_until_reached(&browser, &json!(2)).await;
     let took = started.elapsed();
     done.store(true, Ordering::Relaxed);
     let hash = browser.run("return large().querySelector('.file-hash dd')?.innerText", Value::Null).await;
@@ -150,10 +155,20 @@ async fn browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory() {
     let above = |highest: &AtomicU64, idle: u64| highest.load(Ordering::Relaxed).saturating_sub(idle);
     let (page, other) = (above(page, idle_page), above(other, idle_server));
     println!("took {took:?}; above idle: page {:.1} MiB, server {:.1} MiB", mib(page), mib(other));
-    println!("64-byte request, p95: idle {idle_p95}, during the upload {}", seen[2]);
+    println!("64-byte requests, p50, p95: idle {idle_p95}, during the upload {}", seen[2]);
     assert!(other <= SERVER_MEMORY_MAX, "the server's memory rose by {:.1} MiB", mib(other));
     assert!(page <= PAGE_MEMORY_MAX, "the page's memory rose by {:.1} MiB", mib(page));
     browser.finish().await;
+}
+
+/// Waits until so much of the file, as a fraction, is acknowledged, or its upload is over.
+async fn wait_until_reached(browser: &Browser, due: &Value) {
+    for _ in 0..12 {
+        if browser.run(&format!("return await reached({due})"), Value::Null).await == json!(true) {
+            return;
+        }
+    }
+    panic!("the upload did not reach {due} within two minutes; the page shows {:#}", browser.shown().await);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]

@@ -13,12 +13,16 @@ const SHOWN_BYTES = 256;
 const ROW_BYTES = 16;
 /** A burst of records is drawn once: a large file would otherwise spend more on its picture than on its way. */
 const DRAW_MILLIS = 250;
+/** The same while more crosses than is shown: each picture is a few hundred elements that the engine must clear away. */
+const BURST_DRAW_MILLIS = 1_000;
 
 const wroteList = document.getElementById("wrote");
 const seesList = document.getElementById("proxy-sees");
 const entries = [];
 let turn = 0;
 let pending = false;
+let kept = 0; // since the last drawing
+let wait = DRAW_MILLIS;
 
 /** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
 export function wrote(where, bytes, text) {
@@ -36,13 +40,16 @@ function keep(entry, bytes) {
   entries.push({ ...entry, turn, at: new Date(), length: bytes.length, bytes: bytes.slice(0, SHOWN_BYTES) });
   const same = entries.filter((other) => other.kind === entry.kind);
   if (same.length > KEPT) entries.splice(entries.indexOf(same[0]), 1);
+  kept += 1;
   if (pending) return;
   pending = true;
-  setTimeout(draw, DRAW_MILLIS);
+  setTimeout(draw, wait);
 }
 
 function draw() {
   pending = false;
+  wait = kept > 2 * KEPT ? BURST_DRAW_MILLIS : DRAW_MILLIS;
+  kept = 0;
   const writings = [];
   const records = [];
   let row = 2; // below the headings
