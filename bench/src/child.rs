@@ -1,4 +1,4 @@
-//! Processes of this same binary: started with a sub-command, asked line by line, ended when dropped.
+//! Processes, most of them of this same binary: started, asked line by line, ended when dropped.
 
 use std::{
     io::{self, Read as _},
@@ -24,9 +24,15 @@ pub(crate) struct Child {
 }
 
 impl Child {
+    /// This binary with a sub-command.
     pub(crate) fn start(name: &'static str, arguments: &[String]) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-        command.arg(name).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        Self::of(name, command.arg(name).args(arguments))
+    }
+
+    /// Any command that ends when its standard input does.
+    pub(crate) fn of(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let stdin = process.stdin.take().context("stdin is piped")?;
         let stdout = process.stdout.take().context("stdout is piped")?;

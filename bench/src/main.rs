@@ -3,21 +3,24 @@
 //! ```text
 //! idle ──starts──► serve-duologue | serve-tungstenite ◄──sessions── clients ◄──starts── idle
 //!   └──reads the memory of the server's process, writes the table and target/bench/idle.json
+//! page ──starts──► Chromium, whose page measures ──posts──► page, writes the table and target/bench/page.json
 //! ```
 //!
 //! # Layout
 //!
-//! `idle.rs` the group: memory of an idle session · `child.rs` the processes that it starts · `server.rs` the two servers ·
-//! `clients.rs`, `line.rs` those who connect · `device.rs` devices by number · `report.rs` what every group reports
+//! `idle.rs` a group: memory of an idle session · `server.rs` its two servers · `clients.rs`, `line.rs` those who connect ·
+//! `device.rs` devices by number · `page/` a group: speed in a browser · `child.rs` the processes that a group starts ·
+//! `report.rs` what every group reports
 //!
-//! The servers live in processes of their own, which hold nothing else. A process ends when its standard input does, so
-//! that none outlives whoever started it.
+//! The servers of `idle` live in processes of their own, which hold nothing else. A process ends when its standard input
+//! does, so that none outlives whoever started it.
 
 mod child;
 mod clients;
 mod device;
 mod idle;
 mod line;
+mod page;
 mod report;
 mod server;
 
@@ -36,6 +39,8 @@ struct Args {
 enum Verb {
     /// Memory of an idle session in the server
     Idle(idle::Idle),
+    /// Messages and bytes between a page and a server
+    Page(page::Page),
     /// The process that is measured: Duologue
     #[command(hide = true)]
     ServeDuologue(server::Serve),
@@ -84,6 +89,7 @@ impl fmt::Display for Transport {
 async fn main() -> ExitCode {
     let result = match Args::parse().verb {
         Verb::Idle(verb) => verb.run().await,
+        Verb::Page(verb) => verb.run().await,
         Verb::ServeDuologue(verb) => verb.run().await,
         Verb::ServeTungstenite(verb) => verb.run().await,
         Verb::Clients(verb) => verb.run().await,

@@ -3,12 +3,14 @@
 //! Builds `duologue-bench` in release and runs it; what it measures and how stands in `bench/src/`. The table goes to
 //! stdout, the same figures for programs to `target/bench/GROUP.json`. A goal that is not met is no failure: the table says so.
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 
-use crate::process::{self, cargo, step, target};
+use crate::process::{self, cargo, command, step, target};
+use crate::{tools, wasm};
 
 /// What can be measured.
 #[derive(Subcommand)]
@@ -22,6 +24,15 @@ pub(crate) enum Group {
         #[arg(long, default_value_t = 3)]
         settle: u64,
     },
+    /// Messages and bytes between a page in Chromium and a server, beside a bare WebSocket, Socket.IO and js-libp2p
+    Page {
+        /// How often everything is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// Only the figures whose name contains this
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
 }
 
 /// Builds the benchmark and runs one group.
@@ -30,22 +41,65 @@ pub(crate) enum Group {
 ///
 /// When the build fails, or something could not be measured.
 pub(crate) fn verb(group: &Group) -> Result<ExitCode> {
-    step("building the benchmark", || process::run(&mut cargo(["build", "--release", "-p", "duologue-bench"])))?;
-    let binary = target("release").join(format!("duologue-bench{}", std::env::consts::EXE_SUFFIX));
-    let mut command = process::command(binary);
     match group {
         Group::Idle { sessions, settle } => {
-            command.args(["idle", "--sessions", &sessions.to_string(), "--settle", &settle.to_string()]);
-            command.arg("--json").arg(target("bench/idle.json"));
-            step("measuring: idle", || measure(&mut command))?;
+            let mut idle = program("idle")?;
+            idle.args(["--sessions", &sessions.to_string(), "--settle", &settle.to_string()]);
+            measure("idle", &mut idle)?;
         }
+        Group::Page { rounds, only } => page(*rounds, only.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn page(rounds: u32, only: Option<&str>) -> Result<()> {
+    let Some(chromium) = tools::chromium().filter(|_| tools::has_node()) else {
+        eprintln!("xtask: skipped: the group page (it needs Chromium, node and npm on PATH)");
+        return Ok(());
+    };
+    // The program carries the page's module in it: this comes first.
+    wasm::build(false, &mut std::io::stderr())?;
+    let modules = tools::bench_modules()?;
+    let bundles = target("bench/page");
+    step("bundling the benchmark's page (esbuild)", || bundle(&modules, &bundles))?;
+    let mut page = program("page")?;
+    page.args(["--rounds", &rounds.to_string()]).args(only.map(|only| format!("--only={only}")));
+    page.arg("--chromium").arg(chromium).arg("--bundles").arg(bundles).arg("--node-modules").arg(modules);
+    measure("page", &mut page)
+}
+
+/// The page as one module, beside the one that it measures; and a script for node of each server.
+fn bundle(modules: &Path, bundles: &Path) -> Result<()> {
+    let script = tools::esbuild().context("there is no esbuild")?;
+    let esbuild = || {
+        let mut esbuild = command("node");
+        esbuild.env("NODE_PATH", modules).arg(&script).args(["--bundle", "--log-level=warning"]);
+        esbuild.arg(format!("--outdir={}", bundles.display()));
+        esbuild
+    };
+    let page = ["--format=esm", "--target=es2022", "--external:/duologue.js", "bench/page/page.js"];
+    process::run(esbuild().args(page))?;
+    let node = ["--platform=node", "--format=cjs", "--out-extension:.js=.cjs"];
+    // Native, or not installed.
+    let left_out = ["--external:bufferutil", "--external:utf-8-validate"];
+    let servers = ["bench/page/socketio-server.js", "bench/page/libp2p-server.js"];
+    process::run(esbuild().args(node).args(left_out).args(servers))
+}
+
+/// The benchmark, built, and one of its groups.
+fn program(group: &str) -> Result<Command> {
+    step("building the benchmark", || process::run(&mut cargo(["build", "--release", "-p", "duologue-bench"])))?;
+    let binary = target("release").join(format!("duologue-bench{}", std::env::consts::EXE_SUFFIX));
+    let mut program = command(binary);
+    program.arg(group).arg("--json").arg(target(&format!("bench/{group}.json")));
+    Ok(program)
+}
+
 /// Runs it with its stdout as ours: the table is the result.
-fn measure(command: &mut Command) -> Result<()> {
-    let status = command.status()?;
-    ensure!(status.success(), "it could not be measured ({status})");
-    Ok(())
+fn measure(group: &str, program: &mut Command) -> Result<()> {
+    step(&format!("measuring: {group}"), || {
+        let status = program.status()?;
+        ensure!(status.success(), "it could not be measured ({status})");
+        Ok(())
+    })
 }

@@ -22,6 +22,21 @@ const BINARYEN: &str = "132.0.0";
 /// The npm package that minifies scripts.
 const ESBUILD: &str = "0.28.2";
 
+/// What `cargo xtask bench page` measures beside Duologue, and what these need: npm packages in one folder.
+const BENCH: [(&str, &str); 10] = [
+    ("socket.io", "4.8.4"),
+    ("socket.io-client", "4.8.4"),
+    // What the server of Socket.IO takes for masking, where it is there.
+    ("bufferutil", "4.1.0"),
+    ("libp2p", "3.3.11"),
+    ("@libp2p/websockets", "10.1.21"),
+    ("@libp2p/utils", "7.4.1"),
+    ("@chainsafe/libp2p-noise", "17.0.0"),
+    ("@chainsafe/libp2p-yamux", "8.0.1"),
+    ("@multiformats/multiaddr", "13.0.3"),
+    ("it-length-prefixed", "11.0.1"),
+];
+
 /// Where the installed programs lie.
 pub(crate) fn bin() -> PathBuf {
     target("tools/bin")
@@ -75,29 +90,44 @@ pub(crate) fn esbuild() -> Option<PathBuf> {
     npm_script("esbuild", ESBUILD, "bin/esbuild")
 }
 
-/// A script of an npm package; each package has a folder of its own, because npm removes what it does not know.
+/// The npm packages of the benchmark's baselines: the folder where node finds them.
+///
+/// # Errors
+///
+/// When npm cannot install them.
+pub(crate) fn bench_modules() -> Result<PathBuf> {
+    npm_packages("bench", &BENCH)
+}
+
+/// A script of an npm package.
 fn npm_script(package: &str, version: &str, script: &str) -> Option<PathBuf> {
     if !has_node() {
         eprintln!("xtask: skipped: {package} (needs node and npm); the page will be larger");
         return None;
     }
-    let home = target("tools/npm").join(package);
-    let script = home.join("node_modules").join(package).join(script);
-    if script.is_file() && installed_version(&home, package).as_deref() == Some(version) {
-        return Some(script);
-    }
-    let installed = step(&format!("installing {package} (npm)"), || {
-        fs::create_dir_all(&home).context("cannot write under target/")?;
-        let flags = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-        process::run(command("npm").arg("install").args(flags).arg(&home).arg(format!("{package}@{version}")))
-    });
-    match installed {
-        Ok(()) => Some(script),
+    match npm_packages(package, &[(package, version)]) {
+        Ok(modules) => Some(modules.join(package).join(script)),
         Err(error) => {
             eprintln!("xtask: skipped: {package} ({error:#}); the page will be larger");
             None
         }
     }
+}
+
+/// A folder of npm packages, by name and version: what is installed together lies together, and nothing else, because npm
+/// removes what it does not know.
+fn npm_packages(folder: &str, packages: &[(&str, &str)]) -> Result<PathBuf> {
+    let home = target("tools/npm").join(folder);
+    let is_there = |(package, version): &(&str, &str)| installed_version(&home, package).as_deref() == Some(*version);
+    if !packages.iter().all(is_there) {
+        step(&format!("installing {folder} (npm)"), || {
+            fs::create_dir_all(&home).context("cannot write under target/")?;
+            let flags = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+            let wanted = packages.iter().map(|(package, version)| format!("{package}@{version}"));
+            process::run(command("npm").arg("install").args(flags).arg(&home).args(wanted))
+        })?;
+    }
+    Ok(home.join("node_modules"))
 }
 
 /// Whether node and npm are on PATH.
@@ -107,28 +137,41 @@ pub(crate) fn has_node() -> bool {
 
 /// The chromedriver of a Chromium that is there too.
 pub(crate) fn chromedriver() -> Option<PathBuf> {
-    let found = || {
-        let browsers = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-        which("chromedriver").filter(|_| browsers.iter().any(|name| which(name).is_some()))
-    };
-    if let Some(driver) = found() {
-        return Some(driver);
-    }
-    if is_root_on_debian() {
-        // A failure is not the end: the browser tests are then skipped by name.
-        let _ = step("installing Chromium (apt)", || {
-            let apt = |args: &[&str]| {
-                process::run(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-q").args(args))
-            };
-            apt(&["update"])?;
-            apt(&["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"])
-        });
-    }
-    let driver = found();
+    let found = || which("chromedriver").filter(|_| chromium_on_path().is_some());
+    let driver = found().or_else(|| {
+        install_chromium();
+        found()
+    });
     if driver.is_none() {
         eprintln!("xtask: no chromium with chromedriver on PATH: browser tests will be skipped");
     }
     driver
+}
+
+/// Chromium itself.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    chromium_on_path().or_else(|| {
+        install_chromium();
+        chromium_on_path()
+    })
+}
+
+fn chromium_on_path() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].into_iter().find_map(which)
+}
+
+/// Only for root on Debian. A failure is not the end: what needs a browser is then skipped by name.
+fn install_chromium() {
+    if !is_root_on_debian() {
+        return;
+    }
+    let _ = step("installing Chromium (apt)", || {
+        let apt = |args: &[&str]| {
+            process::run(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-q").args(args))
+        };
+        apt(&["update"])?;
+        apt(&["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"])
+    });
 }
 
 fn is_root_on_debian() -> bool {

@@ -1,0 +1,72 @@
+/**
+ * Duologue, as an application uses it: one link, one channel for the messages, one stream for the bytes.
+ */
+
+import { connect } from "/duologue.js";
+import { fromJson, message, toJson } from "./lane.js";
+import { medianOf, perSecond } from "./jobs.js";
+
+export async function open() {
+  const link = connect({ invite: location.href });
+  await link.ready;
+  const lane = laneOf(link.channel("jobs"));
+  const stream = await link.createBidirectionalStream("stream-jobs");
+  const [reader, writer] = [stream.readable.getReader(), stream.writable.getWriter()];
+
+  return {
+    lane,
+    own: {
+      request: (_, count, len) => {
+        const bytes = message(len);
+        return medianOf(count, () => link.request("echo", bytes));
+      },
+      "sink-stream": async (_, count, len) => {
+        const bytes = message(len);
+        const started = performance.now();
+        await writer.write(line({ job: "sink", count, len }));
+        for (let sent = 0; sent < count; sent++) await writer.write(bytes);
+        const { received } = await readLine(reader);
+        const rate = perSecond(count, started);
+        if (received !== count * len) throw new Error(`${received} of ${count * len} bytes arrived at the server`);
+        return rate;
+      },
+      "source-stream": async (_, count, len) => {
+        const started = performance.now();
+        await writer.write(line({ job: "source", count, len }));
+        let left = count * len;
+        while (left > 0) left -= (await reader.read()).value.byteLength;
+        const rate = perSecond(count, started);
+        if (left < 0) throw new Error(`${-left} bytes too many came`);
+        return rate;
+      },
+    },
+  };
+}
+
+function laneOf(channel) {
+  let last;
+  let earlier;
+  const lane = {
+    send: (bytes) => (last = channel.send(bytes)),
+    // The slice before the last one has been taken: one is on its way while the next is made.
+    room: async () => {
+      const taken = earlier;
+      earlier = last;
+      await taken;
+    },
+    receive: undefined,
+  };
+  const receive = async () => {
+    for await (const bytes of channel) lane.receive(bytes);
+  };
+  receive(); // its failure is an unhandled rejection, which ends the benchmark
+  return lane;
+}
+
+const line = (value) => new Uint8Array([...toJson(value), 0x0a]);
+
+async function readLine(reader) {
+  const bytes = [];
+  while (bytes.at(-1) !== 0x0a) bytes.push(...(await reader.read()).value);
+  return fromJson(new Uint8Array(bytes));
+}

@@ -1,0 +1,64 @@
+/**
+ * The benchmark's page: fetches the plan, measures every figure at every end, round by round, and posts what it measured.
+ *
+ *   GET /bench/plan ─► { rounds, ports, ends: [name], figures: [{ job, len, inFlight }] }
+ *   round 0 (warms up, finds out how many messages fill RUN_SECS) ─► rounds 1 to N ─► POST /bench/report
+ *
+ * The ends take turns within each figure, and each round begins with another of them, so that what the machine does beside
+ * the measurement meets all of them alike. Units are messages a second and, of round trips, milliseconds.
+ */
+
+import { echo, roundTrip, sink, source } from "./jobs.js";
+import * as duologue from "./end-duologue.js";
+import * as libp2p from "./end-libp2p.js";
+import * as socketio from "./end-socketio.js";
+import * as websocket from "./end-websocket.js";
+
+const ENDS = { duologue, libp2p, socketio, websocket };
+/** How long each run is to take: many times what a timer or a collection of garbage adds. */
+const RUN_SECS = 0.5;
+/** The first run's messages and bytes, of which it has the fewer. */
+const FIRST_COUNT = 2_000;
+const FIRST_LEN = 16 * 1_024 * 1_024;
+
+const report = (what) => fetch("/bench/report", { method: "POST", body: JSON.stringify(what) });
+
+async function main() {
+  const plan = await (await fetch("/bench/plan")).json();
+  const ends = [];
+  for (const name of plan.ends) ends.push({ name, ...(await ENDS[name].open(plan.ports)) });
+  const counts = new Map();
+  const measured = [];
+  for (let round = 0; round <= plan.rounds; round++) {
+    for (const [number, figure] of plan.figures.entries()) {
+      for (let turn = 0; turn < ends.length; turn++) {
+        const end = ends[(turn + round) % ends.length];
+        const key = `${number} ${end.name}`;
+        const count = counts.get(key) ?? Math.min(FIRST_COUNT, Math.ceil(FIRST_LEN / figure.len));
+        const { value, secs } = await measure(end, figure, count);
+        counts.set(key, Math.max(2, Math.round((count / secs) * RUN_SECS)));
+        if (round > 0) measured.push({ figure: number, end: end.name, value });
+      }
+    }
+    await report({ progress: round });
+  }
+  await report({ results: measured });
+}
+
+/** One run. An end without a job of its own does what a message can do in its place. */
+async function measure(end, { job, len, inFlight }, count) {
+  const own = end.own?.[job];
+  const started = performance.now();
+  let value;
+  if (job === "sink" || job === "sink-stream") value = await (own ?? sink)(end.lane, count, len);
+  else if (job === "source" || job === "source-stream") value = await (own ?? source)(end.lane, count, len);
+  else if (job === "echo") value = await echo(end.lane, count, len, inFlight);
+  else if (job === "round-trip" || job === "request") value = await (own ?? roundTrip)(end.lane, count, len);
+  else throw new Error(`there is no job ${job}`);
+  return { value, secs: (performance.now() - started) / 1_000 };
+}
+
+const fail = (error) => report({ failure: String(error?.stack ?? error) });
+addEventListener("unhandledrejection", (event) => fail(event.reason));
+addEventListener("error", (event) => fail(event.error ?? event.message));
+main().catch(fail);

@@ -1,0 +1,230 @@
+//! What the group `page` measures, what it should be, and the table and entries of it.
+//!
+//! A figure is a job of the page and a message's length. An end that has no stream or no request of its own does the same
+//! with messages, so that each figure has its baselines.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Entry, median};
+
+/// What is measured. The names are also the page's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum End {
+    Duologue,
+    WebSocket,
+    SocketIo,
+    Libp2p,
+}
+
+impl End {
+    pub(super) const ALL: [Self; 4] = [Self::Duologue, Self::WebSocket, Self::SocketIo, Self::Libp2p];
+    const BASELINES: [Self; 3] = [Self::WebSocket, Self::SocketIo, Self::Libp2p];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Duologue => "Duologue",
+            Self::WebSocket => "bare WebSocket",
+            Self::SocketIo => "Socket.IO",
+            Self::Libp2p => "js-libp2p",
+        }
+    }
+}
+
+/// What the page does: `bench/page/page.js`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Job {
+    Sink,
+    Source,
+    SinkStream,
+    SourceStream,
+    Echo,
+    RoundTrip,
+    Request,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    MessagesPerSecond,
+    MegabytesPerSecond,
+    Microseconds,
+}
+
+/// What the ratio to a baseline should be.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    AtLeast(f64),
+    /// The goal on a path of 500 Mbit/s, and what loopback, where the AEAD is as slow as all the rest, must not fall below.
+    WithFloor(f64, f64),
+    AtMost(f64),
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Figure {
+    #[serde(skip)]
+    pub(super) name: &'static str,
+    job: Job,
+    /// Bytes of a message.
+    len: u32,
+    in_flight: u32,
+    #[serde(skip)]
+    unit: Unit,
+    #[serde(skip)]
+    goals: &'static [(End, Goal)],
+}
+
+const SMALL: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(40.0)), (End::SocketIo, Goal::AtLeast(80.0))];
+const MEDIUM: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(4.0))];
+const BULK: &[(End, Goal)] = &[(End::WebSocket, Goal::WithFloor(0.9, 0.6)), (End::SocketIo, Goal::AtLeast(1.3))];
+const MEBI: u32 = 1_024 * 1_024;
+
+/// In the order of the table.
+pub(super) const FIGURES: &[Figure] = &[
+    figure("64 B messages, page to server", Job::Sink, 64, Unit::MessagesPerSecond, SMALL),
+    figure("64 B messages, server to page", Job::Source, 64, Unit::MessagesPerSecond, SMALL),
+    figure("1 KiB messages, page to server", Job::Sink, 1_024, Unit::MessagesPerSecond, MEDIUM),
+    figure("1 KiB messages, server to page", Job::Source, 1_024, Unit::MessagesPerSecond, MEDIUM),
+    figure(
+        "64 B echo on a channel, 1 in flight, p50",
+        Job::RoundTrip,
+        64,
+        Unit::Microseconds,
+        &[(End::WebSocket, Goal::AtMost(1.15))],
+    ),
+    Figure {
+        in_flight: 100,
+        ..figure(
+            "64 B echo on a channel, 100 in flight",
+            Job::Echo,
+            64,
+            Unit::MessagesPerSecond,
+            &[(End::WebSocket, Goal::AtLeast(5.0))],
+        )
+    },
+    figure("64 B request, 1 in flight, p50", Job::Request, 64, Unit::Microseconds, &[]),
+    figure("1 MiB messages, page to server", Job::Sink, MEBI, Unit::MegabytesPerSecond, BULK),
+    figure("1 MiB messages, server to page", Job::Source, MEBI, Unit::MegabytesPerSecond, BULK),
+    figure("byte stream, page to server", Job::SinkStream, MEBI, Unit::MegabytesPerSecond, BULK),
+    figure("byte stream, server to page", Job::SourceStream, MEBI, Unit::MegabytesPerSecond, BULK),
+];
+
+const fn figure(name: &'static str, job: Job, len: u32, unit: Unit, goals: &'static [(End, Goal)]) -> Figure {
+    Figure { name, job, len, in_flight: 1, unit, goals }
+}
+
+impl Figure {
+    /// The page's value in this figure's unit: it says messages a second, and milliseconds.
+    pub(super) fn value(&self, value: f64) -> f64 {
+        match self.unit {
+            Unit::MessagesPerSecond => value,
+            Unit::MegabytesPerSecond => value * f64::from(self.len) / 1e6,
+            Unit::Microseconds => value * 1e3,
+        }
+    }
+
+    fn goal(&self, baseline: End) -> Option<Goal> {
+        self.goals.iter().find(|(end, _)| *end == baseline).map(|(_, goal)| *goal)
+    }
+}
+
+impl Unit {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::MessagesPerSecond => "messages/s",
+            Self::MegabytesPerSecond => "MB/s",
+            Self::Microseconds => "µs",
+        }
+    }
+}
+
+impl Goal {
+    fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(least) | Self::WithFloor(least, _) => ratio >= least,
+            Self::AtMost(most) => ratio <= most,
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::AtLeast(least) => format!("at least {least} ×"),
+            Self::WithFloor(least, floor) => format!("at least {least} ×, never under {floor} ×"),
+            Self::AtMost(most) => format!("at most {most} ×"),
+        }
+    }
+
+    fn verdict(self, ratio: f64) -> &'static str {
+        match self {
+            _ if self.is_met(ratio) => "met",
+            Self::WithFloor(_, floor) if ratio < floor => "under the floor",
+            _ => "not met",
+        }
+    }
+}
+
+/// Prints the table; `values` are those of a figure and an end, one of each round.
+pub(super) fn print(figures: &[&Figure], values: &impl Fn(usize, End) -> Vec<f64>, rounds: u32) {
+    println!("Between a page in Chromium and a server, TLS on loopback, {rounds} rounds: median ± spread");
+    for (number, figure) in figures.iter().enumerate() {
+        println!("{}, {}", figure.name, figure.unit.name());
+        let (ours, _) = median(&values(number, End::Duologue));
+        for end in End::ALL {
+            let (middle, by) = median(&values(number, end));
+            print!("  {:<16} {:>22}", end.name(), format!("{middle:.0} ± {by:.0}"));
+            let ratio = ours / middle;
+            match figure.goal(end) {
+                _ if end == End::Duologue => println!(),
+                None => println!("   ours is {ratio:>6.2} ×"),
+                Some(goal) => println!("   ours is {ratio:>6.2} ×   {}: {}", goal.words(), goal.verdict(ratio)),
+            }
+        }
+    }
+}
+
+/// An entry for each figure and baseline.
+pub(super) fn entries(figures: &[&Figure], values: &impl Fn(usize, End) -> Vec<f64>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (number, figure) in figures.iter().enumerate() {
+        let (ours, _) = median(&values(number, End::Duologue));
+        for end in End::BASELINES {
+            let (baseline, _) = median(&values(number, end));
+            let (ratio, goal) = (ours / baseline, figure.goal(end));
+            entries.push(Entry {
+                group: "page",
+                name: figure.name.to_owned(),
+                unit: figure.unit.name(),
+                ours: ours.round(),
+                baseline: baseline.round(),
+                baseline_name: end.name(),
+                ratio,
+                goal: goal.map_or("none".to_owned(), Goal::words),
+                met: goal.is_none_or(|goal| goal.is_met(ratio)),
+            });
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIGURES, Goal, Job};
+
+    #[test]
+    fn a_floor_is_no_goal() {
+        let goal = Goal::WithFloor(0.9, 0.6);
+        assert_eq!([0.9, 0.6, 0.59].map(|ratio| goal.verdict(ratio)), ["met", "not met", "under the floor"]);
+        assert!(Goal::AtMost(1.15).is_met(1.15) && !Goal::AtMost(1.15).is_met(1.16));
+    }
+
+    #[test]
+    fn the_pages_units_become_the_figures() {
+        let value =
+            |job, len| FIGURES.iter().find(|figure| figure.job == job && figure.len == len).map(|f| f.value(2.0));
+        assert_eq!(value(Job::Sink, 64), Some(2.0));
+        assert_eq!(value(Job::Sink, 1_024 * 1_024), Some(2.097_152));
+        assert_eq!(value(Job::RoundTrip, 64), Some(2_000.0));
+    }
+}

@@ -1,0 +1,88 @@
+//! The server that the page speaks with: Duologue as the binary mounts it, the bare WebSocket beside it, and the page itself.
+
+use std::{fs, path::Path};
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    extract::WebSocketUpgrade,
+    http::header,
+    response::IntoResponse,
+    routing::{get, post},
+};
+use duologue_server::{Duologue, Policy, State, page, services};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    Measured,
+    figures::{End, Figure},
+    jobs,
+};
+
+const INDEX: &str = include_str!("../../page/index.html");
+
+/// What the page is to do.
+#[derive(Debug, Serialize)]
+pub(super) struct Plan {
+    pub(super) rounds: u32,
+    pub(super) ports: Ports,
+    pub(super) ends: [End; 4],
+    pub(super) figures: Vec<&'static Figure>,
+}
+
+/// Of the servers on node.
+#[derive(Debug, Serialize)]
+pub(super) struct Ports {
+    pub(super) socketio: u32,
+    pub(super) libp2p: u32,
+}
+
+/// What the page says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Report {
+    /// A round is done; 0 is the one that warms up.
+    Progress(u32),
+    Failure(String),
+    Results(Vec<Measured>),
+}
+
+pub(super) fn app(
+    state: State,
+    plan: Plan,
+    bundles: &Path,
+    reports: UnboundedSender<Report>,
+) -> anyhow::Result<Router> {
+    let duologue = Duologue::new(state, Policy::loopback())
+        .service("echo", services::echo)
+        .service("jobs", jobs::messages)
+        .service("stream-jobs", jobs::bytes);
+    let plan = serde_json::to_string(&plan).context("a plan is plain values")?;
+    let script =
+        fs::read_to_string(bundles.join("page.js")).context("the page is not bundled: use `cargo xtask bench`")?;
+    Ok(Router::new()
+        .route("/line", duologue.route())
+        .route("/bench/websocket", get(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(jobs::websocket) }))
+        .route("/bench/", get(|| async { file("text/html; charset=utf-8", INDEX.to_owned()) }))
+        .route("/bench/page.js", get(|| async { file("text/javascript; charset=utf-8", script) }))
+        .route("/bench/plan", get(|| async { file("application/json", plan) }))
+        .route("/bench/report", post(async move |body: String| take(&body, &reports)))
+        .merge(page(true)))
+}
+
+fn take(body: &str, reports: &UnboundedSender<Report>) {
+    let report = serde_json::from_str(body).unwrap_or_else(|error| Report::Failure(format!("{error}: {body}")));
+    // Once there are results, nobody listens any more.
+    let _ = reports.send(report);
+}
+
+/// With these headers the page's clock has a resolution of 5 µs in the place of 100.
+fn file(kind: &'static str, text: String) -> impl IntoResponse {
+    let isolated = [
+        (header::CONTENT_TYPE.as_str(), kind),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-embedder-policy", "require-corp"),
+    ];
+    (isolated, text)
+}
