@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::{
     close::ResetCode,
     error::PeerMisbehaved,
-    limits::{CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATA_FRAME_COST, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX},
+    limits::{CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATA_FRAME_COST, RECORD_LEN_MAX, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX},
 };
 
 /// What is known of a message that was sent.
@@ -297,27 +297,34 @@ impl RecvHalf {
         Some(message)
     }
 
-    /// The next bytes of a stream, at most `max` of them.
+    /// The next bytes of a stream, at most `max` of them: of several pieces together what a record may hold, so that a reader
+    /// is not called for each.
     pub(crate) fn read(&mut self, max: usize) -> Option<Vec<u8>> {
-        loop {
-            let (piece, _) = self.ready.front()?;
+        let max = max.min(RECORD_LEN_MAX);
+        let mut bytes = Vec::new();
+        while let Some((piece, _)) = self.ready.front() {
             let rest = piece.len() - self.offset;
-            if rest <= max {
+            if rest <= max - bytes.len() {
                 let offset = core::mem::take(&mut self.offset);
-                let (mut piece, cost) = self.ready.pop_front()?;
+                let Some((mut piece, cost)) = self.ready.pop_front() else { break };
                 piece.drain(..offset);
+                // A piece of no bytes is nothing to read, but it has cost.
                 self.leave(cost - offset as u64, piece.len() as u64);
-                // A piece of no bytes is nothing to read.
-                if piece.is_empty() {
-                    continue;
+                if bytes.is_empty() {
+                    bytes = piece;
+                } else {
+                    bytes.extend_from_slice(&piece);
                 }
-                return Some(piece);
+            } else if bytes.is_empty() {
+                bytes = piece.get(self.offset..self.offset + max)?.to_vec();
+                self.offset += max;
+                self.leave(max as u64, max as u64);
+                break;
+            } else {
+                break;
             }
-            let bytes = piece.get(self.offset..self.offset + max)?.to_vec();
-            self.offset += max;
-            self.leave(max as u64, max as u64);
-            return Some(bytes);
         }
+        (!bytes.is_empty()).then_some(bytes)
     }
 
     fn leave(&mut self, cost: u64, count: u64) {

@@ -1,12 +1,14 @@
 //! The run loop of `duologue::Line` over a browser's `WebSocket`s.
 //!
 //! ```text
-//! onmessage ─► 1 handle_message ─► 2 tell JavaScript, dial ─► 3 poll_transmit ─► send
+//! onmessage ─► 1 handle_message ─► 2 tell JavaScript, dial ─► the next task ─► 3 poll_transmit ─► send
 //! command   ─► a microtask ─► 3          setTimeout ─► 4 handle_timeout
 //! ```
 //!
-//! A hundred commands in one tick make one microtask, and so as few records as fit. JavaScript is called only while the
-//! line is not borrowed, so that it may call back at once. `socket.rs` has the sockets themselves.
+//! A hundred commands in one tick make one microtask, and so as few records as fit. What is commanded after that in the same
+//! task, such as the answers to all that one record brought, leaves in the next task; so does what is only acknowledged.
+//! JavaScript is called only while the line is not borrowed, so that it may call back at once. `socket.rs` has the sockets
+//! themselves.
 
 use std::{
     cell::{Cell, RefCell},
@@ -44,6 +46,22 @@ extern "C" {
     fn set_timeout(callback: &js_sys::Function, millis: i32) -> JsValue;
     #[wasm_bindgen(js_name = clearTimeout)]
     fn clear_timeout(handle: &JsValue);
+
+    /// The way to the next task: `setTimeout` may take 4 ms.
+    type MessageChannel;
+    #[wasm_bindgen(constructor)]
+    fn new() -> MessageChannel;
+    #[wasm_bindgen(method, getter)]
+    fn port1(this: &MessageChannel) -> MessagePort;
+    #[wasm_bindgen(method, getter)]
+    fn port2(this: &MessageChannel) -> MessagePort;
+    type MessagePort;
+    #[wasm_bindgen(method, setter)]
+    fn set_onmessage(this: &MessagePort, callback: &js_sys::Function);
+    #[wasm_bindgen(method, js_name = postMessage)]
+    fn post_message(this: &MessagePort, message: &JsValue);
+    #[wasm_bindgen(method)]
+    fn close(this: &MessagePort);
 }
 
 pub(crate) struct Driver {
@@ -54,7 +72,14 @@ pub(crate) struct Driver {
     sockets: RefCell<Vec<Rc<Socket>>>,
     /// A session that has ended, while JavaScript settles what belonged to it.
     ended: RefCell<Option<Box<Session>>>,
+    /// A microtask will flush.
     flush_is_due: Cell<bool>,
+    /// A microtask of this task has flushed.
+    flushed: Cell<bool>,
+    /// The next task will flush.
+    next_task_is_due: Cell<bool>,
+    /// A timer will, when the full socket may have room again.
+    drain_is_due: Cell<bool>,
     timer: RefCell<Option<(Instant, JsValue)>>,
     events: RefCell<VecDeque<LineEvent>>,
     delivering: Cell<bool>,
@@ -65,6 +90,10 @@ pub(crate) struct Driver {
 struct Callbacks {
     flush: Closure<dyn FnMut()>,
     timeout: Closure<dyn FnMut()>,
+    next_task: Closure<dyn FnMut()>,
+    drain: Closure<dyn FnMut()>,
+    /// Where `next_task` is asked for, and where it comes from.
+    ports: (MessagePort, MessagePort),
 }
 
 impl Driver {
@@ -76,6 +105,9 @@ impl Driver {
             sockets: RefCell::new(Vec::new()),
             ended: RefCell::new(None),
             flush_is_due: Cell::new(false),
+            flushed: Cell::new(false),
+            next_task_is_due: Cell::new(false),
+            drain_is_due: Cell::new(false),
             timer: RefCell::new(None),
             events: RefCell::new(VecDeque::new()),
             delivering: Cell::new(false),
@@ -85,16 +117,36 @@ impl Driver {
         let weak = Rc::downgrade(&driver);
         let flush = Closure::new(move || {
             if let Some(driver) = weak.upgrade() {
+                driver.flushed.set(true);
                 driver.turn();
             }
         });
+        let weak = Rc::downgrade(&driver);
+        let next_task = Closure::new(move || {
+            if let Some(driver) = weak.upgrade() {
+                driver.next_task_is_due.set(false);
+                driver.flushed.set(false);
+                driver.turn();
+            }
+        });
+        let weak = Rc::downgrade(&driver);
+        let drain = Closure::new(move || {
+            if let Some(driver) = weak.upgrade() {
+                driver.drain_is_due.set(false);
+                driver.flushed.set(false);
+                driver.turn();
+            }
+        });
+        let channel = MessageChannel::new();
+        let ports = (channel.port1(), channel.port2());
+        ports.1.set_onmessage(next_task.as_ref().unchecked_ref());
         let weak = Rc::downgrade(&driver);
         let timeout = Closure::new(move || {
             if let Some(driver) = weak.upgrade() {
                 driver.handle_timeout();
             }
         });
-        *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout });
+        *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout, next_task, drain, ports });
         // Not at once: whoever starts it holds no handle yet.
         driver.command(|_, _| ());
         driver
@@ -102,25 +154,54 @@ impl Driver {
 
     /// Commands the line. What comes of it leaves in a microtask, with whatever else this tick brings.
     pub(crate) fn command<T>(&self, work: impl FnOnce(&mut Line, Instant) -> T) -> T {
+        self.act(true, work)
+    }
+
+    fn act<T>(&self, urgent: bool, work: impl FnOnce(&mut Line, Instant) -> T) -> T {
         let (result, due) = {
             let mut line = self.line.borrow_mut();
             let result = work(&mut line, now());
             self.collect_events(&mut line);
-            (result, self.sockets.borrow().iter().any(|socket| line.wants_transmit(socket.no)))
+            (result, self.wants_transmit(&line))
         };
-        if (due || !self.events.borrow().is_empty()) && !self.flush_is_due.replace(true) {
-            self.with_callbacks(|callbacks| queue_microtask(callbacks.flush.as_ref().unchecked_ref()));
+        if due || !self.events.borrow().is_empty() {
+            self.schedule_flush(urgent);
         }
         result
     }
 
+    fn wants_transmit(&self, line: &Line) -> bool {
+        self.sockets.borrow().iter().any(|socket| line.wants_transmit(socket.no))
+    }
+
+    fn schedule_flush(&self, urgent: bool) {
+        if self.flush_is_due.get() {
+            return;
+        }
+        if urgent && !self.flushed.get() {
+            self.flush_is_due.set(true);
+            self.with_callbacks(|callbacks| queue_microtask(callbacks.flush.as_ref().unchecked_ref()));
+        } else if !self.next_task_is_due.replace(true) {
+            self.with_callbacks(|callbacks| callbacks.ports.0.post_message(&JsValue::UNDEFINED));
+        }
+    }
+
     /// Asks a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
     pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+        self.of_channel(true, id, work)
+    }
+
+    /// The same for what is only acknowledged: that waits for whatever this task still brings.
+    pub(crate) fn read_channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+        self.of_channel(false, id, work)
+    }
+
+    fn of_channel<T>(&self, urgent: bool, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
         let id = ChannelId(id);
         if let Some(session) = self.ended.borrow_mut().as_deref_mut() {
             return work(&mut session.channel(id), now());
         }
-        self.command(|line, now| work(&mut line.channel(id), now))
+        self.act(urgent, |line, now| work(&mut line.channel(id), now))
     }
 
     /// JavaScript has let go of a channel.
@@ -155,7 +236,16 @@ impl Driver {
             }
             Err(_) => self.line.borrow_mut().handle_text(now(), no),
         }
-        self.turn();
+        // A task of its own. Whoever is told may answer in it; what then is left leaves in the next one.
+        self.flushed.set(false);
+        self.collect_events(&mut self.line.borrow_mut());
+        self.deliver_events();
+        self.set_timer();
+        if self.wants_transmit(&self.line.borrow()) {
+            self.schedule_flush(false);
+        }
+        let line = self.line.borrow();
+        self.sockets.borrow_mut().retain(|socket| !line.is_done(socket.no));
     }
 
     pub(crate) fn handle_lost(self: &Rc<Self>, no: ConnectionNo, opened: bool) {
@@ -172,6 +262,7 @@ impl Driver {
     }
 
     fn handle_timeout(self: &Rc<Self>) {
+        self.flushed.set(false);
         self.timer.borrow_mut().take();
         self.line.borrow_mut().handle_timeout(now());
         self.turn();
@@ -269,10 +360,11 @@ impl Driver {
         let mut record = Vec::new();
         loop {
             if socket.web.buffered_amount() > BUFFERED_MAX {
-                self.flush_is_due.set(true);
-                self.with_callbacks(|callbacks| {
-                    set_timeout(callbacks.flush.as_ref().unchecked_ref(), DRAIN_MILLIS);
-                });
+                if !self.drain_is_due.replace(true) {
+                    self.with_callbacks(|callbacks| {
+                        set_timeout(callbacks.drain.as_ref().unchecked_ref(), DRAIN_MILLIS);
+                    });
+                }
                 return;
             }
             record.clear();
@@ -314,7 +406,10 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        outlive(self.callbacks.take());
+        if let Some(callbacks) = self.callbacks.take() {
+            callbacks.ports.1.close();
+            outlive(callbacks);
+        }
         if let Some((_, handle)) = self.timer.borrow_mut().take() {
             clear_timeout(&handle);
         }

@@ -208,7 +208,7 @@ impl Line {
     /// # Errors
     /// Why no more will come.
     pub fn recv(&self, id: u32) -> Result<JsValue, JsValue> {
-        match self.0.channel(id, |channel, _| channel.recv()) {
+        match self.0.read_channel(id, |channel, _| channel.recv()) {
             Ok(Received::Message(message)) => Ok(js_sys::Uint8Array::from(message.as_slice()).into()),
             Ok(Received::Pending) => Ok(JsValue::UNDEFINED),
             Ok(Received::End) => Ok(JsValue::NULL),
@@ -230,7 +230,7 @@ impl Line {
     #[wasm_bindgen(js_name = recvDatagram)]
     #[must_use]
     pub fn recv_datagram(&self, id: u32) -> Option<Vec<u8>> {
-        self.0.channel(id, |channel, _| channel.recv_datagram())
+        self.0.read_channel(id, |channel, _| channel.recv_datagram())
     }
 
     /// What became of the channel's datagrams.
