@@ -8,11 +8,16 @@
 //! A hundred commands in one tick make one microtask, and so as few records as fit. JavaScript is called only while the
 //! line is not borrowed, so that it may call back at once. `socket.rs` has the sockets themselves.
 
-use std::{
-    cell::{Cell, RefCell},
+use alloc::{
+    boxed::Box,
     collections::VecDeque,
-    fmt,
     rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{
+    cell::{Cell, RefCell},
+    fmt,
 };
 
 use duologue::{

@@ -1,6 +1,12 @@
 //! The surface for `js/duologue.js`: ids and bytes in, ids and bytes out.
 
-use std::{rc::Rc, time::Duration};
+use alloc::{
+    borrow::ToOwned,
+    rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use duologue::{

@@ -114,7 +114,8 @@ fn wasm_pack(dev: bool) -> Result<()> {
     let mut build = command(tools::bin().join("wasm-pack"));
     build.env("PATH", env::join_paths(path).context("a folder on PATH cannot be joined")?);
     build.args(["build", "web", "--out-name", "duologue_core", "--out-dir"]).arg(target("web-pkg"));
-    process::run(build.args(flags).args(profile))
+    // Without its feature `std`: see web/src/lean.rs.
+    process::run(build.args(flags).args(profile).args(["--", "--no-default-features"]))
 }
 
 fn wasm_opt(script: &Path) -> Result<()> {
