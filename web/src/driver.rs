@@ -107,25 +107,35 @@ impl Driver {
 
     /// Commands the line. What comes of it leaves in a microtask, with whatever else this tick brings.
     pub(crate) fn command<T>(&self, work: impl FnOnce(&mut Line, Instant) -> T) -> T {
-        let (result, due) = {
-            let mut line = self.line.borrow_mut();
-            let result = work(&mut line, now());
-            self.collect_events(&mut line);
-            (result, self.sockets.borrow().iter().any(|socket| line.wants_transmit(socket.no)))
-        };
-        if (due || !self.events.borrow().is_empty()) && !self.flush_is_due.replace(true) {
-            self.with_callbacks(|callbacks| queue_microtask(callbacks.flush.as_ref().unchecked_ref()));
-        }
+        let result = work(&mut self.line.borrow_mut(), now());
+        self.commanded();
         result
     }
 
     /// Asks a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
     pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
-        let id = ChannelId(id);
-        if let Some(session) = self.ended.borrow_mut().as_deref_mut() {
-            return work(&mut session.channel(id), now());
+        let result = {
+            let (mut ended, mut line) = (self.ended.borrow_mut(), self.line.borrow_mut());
+            let mut channel = match ended.as_deref_mut() {
+                Some(session) => session.channel(ChannelId(id)),
+                None => line.channel(ChannelId(id)),
+            };
+            work(&mut channel, now())
+        };
+        self.commanded();
+        result
+    }
+
+    /// Apart from its callers, which are generic: they are compiled once for each command.
+    fn commanded(&self) {
+        let due = {
+            let mut line = self.line.borrow_mut();
+            self.collect_events(&mut line);
+            self.sockets.borrow().iter().any(|socket| line.wants_transmit(socket.no))
+        };
+        if (due || !self.events.borrow().is_empty()) && !self.flush_is_due.replace(true) {
+            self.with_callbacks(|callbacks| queue_microtask(callbacks.flush.as_ref().unchecked_ref()));
         }
-        self.command(|line, now| work(&mut line.channel(id), now))
     }
 
     /// JavaScript has let go of a channel.
