@@ -8,7 +8,7 @@ use alloc::{
 };
 use core::time::Duration;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use duologue::{
     ChannelError, Claims, ClientConfig, CloseCode, ConnectionNo, Delivery, DeviceKey, Invite, Offer, Received,
     ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
@@ -302,11 +302,11 @@ impl Drop for Line {
 /// A ticket as text for IndexedDB: id, lifetime and secret as base64url.
 pub(crate) fn format_ticket(ticket: &Ticket) -> String {
     let bytes = [ticket.id.0.as_slice(), &ticket.lifetime_secs.to_be_bytes(), ticket.secret.expose()].concat();
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    Base64UrlUnpadded::encode_string(&bytes)
 }
 
 fn parse_ticket(text: &str) -> Option<Ticket> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+    let bytes = Base64UrlUnpadded::decode_vec(text).ok()?;
     let (id, rest) = bytes.split_first_chunk()?;
     let (lifetime, rest) = rest.split_first_chunk()?;
     let secret = rest.try_into().ok()?;
