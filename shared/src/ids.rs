@@ -4,7 +4,7 @@ use core::{fmt, str::FromStr};
 
 use alloc::string::{String, ToString};
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use thiserror::Error;
 
 use crate::crypto::sha256;
@@ -25,7 +25,7 @@ macro_rules! byte_ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(self.0))
+                f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
             }
         }
 
@@ -39,7 +39,7 @@ macro_rules! byte_ids {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok();
+                let bytes = Base64UrlUnpadded::decode_vec(text).ok();
                 bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(InvalidId { expected: $len })
             }
         }

@@ -9,7 +9,7 @@
 
 use alloc::{format, string::String};
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -52,7 +52,7 @@ impl Invite {
         let fragment = link.split_once('#').map_or(link, |(_, fragment)| fragment);
         let (secret, server_key) =
             fragment.strip_prefix("i=").ok_or(InvalidInvite::Missing)?.split_once('.').ok_or(InvalidInvite::Damaged)?;
-        let bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(secret).map_err(|_| InvalidInvite::Damaged)?);
+        let bytes = Zeroizing::new(Base64UrlUnpadded::decode_vec(secret).map_err(|_| InvalidInvite::Damaged)?);
         let secret = <[u8; INVITE_SECRET_LEN]>::try_from(bytes.as_slice()).map_err(|_| InvalidInvite::Damaged)?;
         Ok(Self::new(secret, server_key.parse().map_err(|_| InvalidInvite::Damaged)?))
     }
@@ -60,7 +60,7 @@ impl Invite {
     /// The link under a server's address, such as `https://localhost:8443`.
     #[must_use]
     pub fn to_link(&self, address: &str) -> String {
-        let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(self.secret.expose()));
+        let secret = Zeroizing::new(Base64UrlUnpadded::encode_string(self.secret.expose()));
         format!("{}/#i={}.{}", address.trim_end_matches('/'), *secret, self.server_key)
     }
 

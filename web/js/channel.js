@@ -14,7 +14,6 @@ import { Queue, RESET_CANCELLED, fromJson, toBytes } from "./values.js";
 
 /** What the core says of a message. */
 const PENDING = 0;
-const TAKEN = 1;
 const NOT_SENT = 2;
 
 const finished = () => new DuologueError("finished", "This channel was finished: nothing more can be sent on it.");
@@ -151,14 +150,20 @@ export class Channel {
 
   /** Settles the sends of which something is known; `why` for those that were not taken. */
   #settle(line, why) {
-    while (this.#sends.length > 0) {
-      const { ordinal, resolve, reject } = this.#sends[0];
-      const delivery = line.delivery(this.#id, ordinal);
-      if (delivery === PENDING) return;
-      this.#sends.shift();
-      if (delivery === TAKEN) resolve();
-      else reject(why._with(delivery === NOT_SENT ? "not sent" : "unknown"));
+    if (this.#sends.length === 0) return;
+    const taken = line.taken(this.#id);
+    let settled = 0;
+    for (const { ordinal, resolve, reject } of this.#sends) {
+      if (ordinal <= taken) {
+        resolve();
+      } else {
+        const delivery = line.delivery(this.#id, ordinal);
+        if (delivery === PENDING) break;
+        reject(why._with(delivery === NOT_SENT ? "not sent" : "unknown"));
+      }
+      settled += 1;
     }
+    if (settled > 0) this.#sends.splice(0, settled);
   }
 
   #receive(line) {

@@ -10,11 +10,16 @@
 //! JavaScript is called only while the line is not borrowed, so that it may call back at once. `socket.rs` has the sockets
 //! themselves.
 
-use std::{
-    cell::{Cell, RefCell},
+use alloc::{
+    boxed::Box,
     collections::VecDeque,
-    fmt,
     rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{
+    cell::{Cell, RefCell},
+    fmt,
 };
 
 use duologue::{
@@ -154,20 +159,45 @@ impl Driver {
 
     /// Commands the line. What comes of it leaves in a microtask, with whatever else this tick brings.
     pub(crate) fn command<T>(&self, work: impl FnOnce(&mut Line, Instant) -> T) -> T {
-        self.act(true, work)
+        let result = work(&mut self.line.borrow_mut(), now());
+        self.commanded(true);
+        result
     }
 
-    fn act<T>(&self, urgent: bool, work: impl FnOnce(&mut Line, Instant) -> T) -> T {
-        let (result, due) = {
+    /// Commands a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
+    pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+        let result = self.ask(id, work);
+        self.commanded(true);
+        result
+    }
+
+    /// The same for what is only acknowledged: that waits for whatever this task still brings.
+    pub(crate) fn read<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+        let result = self.ask(id, work);
+        self.commanded(false);
+        result
+    }
+
+    /// The same where nothing comes of it.
+    pub(crate) fn ask<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+        let (mut ended, mut line) = (self.ended.borrow_mut(), self.line.borrow_mut());
+        let mut channel = match ended.as_deref_mut() {
+            Some(session) => session.channel(ChannelId(id)),
+            None => line.channel(ChannelId(id)),
+        };
+        work(&mut channel, now())
+    }
+
+    /// Apart from its callers, which are generic: they are compiled once for each command.
+    fn commanded(&self, urgent: bool) {
+        let due = {
             let mut line = self.line.borrow_mut();
-            let result = work(&mut line, now());
             self.collect_events(&mut line);
-            (result, self.wants_transmit(&line))
+            self.wants_transmit(&line)
         };
         if due || !self.events.borrow().is_empty() {
             self.schedule_flush(urgent);
         }
-        result
     }
 
     fn wants_transmit(&self, line: &Line) -> bool {
@@ -184,24 +214,6 @@ impl Driver {
         } else if !self.next_task_is_due.replace(true) {
             self.with_callbacks(|callbacks| callbacks.ports.0.post_message(&JsValue::UNDEFINED));
         }
-    }
-
-    /// Asks a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
-    pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
-        self.of_channel(true, id, work)
-    }
-
-    /// The same for what is only acknowledged: that waits for whatever this task still brings.
-    pub(crate) fn read_channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
-        self.of_channel(false, id, work)
-    }
-
-    fn of_channel<T>(&self, urgent: bool, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
-        let id = ChannelId(id);
-        if let Some(session) = self.ended.borrow_mut().as_deref_mut() {
-            return work(&mut session.channel(id), now());
-        }
-        self.act(urgent, |line, now| work(&mut line.channel(id), now))
     }
 
     /// JavaScript has let go of a channel.

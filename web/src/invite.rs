@@ -1,5 +1,7 @@
 //! What JavaScript asks about links and keys.
 
+use alloc::string::{String, ToString};
+
 use duologue::{DeviceId, Invite, ServerKey};
 use wasm_bindgen::prelude::*;
 

@@ -8,8 +8,16 @@
 //! The JavaScript beside it (`js/link.js` and its parts) keeps the device key, which this module never sees, and makes promises and
 //! iterators of ids and events. This surface is its private matter: pages use `duologue.d.ts`.
 
+#![no_std]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
 mod driver;
 mod invite;
+#[cfg(not(feature = "std"))]
+mod lean;
 mod socket;
 mod surface;
 

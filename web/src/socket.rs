@@ -1,9 +1,7 @@
 //! One `WebSocket` of a line: its callbacks, and its end.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use alloc::{rc::Rc, string::String};
+use core::cell::{Cell, RefCell};
 
 use duologue::ConnectionNo;
 use wasm_bindgen::{JsCast, prelude::*};

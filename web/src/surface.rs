@@ -1,8 +1,14 @@
 //! The surface for `js/duologue.js`: ids and bytes in, ids and bytes out.
 
-use std::{rc::Rc, time::Duration};
+use alloc::{
+    borrow::ToOwned,
+    rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::time::Duration;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use duologue::{
     ChannelError, Claims, ClientConfig, CloseCode, ConnectionNo, Delivery, DeviceKey, Invite, Offer, Received,
     ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
@@ -175,7 +181,7 @@ impl Line {
     /// What is known of a message: 0 pending, 1 taken, 2 not sent, 3 unknown.
     #[must_use]
     pub fn delivery(&self, id: u32, ordinal: f64) -> u8 {
-        match self.0.channel(id, |channel, _| channel.delivery(ordinal as u64)) {
+        match self.0.ask(id, |channel, _| channel.delivery(ordinal as u64)) {
             Delivery::Pending => 0,
             Delivery::Taken => 1,
             Delivery::NotSent => 2,
@@ -186,20 +192,20 @@ impl Line {
     /// How many messages, or bytes of a stream, the other application has taken.
     #[must_use]
     pub fn taken(&self, id: u32) -> f64 {
-        self.0.channel(id, |channel, _| channel.taken()) as f64
+        self.0.ask(id, |channel, _| channel.taken()) as f64
     }
 
     /// True if the other application has taken everything that was sent.
     #[wasm_bindgen(js_name = allTaken)]
     #[must_use]
     pub fn all_taken(&self, id: u32) -> bool {
-        self.0.channel(id, |channel, _| channel.all_taken())
+        self.0.ask(id, |channel, _| channel.all_taken())
     }
 
     /// Why the channel has ended before its time; undefined if it has not.
     #[must_use]
     pub fn broken(&self, id: u32) -> Option<Broken> {
-        let cause = self.0.channel(id, |channel, _| channel.broken())?;
+        let cause = self.0.ask(id, |channel, _| channel.broken())?;
         Some(Broken { code: code_of(cause).to_owned(), message: cause.to_string() })
     }
 
@@ -208,7 +214,7 @@ impl Line {
     /// # Errors
     /// Why no more will come.
     pub fn recv(&self, id: u32) -> Result<JsValue, JsValue> {
-        match self.0.read_channel(id, |channel, _| channel.recv()) {
+        match self.0.read(id, |channel, _| channel.recv()) {
             Ok(Received::Message(message)) => Ok(js_sys::Uint8Array::from(message.as_slice()).into()),
             Ok(Received::Pending) => Ok(JsValue::UNDEFINED),
             Ok(Received::End) => Ok(JsValue::NULL),
@@ -230,7 +236,7 @@ impl Line {
     #[wasm_bindgen(js_name = recvDatagram)]
     #[must_use]
     pub fn recv_datagram(&self, id: u32) -> Option<Vec<u8>> {
-        self.0.read_channel(id, |channel, _| channel.recv_datagram())
+        self.0.read(id, |channel, _| channel.recv_datagram())
     }
 
     /// What became of the channel's datagrams.
@@ -296,11 +302,11 @@ impl Drop for Line {
 /// A ticket as text for IndexedDB: id, lifetime and secret as base64url.
 pub(crate) fn format_ticket(ticket: &Ticket) -> String {
     let bytes = [ticket.id.0.as_slice(), &ticket.lifetime_secs.to_be_bytes(), ticket.secret.expose()].concat();
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    Base64UrlUnpadded::encode_string(&bytes)
 }
 
 fn parse_ticket(text: &str) -> Option<Ticket> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+    let bytes = Base64UrlUnpadded::decode_vec(text).ok()?;
     let (id, rest) = bytes.split_first_chunk()?;
     let (lifetime, rest) = rest.split_first_chunk()?;
     let secret = rest.try_into().ok()?;

@@ -138,9 +138,7 @@ impl Connection {
             State::AwaitM2(_) => self.handle_m2(message),
             State::AwaitSignature(_) => self.handle_early_close(message),
             State::AwaitVerdict { .. } => self.handle_verdict(now, message),
-            State::AwaitM1(_) => self.handle_m1(message),
-            State::AwaitAuth(_) => self.handle_auth(message),
-            State::AwaitGrant(_) => self.handle_early_data(message),
+            State::AwaitM1(_) | State::AwaitAuth(_) | State::AwaitGrant(_) => self.handle_as_server(message),
             State::Open(_) => self.handle_record(now, message),
             State::AwaitSecret(_) | State::Closing => Err(PeerMisbehaved::Unexpected.into()),
         };

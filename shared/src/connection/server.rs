@@ -128,7 +128,18 @@ impl Connection {
         Self::new(Role::Server, state, now + secs(HANDSHAKE_SECS))
     }
 
-    pub(super) fn handle_m1(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    /// One message of a client. Without the feature `server` nothing can be meant for one, and the page's module holds
+    /// nothing of what follows: the compiler cannot see by itself that no server's state is ever made there.
+    pub(super) fn handle_as_server(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        match self.state {
+            _ if cfg!(not(feature = "server")) => Err(PeerMisbehaved::Unexpected.into()),
+            State::AwaitM1(_) => self.handle_m1(message),
+            State::AwaitAuth(_) => self.handle_auth(message),
+            _ => self.handle_early_data(message),
+        }
+    }
+
+    fn handle_m1(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let (header, noise) = hello::decode_m1(message)?;
         let State::AwaitM1(state) = &self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         if header.server_key_id != state.config.identity.public.id() {
@@ -170,7 +181,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
         let Auth { device, signature, claims, resume, attempt } = Auth::decode(&plaintext)?;
@@ -192,7 +203,7 @@ impl Connection {
     }
 
     /// Holds what comes before the verdict, unopened and bounded.
-    pub(super) fn handle_early_data(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    fn handle_early_data(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let State::AwaitGrant(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         // Empty messages cost memory too.
         let len = state.early_len + message.len().max(64);

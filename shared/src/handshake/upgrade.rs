@@ -10,7 +10,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 
 use crate::limits::M1_LEN_MAX;
 
@@ -23,7 +23,7 @@ const M1_PREFIX: &str = "m1.";
 /// The subprotocols that a client offers.
 #[must_use]
 pub fn offer(m1: &[u8]) -> [String; 3] {
-    [WITH_M1.into(), WITHOUT_M1.into(), format!("{M1_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(m1))]
+    [WITH_M1.into(), WITHOUT_M1.into(), format!("{M1_PREFIX}{}", Base64UrlUnpadded::encode_string(m1))]
 }
 
 /// What a server found among the offered subprotocols.
@@ -46,7 +46,7 @@ pub fn read_offer(header: &str) -> Offered {
     match m1 {
         Some(text) if offers().any(|offer| offer == WITH_M1) => {
             let bounded = text.len() <= M1_LEN_MAX.div_ceil(3) * 4;
-            let decoded = bounded.then(|| BASE64_URL_SAFE_NO_PAD.decode(text).ok()).flatten();
+            let decoded = bounded.then(|| Base64UrlUnpadded::decode_vec(text).ok()).flatten();
             Offered::M1(decoded.unwrap_or_default())
         }
         _ if offers().any(|offer| offer == WITHOUT_M1) => Offered::Bare,

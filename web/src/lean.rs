@@ -1,0 +1,18 @@
+//! What takes the place of `std` in the page's module: an allocator, and the end of a panic.
+//!
+//! `std` would format a panic's message for a console that no browser gives it, and so keep all messages, places in the
+//! sources and formatting code in the download.
+
+use core::{arch::wasm32, panic::PanicInfo};
+
+use dlmalloc::GlobalDlmalloc;
+
+/// The allocator that `std` uses on wasm32, but compiled for size.
+#[global_allocator]
+static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
+
+/// A trap, as with `std`: JavaScript sees a `RuntimeError`.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    wasm32::unreachable()
+}
