@@ -27,23 +27,44 @@ let wait = DRAW_MILLIS;
 /** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
 export function wrote(where, bytes, text) {
   turn += 1;
-  keep({ kind: "wrote", where, text }, bytes);
+  keep("wrote", bytes, where, text);
 }
 
 /** A sealed message crosses the network (the `observe` of `connect`). */
 export function crossed(direction, bytes) {
-  keep({ kind: direction }, bytes);
+  keep(direction, bytes);
 }
 
-function keep(entry, bytes) {
-  // A copy, and a short one: the caller's view may be of memory that is about to be used again.
-  entries.push({ ...entry, turn, at: new Date(), length: bytes.length, bytes: bytes.slice(0, SHOWN_BYTES) });
-  const same = entries.filter((other) => other.kind === entry.kind);
-  if (same.length > KEPT) entries.splice(entries.indexOf(same[0]), 1);
+function keep(kind, bytes, where, text) {
+  // The oldest one's place, once there are enough: of a large file's thousands of records nothing is left to clear away.
+  const entry = oldest(kind) ?? { kind, room: new Uint8Array(SHOWN_BYTES) };
+  const shown = bytes.length > SHOWN_BYTES ? bytes.subarray(0, SHOWN_BYTES) : bytes;
+  // A copy: the caller's view may be of memory that is about to be used again.
+  entry.room.set(shown);
+  entry.bytes = shown.length;
+  entry.length = bytes.length;
+  entry.at = Date.now();
+  entry.turn = turn;
+  entry.where = where;
+  entry.text = text;
+  entry.item = undefined;
+  entries.push(entry);
   kept += 1;
   if (pending) return;
   pending = true;
   setTimeout(draw, wait);
+}
+
+/** Takes out the oldest entry of a kind of which there are enough. */
+function oldest(kind) {
+  let count = 0;
+  let first = -1;
+  for (let at = 0; at < entries.length; at += 1) {
+    if (entries[at].kind !== kind) continue;
+    count += 1;
+    if (first < 0) first = at;
+  }
+  return count < KEPT ? undefined : entries.splice(first, 1)[0];
 }
 
 function draw() {
@@ -97,7 +118,7 @@ function build(entry) {
   else if (entry.length === 1) say(size, "seal.byte");
   else say(size, "seal.bytes", { count: entry.length });
   const time = element("time");
-  sayPlain(time, clock(entry.at));
+  sayPlain(time, clock(new Date(entry.at)));
   head.append(what, size, time);
   item.append(head);
   if (entry.text !== undefined) {
@@ -106,7 +127,7 @@ function build(entry) {
     sayPlain(text, entry.text.slice(0, 2 * SHOWN_BYTES));
     item.append(text);
   }
-  item.append(hexDump(entry.bytes));
+  item.append(hexDump(entry.room.subarray(0, entry.bytes)));
   return item;
 }
 
