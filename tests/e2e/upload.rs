@@ -25,7 +25,7 @@ const CUTS: usize = 10;
 /// What the server may have above its idle memory.
 const SERVER_MEMORY_MAX: u64 = 32 * 1_024 * 1_024;
 /// The same for the page. Its module has 5 MiB and its heap 4; the rest is buffers that the engine has freed and keeps.
-const PAGE_MEMORY_MAX: u64 = 96 * 1_024 * 1_024;
+const PAGE_MEMORY_MAX: u64 = 64 * 1_024 * 1_024;
 
 /// The highest resident memory of the page and of the server, from now on.
 fn watch(browser: u32, server: u32) -> (Arc<[AtomicU64; 2]>, Arc<AtomicBool>) {
