@@ -95,7 +95,8 @@ pub(crate) struct Driver {
 struct Callbacks {
     flush: Closure<dyn FnMut()>,
     timeout: Closure<dyn FnMut()>,
-    next_task: Closure<dyn FnMut()>,
+    /// Called by its port, and by nobody here.
+    _next_task: Closure<dyn FnMut()>,
     drain: Closure<dyn FnMut()>,
     /// Where `next_task` is asked for, and where it comes from.
     ports: (MessagePort, MessagePort),
@@ -151,7 +152,7 @@ impl Driver {
                 driver.handle_timeout();
             }
         });
-        *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout, next_task, drain, ports });
+        *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout, _next_task: next_task, drain, ports });
         // Not at once: whoever starts it holds no handle yet.
         driver.command(|_, _| ());
         driver
