@@ -120,42 +120,37 @@ impl Driver {
             callbacks: RefCell::new(None),
         });
         // The browser holds the callbacks and the driver's owner the driver: weak, or neither would ever go.
-        let weak = Rc::downgrade(&driver);
-        let flush = Closure::new(move || {
-            if let Some(driver) = weak.upgrade() {
-                driver.flushed.set(true);
-                driver.turn();
-            }
+        let flush = driver.callback(|driver| {
+            driver.flushed.set(true);
+            driver.turn();
         });
-        let weak = Rc::downgrade(&driver);
-        let next_task = Closure::new(move || {
-            if let Some(driver) = weak.upgrade() {
-                driver.next_task_is_due.set(false);
-                driver.flushed.set(false);
-                driver.turn();
-            }
+        let next_task = driver.callback(|driver| {
+            driver.next_task_is_due.set(false);
+            driver.flushed.set(false);
+            driver.turn();
         });
-        let weak = Rc::downgrade(&driver);
-        let drain = Closure::new(move || {
-            if let Some(driver) = weak.upgrade() {
-                driver.drain_is_due.set(false);
-                driver.flushed.set(false);
-                driver.turn();
-            }
+        let drain = driver.callback(|driver| {
+            driver.drain_is_due.set(false);
+            driver.flushed.set(false);
+            driver.turn();
         });
+        let timeout = driver.callback(Self::handle_timeout);
         let channel = MessageChannel::new();
         let ports = (channel.port1(), channel.port2());
         ports.1.set_onmessage(next_task.as_ref().unchecked_ref());
-        let weak = Rc::downgrade(&driver);
-        let timeout = Closure::new(move || {
-            if let Some(driver) = weak.upgrade() {
-                driver.handle_timeout();
-            }
-        });
         *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout, _next_task: next_task, drain, ports });
         // Not at once: whoever starts it holds no handle yet.
         driver.command(|_, _| ());
         driver
+    }
+
+    fn callback(self: &Rc<Self>, work: fn(&Rc<Self>)) -> Closure<dyn FnMut()> {
+        let weak = Rc::downgrade(self);
+        Closure::new(move || {
+            if let Some(driver) = weak.upgrade() {
+                work(&driver);
+            }
+        })
     }
 
     /// Commands the line. What comes of it leaves in a microtask, with whatever else this tick brings.
@@ -257,8 +252,7 @@ impl Driver {
         if self.wants_transmit(&self.line.borrow()) {
             self.schedule_flush(false);
         }
-        let line = self.line.borrow();
-        self.sockets.borrow_mut().retain(|socket| !line.is_done(socket.no));
+        self.drop_sockets_that_are_done();
     }
 
     pub(crate) fn handle_lost(self: &Rc<Self>, no: ConnectionNo, opened: bool) {
@@ -361,7 +355,11 @@ impl Driver {
         // Filling records makes room in queues, and channels change by it.
         self.collect_events(&mut self.line.borrow_mut());
         self.deliver_events();
-        // A socket that is done hangs up; that the browser then takes its time concerns nobody any more.
+        self.drop_sockets_that_are_done();
+    }
+
+    /// A socket that is done hangs up; that the browser then takes its time concerns nobody any more.
+    fn drop_sockets_that_are_done(&self) {
         let line = self.line.borrow();
         self.sockets.borrow_mut().retain(|socket| !line.is_done(socket.no));
     }
