@@ -131,18 +131,18 @@ function build(entry) {
   return item;
 }
 
-/** 16 bytes a row in groups of two. Offsets and ASCII are drawn by the style sheet: they are not bytes of the record. */
+/**
+ * 16 bytes a row in groups of two. Offsets and ASCII are drawn by the style sheet: they are not bytes of the record. One
+ * element for all rows: an element for each took most of what the page's memory grew by while a large file was sent.
+ */
 function hexDump(bytes) {
+  const rows = [];
+  for (let start = 0; start < bytes.length; start += ROW_BYTES) rows.push([start, Array.from(bytes.subarray(start, start + ROW_BYTES))]);
   const dump = element("pre", "dump");
-  for (let start = 0; start < bytes.length; start += ROW_BYTES) {
-    const part = bytes.subarray(start, start + ROW_BYTES);
-    const hex = Array.from(part, (byte, at) => (at > 0 && at % 2 === 0 ? " " : "") + byte.toString(16).padStart(2, "0"));
-    const line = element("span", "dump-row");
-    line.dataset.offset = start.toString(16).padStart(4, "0");
-    line.dataset.ascii = Array.from(part, (byte) => (byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·")).join("");
-    line.textContent = `${hex.join("")}\n`;
-    dump.append(line);
-  }
+  const lines = (write) => rows.map(write).join("\n");
+  dump.dataset.offsets = lines(([start]) => start.toString(16).padStart(4, "0"));
+  dump.dataset.ascii = lines(([, row]) => row.map((byte) => (byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·")).join(""));
+  dump.textContent = lines(([, row]) => row.map((byte, at) => (at > 0 && at % 2 === 0 ? " " : "") + byte.toString(16).padStart(2, "0")).join(""));
   return dump;
 }
 
