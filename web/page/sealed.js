@@ -13,7 +13,7 @@ const SHOWN_BYTES = 256;
 const ROW_BYTES = 16;
 /** A burst of records is drawn once: a large file would otherwise spend more on its picture than on its way. */
 const DRAW_MILLIS = 250;
-/** The same while more crosses than is shown: each picture is a few hundred elements that the engine must clear away. */
+/** The same while more crosses than is shown. Out of view, a burst is drawn when it is over: layout leaves much garbage. */
 const BURST_DRAW_MILLIS = 1_000;
 
 const wroteList = document.getElementById("wrote");
@@ -23,6 +23,7 @@ let turn = 0;
 let pending = false;
 let kept = 0; // since the last drawing
 let wait = DRAW_MILLIS;
+let inView = true;
 
 /** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
 export function wrote(where, bytes, text) {
@@ -68,9 +69,14 @@ function oldest(kind) {
 }
 
 function draw() {
-  pending = false;
-  wait = kept > 2 * KEPT ? BURST_DRAW_MILLIS : DRAW_MILLIS;
+  const isBurst = kept > 2 * KEPT;
+  wait = isBurst ? BURST_DRAW_MILLIS : DRAW_MILLIS;
   kept = 0;
+  if (isBurst && !inView) {
+    setTimeout(draw, wait);
+    return;
+  }
+  pending = false;
   const writings = [];
   const records = [];
   let row = 2; // below the headings
@@ -157,4 +163,5 @@ function element(name, className) {
   return made;
 }
 
+new IntersectionObserver((changes) => (inView = changes.at(-1).isIntersecting)).observe(document.querySelector(".ledger"));
 draw();
