@@ -253,6 +253,12 @@ pub(crate) struct RecvHalf {
 }
 
 impl RecvHalf {
+    /// True if a new connection has something to state again. Of a channel that has come to its end with nothing taken there
+    /// is nothing, even if its end comes only now.
+    pub(crate) const fn must_restate(&self) -> bool {
+        self.restate && (!self.fin || self.taken > 0)
+    }
+
     /// Checks a fragment before anything changes.
     pub(crate) fn check(&self, len: usize, message_len_max: u32) -> Result<(), PeerMisbehaved> {
         if self.fin {

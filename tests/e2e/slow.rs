@@ -25,6 +25,7 @@ use crate::{
 const BYTES_PER_SEC: usize = 100_000;
 /// What a DATA frame may cost beside its bytes, and what one record may hold when the limit is met.
 const SLACK: usize = 96 * 1_024;
+#[expect(clippy::cast_possible_truncation, reason = "256 KiB")]
 const WINDOW: usize = CHANNEL_WINDOW as usize;
 /// What a writer may be ahead of its reader: a full queue behind a full window, of which what is not yet acknowledged
 /// is kept to be sent again. An acknowledgement that is late (a busy machine) leaves both at the writer.

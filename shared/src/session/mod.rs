@@ -295,11 +295,9 @@ impl Session {
     pub(crate) fn resume(&mut self, received: u64) -> Result<(), PeerMisbehaved> {
         self.resend.resume(received)?;
         for (id, channel) in &mut self.channels {
-            // Of a channel that has come to its end with nothing taken, there is nothing to state.
-            let something = !channel.recv.fin || channel.recv.taken > 0;
-            let something = something && !(mutated!(TakenNotRestated) && channel.recv.fin);
-            if channel.announced && channel.reset.is_none() && something {
-                channel.recv.restate = true;
+            let states = channel.announced && channel.reset.is_none();
+            channel.recv.restate = states && !(mutated!(TakenNotRestated) && channel.recv.fin);
+            if channel.recv.must_restate() {
                 self.due.insert(*id);
             }
         }

@@ -266,5 +266,6 @@ impl Session {
 }
 
 pub(super) fn is_due(channel: &ChannelState) -> bool {
-    channel.reset.is_none() && (channel.recv.taken_due || channel.recv.restate || channel.recv.credit_due().is_some())
+    channel.reset.is_none()
+        && (channel.recv.taken_due || channel.recv.must_restate() || channel.recv.credit_due().is_some())
 }
