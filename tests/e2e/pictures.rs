@@ -29,6 +29,8 @@ async fn converse(server: &mut Server, browser: &Browser) {
     std::fs::write(&photo, vec![7; 3_400_000]).unwrap();
     browser.type_into("#files-input", photo.to_str().unwrap()).await;
     browser.wait_until("document.querySelector('.file[data-status=done]')").await;
+    // Drawn at once where somebody looks, else when the burst is over.
+    browser.wait_until("document.querySelector('#proxy-sees .dump')").await;
 }
 
 /// Asserts that nothing sticks out at the side.

@@ -23,6 +23,7 @@ let turn = 0;
 let pending = false;
 let kept = 0; // since the last drawing
 let wait = DRAW_MILLIS;
+let timer; // of the next drawing
 let inView = true;
 
 /** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
@@ -53,7 +54,7 @@ function keep(kind, bytes, where, text) {
   kept += 1;
   if (pending) return;
   pending = true;
-  setTimeout(draw, wait);
+  timer = setTimeout(draw, wait);
 }
 
 /** Takes out the oldest entry of a kind of which there are enough. */
@@ -73,7 +74,7 @@ function draw() {
   wait = isBurst ? BURST_DRAW_MILLIS : DRAW_MILLIS;
   kept = 0;
   if (isBurst && !inView) {
-    setTimeout(draw, wait);
+    timer = setTimeout(draw, wait);
     return;
   }
   pending = false;
@@ -163,5 +164,10 @@ function element(name, className) {
   return made;
 }
 
-new IntersectionObserver((changes) => (inView = changes.at(-1).isIntersecting)).observe(document.querySelector(".ledger"));
+new IntersectionObserver((changes) => {
+  inView = changes.at(-1).isIntersecting;
+  if (!inView || !pending) return;
+  clearTimeout(timer);
+  draw();
+}).observe(document.querySelector(".ledger"));
 draw();
