@@ -30,7 +30,7 @@ async fn converse(server: &mut Server, browser: &Browser) {
     browser.type_into("#files-input", photo.to_str().unwrap()).await;
     browser.wait_until("document.querySelector('.file[data-status=done]')").await;
     // Drawn at once where somebody looks, else when the burst is over.
-    browser.wait_until("document.querySelector('#proxy-sees .dump')").await;
+    browser.wait_until("document.querySelector('#wrote .dump')").await;
 }
 
 /// Asserts that nothing sticks out at the side.
