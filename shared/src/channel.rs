@@ -228,6 +228,8 @@ pub(crate) struct RecvHalf {
     ready: VecDeque<(Vec<u8>, u64)>,
     /// Bytes of `ready`'s first piece that were read.
     offset: usize,
+    /// What was handed over ahead, and is not taken yet: what each cost, and how many messages or bytes it was.
+    ahead: VecDeque<(u64, u64)>,
     partial: Vec<u8>,
     partial_cost: u64,
     /// What the peer has spent, what of it has left to the application, and up to where the peer may spend.
@@ -333,6 +335,22 @@ impl RecvHalf {
         (!bytes.is_empty()).then_some(bytes)
     }
 
+    /// As [`Self::pop`] and [`Self::read`], for an application that takes it later: until [`Self::take`] it counts as held.
+    pub(crate) fn hand_over(&mut self, stream: bool) -> Option<Vec<u8>> {
+        let (left, taken, taken_due) = (self.left, self.taken, self.taken_due);
+        let message = if stream { self.read(usize::MAX) } else { self.pop() }?;
+        self.ahead.push_back((self.left - left, self.taken - taken));
+        (self.left, self.taken, self.taken_due) = (left, taken, taken_due);
+        Some(message)
+    }
+
+    /// The application has taken the oldest of what was handed over. False if there was none.
+    pub(crate) fn take(&mut self) -> bool {
+        let Some((cost, count)) = self.ahead.pop_front() else { return false };
+        self.leave(cost, count);
+        true
+    }
+
     fn leave(&mut self, cost: u64, count: u64) {
         self.left += cost;
         self.taken += count;
@@ -343,7 +361,7 @@ impl RecvHalf {
     }
 
     pub(crate) fn is_drained(&self) -> bool {
-        self.ready.is_empty()
+        self.ready.is_empty() && self.ahead.is_empty()
     }
 
     /// What is held for the application.
@@ -354,7 +372,7 @@ impl RecvHalf {
     /// A message has begun that may fit the window only with an assembly slot. A drained channel has more than half a window
     /// of credit (`credit_due`), so that a message that stalls for want of credit has cost more than this.
     pub(crate) fn wants_slot(&self) -> bool {
-        !self.assembling && self.ready.is_empty() && self.partial_cost > CHANNEL_WINDOW / 4
+        !self.assembling && self.is_drained() && self.partial_cost > CHANNEL_WINDOW / 4
     }
 
     /// A message has begun and not ended.
@@ -364,7 +382,7 @@ impl RecvHalf {
 
     /// The credit that the peer is to be told of, once it is worth a frame.
     pub(crate) fn credit_due(&self) -> Option<u64> {
-        let base = if self.assembling && self.ready.is_empty() { self.spent } else { self.left };
+        let base = if self.assembling && self.is_drained() { self.spent } else { self.left };
         let target = base + self.window;
         (!self.fin && target >= self.granted + self.window / 2).then_some(target)
     }
@@ -393,7 +411,9 @@ impl RecvHalf {
     /// once, so that the window, and not the application, holds it back.
     pub(crate) fn growth_wanted(&mut self) -> Option<u64> {
         let starved = core::mem::take(&mut self.starved);
-        (starved && self.held() <= self.window / 8 && self.window < CHANNEL_WINDOW_MAX).then_some(self.window)
+        // What is on its way to the application does not make it a slow one.
+        let ahead: u64 = self.ahead.iter().map(|(cost, _)| cost).sum();
+        (starved && self.held() <= self.window / 8 + ahead && self.window < CHANNEL_WINDOW_MAX).then_some(self.window)
     }
 
     pub(crate) const fn grow(&mut self, by: u64) {
@@ -423,6 +443,7 @@ impl RecvHalf {
 
     pub(crate) fn clear(&mut self) {
         self.ready = VecDeque::new();
+        self.ahead = VecDeque::new();
         self.offset = 0;
         self.left = self.spent;
         self.clear_partial();

@@ -79,6 +79,58 @@ fn a_send_is_taken_when_the_application_takes_it_and_not_before() {
 }
 
 #[test]
+fn what_is_handed_over_ahead_does_not_keep_the_window_from_growing() {
+    let (mut pair, id) = with_channel();
+    for _ in 0..20 {
+        pair.client.channel(id).send(vec![7; 50_000]).expect("there is room");
+    }
+    pair.run();
+    let hand_over = |pair: &mut Pair| {
+        core::iter::from_fn(|| matches!(pair.server.channel(id).recv_ahead(), Ok(Received::Message(_))).then_some(()))
+            .count()
+    };
+    assert_eq!(hand_over(&mut pair), 5, "a window of 256 KiB");
+    for _ in 0..3 {
+        pair.server.channel(id).take();
+    }
+    pair.run();
+    assert_eq!(3 * 50_000 + 2 * CHANNEL_WINDOW, 674_288);
+    assert_eq!(5 + hand_over(&mut pair), 13, "twice the window beyond the three that were taken");
+}
+
+#[test]
+fn what_is_handed_over_ahead_is_taken_when_the_application_says_so() {
+    let (mut pair, id) = with_channel();
+    let large = vec![3; usize::try_from(CHANNEL_WINDOW).expect("it fits") * 2];
+    for message in [b"1".to_vec(), b"2".to_vec(), large.clone()] {
+        pair.client.channel(id).send(message).expect("there is room");
+    }
+    pair.run();
+    assert_eq!(message(pair.server.channel(id).recv_ahead()), b"1");
+    assert_eq!(message(pair.server.channel(id).recv_ahead()), b"2");
+    pair.run();
+    assert_eq!(pair.client.channel(id).taken(), 0, "handed over, but nobody has read it");
+    assert_eq!(
+        pair.server.channel(id).recv_ahead(),
+        Ok(Received::Pending),
+        "a large message waits for those before it"
+    );
+    pair.server.channel(id).take();
+    pair.run();
+    assert_eq!(pair.client.channel(id).taken(), 1);
+    pair.server.channel(id).take();
+    pair.server.channel(id).take();
+    pair.run();
+    assert_eq!(pair.client.channel(id).taken(), 2, "nothing is taken that was not handed over");
+    assert_eq!(message(pair.server.channel(id).recv_ahead()), large);
+    pair.server.channel(id).take();
+    pair.client.channel(id).finish();
+    pair.run();
+    assert_eq!(pair.client.channel(id).taken(), 3);
+    assert_eq!(pair.server.channel(id).recv_ahead(), Ok(Received::End));
+}
+
+#[test]
 fn a_message_of_16_mib_passes_a_window_of_256_kib() {
     let (mut pair, id) = with_channel();
     let mut bytes = Bytes::new(5);

@@ -214,12 +214,21 @@ impl Line {
     /// # Errors
     /// Why no more will come.
     pub fn recv(&self, id: u32) -> Result<JsValue, JsValue> {
-        match self.0.read(id, |channel, _| channel.recv()) {
-            Ok(Received::Message(message)) => Ok(js_sys::Uint8Array::from(message.as_slice()).into()),
-            Ok(Received::Pending) => Ok(JsValue::UNDEFINED),
-            Ok(Received::End) => Ok(JsValue::NULL),
-            Err(cause) => Err(channel_error(cause)),
-        }
+        received(self.0.read(id, |channel, _| channel.recv()))
+    }
+
+    /// As `recv`, for a page that is behind a port: the other end hears that it was taken by `take`.
+    ///
+    /// # Errors
+    /// Why no more will come.
+    #[wasm_bindgen(js_name = recvAhead)]
+    pub fn recv_ahead(&self, id: u32) -> Result<JsValue, JsValue> {
+        received(self.0.ask(id, |channel, _| channel.recv_ahead()))
+    }
+
+    /// The application has taken so many of what `recvAhead` has handed over, the oldest first.
+    pub fn take(&self, id: u32, count: u32) {
+        self.0.read(id, |channel, _| (0..count).for_each(|_| channel.take()));
     }
 
     /// Sends a datagram, unless so many milliseconds pass first, or a newer one of the same key comes.
@@ -319,6 +328,15 @@ pub(crate) fn error(code: &str, message: &str) -> JsValue {
     // Setting a property of a fresh object cannot fail.
     let _ = js_sys::Reflect::set(&error, &"code".into(), &code.into());
     error.into()
+}
+
+fn received(received: Result<Received, ChannelError>) -> Result<JsValue, JsValue> {
+    match received {
+        Ok(Received::Message(message)) => Ok(js_sys::Uint8Array::from(message.as_slice()).into()),
+        Ok(Received::Pending) => Ok(JsValue::UNDEFINED),
+        Ok(Received::End) => Ok(JsValue::NULL),
+        Err(cause) => Err(channel_error(cause)),
+    }
 }
 
 fn channel_error(cause: ChannelError) -> JsValue {

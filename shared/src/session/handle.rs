@@ -89,6 +89,19 @@ impl Channel<'_> {
         self.session.read(self.id, max)
     }
 
+    /// As [`Self::recv`], for an application that is further away: the peer hears that it was taken by [`Self::take`].
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn recv_ahead(&mut self) -> Result<Received, ChannelError> {
+        self.session.recv_ahead(self.id)
+    }
+
+    /// The application has taken the oldest of what [`Self::recv_ahead`] has handed over.
+    pub fn take(&mut self) {
+        self.session.take(self.id);
+    }
+
     /// Nothing more will be sent here; the peer's messages still come.
     pub fn finish(&mut self) {
         self.session.finish(self.id);

@@ -469,15 +469,39 @@ impl Session {
     fn recv(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
         let Some(channel) = self.channels.get_mut(&id) else { return Err(ChannelError::Closed) };
         let received = if channel.stream { channel.recv.read(max) } else { channel.recv.pop() };
-        if let Some(message) = received {
-            self.due.insert(id);
-            if channel.recv.assembling && channel.recv.is_drained() {
-                self.free_slot(id);
+        match received {
+            Some(message) => {
+                self.taken_from(id);
+                Ok(Received::Message(message))
             }
-            // The next message may have begun, and have waited for this one to be taken.
-            self.ask_for_slot(id);
-            return Ok(Received::Message(message));
+            None => self.nothing_to_read(id),
         }
+    }
+
+    fn recv_ahead(&mut self, id: ChannelId) -> Result<Received, ChannelError> {
+        let channel = self.channels.get_mut(&id);
+        let received = channel.and_then(|channel| channel.recv.hand_over(channel.stream));
+        received.map_or_else(|| self.nothing_to_read(id), |message| Ok(Received::Message(message)))
+    }
+
+    fn take(&mut self, id: ChannelId) {
+        if self.channels.get_mut(&id).is_some_and(|channel| channel.recv.take()) {
+            self.taken_from(id);
+        }
+    }
+
+    /// The application has taken something: TAKEN is due, and perhaps CREDIT.
+    fn taken_from(&mut self, id: ChannelId) {
+        self.due.insert(id);
+        if self.channels.get(&id).is_some_and(|channel| channel.recv.assembling && channel.recv.is_drained()) {
+            self.free_slot(id);
+        }
+        // The next message may have begun, and have waited for this one to be taken.
+        self.ask_for_slot(id);
+    }
+
+    fn nothing_to_read(&self, id: ChannelId) -> Result<Received, ChannelError> {
+        let channel = self.channels.get(&id).ok_or(ChannelError::Closed)?;
         match channel.reset {
             _ if channel.recv.fin => Ok(Received::End),
             Some(code) => Err(ChannelError::Reset(code)),

@@ -251,7 +251,16 @@ impl World {
             let stream = log.stream;
             let Some(session) = session_of(&mut self.client, self.client_uid, &mut self.server, uid) else { return };
             let max = if self.chance.one_in(2) { 1 + self.chance.index(5_000) } else { usize::MAX };
-            let received = if stream { session.channel(id).read(max) } else { session.channel(id).recv() };
+            let mut channel = session.channel(id);
+            let received = match max {
+                // As a driver does that stands between the core and a reader elsewhere.
+                usize::MAX => channel.recv_ahead(),
+                _ if stream => channel.read(max),
+                _ => channel.recv(),
+            };
+            if max == usize::MAX && matches!(received, Ok(Received::Message(_))) {
+                channel.take();
+            }
             match received {
                 Ok(Received::Message(message)) => {
                     assert!(!stream || !message.is_empty(), "{id:?}: no bytes of a stream are no news");
