@@ -15,8 +15,8 @@ use rust_embed::RustEmbed;
 struct Page;
 
 /// Only what this server itself delivers may run, and nothing may be sent elsewhere.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
-     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
+     worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page as a router's fallback. In development the page offers its link to the console.
 pub fn page(development: bool) -> Router {

@@ -6,12 +6,15 @@ import init, * as core from "./duologue_core.js";
 
 let loading;
 
-/** Fulfils when `core` can be used. A failed fetch may be tried again. */
+/** Fulfils with `core` when it can be used. A failed fetch may be tried again. */
 export function ready() {
-  loading ??= init().catch((error) => {
-    loading = undefined;
-    throw error;
-  });
+  loading ??= init().then(
+    () => core,
+    (error) => {
+      loading = undefined;
+      throw error;
+    },
+  );
   return loading;
 }
 

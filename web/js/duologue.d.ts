@@ -77,6 +77,19 @@ export interface ConnectOptions {
   /** Closes the link when it aborts. */
   signal?: AbortSignal;
   /**
+   * Puts socket, cryptography and timers of the line into a worker; everything else is the same. `true` starts one, from
+   * `worker.js` beside this module, for this link alone: it ends with the link. A module `Worker` of that script serves any
+   * number of links, and so does a `MessagePort` (one for each link) whose other end was posted to such a worker,
+   * `worker.postMessage(undefined, [port])`; both live on. The device key stays in the page. The page's policy must permit
+   * `worker-src 'self'`. Default: false, on the page's own thread.
+   *
+   * Beside the page's queues, up to 1 MiB of a channel's messages and 256 KiB of a stream are on their way to the worker,
+   * and 64 KiB and one message on their way back; nothing is taken before it is read. A channel that is cancelled here
+   * tells what was on its way to the worker as `unknown`. A worker that cannot be loaded, fails or is ended closes the link
+   * with `worker-lost`; what was sent and not taken is then `unknown`.
+   */
+  worker?: boolean | Worker | MessagePort;
+  /**
    * Sees every sealed message just as it crosses the network: for showing, never for using. The bytes are good only during
    * the call: copy what is to be kept.
    */
@@ -235,7 +248,7 @@ export class Datagrams implements AsyncIterable<Uint8Array> {
    * cause of that.
    */
   send(data: Data, options?: DatagramOptions): void;
-  /** The counts as they are now. */
+  /** The counts as they are now; of a line in a worker, as they were 25 ms ago at most. */
   readonly stats: DatagramStats;
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
 }
@@ -265,7 +278,8 @@ export class BidirectionalStream extends EventTarget {
    */
   readonly readable: ReadableStream<Uint8Array>;
   /**
-   * What is sent. A write settles when its bytes have a place in this page's queue (256 KiB), and waits while that is full.
+   * What is sent. A write settles when its bytes have a place in this page's queue (256 KiB; of a line in a worker twice
+   * that), and waits while that is full.
    * `close()` ends this direction and fulfils when the other application has taken every byte. `abort()` ends both
    * directions at once. A rejected write or close has a `delivery`.
    *

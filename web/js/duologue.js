@@ -4,11 +4,12 @@
  *   link.js       a line's life: states, sessions, requests        channel.js    messages
  *   stream.js     bytes, as ReadableStream and WritableStream      datagrams.js  messages that may be lost
  *   identity.js   device key, pin, ticket                          core.js       the wasm module
+ *   remote.js     the same in a worker (worker.js, port.js), loaded when it is asked for
  *
  * None of it ever sees a frame, a record or the private half of the device key.
  */
 
-import { core, ready } from "./core.js";
+import { ready } from "./core.js";
 import { wrap } from "./errors.js";
 import { forget, load } from "./identity.js";
 import { Link } from "./link.js";
@@ -35,7 +36,7 @@ export async function forgetIdentity(url) {
 export async function parseInvite(link) {
   const invite = inviteOf(link);
   if (invite === undefined) return undefined;
-  await ready();
+  const core = await ready();
   try {
     const { key, fingerprint } = core.parseInvite(invite);
     return { key, fingerprint };

@@ -10,7 +10,7 @@
  */
 
 import { Channel } from "./channel.js";
-import { core, ready } from "./core.js";
+import { ready } from "./core.js";
 import { DuologueError, wrap } from "./errors.js";
 import { createIdentity, load, store } from "./identity.js";
 import { BidirectionalStream } from "./stream.js";
@@ -118,19 +118,31 @@ export class Link extends EventTarget {
     }
   }
 
+  /** The core, here or in a worker: the same surface, but that the latter's questions are answered later. */
+  async #reach(worker) {
+    if (!worker) return ready();
+    let remote;
+    try {
+      remote = await import("./remote.js");
+    } catch (error) {
+      throw new DuologueError("worker-lost", `The script for workers cannot be loaded: ${error.message}`);
+    }
+    return remote.reach(worker, this.closed);
+  }
+
   async #start(options) {
     if (!globalThis.crypto?.subtle || !globalThis.indexedDB) {
       throw new DuologueError("insecure-context", "Browsers keep keys for secure pages only: open this page over https.");
     }
-    await ready();
+    const core = await this.#reach(options.worker);
     const url = lineUrl(options.url);
     const host = url.host;
     const link = inviteOf(options.invite);
-    const named = link === undefined ? undefined : core.parseInvite(link);
+    const named = link === undefined ? undefined : await core.parseInvite(link);
     const known = await load(host);
     const pinned = options.serverKey ?? known?.serverKey;
-    if (pinned !== undefined) this.server = keyInfo(pinned);
-    if (known?.device) this.device = await deviceInfo(known.device);
+    if (pinned !== undefined) this.server = await keyInfo(core, pinned);
+    if (known?.device) this.device = await deviceInfo(core, known.device);
     const replaced = named !== undefined && pinned !== undefined && named.key !== pinned;
     if (replaced && !options.replacePin) {
       throw new DuologueError("pin-changed", "The link names another server key than the one that is pinned here.");
@@ -144,9 +156,9 @@ export class Link extends EventTarget {
     const identity = await createIdentity(host);
     // The pin is kept only once the line has opened: a link that leads nowhere leaves no trace.
     const enrolled = Boolean(known?.enrolled) && !replaced;
+    this.server = await keyInfo(core, serverKey);
+    this.device = await deviceInfo(core, identity);
     if (this.#end || this.#closing) return;
-    this.server = keyInfo(serverKey);
-    this.device = await deviceInfo(identity);
 
     // The first time, whoever sees the line open may reload at once, and must find the pin.
     let pinIsKept = enrolled;

@@ -2,8 +2,6 @@
  * What a line learns from the browser around it, and calls itself there.
  */
 
-import { core } from "./core.js";
-
 /**
  * Calls `wake` when the device may have slept or its network may have changed, and `leave` when the page goes for good,
  * until `ended`.
@@ -38,12 +36,12 @@ export function inviteOf(link) {
   return fragment.startsWith("i=") ? fragment : undefined;
 }
 
-export const keyInfo = (key) => Object.freeze({ key, fingerprint: core.serverFingerprint(key) });
+export const keyInfo = async (core, key) => Object.freeze({ key, fingerprint: await core.serverFingerprint(key) });
 
-export async function deviceInfo({ algorithm, spki }) {
+export async function deviceInfo(core, { algorithm, spki }) {
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", spki));
   const key = btoa(String.fromCharCode(...hash)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-  return Object.freeze({ key, fingerprint: core.deviceFingerprint(spki), algorithm });
+  return Object.freeze({ key, fingerprint: await core.deviceFingerprint(spki), algorithm });
 }
 
 /** What the server's owner reads in the list of devices. */

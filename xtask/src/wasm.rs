@@ -30,7 +30,9 @@ const GOAL: usize = 80_000;
 const CORE_JS: &str = "duologue_core.js";
 const CORE_WASM: &str = "duologue_core_bg.wasm";
 /// The scripts that others are bundled into.
-const BUNDLES: [&str; 2] = ["duologue.js", "page/page.js"];
+const BUNDLES: [&str; 4] = ["duologue.js", "page/page.js", "remote.js", "worker.js"];
+/// Those that a page loads only when it asks for a worker: they are not part of what every page weighs.
+const LAZY: [&str; 2] = ["remote.js", "worker.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 8] = [
@@ -165,13 +167,20 @@ fn assemble(dev: bool) -> Result<()> {
     Ok(())
 }
 
-/// The library as one script and the page as another, because brotli packs one file better than many. What they are made
-/// of goes, and so do its lines in index.html; the page imports the library as everybody does.
+/// The library as one script, the page as another and each end of a worker as one, because brotli packs one file better
+/// than many. What they are made of goes, and so do its lines in index.html; the page imports the library as everybody does.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
     let parts = files_in(web)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "js"));
     let parts = parts.filter(|file| !BUNDLES.iter().any(|bundle| file.ends_with(bundle))).collect::<Vec<_>>();
-    let flags =
-        ["--bundle", "--external:*/duologue.js", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"];
+    let flags = [
+        "--bundle",
+        "--external:*/duologue.js",
+        "--external:*/remote.js",
+        "--minify",
+        "--format=esm",
+        "--target=es2022",
+        "--charset=utf8",
+    ];
     let mut esbuild = command("node");
     esbuild.arg(script).args(flags).args(["--log-level=warning", "--allow-overwrite", "--outbase=.", "--outdir=."]);
     process::run(esbuild.args(BUNDLES).current_dir(web))?;
@@ -242,7 +251,8 @@ fn measure(report: &mut dyn Write) -> Result<usize> {
     for file in files_in(&web)?.iter().filter(|file| is_compressible(file)) {
         let size = |path: &Path| fs::read(path).map(|bytes| bytes.len());
         let (raw, packed) = (size(file)?, size(&compressed(file))?);
-        if file.extension().is_some_and(|kind| kind == "js" || kind == "wasm") {
+        let is_script = file.extension().is_some_and(|kind| kind == "js" || kind == "wasm");
+        if is_script && !LAZY.iter().any(|lazy| file.ends_with(lazy)) {
             page += packed;
         }
         let name = file.strip_prefix(&web).expect("a file of this folder").display().to_string();

@@ -1,0 +1,231 @@
+/**
+ * What a page and its worker say to each other, over one MessagePort for each line: `remote.js` is the page's end,
+ * `worker.js` the other.
+ *
+ *   page                                             worker
+ *   HELLO ───────────────────────────────────────►
+ *         ◄─────────────────────────────────── READY   the worker lives, and holds the lock that tells when it does not
+ *   ASK, START, OPEN, SEND, WRITE, TOOK, … ──────►     commands: all of one task in one message
+ *         ◄── ANSWER, STATE, TAKEN, MESSAGE, ROOM, …   news: the same
+ *   FREE ────────────────────────────────────────►     the last
+ *
+ * A message is { head, bulk, back }: entries one after the other in `head`, each a number of one byte and its fields in the
+ * order of the lists below; `bulk` has the buffers of what is too long to be copied once more; `back` those of the other
+ * end that were read, for its next pieces. All are transferred, not copied.
+ *
+ *   u8, u32, f64    big-endian
+ *   bytes           their length as u32, and the bytes; from BULK_LEN on they are the next of `bulk` instead
+ *   text            bytes that are UTF-8
+ *   lane            u32: a channel or stream; even if the page has opened it, odd if the other end has. Each side counts on
+ *                   through all sessions, so that no number is used twice
+ *
+ * The peer is code of the same page, so that nothing is checked but the version.
+ */
+
+export const VERSION = 1;
+
+/** What the page commands. */
+export const Command = {
+  HELLO: 0, //     version u8, name of a lock: text
+  ASK: 1, //       number u32, function of the core: text, argument: bytes
+  START: 2, //     options as JSON: text, device key (SubjectPublicKeyInfo): bytes
+  OPEN: 3, //      lane, is it a stream u8, label: text
+  SEND: 4, //      lane, message: bytes
+  WRITE: 5, //     lane, bytes
+  TOOK: 6, //      lane, so many MESSAGEs u32: the application has taken them
+  FINISH: 7, //    lane
+  RESET: 8, //     lane, code u32
+  RELEASE: 9, //   lane
+  DATAGRAM: 10, // lane, milliseconds u32, key u32 (NO_KEY if none), bytes
+  SEEN: 11, //     lane, so many DATAGRAMs u32: the application has taken them
+  SIGNATURE: 12, // connection u32, bytes
+  RENEWED: 13, //  the page has heard FRESH: what follows concerns the new session
+  WAKE: 14,
+  CLOSE: 15, //    reason: text
+  FREE: 16,
+};
+
+/** What the worker tells. */
+export const News = {
+  READY: 0,
+  FAILED: 1, //    sentence: text. Nothing follows
+  ANSWER: 2, //    number u32, did it fail u8, JSON: text; of a failure { code, message }
+  SIGN: 3, //      connection u32, bytes
+  OPENED: 4, //    ticket: text
+  STATE: 5, //     word: text
+  FRESH: 6, //     code: text, reason: text. Lanes that were told so far are gone
+  CHANNEL: 7, //   lane, is it a stream u8, label: text
+  ROOM: 8, //      lane, u32: so much of SEND or WRITE has found its place in the core
+  TAKEN: 9, //     lane, f64 as `Line.taken`, u8 as `Line.allTaken`
+  MESSAGE: 10, //  lane, a message or a stream's bytes
+  END: 11, //      lane: no MESSAGE follows, the other end has finished
+  ENDED: 12, //    lane, code: text, message: text, f64: messages up to this ordinal may have left. Nothing follows on it
+  DATAGRAM: 13, // lane, bytes
+  STATS: 14, //    lane, u32 datagrams taken from the page, six f64 in the order of STATS
+  CLOSED: 15, //   code: text, reason: text, by the peer u8
+  RECORD: 16, //   outward u8, bytes
+};
+
+export const NO_KEY = 0xffff_ffff;
+export const STATS = ["sent", "expired", "replaced", "overflowed", "received", "unread"];
+
+/** What a message costs of the bounds below beside its bytes, so that empty ones are bounded too. */
+export const MESSAGE_COST = 32;
+/** What may be on its way to the worker, for each lane: messages, or one of any length; bytes of a stream. */
+export const MESSAGES_AHEAD_LEN = 1_024 * 1_024;
+export const STREAM_AHEAD_LEN = 256 * 1_024;
+/** What may be on its way to the page and not taken, for each lane and its datagrams: so much, and one more. */
+export const UNTAKEN_LEN = 64 * 1_024;
+
+/** From here on a buffer of its own is cheaper than a copy. */
+const BULK_LEN = 16 * 1_024;
+/** Buffers that wait for their next use: as many as a stream has on its way, in pieces of 64 KiB. */
+const SPARE_MAX = 4;
+const HEAD_LEN = 1_024;
+
+/** Entries that leave together. */
+export class Packer {
+  #head = new Uint8Array(HEAD_LEN);
+  #view = new DataView(this.#head.buffer);
+  #at = 0;
+  #bulk = [];
+  #back = [];
+  #spare = [];
+
+  get isEmpty() {
+    return this.#at === 0;
+  }
+
+  u8(value) {
+    const at = this.#claim(1); // first: it may make another head
+    this.#view.setUint8(at, value);
+    return this;
+  }
+
+  u32(value) {
+    const at = this.#claim(4);
+    this.#view.setUint32(at, value);
+    return this;
+  }
+
+  f64(value) {
+    const at = this.#claim(8);
+    this.#view.setFloat64(at, value);
+    return this;
+  }
+
+  text(value) {
+    return this.bytes(new TextEncoder().encode(value), true);
+  }
+
+  /** Bytes that are `owned` and the whole of their buffer may leave with it; others are copied. */
+  bytes(bytes, owned = false) {
+    this.u32(bytes.length);
+    if (bytes.length >= BULK_LEN) {
+      this.#bulk.push(owned && bytes.length === bytes.buffer.byteLength ? bytes : this.#copy(bytes));
+      return this;
+    }
+    const at = this.#claim(bytes.length);
+    this.#head.set(bytes, at);
+    return this;
+  }
+
+  /** What `Unpacker.view` gave was read: its buffer goes back with the next message. */
+  giveBack(bytes) {
+    if (bytes.length >= BULK_LEN) this.#back.push(bytes);
+  }
+
+  /** Such buffers, come back. Without them a large stream would leave its own length as garbage. */
+  reuse({ back }) {
+    this.#spare = [...back, ...this.#spare].slice(0, SPARE_MAX);
+  }
+
+  post(port) {
+    const head = this.#head.subarray(0, this.#at);
+    const [bulk, back] = [this.#bulk, this.#back];
+    this.#begin(HEAD_LEN);
+    this.#at = 0;
+    this.#bulk = [];
+    this.#back = [];
+    port.postMessage({ head, bulk, back }, [head, ...bulk, ...back].map(({ buffer }) => buffer));
+  }
+
+  #copy(bytes) {
+    const at = this.#spare.findIndex(({ length }) => length === bytes.length);
+    if (at < 0) return bytes.slice();
+    const [copy] = this.#spare.splice(at, 1);
+    copy.set(bytes);
+    return copy;
+  }
+
+  #begin(length) {
+    this.#head = new Uint8Array(length);
+    this.#view = new DataView(this.#head.buffer);
+  }
+
+  /** Room for so many bytes: where they begin. */
+  #claim(length) {
+    const at = this.#at;
+    this.#at += length;
+    if (this.#at > this.#head.length) {
+      const before = this.#head;
+      this.#begin(Math.max(this.#at, 2 * before.length));
+      this.#head.set(before);
+    }
+    return at;
+  }
+}
+
+/** The entries of a message, to be read in the order in which they were written. */
+export class Unpacker {
+  #head;
+  #view;
+  #at = 0;
+  #bulk;
+
+  constructor({ head, bulk }) {
+    this.#head = head;
+    this.#view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+    this.#bulk = bulk.values();
+  }
+
+  get isEmpty() {
+    return this.#at === this.#head.length;
+  }
+
+  u8() {
+    return this.#view.getUint8(this.#pass(1));
+  }
+
+  u32() {
+    return this.#view.getUint32(this.#pass(4));
+  }
+
+  f64() {
+    return this.#view.getFloat64(this.#pass(8));
+  }
+
+  text() {
+    return new TextDecoder().decode(this.view());
+  }
+
+  /** Bytes to keep: the whole of their buffer. */
+  bytes() {
+    const bytes = this.view();
+    return bytes.length < BULK_LEN ? bytes.slice() : bytes;
+  }
+
+  /** Bytes that lie within the message. */
+  view() {
+    const length = this.u32();
+    if (length >= BULK_LEN) return this.#bulk.next().value;
+    const at = this.#pass(length);
+    return this.#head.subarray(at, at + length);
+  }
+
+  #pass(length) {
+    const at = this.#at;
+    this.#at += length;
+    return at;
+  }
+}
