@@ -39,6 +39,7 @@ mod tls;
 mod upgrade;
 mod upload;
 mod wire;
+mod worker;
 
 use std::{fmt::Display, future::Future, time::Duration};
 

@@ -3,7 +3,10 @@
 //! The service is this test's own, so that the server is the library in this process, over real TLS.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ const BYTES_PER_SEC: usize = 100_000;
 const SLACK: usize = 96 * 1_024;
 #[expect(clippy::cast_possible_truncation, reason = "256 KiB")]
 const WINDOW: usize = CHANNEL_WINDOW as usize;
+/// What may be on its way to a worker, and back, beside that: `web/js/port.js`.
+const WORKER_QUEUE: usize = 2 * 256 * 1_024;
 /// What a writer may be ahead of its reader: a full queue behind a full window, of which what is not yet acknowledged
 /// is kept to be sent again. An acknowledgement that is late (a busy machine) leaves both at the writer.
 const QUEUE_AND_WINDOW: usize = STREAM_QUEUE_LEN_MAX + WINDOW;
@@ -37,6 +42,8 @@ struct InProcess {
     link: String,
     /// The server's ends of the lines that have called the slow service.
     lines: Arc<Mutex<Vec<Line>>>,
+    /// Messages of the service `ten` that were taken.
+    taken: Arc<AtomicUsize>,
     stop: CancellationToken,
 }
 
@@ -60,11 +67,27 @@ async fn server() -> InProcess {
         read_slowly(call)
     };
     let duologue = Duologue::new(state, Policy::loopback()).service("echo", services::echo).service("slow", slow);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let duologue = duologue.service("ten", move |call| send_ten(call, Arc::clone(&counted)));
     let app = Router::new().route("/line", duologue.route()).merge(page(true));
     let stop = CancellationToken::new();
     tokio::spawn(duologue_server::serve(listener, Some(tls), app, stop.clone()));
     let spki_pin = tls::spki_pin_of_file(&directory.path().join("tls-key.pem"));
-    InProcess { _directory: directory, spki_pin, link, lines, stop }
+    InProcess { _directory: directory, spki_pin, link, lines, taken, stop }
+}
+
+/// Sends ten messages, and counts those that the page has taken.
+async fn send_ten(call: Call, taken: Arc<AtomicUsize>) -> Result<(), ServiceError> {
+    let mut sent = Vec::new();
+    for _ in 0..10 {
+        sent.push(call.channel.send(vec![1; 10_000]).await?);
+    }
+    for sent in sent {
+        sent.taken().await?;
+        taken.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 async fn read_slowly(call: Call) -> Result<(), ServiceError> {
@@ -114,9 +137,26 @@ async fn a_slow_service_makes_neither_end_hold_more_than_its_window() {
 #[tokio::test]
 async fn browser_a_slow_service_stops_the_pages_pipe() {
     let server = server().await;
+    let browser = two_lines(&server).await;
+    stops_the_pipe(&server, &browser, "link", 0).await;
+    stops_the_pipe(&server, &browser, "inWorker", WORKER_QUEUE).await;
+    browser.finish().await;
+}
+
+/// A browser with two lines: `link`, on the page's thread, and `inWorker`.
+async fn two_lines(server: &InProcess) -> Browser {
     let browser = Browser::start(&Profile::trusting(std::slice::from_ref(&server.spki_pin))).await;
     browser.open(&server.link).await;
     browser.wait_for_state("open").await;
+    let open = "
+        const { connect } = await import('/duologue.js');
+        globalThis.inWorker = connect({ worker: true });
+        await inWorker.ready;";
+    browser.run(open, Value::Null).await;
+    browser
+}
+
+async fn stops_the_pipe(server: &InProcess, browser: &Browser, line: &str, queue: usize) {
     let body = "
         const stream = await link.createBidirectionalStream('slow');
         let given = 0;
@@ -134,14 +174,14 @@ async fn browser_a_slow_service_stops_the_pages_pipe() {
             ahead = Math.max(ahead, given - stream.taken);
         }
         return [ahead, stream.taken];";
-    let seen = browser.run(body, Value::Null).await;
+    let seen = browser.run(&body.replace("link.", &format!("{line}.")), Value::Null).await;
     println!(
-        "the page was ahead of the service by at most {} bytes; taken {}; the server held {}",
+        "{line}: the page was ahead of the service by at most {} bytes; taken {}; the server held {}",
         seen[0],
         seen[1],
         server.held()
     );
-    assert!(seen[0].as_u64().is_some_and(|ahead| ahead <= (QUEUE_AND_WINDOW + SLACK) as u64), "{seen}");
+    assert!(seen[0].as_u64().is_some_and(|ahead| ahead <= (QUEUE_AND_WINDOW + queue + SLACK) as u64), "{seen}");
     assert!(seen[1].as_u64().is_some_and(|taken| taken > 100_000), "{seen}");
     assert!(server.held() <= WINDOW + SLACK, "the server held {}", server.held());
     // And the other way round: what the page does not read, the server does not send on.
@@ -157,10 +197,39 @@ async fn browser_a_slow_service_stops_the_pages_pipe() {
         const reader = stream.readable.getReader();
         let read = 0;
         while (read < stopped) read += (await reader.read()).value.length;
+        await reader.cancel();
         return [stopped, still];";
-    let seen = browser.run(body, Value::Null).await;
-    println!("a page that does not read stops the echo after {} bytes", seen[0]);
+    let seen = browser.run(&body.replace("link.", &format!("{line}.")), Value::Null).await;
+    println!("{line}: a page that does not read stops the echo after {} bytes", seen[0]);
     assert_eq!(seen[1], json!(true), "it had stopped: {seen}");
-    assert!(seen[0].as_u64().is_some_and(|stopped| stopped < 2_500_000), "{seen}");
+    assert!(seen[0].as_u64().is_some_and(|stopped| stopped < 2_500_000 + queue as u64), "{seen}");
+}
+
+#[tokio::test]
+async fn browser_what_the_page_has_not_read_is_not_taken() {
+    let server = server().await;
+    let browser = two_lines(&server).await;
+    for line in ["link", "inWorker"] {
+        let before = server.taken.load(Ordering::Relaxed);
+        let body = "
+            globalThis.messages = link.channel('ten')[Symbol.asyncIterator]();
+            const read = [];
+            for (let i = 0; i < 3; i++) read.push((await messages.next()).value.length);
+            await new Promise((ok) => setTimeout(ok, 300));
+            return read;";
+        let read = browser.run(&body.replace("link.", &format!("{line}.")), Value::Null).await;
+        assert_eq!(read, json!([10_000, 10_000, 10_000]), "{line}");
+        assert_eq!(server.taken.load(Ordering::Relaxed) - before, 3, "{line}: what waits in the page is not taken");
+        let rest = "
+            for (let i = 0; i < 7; i++) await messages.next();
+            return (await messages.next()).done;";
+        assert_eq!(browser.run(rest, Value::Null).await, json!(true), "{line}");
+        within(5, "the last one to be taken", async {
+            while server.taken.load(Ordering::Relaxed) - before < 10 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
     browser.finish().await;
 }
