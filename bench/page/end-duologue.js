@@ -1,13 +1,18 @@
 /**
- * Duologue, as an application uses it: one link, one channel for the messages, one stream for the bytes.
+ * Duologue, as an application uses it, on the page's thread or in a worker: one link, one channel for the messages, one stream for the bytes.
  */
 
 import { connect } from "/duologue.js";
 import { fromJson, message, toJson } from "./lane.js";
 import { medianOf, perSecond } from "./jobs.js";
 
-export async function open() {
-  const link = connect({ invite: location.href });
+export const open = () => openLink({ invite: location.href });
+
+/** The same with the line in a worker. */
+export const inWorker = { open: () => openLink({ invite: location.href, worker: true }) };
+
+async function openLink(options) {
+  const link = connect(options);
   await link.ready;
   const lane = laneOf(link.channel("jobs"));
   const stream = await link.createBidirectionalStream("stream-jobs");

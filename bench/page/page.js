@@ -14,7 +14,7 @@ import * as libp2p from "./end-libp2p.js";
 import * as socketio from "./end-socketio.js";
 import * as websocket from "./end-websocket.js";
 
-const ENDS = { duologue, libp2p, socketio, websocket };
+const ENDS = { duologue, worker: duologue.inWorker, libp2p, socketio, websocket };
 /** How long each run is to take: many times what a timer or a collection of garbage adds. */
 const RUN_SECS = 0.5;
 /** The first run's messages and bytes, of which it has the fewer. */

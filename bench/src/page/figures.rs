@@ -12,18 +12,20 @@ use crate::report::{Entry, median};
 #[serde(rename_all = "lowercase")]
 pub(super) enum End {
     Duologue,
+    Worker,
     WebSocket,
     SocketIo,
     Libp2p,
 }
 
 impl End {
-    pub(super) const ALL: [Self; 4] = [Self::Duologue, Self::WebSocket, Self::SocketIo, Self::Libp2p];
+    pub(super) const ALL: [Self; 5] = [Self::Duologue, Self::Worker, Self::WebSocket, Self::SocketIo, Self::Libp2p];
     const BASELINES: [Self; 3] = [Self::WebSocket, Self::SocketIo, Self::Libp2p];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Duologue => "Duologue",
+            Self::Worker => "Duologue in a worker",
             Self::WebSocket => "bare WebSocket",
             Self::SocketIo => "Socket.IO",
             Self::Libp2p => "js-libp2p",

@@ -27,7 +27,7 @@ const INDEX: &str = include_str!("../../page/index.html");
 pub(super) struct Plan {
     pub(super) rounds: u32,
     pub(super) ports: Ports,
-    pub(super) ends: [End; 4],
+    pub(super) ends: [End; 5],
     pub(super) figures: Vec<&'static Figure>,
 }
 
