@@ -15,6 +15,16 @@ export function toBytes(data) {
 
 export const fromJson = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
 
+/** The messages of the core's `recvAll`, each in a buffer of its own. */
+export function split(all) {
+  if (!Array.isArray(all)) return [all];
+  const [bytes, ends] = all;
+  const messages = new Array(ends.length);
+  let start = 0;
+  for (let at = 0; at < ends.length; at++) messages[at] = bytes.slice(start, (start = ends[at]));
+  return messages;
+}
+
 /** A promise with its two ends outside. */
 export function deferred() {
   let settle;

@@ -161,31 +161,35 @@ impl Driver {
     }
 
     /// Commands a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
-    pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+    pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> T {
         let result = self.ask(id, work);
         self.commanded(true);
         result
     }
 
     /// The same for what is only acknowledged: that waits for whatever this task still brings.
-    pub(crate) fn read<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+    pub(crate) fn read<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> T {
         let result = self.ask(id, work);
         self.commanded(false);
         result
     }
 
     /// The same where nothing comes of it.
-    pub(crate) fn ask<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>, Instant) -> T) -> T {
+    pub(crate) fn ask<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> T {
         let (mut ended, mut line) = (self.ended.borrow_mut(), self.line.borrow_mut());
         let mut channel = match ended.as_deref_mut() {
             Some(session) => session.channel(ChannelId(id)),
             None => line.channel(ChannelId(id)),
         };
-        work(&mut channel, now())
+        work(&mut channel)
     }
 
     /// Apart from its callers, which are generic: they are compiled once for each command.
     fn commanded(&self, urgent: bool) {
+        let waits = !urgent || self.flushed.get();
+        if self.flush_is_due.get() || (waits && self.next_task_is_due.get()) {
+            return; // it will look
+        }
         let due = {
             let mut line = self.line.borrow_mut();
             self.collect_events(&mut line);
@@ -440,6 +444,6 @@ pub(crate) fn outlive(callbacks: impl Sized + 'static) {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "microseconds of a page's life fit 2^53")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::from_micros((performance_now() * 1_000.0) as u64)
 }

@@ -15,7 +15,14 @@ use duologue::{
 };
 use wasm_bindgen::prelude::*;
 
-use crate::{driver::Driver, invite::parse_key};
+use crate::{
+    driver::{Driver, now},
+    invite::parse_key,
+};
+
+/// What `recvAll` hands over at once, and how many messages.
+const AHEAD_LEN: usize = 64 * 1_024;
+const AHEAD_MAX: usize = 4_096;
 
 #[wasm_bindgen]
 extern "C" {
@@ -162,7 +169,7 @@ impl Line {
     /// # Errors
     /// `blocked` when the queue is full: try again when the channel has changed; else why it cannot be sent.
     pub fn send(&self, id: u32, message: Vec<u8>) -> Result<f64, JsValue> {
-        let sent = self.0.channel(id, |channel, _| channel.send(message));
+        let sent = self.0.channel(id, |channel| channel.send(message));
         sent.map(|ordinal| ordinal as f64).map_err(|(cause, _)| channel_error(cause))
     }
 
@@ -171,7 +178,7 @@ impl Line {
     /// # Errors
     /// Why nothing can be sent any more.
     pub fn write(&self, id: u32, bytes: &[u8]) -> Result<usize, JsValue> {
-        match self.0.channel(id, |channel, _| channel.write(bytes)) {
+        match self.0.channel(id, |channel| channel.write(bytes)) {
             Err(ChannelError::Blocked) => Ok(0),
             written => written.map_err(channel_error),
         }
@@ -181,7 +188,7 @@ impl Line {
     /// What is known of a message: 0 pending, 1 taken, 2 not sent, 3 unknown.
     #[must_use]
     pub fn delivery(&self, id: u32, ordinal: f64) -> u8 {
-        match self.0.ask(id, |channel, _| channel.delivery(ordinal as u64)) {
+        match self.0.ask(id, |channel| channel.delivery(ordinal as u64)) {
             Delivery::Pending => 0,
             Delivery::Taken => 1,
             Delivery::NotSent => 2,
@@ -192,20 +199,20 @@ impl Line {
     /// How many messages, or bytes of a stream, the other application has taken.
     #[must_use]
     pub fn taken(&self, id: u32) -> f64 {
-        self.0.ask(id, |channel, _| channel.taken()) as f64
+        self.0.ask(id, |channel| channel.taken()) as f64
     }
 
     /// True if the other application has taken everything that was sent.
     #[wasm_bindgen(js_name = allTaken)]
     #[must_use]
     pub fn all_taken(&self, id: u32) -> bool {
-        self.0.ask(id, |channel, _| channel.all_taken())
+        self.0.ask(id, |channel| channel.all_taken())
     }
 
     /// Why the channel has ended before its time; undefined if it has not.
     #[must_use]
     pub fn broken(&self, id: u32) -> Option<Broken> {
-        let cause = self.0.ask(id, |channel, _| channel.broken())?;
+        let cause = self.0.ask(id, |channel| channel.broken())?;
         Some(Broken { code: code_of(cause).to_owned(), message: cause.to_string() })
     }
 
@@ -214,7 +221,7 @@ impl Line {
     /// # Errors
     /// Why no more will come.
     pub fn recv(&self, id: u32) -> Result<JsValue, JsValue> {
-        received(self.0.read(id, |channel, _| channel.recv()))
+        received(self.0.read(id, |channel| channel.recv()))
     }
 
     /// As `recv`, for a page that is behind a port: the other end hears that it was taken by `take`.
@@ -223,12 +230,41 @@ impl Line {
     /// Why no more will come.
     #[wasm_bindgen(js_name = recvAhead)]
     pub fn recv_ahead(&self, id: u32) -> Result<JsValue, JsValue> {
-        received(self.0.ask(id, |channel, _| channel.recv_ahead()))
+        received(self.0.ask(id, |channel| channel.recv_ahead()))
     }
 
-    /// The application has taken so many of what `recvAhead` has handed over, the oldest first.
+    /// As `recvAhead`, all messages that there are, as far as `AHEAD_LEN`: one, or `[bytes, ends]` of several, one after the
+    /// other. The way from here to JavaScript costs more than a small message.
+    ///
+    /// # Errors
+    /// Why no more will come.
+    #[wasm_bindgen(js_name = recvAll)]
+    pub fn recv_all(&self, id: u32) -> Result<JsValue, JsValue> {
+        self.0.ask(id, |channel| {
+            let first = match channel.recv_ahead() {
+                Ok(Received::Message(first)) => first,
+                other => return received(other),
+            };
+            let (mut bytes, mut ends) = (first, Vec::new());
+            while bytes.len() < AHEAD_LEN
+                && ends.len() < AHEAD_MAX
+                && let Ok(Received::Message(next)) = channel.recv_ahead()
+            {
+                ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+                bytes.extend_from_slice(&next);
+            }
+            let all: JsValue = js_sys::Uint8Array::from(bytes.as_slice()).into();
+            if ends.is_empty() {
+                return Ok(all);
+            }
+            ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            Ok(js_sys::Array::of2(&all, &js_sys::Uint32Array::from(ends.as_slice())).into())
+        })
+    }
+
+    /// The application has taken so many of what `recvAhead` or `recvAll` has handed over, the oldest first.
     pub fn take(&self, id: u32, count: u32) {
-        self.0.read(id, |channel, _| (0..count).for_each(|_| channel.take()));
+        self.0.read(id, |channel| (0..count).for_each(|_| channel.take()));
     }
 
     /// Sends a datagram, unless so many milliseconds pass first, or a newer one of the same key comes.
@@ -238,22 +274,22 @@ impl Line {
     #[wasm_bindgen(js_name = sendDatagram)]
     pub fn send_datagram(&self, id: u32, bytes: Vec<u8>, ttl_millis: u32, key: Option<u32>) -> Result<(), JsValue> {
         let ttl = Duration::from_millis(u64::from(ttl_millis));
-        self.0.channel(id, |channel, now| channel.send_datagram(now, bytes, ttl, key)).map_err(channel_error)
+        self.0.channel(id, |channel| channel.send_datagram(now(), bytes, ttl, key)).map_err(channel_error)
     }
 
     /// The next datagram that has arrived.
     #[wasm_bindgen(js_name = recvDatagram)]
     #[must_use]
     pub fn recv_datagram(&self, id: u32) -> Option<Vec<u8>> {
-        self.0.read(id, |channel, _| channel.recv_datagram())
+        self.0.read(id, |channel| channel.recv_datagram())
     }
 
     /// What became of the channel's datagrams.
     #[wasm_bindgen(js_name = datagramStats)]
     #[must_use]
     pub fn datagram_stats(&self, id: u32) -> DatagramStats {
-        let stats = self.0.channel(id, |channel, now| {
-            let stats: duologue::DatagramStats = channel.datagram_stats(now);
+        let stats = self.0.channel(id, |channel| {
+            let stats: duologue::DatagramStats = channel.datagram_stats(now());
             stats
         });
         DatagramStats {
@@ -268,12 +304,12 @@ impl Line {
 
     /// Nothing more will be sent on the channel.
     pub fn finish(&self, id: u32) {
-        self.0.channel(id, |channel, _| channel.finish());
+        self.0.channel(id, |channel| channel.finish());
     }
 
     /// Ends both directions: 1 cancelled, 2 deadline.
     pub fn reset(&self, id: u32, code: u16) {
-        self.0.channel(id, |channel, _| channel.reset(ResetCode::from_wire(code)));
+        self.0.channel(id, |channel| channel.reset(ResetCode::from_wire(code)));
     }
 
     /// JavaScript has let go of the channel.
