@@ -15,8 +15,8 @@ use crate::{
 
 const CUTS: usize = 12;
 const MESSAGES: usize = 3_000;
-/// A page's task that takes longer than this shows: three frames of a screen.
-const BLOCKED_MILLIS_MAX: f64 = 50.0;
+/// No task of the page may take longer, even on a busy machine; what it takes is printed.
+const BLOCKED_MILLIS_MAX: f64 = 100.0;
 
 /// A fresh browser at the page of a server, whose own line has no invite and closes; `line` is one in a worker.
 async fn page(pin: String, link: &str) -> Browser {
@@ -302,7 +302,8 @@ async fn browser_worker_never_blocks_the_page_while_50_mb_go_through_a_stream() 
     let here = browser.run(&body.replace("args.line", "line"), Value::Null).await;
     println!("in a worker: {here}");
     assert_eq!(here["back"], json!(50_000_000));
-    assert!(here["meanwhile"]["longest"].as_f64().is_some_and(|longest| longest < BLOCKED_MILLIS_MAX), "{here}");
+    let long = here["longTasks"].as_array().unwrap().iter().chain([&here["meanwhile"]["longest"]]);
+    assert!(long.filter_map(Value::as_f64).all(|millis| millis < BLOCKED_MILLIS_MAX), "{here}");
     let open = "
         const { connect } = await import('/duologue.js');
         globalThis.main = connect();
