@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
-use duologue::{Claims, ClientConfig, LineEvent, Offer, ServerKey, limits::RECORD_LEN_MAX};
+use duologue::{Claims, ClientConfig, LineEvent, Offer, limits::RECORD_LEN_MAX};
 use duologue_client::WebSocket;
 use duologue_native::{Endpoint, Line, carry, keep, randomness};
 use tokio_tungstenite::{
@@ -21,10 +21,10 @@ use tokio_tungstenite::{
 use crate::{clients::Dial, device::Device};
 
 /// Opens a line as a device, and waits until the server has let it in. It lives as long as its handle.
-pub(crate) async fn open(dial: Arc<Dial>, server_key: ServerKey, number: u32) -> anyhow::Result<Line> {
+pub(crate) async fn open(dial: Arc<Dial>, number: u32) -> anyhow::Result<Line> {
     let device = Device::number(number);
     let config = ClientConfig {
-        server_key,
+        server_key: dial.server_key().context("the server is none of Duologue")?,
         offer: Offer::Nothing,
         enrolled: true,
         device: device.key(),

@@ -33,6 +33,27 @@ pub(crate) enum Group {
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
     },
+    /// Server CPU of a full handshake, and new sessions a core, beside TLS 1.3 and WebSockets over it
+    Handshake {
+        /// How often everything is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
+    /// Small messages and bytes that a core of the server moves, beside tokio-tungstenite over the same TLS
+    Native {
+        /// How often everything is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
+    /// Cost and time of an echo with 1 to 10,000 sessions on one server
+    Scale {
+        /// How often everything is measured
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// At most so many sessions
+        #[arg(long, default_value_t = 10_000)]
+        sessions: u32,
+    },
 }
 
 /// Builds the benchmark and runs one group.
@@ -41,13 +62,17 @@ pub(crate) enum Group {
 ///
 /// When the build fails, or something could not be measured.
 pub(crate) fn verb(group: &Group) -> Result<ExitCode> {
-    match group {
-        Group::Idle { sessions, settle } => {
-            let mut idle = program("idle")?;
-            idle.args(["--sessions", &sessions.to_string(), "--settle", &settle.to_string()]);
-            measure("idle", &mut idle)?;
-        }
-        Group::Page { rounds, only } => page(*rounds, only.as_deref())?,
+    let run = |group: &str, options: &[(&str, u64)]| {
+        let mut program = program(group)?;
+        program.args(options.iter().map(|(option, value)| format!("--{option}={value}")));
+        measure(group, &mut program)
+    };
+    match *group {
+        Group::Idle { sessions, settle } => run("idle", &[("sessions", sessions.into()), ("settle", settle)])?,
+        Group::Page { rounds, ref only } => page(rounds, only.as_deref())?,
+        Group::Handshake { rounds } => run("handshake", &[("rounds", rounds.into())])?,
+        Group::Native { rounds } => run("native", &[("rounds", rounds.into())])?,
+        Group::Scale { rounds, sessions } => run("scale", &[("rounds", rounds.into()), ("sessions", sessions.into())])?,
     }
     Ok(ExitCode::SUCCESS)
 }
