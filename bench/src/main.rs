@@ -4,13 +4,15 @@
 //! idle ──────► serve-duologue | serve-tungstenite ◄──sessions── clients      memory of the server's process
 //! native ────► serve-duologue | serve-tungstenite ◄──sessions── load         what each CPU second of that process moves
 //! scale, handshake: as native
+//! connect ───► a path that delays ──► both servers
 //! page ──────► Chromium, whose page measures and posts
 //! each writes a table, and its entries into target/bench/GROUP.json
 //! ```
 //!
 //! # Layout
 //!
-//! a file for each group: `idle.rs`, `handshake.rs`, `native.rs`, `scale.rs`, `page/` · `bed.rs` servers and clients on cores
+//! a file for each group: `idle.rs`, `handshake.rs`, `native.rs`, `scale.rs`, `connect.rs` with
+//! its `path.rs`, `page/` · `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores
 //! of their own · `server.rs` the two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by
 //! number · `child.rs` the processes that a group starts · `report.rs` what every group reports
 //!
@@ -20,13 +22,16 @@
 mod bed;
 mod child;
 mod clients;
+mod connect;
 mod device;
+mod gate;
 mod handshake;
 mod idle;
 mod line;
 mod load;
 mod native;
 mod page;
+mod path;
 mod report;
 mod scale;
 mod server;
@@ -54,6 +59,8 @@ enum Verb {
     Native(native::Native),
     /// The cost of a message with ever more sessions
     Scale(scale::Scale),
+    /// Round trips to the first reply, and after a cut
+    Connect(connect::Connect),
     /// The process that is measured: Duologue
     #[command(hide = true)]
     ServeDuologue(server::Serve),
@@ -63,6 +70,9 @@ enum Verb {
     /// Whoever connects to either and is idle
     #[command(hide = true)]
     Clients(clients::Clients),
+    /// What callgrind counts the instructions of
+    #[command(hide = true)]
+    Gate(gate::Gate),
     /// Whoever loads either
     #[command(hide = true)]
     Load(load::Load),
@@ -109,10 +119,12 @@ async fn main() -> ExitCode {
         Verb::Handshake(verb) => verb.run().await,
         Verb::Native(verb) => verb.run().await,
         Verb::Scale(verb) => verb.run().await,
+        Verb::Connect(verb) => verb.run().await,
         Verb::ServeDuologue(verb) => verb.run().await,
         Verb::ServeTungstenite(verb) => verb.run().await,
         Verb::Clients(verb) => verb.run().await,
         Verb::Load(verb) => verb.run().await,
+        Verb::Gate(verb) => verb.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
