@@ -6,13 +6,14 @@
 //! echo-1, echo-100                    a server's line echoes a message of 64 B that came alone in its record, or with 99 others:
 //!                                     record ─► handle_message ─► recv, send ─► poll_transmit ─► record
 //! ```
+//! handshakes-10                       the server's part of so many, each its own connection and session
 //!
 //! In `echo-100` the record's own cost is shared by a hundred, so that frames and queues are what it shows. Everything is
-//! fixed: keys, randomness, time. Only the second [`TIMES`] repetitions are counted.
+//! fixed: keys, randomness, time. What is done for the first time, such as asking what the processor can, is not counted.
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use duologue::{
     Budget, ChannelId, Claims, ClientConfig, Connection, ConnectionNo, Event, Grant, Instant, Line, LineEvent, Offer,
     Outcome, Randomness, Received, Secret, ServerConfig, ServerIdentity, SessionId, Ticket, TicketId,
@@ -36,21 +37,27 @@ pub(crate) struct Gate {
 
 /// What callgrind is told to collect in.
 #[inline(never)]
-fn measured(work: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn measured<T>(work: &mut dyn FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
     black_box(work())
+}
+
+fn collect<T>(collected: bool, work: &mut dyn FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    if collected { measured(work) } else { work() }
 }
 
 impl Gate {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let (work, number) = self.work.rsplit_once('-').context("a work and a number")?;
         let number = number.parse()?;
-        match work {
-            "seal" => seal(number)?,
-            "open" => open(number)?,
-            "echo" => echo(number)?,
+        let (work, times): (fn(usize) -> anyhow::Result<()>, usize) = match work {
+            "seal" => (seal, TIMES),
+            "open" => (open, TIMES),
+            "echo" => (echo, TIMES),
+            "handshakes" => (handshakes, number),
             _ => bail!("there is no such work"),
-        }
-        println!("times {TIMES}");
+        };
+        work(number)?;
+        println!("times {times}");
         Ok(())
     }
 }
@@ -103,7 +110,7 @@ fn transports() -> anyhow::Result<(Transport, Transport)> {
 }
 
 fn echo(together: usize) -> anyhow::Result<()> {
-    let mut pair = Pair::open()?;
+    let mut pair = Pair::open(false)?;
     let channel = pair.client.open_channel("echo").context("the line is open")?;
     for _ in 0..TIMES {
         pair.turn(channel, together, false)?;
@@ -112,6 +119,11 @@ fn echo(together: usize) -> anyhow::Result<()> {
         pair.turn(channel, together, true)?;
     }
     Ok(())
+}
+
+fn handshakes(times: usize) -> anyhow::Result<()> {
+    Pair::open(false)?;
+    (0..times).try_for_each(|_| Pair::open(true).map(drop))
 }
 
 /// Two lines with one connection between them.
@@ -124,7 +136,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn open() -> anyhow::Result<Self> {
+    fn open(collected: bool) -> anyhow::Result<Self> {
         let (now, device) = (Instant::default(), Device::number(0));
         let identity = Arc::new(ServerIdentity::new(Secret::new([1; 32])));
         let claims = Claims { origin: String::new(), host: "localhost".to_owned(), name: "gate".to_owned() };
@@ -133,33 +145,39 @@ impl Pair {
         let mut client = Line::client(config, 0);
         let client_no = client.dial(now, Randomness::new([2; RANDOMNESS_LEN]))?.no;
         client.handle_upgrade(now, client_no, upgrade::WITHOUT_M1);
-        let mut connection = Connection::accept(ServerConfig { identity }, Randomness::new([3; RANDOMNESS_LEN]), now);
-        let mut message = Vec::new();
-        loop {
-            while let Some(event) = client.poll_event() {
-                if let LineEvent::SignatureWanted(no, message) = event {
-                    client.provide_signature(now, no, device.sign(&message));
-                }
+        let m1 = only(records(&mut client, now, client_no))?;
+
+        let (connection, m2) = collect(collected, &mut || {
+            let config = ServerConfig { identity: Arc::clone(&identity) };
+            let mut connection = Connection::accept(config, Randomness::new([3; RANDOMNESS_LEN]), now);
+            connection.handle_message(now, &m1)?;
+            ensure!(matches!(connection.poll_event(), Some(Event::SecretWanted(_))), "M1 was not taken");
+            connection.provide_secret(now, None)?;
+            let mut m2 = Vec::new();
+            ensure!(connection.poll_transmit(now, &mut m2), "no M2");
+            Ok((connection, m2))
+        })?;
+        client.handle_message(now, client_no, &m2)?;
+        while let Some(event) = client.poll_event() {
+            if let LineEvent::SignatureWanted(no, message) = event {
+                client.provide_signature(now, no, device.sign(&message));
             }
-            message.clear();
-            ensure!(client.poll_transmit(now, client_no, &mut message), "the handshake stands still");
-            connection.handle_message(now, &message)?;
-            match connection.poll_event() {
-                Some(Event::SecretWanted(_)) => connection.provide_secret(now, None)?,
-                Some(Event::AuthReceived(_)) => break,
-                other => bail!("{other:?} in the handshake"),
-            }
-            message.clear();
-            ensure!(connection.poll_transmit(now, &mut message), "the handshake stands still");
-            client.handle_message(now, client_no, &message)?;
         }
-        let mut server = Line::server(Budget::default());
-        let ticket = Ticket { id: TicketId([4; 16]), secret: Secret::new([4; 32]), lifetime_secs: 60 };
-        let grant = Grant { session_id: SessionId([5; 16]), outcome: Outcome::New, level: 1, ticket };
-        let server_no = server.attach(now, connection, None, grant)?;
-        message.clear();
-        ensure!(server.poll_transmit(now, server_no, &mut message), "no AUTH_OK");
-        client.handle_message(now, client_no, &message)?;
+        let auth = only(records(&mut client, now, client_no))?;
+
+        let mut connection = Some(connection);
+        let (server, server_no, auth_ok) = collect(collected, &mut || {
+            let mut connection = connection.take().context("there was one")?;
+            connection.handle_message(now, &auth)?;
+            ensure!(matches!(connection.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
+            let ticket = Ticket { id: TicketId([4; 16]), secret: Secret::new([4; 32]), lifetime_secs: 60 };
+            let grant = Grant { session_id: SessionId([5; 16]), outcome: Outcome::New, level: 1, ticket };
+            let mut server = Line::server(Budget::default());
+            let no = server.attach(now, connection, None, grant)?;
+            let auth_ok = only(records(&mut server, now, no))?;
+            Ok((server, no, auth_ok))
+        })?;
+        client.handle_message(now, client_no, &auth_ok)?;
         Ok(Self { client, client_no, server, server_no, now })
     }
 
@@ -184,8 +202,7 @@ impl Pair {
             records = self::records(server, now, self.server_no);
             Ok(())
         };
-        let done = if collected { measured(&mut work) } else { work() };
-        done?;
+        collect(collected, &mut work)?;
         for record in &records {
             self.client.handle_message(now, self.client_no, record)?;
         }
@@ -208,4 +225,9 @@ fn records(line: &mut Line, now: Instant, no: ConnectionNo) -> Vec<Vec<u8>> {
         }
         records.push(record);
     }
+}
+
+fn only(records: Vec<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+    let [record] = <[_; 1]>::try_from(records).map_err(|_| anyhow!("one record was expected"))?;
+    Ok(record)
 }

@@ -21,8 +21,8 @@ use crate::process::{command, output, root, step, target, which};
 use crate::{bench, wasm};
 
 /// What bench/src/gate.rs can do.
-const WORKS: [&str; 8] =
-    ["seal-64", "seal-1024", "seal-65519", "open-64", "open-1024", "open-65519", "echo-1", "echo-100"];
+const WORKS: [&str; 9] =
+    ["seal-64", "seal-1024", "seal-65519", "open-64", "open-1024", "open-65519", "echo-1", "echo-100", "handshakes-10"];
 /// How much more than committed is too much.
 const TOLERANCE: f64 = 0.05;
 
