@@ -11,10 +11,10 @@
 //!
 //! # Layout
 //!
-//! a file for each group: `idle.rs`, `handshake.rs`, `native.rs`, `scale.rs`, `connect.rs` with
-//! its `path.rs`, `page/` · `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores
-//! of their own · `server.rs` the two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by
-//! number · `child.rs` the processes that a group starts · `report.rs` what every group reports
+//! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs` ·
+//! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
+//! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
+//! processes that a group starts · `report.rs` what every group reports
 //!
 //! Servers live in processes of their own, which hold nothing else. A process ends when its standard input does, so that none
 //! outlives whoever started it.

@@ -96,3 +96,28 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, opened: Instant)
     };
     tokio::try_join!(entering, leaving).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_echo_takes_a_round_trip_and_the_first_one_more() -> anyhow::Result<()> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let path = Path::to(listener.local_addr()?.port()).await?;
+        tokio::spawn(async move {
+            let (mut read, mut write) = listener.accept().await?.0.into_split();
+            tokio::io::copy(&mut read, &mut write).await
+        });
+        let begun = Instant::now();
+        let mut client = TcpStream::connect(("127.0.0.1", path.port)).await?;
+        for least in [4 * ONE_WAY, 6 * ONE_WAY] {
+            client.write_all(b"echo").await?;
+            client.read_exact(&mut [0; 4]).await?;
+            assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+        }
+        path.cut();
+        assert_eq!(client.read(&mut [0; 4]).await.unwrap_or(0), 0);
+        Ok(())
+    }
+}

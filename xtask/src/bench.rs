@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 
-use crate::process::{self, cargo, command, step, target};
+use crate::process::{self, cargo, command, step, target, which};
 use crate::{figures, gate, size, tools, wasm};
 
 /// The groups in the order of the report, and what they are about.
@@ -29,6 +29,9 @@ pub(crate) const GROUPS: [(&str, &str); 7] = [
     ("idle", "Memory of an idle session"),
     ("size", "Download"),
 ];
+
+/// Those whose server has a core of its own.
+const PINNED: [&str; 3] = ["native", "handshake", "scale"];
 
 /// What can be measured. For more options see `duologue-bench GROUP --help`.
 #[derive(Subcommand)]
@@ -172,6 +175,10 @@ pub(crate) fn build() -> Result<PathBuf> {
 
 /// Runs a group with its stdout as ours: the table is the result.
 fn run(group: &str, options: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    if PINNED.contains(&group) && which("taskset").is_none() {
+        eprintln!("xtask: skipped: the group {group} (it needs taskset on PATH, to give the server a core of its own)");
+        return Ok(());
+    }
     let mut program = command(build()?);
     program.arg(group).arg("--json").arg(target(&format!("bench/{group}.json")));
     step(&format!("measuring: {group}"), || {

@@ -53,7 +53,7 @@ pub(crate) fn verb(accept: bool) -> Result<ExitCode> {
             None => println!("{name:<44} {:>12} {now:>12.0} {:>8}", "", "new"),
             Some(before) => {
                 println!("{name:<44} {before:>12.0} {now:>12.0} {:>+7.1} %", (now / before - 1.0) * 100.0);
-                dearer.extend((*now > before * (1.0 + TOLERANCE)).then_some(name.as_str()));
+                dearer.extend(is_dearer(*before, *now).then_some(name.as_str()));
             }
         }
     }
@@ -69,6 +69,10 @@ pub(crate) fn verb(accept: bool) -> Result<ExitCode> {
     println!("more than {:.0} % dearer: {}", TOLERANCE * 100.0, dearer.join("; "));
     println!("if that is worth it: cargo xtask bench gate --accept, and say why in the commit");
     Ok(ExitCode::FAILURE)
+}
+
+fn is_dearer(before: f64, now: f64) -> bool {
+    now > before * (1.0 + TOLERANCE)
 }
 
 fn instructions() -> Result<Figures> {
@@ -121,4 +125,14 @@ fn idle_len() -> Result<f64> {
     step("measuring an idle session", || output(&mut idle).context("it could not be measured"))?;
     let entries: serde_json::Value = serde_json::from_str(&fs::read_to_string(json)?)?;
     entries.pointer("/0/ours").and_then(serde_json::Value::as_f64).context("there is no such entry")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_dearer;
+
+    #[test]
+    fn a_twentieth_more_is_allowed() {
+        assert!(!is_dearer(1_000.0, 1_050.0) && is_dearer(1_000.0, 1_051.0) && !is_dearer(1_000.0, 10.0));
+    }
 }
