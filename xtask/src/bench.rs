@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bench GROUP     duologue-bench, in release ─► a table on stdout, target/bench/GROUP.json
-//! bench           every group, then `report`
+//! bench           every group, then `report`; `--rounds N` for all of them
 //! bench report    what the groups measured last ─► target/bench/report.json, docs/BENCHMARKS.md and its pictures
 //! bench gate      no measurement but a test: see gate.rs
 //! ```
@@ -73,9 +73,10 @@ pub(crate) enum Group {
     },
 }
 
-/// How often everything is measured; left to the group unless told.
+/// An option of most groups.
 #[derive(Clone, Copy, clap::Args)]
 pub(crate) struct Rounds {
+    /// How often everything is measured; without it, as often as the group thinks right
     #[arg(long)]
     rounds: Option<u32>,
 }
@@ -85,9 +86,9 @@ pub(crate) struct Rounds {
 /// # Errors
 ///
 /// When the build fails, or something could not be measured.
-pub(crate) fn verb(group: Option<&Group>) -> Result<ExitCode> {
+pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
     match group {
-        None => all()?,
+        None => all(rounds)?,
         Some(Group::Idle { sessions, settle }) => {
             run("idle", |idle| idle.args([format!("--sessions={sessions}"), format!("--settle={settle}")]))?;
         }
@@ -104,21 +105,19 @@ pub(crate) fn verb(group: Option<&Group>) -> Result<ExitCode> {
 }
 
 impl Rounds {
-    const DEFAULT: Self = Self { rounds: None };
-
     fn option(self) -> Option<String> {
         self.rounds.map(|rounds| format!("--rounds={rounds}"))
     }
 }
 
-fn all() -> Result<()> {
+fn all(rounds: Rounds) -> Result<()> {
     for (group, _) in GROUPS {
         // What a group that is skipped measured on another day is no part of this report.
         let _ = fs::remove_file(target(&format!("bench/{group}.json")));
         match group {
-            "page" => page(Rounds::DEFAULT, None)?,
+            "page" => page(rounds, None)?,
             "size" => size::measure()?,
-            _ => run(group, |group| group)?,
+            _ => run(group, |group| group.args(rounds.option()))?,
         }
     }
     figures::report()

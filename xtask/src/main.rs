@@ -63,7 +63,10 @@ enum Verb {
         filter: Option<String>,
     },
     /// Measure, each figure beside a baseline in the same run; without a group all of them, into docs/BENCHMARKS.md
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
+        #[command(flatten)]
+        rounds: bench::Rounds,
         #[command(subcommand)]
         group: Option<bench::Group>,
     },
@@ -91,7 +94,7 @@ fn main() -> ExitCode {
         Verb::Wasm { dev } => wasm::verb(dev),
         Verb::Demo { port, state } => demo::verb(port, state),
         Verb::Test { filter } => test::verb(filter.as_deref()),
-        Verb::Bench { group } => bench::verb(group.as_ref()),
+        Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Ci => ci::verb(),
         Verb::Tidy { fix } => tidy::verb(fix),
