@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read as _},
     process::Stdio,
+    str::FromStr,
     time::Duration,
 };
 
@@ -24,9 +25,17 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// This binary with a sub-command.
-    pub(crate) fn start(name: &'static str, arguments: &[String]) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    /// This binary with a sub-command; on these cores only, if any are named.
+    pub(crate) fn start(name: &'static str, arguments: &[String], cores: Option<&str>) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let mut command = match cores {
+            None => Command::new(program),
+            Some(cores) => {
+                let mut taskset = Command::new("taskset");
+                taskset.args(["-c", cores]).arg(program);
+                taskset
+            }
+        };
         Self::of(name, command.arg(name).args(arguments))
     }
 
@@ -45,12 +54,26 @@ impl Child {
     }
 
     /// The number behind `word` in its next line.
-    pub(crate) async fn answer(&mut self, word: &str) -> anyhow::Result<u32> {
+    pub(crate) async fn answer<T: FromStr>(&mut self, word: &str) -> anyhow::Result<T> {
         let line = tokio::time::timeout(Duration::from_secs(ANSWER_SECS), self.stdout.next_line()).await;
         let line = line.with_context(|| format!("{} did not answer within {ANSWER_SECS} s", self.name))??;
         let Some(line) = line else { bail!("{} has ended", self.name) };
         let number = line.strip_prefix(word).and_then(|rest| rest.trim().parse().ok());
         number.with_context(|| format!("{} said {line:?} in the place of {word:?}", self.name))
+    }
+
+    /// Seconds of all cores that it has used, its threads together and the kernel's work for it included.
+    pub(crate) fn cpu_secs(&self) -> anyhow::Result<f64> {
+        /// What the kernel counts in here is of a fixed length (proc_pid_stat(5), `USER_HZ`).
+        const TICKS_A_SECOND: f64 = 100.0;
+        let id = self.process.id().with_context(|| format!("{} has ended", self.name))?;
+        let path = format!("/proc/{id}/stat");
+        let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: Linux only"))?;
+        // Behind the name, which may have anything in it, the third field comes first.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
+        let ticks =
+            fields.map(|fields| fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>());
+        Ok(ticks.with_context(|| format!("{path} is not as expected"))? / TICKS_A_SECOND)
     }
 
     /// Bytes of its memory that no file stands behind: heap and stacks. What the kernel holds for its sockets is not in it.

@@ -5,7 +5,7 @@
 
 use std::{
     io::{BufRead as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
 };
@@ -16,12 +16,16 @@ use duologue_native::Line;
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, stream};
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::{client_async_with_config, tungstenite::Message};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
 
 use crate::{
     Kind, Transport,
@@ -29,10 +33,20 @@ use crate::{
 };
 
 /// Connections that open at the same time: far below the 512 that the server lets wait unauthenticated.
-const OPENING_MAX: usize = 64;
+pub(crate) const OPENING_MAX: usize = 64;
 
 #[derive(clap::Args)]
 pub(crate) struct Clients {
+    #[command(flatten)]
+    server: To,
+    /// Bytes of the one message
+    #[arg(long)]
+    echo: usize,
+}
+
+/// The server of some clients.
+#[derive(clap::Args)]
+pub(crate) struct To {
     #[arg(long)]
     kind: Kind,
     #[arg(long)]
@@ -42,18 +56,37 @@ pub(crate) struct Clients {
     /// The server's state directory, for its key and certificate
     #[arg(long)]
     state: PathBuf,
-    /// Bytes of the one message
-    #[arg(long)]
-    echo: usize,
 }
 
 /// Where to go, and how.
 pub(crate) struct Dial {
     port: u16,
     tls: Option<TlsConnector>,
+    /// Duologue's; a bare WebSocket has none.
+    server_key: Option<ServerKey>,
+}
+
+impl To {
+    pub(crate) fn dial(&self) -> anyhow::Result<Arc<Dial>> {
+        Dial::new(self.kind, self.transport, self.port, &self.state)
+    }
 }
 
 impl Dial {
+    pub(crate) fn new(kind: Kind, transport: Transport, port: u16, state: &Path) -> anyhow::Result<Arc<Self>> {
+        let tls = (transport == Transport::Tls).then(|| tls_config(state)).transpose()?;
+        let tls = tls.map(|config| TlsConnector::from(Arc::new(config)));
+        let server_key = match kind {
+            Kind::Duologue => Some(duologue_server::server_key(state)?),
+            Kind::Tungstenite => None,
+        };
+        Ok(Arc::new(Self { port, tls, server_key }))
+    }
+
+    pub(crate) const fn server_key(&self) -> Option<ServerKey> {
+        self.server_key
+    }
+
     /// As a browser would show it.
     pub(crate) fn host(&self) -> String {
         format!("localhost:{}", self.port)
@@ -71,7 +104,15 @@ impl Dial {
         let name = ServerName::try_from("localhost").expect("it is a name");
         Ok(Box::pin(tls.connect(name, tcp).await.context("no TLS")?))
     }
+
+    /// A bare WebSocket.
+    pub(crate) async fn websocket(&self, config: WebSocketConfig) -> anyhow::Result<BareWebSocket> {
+        let (socket, _) = client_async_with_config(self.url(), self.stream().await?, Some(config)).await?;
+        Ok(socket)
+    }
 }
+
+pub(crate) type BareWebSocket = WebSocketStream<Pin<Box<dyn Dialled>>>;
 
 /// A session that is idle.
 enum Session {
@@ -90,18 +131,13 @@ impl Session {
 
 impl Clients {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let tls = (self.transport == Transport::Tls).then(|| self.connector()).transpose()?;
-        let dial = Arc::new(Dial { port: self.port, tls });
-        let server_key = match self.kind {
-            Kind::Duologue => Some(duologue_server::server_key(&self.state)?),
-            Kind::Tungstenite => None,
-        };
+        let dial = self.server.dial()?;
         let mut sessions: Vec<Session> = Vec::new();
         // Nothing else runs on this thread; the sessions live on the others.
         for line in std::io::stdin().lock().lines() {
             let wanted: u32 = line?.trim().parse().context("a number of sessions was expected")?;
             let opened = u32::try_from(sessions.len())?;
-            let opening = (opened..wanted).map(|number| open(Arc::clone(&dial), server_key, number, self.echo));
+            let opening = (opened..wanted).map(|number| open(Arc::clone(&dial), number, self.echo));
             let new: Vec<_> = stream::iter(opening).buffer_unordered(OPENING_MAX).try_collect().await?;
             sessions.extend(new);
             let open = sessions.iter().filter(|session| session.is_open()).count();
@@ -109,30 +145,31 @@ impl Clients {
         }
         Ok(())
     }
-
-    fn connector(&self) -> anyhow::Result<TlsConnector> {
-        let certificate = CertificateDer::from_pem_file(self.state.join("tls-cert.pem")).context("no certificate")?;
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate).context("the certificate is none")?;
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
-    }
 }
 
-async fn open(dial: Arc<Dial>, server_key: Option<ServerKey>, number: u32, echo: usize) -> anyhow::Result<Session> {
+/// TLS that trusts the server's certificate. It resumes nothing: every connection is a full handshake.
+pub(crate) fn tls_config(state: &Path) -> anyhow::Result<ClientConfig> {
+    let certificate = CertificateDer::from_pem_file(state.join("tls-cert.pem")).context("no certificate")?;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).context("the certificate is none")?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+async fn open(dial: Arc<Dial>, number: u32, echo: usize) -> anyhow::Result<Session> {
     let message = vec![0x5a; echo];
-    match server_key {
-        Some(server_key) => {
-            let line = line::open(dial, server_key, number).await.with_context(|| format!("session {number}"))?;
+    match dial.server_key {
+        Some(_) => {
+            let line = line::open(dial, number).await.with_context(|| format!("session {number}"))?;
             ensure!(line.request("echo", message.clone()).await? == message, "session {number}: another echo");
             Ok(Session::Duologue(line))
         }
         None => {
-            let (url, stream) = (dial.url(), dial.stream().await?);
-            let (mut socket, _) = client_async_with_config(url, stream, Some(websocket_config())).await?;
+            let mut socket = dial.websocket(websocket_config()).await?;
             socket.send(Message::binary(message.clone())).await?;
             match socket.next().await {
                 Some(Ok(Message::Binary(echo))) => ensure!(echo == message, "session {number}: another echo"),

@@ -1,14 +1,19 @@
 //! A client's line for the benchmark: the core and its driver as in `duologue-client`, without a keyring on disk and with
 //! one TLS configuration for all.
 //!
-//! It never dials twice: a session that is lost while memory is measured would spoil the figure, and is told instead.
+//! Unless it is asked to, it never dials twice: a session that is lost would spoil the figure, and is told instead.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use anyhow::{Context as _, anyhow};
-use duologue::{Claims, ClientConfig, LineEvent, Offer, ServerKey, limits::RECORD_LEN_MAX};
+use duologue::{Claims, ClientConfig, LineEvent, Offer, limits::RECORD_LEN_MAX};
 use duologue_client::WebSocket;
 use duologue_native::{Endpoint, Line, carry, keep, randomness};
+use tokio::sync::mpsc;
 use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{
@@ -20,31 +25,43 @@ use tokio_tungstenite::{
 
 use crate::{clients::Dial, device::Device};
 
+/// Tells when each of a line's WebSockets opens.
+pub(crate) type Upgrades = mpsc::UnboundedSender<Instant>;
+/// Why a socket did not open.
+type Failure = Arc<Mutex<Option<anyhow::Error>>>;
+
 /// Opens a line as a device, and waits until the server has let it in. It lives as long as its handle.
-pub(crate) async fn open(dial: Arc<Dial>, server_key: ServerKey, number: u32) -> anyhow::Result<Line> {
-    let device = Device::number(number);
-    let config = ClientConfig {
-        server_key,
-        offer: Offer::Nothing,
-        enrolled: true,
-        device: device.key(),
-        claims: Claims { origin: String::new(), host: dial.host(), name: "bench".to_owned() },
-    };
-    let line = Line::new(duologue::Line::client(config, number.into()));
-    let own = line.unguarded();
-    let failure = Arc::new(Mutex::new(None));
-    let mut endpoint = Client { dial: Some(dial), device, failure: Arc::clone(&failure) };
-    tokio::spawn(async move { keep(&own, &mut endpoint).await });
+pub(crate) async fn open(dial: Arc<Dial>, number: u32) -> anyhow::Result<Line> {
+    let (line, failure) = begin(dial, number, None)?;
     let ready = line.ready().await;
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     ready.map(|()| line).map_err(|error| failure.unwrap_or(error.into()))
 }
 
+/// The same without the wait. A line that tells of its WebSockets dials again when it is lost.
+pub(crate) fn begin(dial: Arc<Dial>, number: u32, upgrades: Option<Upgrades>) -> anyhow::Result<(Line, Failure)> {
+    let device = Device::number(number);
+    let config = ClientConfig {
+        server_key: dial.server_key().context("the server is none of Duologue")?,
+        offer: Offer::Nothing,
+        enrolled: true,
+        device: device.key(),
+        claims: Claims { origin: String::new(), host: dial.host(), name: "bench".to_owned() },
+    };
+    let line = Line::new(duologue::Line::client(config, RandomState::new().hash_one(number)));
+    let own = line.unguarded();
+    let failure = Failure::default();
+    let mut endpoint = Client { dial, device, has_dialled: false, upgrades, failure: Arc::clone(&failure) };
+    tokio::spawn(async move { keep(&own, &mut endpoint).await });
+    Ok((line, failure))
+}
+
 struct Client {
-    /// None once it has dialled.
-    dial: Option<Arc<Dial>>,
+    dial: Arc<Dial>,
     device: Device,
-    failure: Arc<Mutex<Option<anyhow::Error>>>,
+    has_dialled: bool,
+    upgrades: Option<Upgrades>,
+    failure: Failure,
 }
 
 impl Endpoint for Client {
@@ -52,11 +69,12 @@ impl Endpoint for Client {
         match event {
             LineEvent::DialWanted => {
                 let (line, failure) = (line.unguarded(), Arc::clone(&self.failure));
-                let dial = self.dial.take();
+                let (dial, upgrades) = (Arc::clone(&self.dial), self.upgrades.clone());
+                let is_lost = std::mem::replace(&mut self.has_dialled, true) && upgrades.is_none();
                 tokio::spawn(async move {
-                    let carried = match dial {
-                        Some(dial) => dial_once(&dial, &line).await,
-                        None => Err(anyhow!("a session was lost")),
+                    let carried = match is_lost {
+                        false => dial_once(&dial, &line, upgrades.as_ref()).await,
+                        true => Err(anyhow!("a session was lost")),
                     };
                     if let Err(error) = carried {
                         *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -74,13 +92,17 @@ impl Endpoint for Client {
 }
 
 /// Opens the socket and carries the line over it to its end.
-async fn dial_once(dial: &Dial, line: &Line) -> anyhow::Result<()> {
+async fn dial_once(dial: &Dial, line: &Line, upgrades: Option<&Upgrades>) -> anyhow::Result<()> {
     let dialled = line.command(|line, now| line.dial(now, randomness()))?;
     let mut request = dial.url().into_client_request().context("a WebSocket URL")?;
     let offer = HeaderValue::from_str(&dialled.offer.join(", ")).context("base64url is ASCII")?;
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
     let (socket, response) =
         client_async_with_config(request, dial.stream().await?, Some(websocket_config())).await.context("no line")?;
+    if let Some(upgrades) = upgrades {
+        // Nobody listens any more where the line is dropped.
+        let _ = upgrades.send(Instant::now());
+    }
     let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
     line.command(|line, now| line.handle_upgrade(now, dialled.no, selected));

@@ -1,27 +1,39 @@
 //! `duologue-bench`: what `cargo xtask bench` runs. Every figure stands beside a baseline of the same run.
 //!
 //! ```text
-//! idle ──starts──► serve-duologue | serve-tungstenite ◄──sessions── clients ◄──starts── idle
-//!   └──reads the memory of the server's process, writes the table and target/bench/idle.json
-//! page ──starts──► Chromium, whose page measures ──posts──► page, writes the table and target/bench/page.json
+//! idle ──────► serve-duologue | serve-tungstenite ◄──sessions── clients      memory of the server's process
+//! native ────► serve-duologue | serve-tungstenite ◄──sessions── load         what each CPU second of that process moves
+//! scale, handshake: as native
+//! connect ───► a path that delays ──► both servers
+//! page ──────► Chromium, whose page measures and posts
+//! each writes a table, and its entries into target/bench/GROUP.json
 //! ```
 //!
 //! # Layout
 //!
-//! `idle.rs` a group: memory of an idle session · `server.rs` its two servers · `clients.rs`, `line.rs` those who connect ·
-//! `device.rs` devices by number · `page/` a group: speed in a browser · `child.rs` the processes that a group starts ·
-//! `report.rs` what every group reports
+//! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs` ·
+//! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
+//! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
+//! processes that a group starts · `report.rs` what every group reports
 //!
-//! The servers of `idle` live in processes of their own, which hold nothing else. A process ends when its standard input
-//! does, so that none outlives whoever started it.
+//! Servers live in processes of their own, which hold nothing else. A process ends when its standard input does, so that none
+//! outlives whoever started it.
 
+mod bed;
 mod child;
 mod clients;
+mod connect;
 mod device;
+mod gate;
+mod handshake;
 mod idle;
 mod line;
+mod load;
+mod native;
 mod page;
+mod path;
 mod report;
+mod scale;
 mod server;
 
 use std::{fmt, process::ExitCode};
@@ -41,15 +53,29 @@ enum Verb {
     Idle(idle::Idle),
     /// Messages and bytes between a page and a server
     Page(page::Page),
+    /// Server CPU of a handshake, and new sessions a core
+    Handshake(handshake::Handshake),
+    /// Messages and bytes that a core of the server moves
+    Native(native::Native),
+    /// The cost of a message with ever more sessions
+    Scale(scale::Scale),
+    /// Round trips to the first reply, and after a cut
+    Connect(connect::Connect),
     /// The process that is measured: Duologue
     #[command(hide = true)]
     ServeDuologue(server::Serve),
     /// The baseline's process: tokio-tungstenite
     #[command(hide = true)]
     ServeTungstenite(server::ServeTungstenite),
-    /// Whoever connects to either
+    /// Whoever connects to either and is idle
     #[command(hide = true)]
     Clients(clients::Clients),
+    /// What callgrind counts the instructions of
+    #[command(hide = true)]
+    Gate(gate::Gate),
+    /// Whoever loads either
+    #[command(hide = true)]
+    Load(load::Load),
 }
 
 /// What is measured, and what it is measured against.
@@ -90,9 +116,15 @@ async fn main() -> ExitCode {
     let result = match Args::parse().verb {
         Verb::Idle(verb) => verb.run().await,
         Verb::Page(verb) => verb.run().await,
+        Verb::Handshake(verb) => verb.run().await,
+        Verb::Native(verb) => verb.run().await,
+        Verb::Scale(verb) => verb.run().await,
+        Verb::Connect(verb) => verb.run().await,
         Verb::ServeDuologue(verb) => verb.run().await,
         Verb::ServeTungstenite(verb) => verb.run().await,
         Verb::Clients(verb) => verb.run().await,
+        Verb::Load(verb) => verb.run().await,
+        Verb::Gate(verb) => verb.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! What every group reports: entries for programs, as JSON. Tables for people are each group's own.
+//! What every group reports: figures with their baselines and goals, as a table for people and as JSON for programs.
 
 use std::{fs, path::Path};
 
@@ -14,8 +14,11 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// Of `ours` and `baseline`.
     pub(crate) unit: &'static str,
+    /// The median of all rounds, and how far the others lie from it at most. So is the baseline.
     pub(crate) ours: f64,
+    pub(crate) ours_spread: f64,
     pub(crate) baseline: f64,
+    pub(crate) baseline_spread: f64,
     pub(crate) baseline_name: &'static str,
     /// `ours / baseline`.
     pub(crate) ratio: f64,
@@ -24,8 +27,109 @@ pub(crate) struct Entry {
     pub(crate) met: bool,
 }
 
+/// What a figure should be: as a multiple of its baseline, unless it says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    /// It is there to be seen.
+    None,
+    AtLeast(f64),
+    /// The goal on a path of 500 Mbit/s, and what loopback, where the AEAD is as slow as all the rest, must not fall below.
+    WithFloor(f64, f64),
+    AtMost(f64),
+    /// In the figure's own unit, whatever the baseline is.
+    AtMostOf(f64, &'static str),
+    /// So much more than the baseline, in the figure's own unit.
+    AtMostBeyond(f64, &'static str),
+}
+
+/// One figure of one group, in every round.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) ours: Vec<f64>,
+    pub(crate) baseline: Vec<f64>,
+    pub(crate) baseline_name: &'static str,
+    pub(crate) goal: Goal,
+}
+
+impl Goal {
+    pub(crate) fn is_met(self, ours: f64, baseline: f64) -> bool {
+        let ratio = ours / baseline;
+        match self {
+            Self::None => true,
+            Self::AtLeast(least) | Self::WithFloor(least, _) => ratio >= least,
+            Self::AtMost(most) => ratio <= most,
+            Self::AtMostOf(most, _) => ours <= most,
+            Self::AtMostBeyond(more, _) => ours <= baseline + more,
+        }
+    }
+
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::AtLeast(least) => format!("at least {least} ×"),
+            Self::WithFloor(least, floor) => format!("at least {least} ×, never under {floor} ×"),
+            Self::AtMost(most) => format!("at most {most} ×"),
+            Self::AtMostOf(most, unit) => format!("at most {most} {unit}"),
+            Self::AtMostBeyond(more, unit) => format!("at most the baseline and {more} {unit}"),
+        }
+    }
+
+    pub(crate) fn verdict(self, ours: f64, baseline: f64) -> &'static str {
+        match self {
+            Self::None => "",
+            _ if self.is_met(ours, baseline) => "met",
+            Self::WithFloor(_, floor) if ours / baseline < floor => "under the floor",
+            _ => "not met",
+        }
+    }
+}
+
+impl Comparison {
+    pub(crate) fn entry(&self, group: &'static str) -> Entry {
+        let ((ours, ours_spread), (baseline, baseline_spread)) = (median(&self.ours), median(&self.baseline));
+        Entry {
+            group,
+            name: self.name.clone(),
+            unit: self.unit,
+            ours: rounded(ours),
+            ours_spread: rounded(ours_spread),
+            baseline: rounded(baseline),
+            baseline_spread: rounded(baseline_spread),
+            baseline_name: self.baseline_name,
+            ratio: rounded(ours / baseline),
+            goal: self.goal.words(),
+            met: self.goal.is_met(ours, baseline),
+        }
+    }
+}
+
+/// Prints a group's table and writes its entries.
+pub(crate) fn conclude(group: &'static str, title: &str, path: &Path, figures: &[Comparison]) -> anyhow::Result<()> {
+    println!("{title}: median ± spread");
+    let mut last = "";
+    for figure in figures {
+        let ((ours, by), (baseline, baseline_by)) = (median(&figure.ours), median(&figure.baseline));
+        // A figure may have more than one baseline.
+        if figure.name != last {
+            println!("{}, {}", figure.name, figure.unit);
+            println!("  {:<36} {:>22}", "Duologue", shown(ours, by));
+        }
+        last = &figure.name;
+        print!("  {:<36} {:>22}", figure.baseline_name, shown(baseline, baseline_by));
+        print!("   ours is {:>6.2} ×", ours / baseline);
+        match figure.goal {
+            Goal::None => println!(),
+            goal => println!("   {}: {}", goal.words(), goal.verdict(ours, baseline)),
+        }
+    }
+    let entries: Vec<_> = figures.iter().map(|figure| figure.entry(group)).collect();
+    write(path, &entries)
+}
+
 /// Writes a group's entries.
-pub(crate) fn write(path: &Path, entries: &[Entry]) -> anyhow::Result<()> {
+fn write(path: &Path, entries: &[Entry]) -> anyhow::Result<()> {
     let mut json = serde_json::to_string_pretty(entries).context("entries are plain values")?;
     json.push('\n');
     if let Some(directory) = path.parent() {
@@ -44,13 +148,48 @@ pub(crate) fn median(values: &[f64]) -> (f64, f64) {
     (*middle, (last - middle).max(middle - first))
 }
 
+/// Four digits that count; what comes behind them is noise.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let unit = 10_f64.powf(value.abs().log10().floor() - 3.0).min(1.0);
+    let rounded = (value / unit).round() * unit;
+    // Without the last bits that the multiplication left.
+    format!("{rounded:.6}").parse().unwrap_or(rounded)
+}
+
+fn shown(middle: f64, by: f64) -> String {
+    let digits = if middle < 10.0 { 2 } else { usize::from(middle < 1_000.0) };
+    format!("{middle:.digits$} ± {by:.digits$}")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{Goal, median, rounded};
 
     #[test]
     fn the_median_does_not_mind_the_order() {
         assert_eq!(median(&[9.0, 1.0, 2.0]), (2.0, 7.0));
         assert_eq!(median(&[4.0]), (4.0, 0.0));
+    }
+
+    #[test]
+    fn a_floor_is_no_goal() {
+        let goal = Goal::WithFloor(0.9, 0.6);
+        assert_eq!([0.9, 0.6, 0.59].map(|ours| goal.verdict(ours, 1.0)), ["met", "not met", "under the floor"]);
+        assert!(Goal::AtMost(1.15).is_met(1.15, 1.0) && !Goal::AtMost(1.15).is_met(1.16, 1.0));
+    }
+
+    #[test]
+    fn a_goal_is_met_up_to_its_last_unit() {
+        let (of, beyond) = (Goal::AtMostOf(250.0, "µs"), Goal::AtMostBeyond(2_600.0, "B"));
+        assert!(of.is_met(250.0, 1.0) && !of.is_met(250.1, 1_000.0));
+        assert!(beyond.is_met(7_600.0, 5_000.0) && !beyond.is_met(7_601.0, 5_000.0));
+    }
+
+    #[test]
+    fn four_digits_remain() {
+        assert_eq!([0.0, 1.23456, 0.012_345_6, 123_456.7].map(rounded), [0.0, 1.235, 0.012_35, 123_457.0]);
     }
 }

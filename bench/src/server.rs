@@ -8,24 +8,24 @@ use std::{io::Write as _, net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use axum::Router;
-use duologue::limits::RECORD_LEN_MAX;
 use duologue_server::{Duologue, Policy, State, development, page, services};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::{
-    WebSocketStream, accept_async_with_config,
-    tungstenite::{Message, protocol::WebSocketConfig},
-};
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config, tungstenite::protocol::WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Transport, child};
 
 /// The baseline's read buffer. Below this its bytes a link no longer fall by much, and every message takes more reads.
 const READ_BUFFER_LEN: usize = 1_024;
+/// tokio-tungstenite's own, and what waits for one write where writes are joined.
+const LARGE_BUFFER_LEN: usize = 128 * 1_024;
+/// The longest message of any group.
+const MESSAGE_LEN_MAX: usize = 64 * 1_024;
 
 #[derive(clap::Args)]
 pub(crate) struct Serve {
@@ -40,8 +40,12 @@ pub(crate) struct Serve {
 pub(crate) struct ServeTungstenite {
     #[command(flatten)]
     serve: Serve,
-    #[arg(long, default_value_t = READ_BUFFER_LEN)]
-    read_buffer: usize,
+    /// For few links with much to do, in the place of many idle ones: buffers of 128 KiB
+    #[arg(long)]
+    large_buffers: bool,
+    /// What is ready leaves together, in one write, in the place of a write for each message
+    #[arg(long)]
+    join_writes: bool,
 }
 
 impl Serve {
@@ -72,10 +76,10 @@ impl ServeTungstenite {
         let (listener, tls) = self.serve.listen().await?;
         let acceptor = tls.map(TlsAcceptor::from);
         let config = WebSocketConfig::default()
-            .read_buffer_size(self.read_buffer)
-            .write_buffer_size(0)
-            .max_message_size(Some(RECORD_LEN_MAX))
-            .max_frame_size(Some(RECORD_LEN_MAX));
+            .read_buffer_size(if self.large_buffers { LARGE_BUFFER_LEN } else { READ_BUFFER_LEN })
+            .write_buffer_size(if self.join_writes { LARGE_BUFFER_LEN } else { 0 })
+            .max_message_size(Some(MESSAGE_LEN_MAX))
+            .max_frame_size(Some(MESSAGE_LEN_MAX));
         loop {
             let (tcp, _) = listener.accept().await.context("cannot accept a connection")?;
             tcp.set_nodelay(true)?;
@@ -83,12 +87,12 @@ impl ServeTungstenite {
                 None => drop(tokio::spawn(async move {
                     let opened = Box::pin(accept_async_with_config(tcp, Some(config))).await;
                     if let Ok(socket) = opened {
-                        echo(socket).await;
+                        echo(socket, self.join_writes).await;
                     }
                 })),
                 Some(acceptor) => drop(tokio::spawn(async move {
                     if let Ok(socket) = Box::pin(accept_tls(acceptor, tcp, config)).await {
-                        echo(socket).await;
+                        echo(socket, self.join_writes).await;
                     }
                 })),
             }
@@ -106,11 +110,15 @@ async fn accept_tls(
     Ok(accept_async_with_config(stream, Some(config)).await?)
 }
 
-async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>, join_writes: bool) {
+    if join_writes {
+        // Reads on while something is there, and flushes when nothing is.
+        let (mut write, read) = socket.split();
+        let _ = read.try_filter(|message| std::future::ready(message.is_binary())).forward(&mut write).await;
+        return;
+    }
     while let Some(Ok(message)) = socket.next().await {
-        if let Message::Binary(_) = message
-            && socket.send(message).await.is_err()
-        {
+        if message.is_binary() && socket.send(message).await.is_err() {
             return;
         }
     }

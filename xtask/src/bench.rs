@@ -1,21 +1,42 @@
-//! `cargo xtask bench GROUP`: measures, each figure beside a baseline in the same run.
+//! `cargo xtask bench [GROUP]`: measures, each figure beside a baseline in the same run.
 //!
-//! Builds `duologue-bench` in release and runs it; what it measures and how stands in `bench/src/`. The table goes to
-//! stdout, the same figures for programs to `target/bench/GROUP.json`. A goal that is not met is no failure: the table says so.
+//! ```text
+//! bench GROUP     duologue-bench, in release ─► a table on stdout, target/bench/GROUP.json
+//! bench           every group, then `report`; `--rounds N` for all of them
+//! bench report    what the groups measured last ─► target/bench/report.json, docs/BENCHMARKS.md and its pictures
+//! bench gate      no measurement but a test: see gate.rs
+//! ```
+//!
+//! What is measured and how stands in `bench/src/`. A goal that is not met is no failure: the table says so.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 
-use crate::process::{self, cargo, command, step, target};
-use crate::{tools, wasm};
+use crate::process::{self, cargo, command, step, target, which};
+use crate::{figures, gate, size, tools, wasm};
 
-/// What can be measured.
+/// The groups in the order of the report, and what they are about.
+pub(crate) const GROUPS: [(&str, &str); 7] = [
+    ("page", "Between a page in Chromium and a server"),
+    ("native", "What a core of the server moves for native clients"),
+    ("handshake", "Handshakes"),
+    ("connect", "Round trips, on a path with 50 ms"),
+    ("scale", "One server, many sessions"),
+    ("idle", "Memory of an idle session"),
+    ("size", "Download"),
+];
+
+/// Those whose server has a core of its own.
+const PINNED: [&str; 3] = ["native", "handshake", "scale"];
+
+/// What can be measured. For more options see `duologue-bench GROUP --help`.
 #[derive(Subcommand)]
 pub(crate) enum Group {
-    /// Memory of an idle session in the server, beside tokio-tungstenite; for other options see `duologue-bench idle --help`
+    /// Memory of an idle session in the server, beside tokio-tungstenite
     Idle {
         /// How many sessions
         #[arg(long, default_value_t = 5_000)]
@@ -26,33 +47,83 @@ pub(crate) enum Group {
     },
     /// Messages and bytes between a page in Chromium and a server, beside a bare WebSocket, Socket.IO and js-libp2p
     Page {
-        /// How often everything is measured
-        #[arg(long, default_value_t = 5)]
-        rounds: u32,
+        #[command(flatten)]
+        rounds: Rounds,
         /// Only the figures whose name contains this
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
     },
+    /// Server CPU of a full handshake, and new sessions a core, beside TLS 1.3 and WebSockets over it
+    Handshake(Rounds),
+    /// Small messages and bytes that a core of the server moves, beside tokio-tungstenite over the same TLS
+    Native(Rounds),
+    /// Cost and time of an echo with 1 to 10,000 sessions on one server
+    Scale(Rounds),
+    /// Round trips to the first reply and after a cut, beside a bare WebSocket
+    Connect(Rounds),
+    /// What a page loads, beside Socket.IO and js-libp2p
+    Size,
+    /// Join what was measured last and write docs/BENCHMARKS.md
+    Report,
+    /// Fail where instructions, memory or download have grown by more than 5 % over bench/gate.json
+    Gate {
+        /// Make what is measured the new measure
+        #[arg(long)]
+        accept: bool,
+    },
 }
 
-/// Builds the benchmark and runs one group.
+/// An option of most groups.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Rounds {
+    /// How often everything is measured; without it, as often as the group thinks right
+    #[arg(long)]
+    rounds: Option<u32>,
+}
+
+/// Runs one group, or all.
 ///
 /// # Errors
 ///
 /// When the build fails, or something could not be measured.
-pub(crate) fn verb(group: &Group) -> Result<ExitCode> {
+pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
     match group {
-        Group::Idle { sessions, settle } => {
-            let mut idle = program("idle")?;
-            idle.args(["--sessions", &sessions.to_string(), "--settle", &settle.to_string()]);
-            measure("idle", &mut idle)?;
+        None => all(rounds)?,
+        Some(Group::Idle { sessions, settle }) => {
+            run("idle", |idle| idle.args([format!("--sessions={sessions}"), format!("--settle={settle}")]))?;
         }
-        Group::Page { rounds, only } => page(*rounds, only.as_deref())?,
+        Some(Group::Page { rounds, only }) => page(*rounds, only.as_deref())?,
+        Some(Group::Handshake(rounds)) => run("handshake", |group| group.args(rounds.option()))?,
+        Some(Group::Native(rounds)) => run("native", |group| group.args(rounds.option()))?,
+        Some(Group::Scale(rounds)) => run("scale", |group| group.args(rounds.option()))?,
+        Some(Group::Connect(rounds)) => run("connect", |group| group.args(rounds.option()))?,
+        Some(Group::Size) => size::measure()?,
+        Some(Group::Report) => figures::report()?,
+        Some(Group::Gate { accept }) => return gate::verb(*accept),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(rounds: u32, only: Option<&str>) -> Result<()> {
+impl Rounds {
+    fn option(self) -> Option<String> {
+        self.rounds.map(|rounds| format!("--rounds={rounds}"))
+    }
+}
+
+fn all(rounds: Rounds) -> Result<()> {
+    for (group, _) in GROUPS {
+        // What a group that is skipped measured on another day is no part of this report.
+        let _ = fs::remove_file(target(&format!("bench/{group}.json")));
+        match group {
+            "page" => page(rounds, None)?,
+            "size" => size::measure()?,
+            _ => run(group, |group| group.args(rounds.option()))?,
+        }
+    }
+    figures::report()
+}
+
+fn page(rounds: Rounds, only: Option<&str>) -> Result<()> {
     let Some(chromium) = tools::chromium().filter(|_| tools::has_node()) else {
         eprintln!("xtask: skipped: the group page (it needs Chromium, node and npm on PATH)");
         return Ok(());
@@ -62,43 +133,55 @@ fn page(rounds: u32, only: Option<&str>) -> Result<()> {
     let modules = tools::bench_modules()?;
     let bundles = target("bench/page");
     step("bundling the benchmark's page (esbuild)", || bundle(&modules, &bundles))?;
-    let mut page = program("page")?;
-    page.args(["--rounds", &rounds.to_string()]).args(only.map(|only| format!("--only={only}")));
-    page.arg("--chromium").arg(chromium).arg("--bundles").arg(bundles).arg("--node-modules").arg(modules);
-    measure("page", &mut page)
+    run("page", |page| {
+        page.args(rounds.option()).args(only.map(|only| format!("--only={only}")));
+        page.arg("--chromium").arg(chromium).arg("--bundles").arg(bundles).arg("--node-modules").arg(modules)
+    })
 }
 
 /// The page as one module, beside the one that it measures; and a script for node of each server.
 fn bundle(modules: &Path, bundles: &Path) -> Result<()> {
-    let script = tools::esbuild().context("there is no esbuild")?;
-    let esbuild = || {
-        let mut esbuild = command("node");
-        esbuild.env("NODE_PATH", modules).arg(&script).args(["--bundle", "--log-level=warning"]);
-        esbuild.arg(format!("--outdir={}", bundles.display()));
-        esbuild
-    };
     let page = ["--format=esm", "--target=es2022", "--external:/duologue.js", "bench/page/page.js"];
-    process::run(esbuild().args(page))?;
+    process::run(esbuild(modules, bundles)?.args(page))?;
     let node = ["--platform=node", "--format=cjs", "--out-extension:.js=.cjs"];
     // Native, or not installed.
     let left_out = ["--external:bufferutil", "--external:utf-8-validate"];
     let servers = ["bench/page/socketio-server.js", "bench/page/libp2p-server.js"];
-    process::run(esbuild().args(node).args(left_out).args(servers))
+    process::run(esbuild(modules, bundles)?.args(node).args(left_out).args(servers))
 }
 
-/// The benchmark, built, and one of its groups.
-fn program(group: &str) -> Result<Command> {
+/// esbuild, told where packages are and where bundles go.
+///
+/// # Errors
+///
+/// When it is not there.
+pub(crate) fn esbuild(modules: &Path, bundles: &Path) -> Result<Command> {
+    let mut esbuild = command("node");
+    esbuild.env("NODE_PATH", modules).arg(tools::esbuild().context("there is no esbuild")?);
+    esbuild.args(["--bundle", "--log-level=warning"]).arg(format!("--outdir={}", bundles.display()));
+    Ok(esbuild)
+}
+
+/// Builds the benchmark; where it lies.
+///
+/// # Errors
+///
+/// When the build fails.
+pub(crate) fn build() -> Result<PathBuf> {
     step("building the benchmark", || process::run(&mut cargo(["build", "--release", "-p", "duologue-bench"])))?;
-    let binary = target("release").join(format!("duologue-bench{}", std::env::consts::EXE_SUFFIX));
-    let mut program = command(binary);
-    program.arg(group).arg("--json").arg(target(&format!("bench/{group}.json")));
-    Ok(program)
+    Ok(target("release").join(format!("duologue-bench{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// Runs it with its stdout as ours: the table is the result.
-fn measure(group: &str, program: &mut Command) -> Result<()> {
+/// Runs a group with its stdout as ours: the table is the result.
+fn run(group: &str, options: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    if PINNED.contains(&group) && which("taskset").is_none() {
+        eprintln!("xtask: skipped: the group {group} (it needs taskset on PATH, to give the server a core of its own)");
+        return Ok(());
+    }
+    let mut program = command(build()?);
+    program.arg(group).arg("--json").arg(target(&format!("bench/{group}.json")));
     step(&format!("measuring: {group}"), || {
-        let status = program.status()?;
+        let status = options(&mut program).status()?;
         ensure!(status.success(), "it could not be measured ({status})");
         Ok(())
     })

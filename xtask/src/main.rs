@@ -6,17 +6,21 @@
 //!                     └───────────────────┘
 //! ```
 //!
-//! One file for each verb. Commands run from the workspace root, wherever the verb is called, and whatever a verb
+//! One file for each verb; `bench` has some more: `gate`, `size`, `figures`, `charts`. Commands run from the workspace root, wherever the verb is called, and whatever a verb
 //! builds or installs lies under `target/`; two things go elsewhere, both only when missing: rustup's target and
 //! components, and, for root on Debian, the browser. xtask talks on stderr; on stdout goes what a script may want:
 //! the sizes, the counts, and what the server itself prints.
 
 mod bench;
+mod charts;
 mod ci;
 mod demo;
+mod figures;
+mod gate;
 mod imports;
 mod process;
 mod sim;
+mod size;
 mod test;
 mod tidy;
 mod tools;
@@ -58,10 +62,13 @@ enum Verb {
         #[arg(long)]
         filter: Option<String>,
     },
-    /// Measure, each figure beside a baseline in the same run
+    /// Measure, each figure beside a baseline in the same run; without a group all of them, into docs/BENCHMARKS.md
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
+        #[command(flatten)]
+        rounds: bench::Rounds,
         #[command(subcommand)]
-        group: bench::Group,
+        group: Option<bench::Group>,
     },
     /// Run the core's simulation over many seeds, optimised, on all cores
     Sim {
@@ -87,7 +94,7 @@ fn main() -> ExitCode {
         Verb::Wasm { dev } => wasm::verb(dev),
         Verb::Demo { port, state } => demo::verb(port, state),
         Verb::Test { filter } => test::verb(filter.as_deref()),
-        Verb::Bench { group } => bench::verb(&group),
+        Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Ci => ci::verb(),
         Verb::Tidy { fix } => tidy::verb(fix),

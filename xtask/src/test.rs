@@ -74,7 +74,7 @@ pub(crate) fn all(filter: Option<&str>) -> Counts {
     let chromedriver = tools::chromedriver();
     let mut run = Run { filter, sum: Counts::default() };
 
-    run.prepare("page", || wasm::build(false, &mut io::stderr()));
+    run.prepare("page", || wasm::build(false, &mut io::stderr()).map(drop));
 
     let native = ["test", "--no-fail-fast", "--workspace", "--exclude", "duologue-web", "--exclude", "duologue-tests"];
     run.group("native", cargo(native), &[]);

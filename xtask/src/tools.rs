@@ -99,6 +99,11 @@ pub(crate) fn bench_modules() -> Result<PathBuf> {
     npm_packages("bench", &BENCH)
 }
 
+/// The version of one of them.
+pub(crate) fn bench_version(package: &str) -> Option<&'static str> {
+    BENCH.iter().find(|(name, _)| *name == package).map(|(_, version)| *version)
+}
+
 /// A script of an npm package.
 fn npm_script(package: &str, version: &str, script: &str) -> Option<PathBuf> {
     if !has_node() {
@@ -196,7 +201,11 @@ fn ensure_installed(program: &str, package: &str, version: &str, locked: bool) -
 }
 
 /// The version of a package in Cargo.lock.
-fn locked_version(package: &str) -> Result<String> {
+///
+/// # Errors
+///
+/// When it is not there.
+pub(crate) fn locked_version(package: &str) -> Result<String> {
     let lock = fs::read_to_string(root().join("Cargo.lock")).context("Cargo.lock is missing: run `cargo check`")?;
     let version = version_in(&lock, package);
     ensure!(version.is_some(), "Cargo.lock has no {package}: is `web` a member of the workspace?");

@@ -23,9 +23,9 @@ use crate::process::{self, command, root, step, target};
 use crate::tools;
 
 /// The most that JavaScript and wasm of the page may weigh, in bytes, compressed by brotli.
-const BOUND: usize = 98_000;
+const BOUND: usize = 99_000;
 /// What they should weigh.
-const GOAL: usize = 80_000;
+pub(crate) const GOAL: usize = 80_000;
 
 const CORE_JS: &str = "duologue_core.js";
 const CORE_WASM: &str = "duologue_core_bg.wasm";
@@ -58,6 +58,17 @@ const WASM_OPT_FLAGS: [&str; 8] = [
     "--enable-multivalue",
 ];
 
+/// Bytes that the page loads, compressed by brotli.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sizes {
+    /// The WebAssembly module.
+    pub(crate) module: usize,
+    /// With the library's scripts.
+    pub(crate) library: usize,
+    /// And with the page's.
+    pub(crate) all: usize,
+}
+
 /// Builds the page and prints its sizes.
 ///
 /// # Errors
@@ -73,7 +84,7 @@ pub(crate) fn verb(dev: bool) -> Result<ExitCode> {
 /// # Errors
 ///
 /// As [`verb`].
-pub(crate) fn build(dev: bool, report: &mut dyn Write) -> Result<()> {
+pub(crate) fn build(dev: bool, report: &mut dyn Write) -> Result<Sizes> {
     let stamp_file = target("web.stamp");
     let stamp = stamp(dev)?;
     let fresh = fs::read_to_string(&stamp_file).is_ok_and(|last| last == stamp) && target("web").is_dir();
@@ -89,8 +100,21 @@ pub(crate) fn build(dev: bool, report: &mut dyn Write) -> Result<()> {
     }
     let page = measure(report)?;
     // Without node nothing is made small.
-    ensure!(dev || page <= BOUND || !tools::has_node(), "the page weighs {page} bytes, its bound is {BOUND}");
-    Ok(())
+    ensure!(dev || page.all <= BOUND || !tools::has_node(), "the page weighs {} bytes, its bound is {BOUND}", page.all);
+    Ok(page)
+}
+
+/// What the page weighs, built as it is delivered; none where a tool is missing that makes it small.
+///
+/// # Errors
+///
+/// As [`verb`].
+pub(crate) fn sizes(report: &mut dyn Write) -> Result<Option<Sizes>> {
+    if !tools::has_node() {
+        eprintln!("xtask: skipped: the page's size (it needs node and npm on PATH)");
+        return Ok(None);
+    }
+    build(false, report).map(Some)
 }
 
 /// A hash of all inputs, by name and content.
@@ -243,22 +267,36 @@ fn compress(file: &Path, dev: bool) -> Result<()> {
     Ok(fs::write(compressed(file), packed)?)
 }
 
-/// Writes the table of sizes; returns the compressed bytes of all JavaScript and wasm.
-fn measure(report: &mut dyn Write) -> Result<usize> {
+/// The bytes of a file, compressed as those of the page are.
+///
+/// # Errors
+///
+/// When it cannot be read, or its copy not be written beside it.
+pub(crate) fn brotli_len(file: &Path) -> Result<usize> {
+    compress(file, false)?;
+    Ok(fs::read(compressed(file))?.len())
+}
+
+/// Writes the table of sizes; returns the compressed ones of JavaScript and wasm.
+fn measure(report: &mut dyn Write) -> Result<Sizes> {
     let web = target("web");
-    let mut page = 0;
+    let mut page = Sizes::default();
     writeln!(report, "{:<32} {:>9} {:>9}", "target/web", "raw", "brotli")?;
     for file in files_in(&web)?.iter().filter(|file| is_compressible(file)) {
         let size = |path: &Path| fs::read(path).map(|bytes| bytes.len());
         let (raw, packed) = (size(file)?, size(&compressed(file))?);
         let is_script = file.extension().is_some_and(|kind| kind == "js" || kind == "wasm");
         if is_script && !LAZY.iter().any(|lazy| file.ends_with(lazy)) {
-            page += packed;
+            page.all += packed;
+            page.library += if file.starts_with(web.join("page")) { 0 } else { packed };
+        }
+        if file.ends_with(CORE_WASM) {
+            page.module = packed;
         }
         let name = file.strip_prefix(&web).expect("a file of this folder").display().to_string();
         writeln!(report, "{name:<32} {raw:>9} {packed:>9}")?;
     }
-    writeln!(report, "page: JS + wasm {} kB brotli (bound {}, goal {})", kilo(page), BOUND / 1000, GOAL / 1000)?;
+    writeln!(report, "page: JS + wasm {} kB brotli (bound {}, goal {})", kilo(page.all), BOUND / 1000, GOAL / 1000)?;
     Ok(page)
 }
 

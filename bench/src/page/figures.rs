@@ -1,11 +1,11 @@
-//! What the group `page` measures, what it should be, and the table and entries of it.
+//! What the group `page` measures, and what it should be.
 //!
 //! A figure is a job of the page and a message's length. An end that has no stream or no request of its own does the same
 //! with messages, so that each figure has its baselines.
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Entry, median};
+use crate::report::{Comparison, Goal};
 
 /// What is measured. The names are also the page's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,17 +53,8 @@ enum Unit {
     Microseconds,
 }
 
-/// What the ratio to a baseline should be.
-#[derive(Clone, Copy, Debug)]
-enum Goal {
-    AtLeast(f64),
-    /// The goal on a path of 500 Mbit/s, and what loopback, where the AEAD is as slow as all the rest, must not fall below.
-    WithFloor(f64, f64),
-    AtMost(f64),
-}
-
 /// One figure.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Figure {
     #[serde(skip)]
@@ -127,8 +118,8 @@ impl Figure {
         }
     }
 
-    fn goal(&self, baseline: End) -> Option<Goal> {
-        self.goals.iter().find(|(end, _)| *end == baseline).map(|(_, goal)| *goal)
+    fn goal(&self, baseline: End) -> Goal {
+        self.goals.iter().find(|(end, _)| *end == baseline).map_or(Goal::None, |(_, goal)| *goal)
     }
 }
 
@@ -142,84 +133,25 @@ impl Unit {
     }
 }
 
-impl Goal {
-    fn is_met(self, ratio: f64) -> bool {
-        match self {
-            Self::AtLeast(least) | Self::WithFloor(least, _) => ratio >= least,
-            Self::AtMost(most) => ratio <= most,
-        }
-    }
-
-    fn words(self) -> String {
-        match self {
-            Self::AtLeast(least) => format!("at least {least} ×"),
-            Self::WithFloor(least, floor) => format!("at least {least} ×, never under {floor} ×"),
-            Self::AtMost(most) => format!("at most {most} ×"),
-        }
-    }
-
-    fn verdict(self, ratio: f64) -> &'static str {
-        match self {
-            _ if self.is_met(ratio) => "met",
-            Self::WithFloor(_, floor) if ratio < floor => "under the floor",
-            _ => "not met",
-        }
-    }
-}
-
-/// Prints the table; `values` are those of a figure and an end, one of each round.
-pub(super) fn print(figures: &[&Figure], values: &impl Fn(usize, End) -> Vec<f64>, rounds: u32) {
-    println!("Between a page in Chromium and a server, TLS on loopback, {rounds} rounds: median ± spread");
-    for (number, figure) in figures.iter().enumerate() {
-        println!("{}, {}", figure.name, figure.unit.name());
-        let (ours, _) = median(&values(number, End::Duologue));
-        for end in End::ALL {
-            let (middle, by) = median(&values(number, end));
-            print!("  {:<16} {:>22}", end.name(), format!("{middle:.0} ± {by:.0}"));
-            let ratio = ours / middle;
-            match figure.goal(end) {
-                _ if end == End::Duologue => println!(),
-                None => println!("   ours is {ratio:>6.2} ×"),
-                Some(goal) => println!("   ours is {ratio:>6.2} ×   {}: {}", goal.words(), goal.verdict(ratio)),
-            }
-        }
-    }
-}
-
-/// An entry for each figure and baseline.
-pub(super) fn entries(figures: &[&Figure], values: &impl Fn(usize, End) -> Vec<f64>) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for (number, figure) in figures.iter().enumerate() {
-        let (ours, _) = median(&values(number, End::Duologue));
-        for end in End::BASELINES {
-            let (baseline, _) = median(&values(number, end));
-            let (ratio, goal) = (ours / baseline, figure.goal(end));
-            entries.push(Entry {
-                group: "page",
-                name: figure.name.to_owned(),
-                unit: figure.unit.name(),
-                ours: ours.round(),
-                baseline: baseline.round(),
-                baseline_name: end.name(),
-                ratio,
-                goal: goal.map_or("none".to_owned(), Goal::words),
-                met: goal.is_none_or(|goal| goal.is_met(ratio)),
-            });
-        }
-    }
-    entries
+/// A comparison for each figure and baseline; `values` are those of a figure and an end, one of each round.
+pub(super) fn comparisons(figures: &[&Figure], values: &impl Fn(usize, End) -> Vec<f64>) -> Vec<Comparison> {
+    let of = |(number, figure): (usize, &&Figure)| {
+        let (ours, figure) = (values(number, End::Duologue), **figure);
+        End::BASELINES.map(|baseline| Comparison {
+            name: figure.name.to_owned(),
+            unit: figure.unit.name(),
+            ours: ours.clone(),
+            baseline: values(number, baseline),
+            baseline_name: baseline.name(),
+            goal: figure.goal(baseline),
+        })
+    };
+    figures.iter().enumerate().flat_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FIGURES, Goal, Job};
-
-    #[test]
-    fn a_floor_is_no_goal() {
-        let goal = Goal::WithFloor(0.9, 0.6);
-        assert_eq!([0.9, 0.6, 0.59].map(|ratio| goal.verdict(ratio)), ["met", "not met", "under the floor"]);
-        assert!(Goal::AtMost(1.15).is_met(1.15) && !Goal::AtMost(1.15).is_met(1.16));
-    }
+    use super::{FIGURES, Job};
 
     #[test]
     fn the_pages_units_become_the_figures() {

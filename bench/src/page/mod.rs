@@ -77,8 +77,8 @@ impl Page {
             let runs = results.iter().filter(|run| run.figure == number && run.end == end);
             runs.map(|run| figures[number].value(run.value)).collect()
         };
-        figures::print(&figures, &values, self.rounds);
-        report::write(&self.json, &figures::entries(&figures, &values))
+        let title = format!("Between a page in Chromium and a server, TLS on loopback, {} rounds", self.rounds);
+        report::conclude("page", &title, &self.json, &figures::comparisons(&figures, &values))
     }
 
     /// Starts everything, and waits for what the page says.

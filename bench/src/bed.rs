@@ -1,0 +1,148 @@
+//! The test bed of the groups that load a server: a state directory with devices in it, a server on a core of its own, and
+//! clients beside it.
+//!
+//! ```text
+//! server, core 0 ◄──sessions── load, the other cores        each a process, on loopback
+//!    └── CPU seconds of its process ÷ what the clients counted = the cost of one: the clients' speed is not in it
+//! ```
+
+use std::thread::available_parallelism;
+
+use anyhow::{Context as _, ensure};
+use duologue_server::{State, development};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::{Kind, Transport, child::Child, device};
+
+/// Descriptors of a process beside its sockets.
+const OTHER_DESCRIPTORS: u32 = 100;
+
+/// What both servers find, whichever runs.
+pub(crate) struct Bed {
+    /// Removed when dropped.
+    _directory: tempfile::TempDir,
+    state: String,
+    /// The cores of the server and of the clients, as `taskset` takes them.
+    cores: Option<(String, String)>,
+}
+
+/// Which server, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    pub(crate) transport: Transport,
+    /// Of the baseline's.
+    pub(crate) options: &'static [&'static str],
+}
+
+/// A server that runs.
+pub(crate) struct Running {
+    pub(crate) process: Child,
+    pub(crate) port: u16,
+}
+
+/// What the clients counted in one run, and what it cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) count: f64,
+    /// Of the server.
+    pub(crate) cpu_secs: f64,
+    /// Of an echo; 0 where none was timed.
+    pub(crate) p99_micros: f64,
+}
+
+impl Bed {
+    /// With so many devices enrolled, and room for as many sockets in a process.
+    pub(crate) fn new(devices: u32) -> anyhow::Result<Self> {
+        make_room_for(devices)?;
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let path = directory.path().join("state");
+        let state = path.to_str().context("the temporary directory has no proper name")?.to_owned();
+        eprintln!("bench: enrolling {devices} devices");
+        let opened = State::open(&path)?;
+        development(opened.directory())?;
+        device::enrol(&opened, devices)?;
+        Ok(Self { _directory: directory, state, cores: None })
+    }
+
+    /// The same, with the server on a core of its own; on a machine of one core everybody shares it.
+    pub(crate) fn pinned(devices: u32) -> anyhow::Result<Self> {
+        let last = available_parallelism().map_or(1, usize::from) - 1;
+        let cores = (last > 0).then(|| ("0".to_owned(), format!("1-{last}")));
+        Ok(Self { cores, ..Self::new(devices)? })
+    }
+
+    pub(crate) fn state(&self) -> &str {
+        &self.state
+    }
+
+    /// Starts a server and waits until it listens.
+    pub(crate) async fn start(&self, server: Server) -> anyhow::Result<Running> {
+        let verb = match server.kind {
+            Kind::Duologue => "serve-duologue",
+            Kind::Tungstenite => "serve-tungstenite",
+        };
+        let mut arguments = self.for_both(server.transport).to_vec();
+        arguments.extend(server.options.iter().map(|option| (*option).to_owned()));
+        let mut process = Child::start(verb, &arguments, self.cores.as_ref().map(|(server, _)| &**server))?;
+        let port = process.answer("ready").await?;
+        Ok(Running { process, port })
+    }
+
+    /// Starts clients of a verb.
+    pub(crate) fn clients(
+        &self,
+        verb: &'static str,
+        server: Server,
+        port: u16,
+        options: &[String],
+    ) -> anyhow::Result<Child> {
+        let of_server = ["--kind".to_owned(), server.kind.to_string(), "--port".to_owned(), port.to_string()];
+        let arguments = [&of_server[..], &self.for_both(server.transport), options].concat();
+        Child::start(verb, &arguments, self.cores.as_ref().map(|(_, clients)| &**clients))
+    }
+
+    fn for_both(&self, transport: Transport) -> [String; 4] {
+        ["--transport".to_owned(), transport.to_string(), "--state".to_owned(), self.state.clone()]
+    }
+
+    /// Loads a fresh server twice, the first time to warm up, and tells the second.
+    pub(crate) async fn load(&self, server: Server, options: &[String]) -> anyhow::Result<Load> {
+        let running = self.start(server).await?;
+        let mut clients = self.clients("load", server, running.port, options)?;
+        clients.answer::<u32>("open").await?;
+        let mut last = None;
+        for _ in 0..2 {
+            let before = running.process.cpu_secs()?;
+            clients.ask("run").await?;
+            let (count, p99_micros) = (clients.answer("count").await?, clients.answer("p99").await?);
+            let cpu_secs = running.process.cpu_secs()? - before;
+            ensure!(count > 0.0 && cpu_secs > 0.0, "nothing happened");
+            last = Some(Load { count, cpu_secs, p99_micros });
+        }
+        clients.end().await?;
+        running.process.end().await?;
+        last.context("there were two runs")
+    }
+}
+
+impl Load {
+    pub(crate) fn per_cpu_second(self) -> f64 {
+        self.count / self.cpu_secs
+    }
+}
+
+/// Raises this process's limit of open files, which its children inherit, if it is too low for so many sockets.
+fn make_room_for(sessions: u32) -> anyhow::Result<()> {
+    let needed = u64::from(sessions + OTHER_DESCRIPTORS);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    ensure!(
+        limit.maximum.is_none_or(|maximum| maximum >= needed),
+        "{sessions} sessions need {needed} open files, and `ulimit -Hn` allows {}: raise it, or measure fewer sessions",
+        limit.maximum.unwrap_or_default()
+    );
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("cannot raise `ulimit -n`")
+}

@@ -1,0 +1,233 @@
+//! What the gate counts instructions of: `cargo xtask bench gate` runs this under callgrind, which collects in [`measured`] only.
+//!
+//! ```text
+//! seal-64, seal-1024, seal-65519      one record of so many bytes of plaintext is sealed
+//! open-64, open-1024, open-65519      and opened
+//! echo-1, echo-100                    a server's line echoes a message of 64 B that came alone in its record, or with 99 others:
+//!                                     record ─► handle_message ─► recv, send ─► poll_transmit ─► record
+//! ```
+//! handshakes-10                       the server's part of so many, each its own connection and session
+//!
+//! In `echo-100` the record's own cost is shared by a hundred, so that frames and queues are what it shows. Everything is
+//! fixed: keys, randomness, time. What is done for the first time, such as asking what the processor can, is not counted.
+
+use std::{hint::black_box, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use duologue::{
+    Budget, ChannelId, Claims, ClientConfig, Connection, ConnectionNo, Event, Grant, Instant, Line, LineEvent, Offer,
+    Outcome, Randomness, Received, Secret, ServerConfig, ServerIdentity, SessionId, Ticket, TicketId,
+    crypto::RANDOMNESS_LEN,
+    limits::M1_PAYLOAD_LEN,
+    noise::{Initiator, Responder, Transport},
+    upgrade,
+};
+
+use crate::device::Device;
+
+const TIMES: usize = 500;
+/// Bytes of an echoed message.
+const LEN: usize = 64;
+
+#[derive(clap::Args)]
+pub(crate) struct Gate {
+    /// What to do, see the file
+    work: String,
+}
+
+/// What callgrind is told to collect in.
+#[inline(never)]
+fn measured<T>(work: &mut dyn FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    black_box(work())
+}
+
+fn collect<T>(collected: bool, work: &mut dyn FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    if collected { measured(work) } else { work() }
+}
+
+impl Gate {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let (work, number) = self.work.rsplit_once('-').context("a work and a number")?;
+        let number = number.parse()?;
+        let (work, times): (fn(usize) -> anyhow::Result<()>, usize) = match work {
+            "seal" => (seal, TIMES),
+            "open" => (open, TIMES),
+            "echo" => (echo, TIMES),
+            "handshakes" => (handshakes, number),
+            _ => bail!("there is no such work"),
+        };
+        work(number)?;
+        println!("times {times}");
+        Ok(())
+    }
+}
+
+fn seal(len: usize) -> anyhow::Result<()> {
+    let (mut transport, _) = transports()?;
+    let (plaintext, mut record) = (vec![0x5a; len], Vec::new());
+    let mut work = || {
+        for _ in 0..TIMES {
+            record.clear();
+            transport.seal(&plaintext, &mut record);
+        }
+        Ok(())
+    };
+    work()?;
+    measured(&mut work)
+}
+
+fn open(len: usize) -> anyhow::Result<()> {
+    let (mut from, mut to) = transports()?;
+    let plaintext = vec![0x5a; len];
+    let records: Vec<_> = (0..2 * TIMES)
+        .map(|_| {
+            let mut record = Vec::new();
+            from.seal(&plaintext, &mut record);
+            record
+        })
+        .collect();
+    let mut records = records.iter();
+    let mut work = || {
+        for record in records.by_ref().take(TIMES) {
+            black_box(to.open(record).context("it was sealed for this end")?);
+        }
+        Ok(())
+    };
+    work()?;
+    measured(&mut work)
+}
+
+/// The two ends of a connection's keys.
+fn transports() -> anyhow::Result<(Transport, Transport)> {
+    let identity = ServerIdentity::new(Secret::new([1; 32]));
+    let mut initiator = Initiator::new(&identity.public().0, b"gate", Randomness::new([2; RANDOMNESS_LEN]));
+    let mut responder = Responder::new(&Secret::new([1; 32]), b"gate", Randomness::new([3; RANDOMNESS_LEN]));
+    let m1 = initiator.write_m1(&[0; M1_PAYLOAD_LEN])?;
+    responder.read_m1(&m1)?;
+    let (m2, server) = responder.write_m2(&Secret::NONE, &[0; _])?;
+    let (_, _, client) = initiator.read_m2(&m2, &[&Secret::NONE])?;
+    Ok((client, server))
+}
+
+fn echo(together: usize) -> anyhow::Result<()> {
+    let mut pair = Pair::open(false)?;
+    let channel = pair.client.open_channel("echo").context("the line is open")?;
+    for _ in 0..TIMES {
+        pair.turn(channel, together, false)?;
+    }
+    for _ in 0..TIMES.div_ceil(together) {
+        pair.turn(channel, together, true)?;
+    }
+    Ok(())
+}
+
+fn handshakes(times: usize) -> anyhow::Result<()> {
+    Pair::open(false)?;
+    (0..times).try_for_each(|_| Pair::open(true).map(drop))
+}
+
+/// Two lines with one connection between them.
+struct Pair {
+    client: Line,
+    client_no: ConnectionNo,
+    server: Line,
+    server_no: ConnectionNo,
+    now: Instant,
+}
+
+impl Pair {
+    fn open(collected: bool) -> anyhow::Result<Self> {
+        let (now, device) = (Instant::default(), Device::number(0));
+        let identity = Arc::new(ServerIdentity::new(Secret::new([1; 32])));
+        let claims = Claims { origin: String::new(), host: "localhost".to_owned(), name: "gate".to_owned() };
+        let (server_key, key) = (identity.public(), device.key());
+        let config = ClientConfig { server_key, offer: Offer::Nothing, enrolled: true, device: key, claims };
+        let mut client = Line::client(config, 0);
+        let client_no = client.dial(now, Randomness::new([2; RANDOMNESS_LEN]))?.no;
+        client.handle_upgrade(now, client_no, upgrade::WITHOUT_M1);
+        let m1 = only(records(&mut client, now, client_no))?;
+
+        let (connection, m2) = collect(collected, &mut || {
+            let config = ServerConfig { identity: Arc::clone(&identity) };
+            let mut connection = Connection::accept(config, Randomness::new([3; RANDOMNESS_LEN]), now);
+            connection.handle_message(now, &m1)?;
+            ensure!(matches!(connection.poll_event(), Some(Event::SecretWanted(_))), "M1 was not taken");
+            connection.provide_secret(now, None)?;
+            let mut m2 = Vec::new();
+            ensure!(connection.poll_transmit(now, &mut m2), "no M2");
+            Ok((connection, m2))
+        })?;
+        client.handle_message(now, client_no, &m2)?;
+        while let Some(event) = client.poll_event() {
+            if let LineEvent::SignatureWanted(no, message) = event {
+                client.provide_signature(now, no, device.sign(&message));
+            }
+        }
+        let auth = only(records(&mut client, now, client_no))?;
+
+        let mut connection = Some(connection);
+        let (server, server_no, auth_ok) = collect(collected, &mut || {
+            let mut connection = connection.take().context("there was one")?;
+            connection.handle_message(now, &auth)?;
+            ensure!(matches!(connection.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
+            let ticket = Ticket { id: TicketId([4; 16]), secret: Secret::new([4; 32]), lifetime_secs: 60 };
+            let grant = Grant { session_id: SessionId([5; 16]), outcome: Outcome::New, level: 1, ticket };
+            let mut server = Line::server(Budget::default());
+            let no = server.attach(now, connection, None, grant)?;
+            let auth_ok = only(records(&mut server, now, no))?;
+            Ok((server, no, auth_ok))
+        })?;
+        client.handle_message(now, client_no, &auth_ok)?;
+        Ok(Self { client, client_no, server, server_no, now })
+    }
+
+    /// So many messages go to the server in one record and come back; what the server does is collected, or not.
+    fn turn(&mut self, channel: ChannelId, together: usize, collected: bool) -> anyhow::Result<()> {
+        // Long enough for an acknowledgement to be due now and then, as on a real line.
+        self.now = self.now + Duration::from_millis(1);
+        let now = self.now;
+        for _ in 0..together {
+            self.client.channel(channel).send(vec![0x5a; LEN]).map_err(|(error, _)| error)?;
+        }
+        let mut records = records(&mut self.client, now, self.client_no);
+        let mut work = || {
+            let server = &mut self.server;
+            for record in &records {
+                server.handle_message(now, self.server_no, record)?;
+            }
+            while server.poll_event().is_some() {}
+            while let Received::Message(message) = server.channel(channel).recv()? {
+                server.channel(channel).send(message).map_err(|(error, _)| error)?;
+            }
+            records = self::records(server, now, self.server_no);
+            Ok(())
+        };
+        collect(collected, &mut work)?;
+        for record in &records {
+            self.client.handle_message(now, self.client_no, record)?;
+        }
+        while self.client.poll_event().is_some() {}
+        for _ in 0..together {
+            let echo = self.client.channel(channel).recv()?;
+            ensure!(matches!(echo, Received::Message(message) if message.len() == LEN), "an echo is missing");
+        }
+        Ok(())
+    }
+}
+
+/// All that a line has to send.
+fn records(line: &mut Line, now: Instant, no: ConnectionNo) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    loop {
+        let mut record = Vec::new();
+        if !line.poll_transmit(now, no, &mut record) {
+            return records;
+        }
+        records.push(record);
+    }
+}
+
+fn only(records: Vec<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+    let [record] = <[_; 1]>::try_from(records).map_err(|_| anyhow!("one record was expected"))?;
+    Ok(record)
+}

@@ -1,0 +1,221 @@
+//! The group `handshake`: what a full hybrid handshake costs the server's processor, beside a full handshake of TLS 1.3; and
+//! how many sessions a core can begin in a second, beside WebSockets over the same TLS.
+//!
+//! ```text
+//! one thread, no socket:   client ── M1 ──► ▐server▌ ── M2 ──► client ── AUTH ──► ▐server▌ ── AUTH_OK ──►
+//!                          client ─ hello ─► ▐server▌ ─ Finished ─► client ─ Finished ─► ▐server▌ ─ tickets ─►
+//!                                            only what is between the bars is timed; the two take turns
+//! real sockets:            clients open and close sessions; sessions ÷ CPU seconds of the server's process
+//! ```
+//!
+//! TLS is rustls with ring as the server configures it, with the certificate of development (ECDSA P-256), and resumes
+//! nothing. It agrees by X25519 only: ring has no ML-KEM. What is timed of ours goes from the header of the upgrade request
+//! to AUTH_OK: M1, X25519, ML-KEM-768, the device's Ed25519 signature, a new session.
+
+use std::{
+    ops::DerefMut,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{bail, ensure};
+use duologue::{
+    Budget, Claims, ClientConfig, Connection, Event, Grant, Instant, Offer, Outcome, Role, Secret, ServerConfig,
+    ServerIdentity, Session, SessionId, Ticket, TicketId,
+    upgrade::{self, Offered},
+};
+use duologue_native::randomness;
+use duologue_server::development;
+use rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData, pki_types::ServerName};
+
+use crate::{
+    Kind, Transport,
+    bed::{Bed, Server},
+    clients,
+    device::Device,
+    report::{self, Comparison, Goal, median},
+};
+
+/// Of the server, in all.
+const GOAL_MICROS: f64 = 250.0;
+/// Clients that connect at the same time.
+const CONNECTING: u32 = 16;
+
+#[derive(clap::Args)]
+pub(crate) struct Handshake {
+    /// How often everything is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Handshakes of each kind in a round without sockets
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    handshakes: u32,
+    /// How long sessions are opened in a round
+    #[arg(long, default_value_t = 2_000)]
+    millis: u64,
+    /// Where the entries go
+    #[arg(long, default_value = "target/bench/handshake.json")]
+    json: PathBuf,
+}
+
+impl Handshake {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let bed = Bed::pinned(CONNECTING)?;
+        let (ours, tls) = (Ours::new(), Tls::new(&bed)?);
+        let (mut cpu, mut cpu_tls, mut rate, mut rate_bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for round in 1..=self.rounds {
+            let (mut each, mut each_tls) = (Vec::new(), Vec::new());
+            for _ in 0..self.handshakes {
+                each.push(ours.handshake()?.as_secs_f64() * 1e6);
+                each_tls.push(tls.handshake()?.as_secs_f64() * 1e6);
+            }
+            // The median of a round does not see where the machine did something else.
+            cpu.push(median(&each).0);
+            cpu_tls.push(median(&each_tls).0);
+            rate.push(self.sessions_a_core(&bed, Kind::Duologue).await?);
+            rate_bare.push(self.sessions_a_core(&bed, Kind::Tungstenite).await?);
+            eprintln!("bench: round {round} of {}", self.rounds);
+        }
+        let comparison = |name: &str, unit, ours: &[f64], baseline: &[f64], baseline_name, goal| Comparison {
+            name: name.to_owned(),
+            unit,
+            ours: ours.to_vec(),
+            baseline: baseline.to_vec(),
+            baseline_name,
+            goal,
+        };
+        let figures = [
+            comparison("handshake, server CPU", "µs", &cpu, &cpu_tls, "TLS 1.3, rustls", Goal::AtMost(1.0)),
+            comparison(
+                "handshake, server CPU in all",
+                "µs",
+                &cpu,
+                &cpu_tls,
+                "TLS 1.3, rustls",
+                Goal::AtMostOf(GOAL_MICROS, "µs"),
+            ),
+            comparison(
+                "new sessions a core, TLS and WebSocket included",
+                "sessions/s",
+                &rate,
+                &rate_bare,
+                "tokio-tungstenite over the same TLS",
+                Goal::AtLeast(0.6),
+            ),
+        ];
+        report::conclude("handshake", &format!("Handshakes, {} rounds", self.rounds), &self.json, &figures)
+    }
+
+    async fn sessions_a_core(&self, bed: &Bed, kind: Kind) -> anyhow::Result<f64> {
+        let server = Server { kind, transport: Transport::Tls, options: &[] };
+        let (sessions, millis) = (format!("--sessions={CONNECTING}"), format!("--millis={}", self.millis));
+        let load = bed.load(server, &["--job=connect".to_owned(), sessions, millis]).await?;
+        Ok(load.per_cpu_second())
+    }
+}
+
+/// Our handshake.
+struct Ours {
+    identity: Arc<ServerIdentity>,
+    device: Device,
+}
+
+impl Ours {
+    fn new() -> Self {
+        Self { identity: Arc::new(ServerIdentity::new(Secret::new([1; 32]))), device: Device::number(0) }
+    }
+
+    /// One from the beginning to AUTH_OK, and the time that the server took.
+    fn handshake(&self) -> anyhow::Result<Duration> {
+        let now = Instant::default();
+        let claims = Claims { origin: String::new(), host: "localhost".to_owned(), name: "bench".to_owned() };
+        let (server_key, device) = (self.identity.public(), self.device.key());
+        let config = ClientConfig { server_key, offer: Offer::Nothing, enrolled: true, device, claims };
+        let mut client = Connection::connect(config, randomness(), now)?;
+        client.attach(Box::new(Session::new(Role::Client, Budget::default())));
+        let header = client.upgrade_offer().join(", ");
+
+        let begun = std::time::Instant::now();
+        let Offered::M1(m1) = upgrade::read_offer(&header) else { bail!("no M1 in the request") };
+        let config = ServerConfig { identity: Arc::clone(&self.identity) };
+        let mut server = Connection::accept(config, randomness(), now);
+        server.handle_message(now, &m1)?;
+        ensure!(matches!(server.poll_event(), Some(Event::SecretWanted(_))), "M1 was not taken");
+        server.provide_secret(now, None)?;
+        let mut m2 = Vec::new();
+        ensure!(server.poll_transmit(now, &mut m2), "no M2");
+        let mut took = begun.elapsed();
+
+        client.handle_upgrade(now, upgrade::WITH_M1)?;
+        client.handle_message(now, &m2)?;
+        let Some(Event::SignatureWanted(message)) = client.poll_event() else { bail!("M2 was not taken") };
+        client.provide_signature(self.device.sign(&message));
+        let mut auth = Vec::new();
+        ensure!(client.poll_transmit(now, &mut auth), "no AUTH");
+
+        let begun = std::time::Instant::now();
+        server.handle_message(now, &auth)?;
+        ensure!(matches!(server.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
+        server.attach(Box::new(Session::new(Role::Server, Budget::default())));
+        let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([2; 32]), lifetime_secs: 60 };
+        server.admit(now, Grant { session_id: SessionId([3; 16]), outcome: Outcome::New, level: 1, ticket })?;
+        let mut auth_ok = Vec::new();
+        ensure!(server.poll_transmit(now, &mut auth_ok), "no AUTH_OK");
+        took += begun.elapsed();
+
+        client.handle_message(now, &auth_ok)?;
+        ensure!(matches!(client.poll_event(), Some(Event::Opened(_))), "AUTH_OK was not taken");
+        Ok(took)
+    }
+}
+
+/// The handshake of the layer below.
+struct Tls {
+    server: Arc<rustls::ServerConfig>,
+    client: Arc<rustls::ClientConfig>,
+}
+
+impl Tls {
+    fn new(bed: &Bed) -> anyhow::Result<Self> {
+        let state = Path::new(bed.state());
+        Ok(Self { server: development(state)?, client: Arc::new(clients::tls_config(state)?) })
+    }
+
+    /// As [`Ours::handshake`], to the server's last tickets.
+    fn handshake(&self) -> anyhow::Result<Duration> {
+        let name = ServerName::try_from("localhost").expect("it is a name");
+        let mut client = ClientConnection::new(Arc::clone(&self.client), name)?;
+        let mut to_server = answer(&mut client, &[])?;
+
+        let begun = std::time::Instant::now();
+        let mut server = ServerConnection::new(Arc::clone(&self.server))?;
+        let mut to_client = answer(&mut server, &to_server)?;
+        let mut took = begun.elapsed();
+
+        to_server = answer(&mut client, &to_client)?;
+
+        let begun = std::time::Instant::now();
+        to_client = answer(&mut server, &to_server)?;
+        took += begun.elapsed();
+
+        answer(&mut client, &to_client)?;
+        ensure!(!client.is_handshaking() && !server.is_handshaking(), "the handshake is not over");
+        Ok(took)
+    }
+}
+
+/// What an end of TLS says to what it has received.
+fn answer<D: SideData>(
+    end: &mut impl DerefMut<Target = ConnectionCommon<D>>,
+    mut received: &[u8],
+) -> anyhow::Result<Vec<u8>> {
+    while !received.is_empty() {
+        end.read_tls(&mut received)?;
+        end.process_new_packets()?;
+    }
+    let mut sent = Vec::new();
+    while end.wants_write() {
+        end.write_tls(&mut sent)?;
+    }
+    Ok(sent)
+}
