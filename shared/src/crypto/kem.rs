@@ -1,11 +1,14 @@
-//! ML-KEM-768 (FIPS 203) for the Noise engine, on the `ml-kem` crate.
+//! ML-KEM-768 (FIPS 203) for the Noise engine, on the `ml-kem` crate; natively it encapsulates by `libcrux-ml-kem`, which is
+//! what a server does for each handshake.
 
 use core::fmt;
 
 use alloc::boxed::Box;
 
+#[cfg(any(test, target_arch = "wasm32"))]
+use ml_kem::EncapsulationKey;
 use ml_kem::{
-    DecapsulationKey, EncapsulationKey, MlKem768 as Parameters,
+    DecapsulationKey, MlKem768 as Parameters,
     kem::{Decapsulate, KeyExport},
 };
 use snow::types::{Kem, Random};
@@ -84,17 +87,15 @@ impl Kem for MlKem768 {
         shared_secret_out: &mut [u8],
         ciphertext_out: &mut [u8],
     ) -> Result<(usize, usize), snow::Error> {
-        let key = ml_kem::kem::Key::<EncapsulationKey<Parameters>>::try_from(pubkey).map_err(|_| snow::Error::Kem)?;
-        let key = EncapsulationKey::<Parameters>::new(&key).map_err(|_| snow::Error::Kem)?;
-        let (ciphertext, mut shared) = key.encapsulate_deterministic(&(*self.message).into());
+        let pubkey = pubkey.try_into().map_err(|_| snow::Error::Kem)?;
+        let (ciphertext, shared) = encapsulate(pubkey, &self.message).ok_or(snow::Error::Kem)?;
         let (Some(shared_out), Some(ciphertext_out)) =
             (shared_secret_out.get_mut(..32), ciphertext_out.get_mut(..CIPHERTEXT_LEN))
         else {
             return Err(snow::Error::Kem);
         };
-        shared_out.copy_from_slice(&shared);
+        shared_out.copy_from_slice(shared.as_ref());
         ciphertext_out.copy_from_slice(&ciphertext);
-        shared.zeroize();
         Ok((32, CIPHERTEXT_LEN))
     }
 
@@ -105,5 +106,62 @@ impl Kem for MlKem768 {
         shared_secret_out.get_mut(..32).ok_or(snow::Error::Kem)?.copy_from_slice(&shared);
         shared.zeroize();
         Ok(32)
+    }
+}
+
+type Encapsulated = ([u8; CIPHERTEXT_LEN], Zeroizing<[u8; 32]>);
+
+/// A secret for the owner of this key; none if the key is malformed.
+#[cfg(not(target_arch = "wasm32"))]
+fn encapsulate(key: &[u8; ENCAPSULATION_KEY_LEN], message: &[u8; 32]) -> Option<Encapsulated> {
+    let key = libcrux_ml_kem::mlkem768::MlKem768PublicKey::from(key);
+    if !libcrux_ml_kem::mlkem768::validate_public_key(&key) {
+        return None;
+    }
+    let (ciphertext, shared) = libcrux_ml_kem::mlkem768::encapsulate(&key, *message);
+    Some((ciphertext.into(), Zeroizing::new(shared)))
+}
+
+#[cfg(target_arch = "wasm32")]
+use self::encapsulate_by_ml_kem as encapsulate;
+
+#[cfg(any(test, target_arch = "wasm32"))]
+fn encapsulate_by_ml_kem(key: &[u8; ENCAPSULATION_KEY_LEN], message: &[u8; 32]) -> Option<Encapsulated> {
+    let key = EncapsulationKey::<Parameters>::new(&(*key).into()).ok()?;
+    let (ciphertext, shared) = key.encapsulate_deterministic(&(*message).into());
+    Some((ciphertext.into(), Zeroizing::new(shared.into())))
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_libraries_make_the_same_of_the_same_key_and_randomness() {
+        let mut seed = [0; 64];
+        for round in 0..200_u8 {
+            seed[usize::from(round) % 64] ^= round.wrapping_mul(37) | 1;
+            let mut owner = MlKem768::new([0; 32]);
+            owner.set_seed(seed);
+            let key = owner.pubkey().try_into().expect("the length of a key");
+            let message = crate::crypto::sha256(&seed);
+            let (ciphertext, shared) = encapsulate(key, &message).expect("a sound key");
+            let (other_ciphertext, other_shared) = encapsulate_by_ml_kem(key, &message).expect("a sound key");
+            assert!(ciphertext == other_ciphertext && shared == other_shared, "round {round}");
+            let mut opened = [0; 32];
+            owner.decapsulate(&ciphertext, &mut opened).expect("our own ciphertext");
+            assert_eq!(opened, *shared, "round {round}");
+        }
+    }
+
+    #[test]
+    fn both_libraries_refuse_a_coefficient_that_is_not_reduced() {
+        let mut owner = MlKem768::new([0; 32]);
+        owner.set_seed([7; 64]);
+        let mut key: [u8; ENCAPSULATION_KEY_LEN] = owner.pubkey().try_into().expect("the length of a key");
+        // 3329, the modulus, as the first of the twelve-bit coefficients.
+        key[0] = 0x01;
+        key[1] = key[1] & 0xf0 | 0x0d;
+        assert!(encapsulate(&key, &[1; 32]).is_none() && encapsulate_by_ml_kem(&key, &[1; 32]).is_none());
     }
 }
