@@ -101,7 +101,7 @@ fn open(len: usize) -> anyhow::Result<()> {
 fn transports() -> anyhow::Result<(Transport, Transport)> {
     let identity = ServerIdentity::new(Secret::new([1; 32]));
     let mut initiator = Initiator::new(&identity.public().0, b"gate", Randomness::new([2; RANDOMNESS_LEN]));
-    let mut responder = Responder::new(&Secret::new([1; 32]), b"gate", Randomness::new([3; RANDOMNESS_LEN]));
+    let mut responder = Responder::new(&Secret::new([1; 32]), None, b"gate", Randomness::new([3; RANDOMNESS_LEN]));
     let m1 = initiator.write_m1(&[0; M1_PAYLOAD_LEN])?;
     responder.read_m1(&m1)?;
     let (m2, server) = responder.write_m2(&Secret::NONE, &[0; _])?;

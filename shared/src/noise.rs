@@ -29,6 +29,7 @@ use thiserror::Error;
 
 use crate::{
     crypto::{Forged, Randomness, Resolver, Secret, TAG_LEN},
+    ids::ServerKey,
     limits::{M1_NOISE_LEN, M1_PAYLOAD_LEN, M2_NOISE_LEN, M2_PAYLOAD_LEN, RECORD_LEN_MAX, REKEY_INTERVAL_RECORDS},
 };
 
@@ -50,7 +51,7 @@ impl Initiator {
     /// Starts a handshake with the owner of `server_key`.
     #[must_use]
     pub fn new(server_key: &[u8; 32], prologue: &[u8], randomness: Randomness) -> Self {
-        let state = builder(randomness)
+        let state = builder(randomness, None)
             .remote_public_key(server_key)
             .and_then(|builder| builder.prologue(prologue))
             .and_then(Builder::build_initiator)
@@ -97,10 +98,10 @@ impl Initiator {
 pub struct Responder(HandshakeState);
 
 impl Responder {
-    /// Waits for a client's M1.
+    /// Waits for a client's M1. Where the public key is not given, it is derived.
     #[must_use]
-    pub fn new(server_key: &Secret, prologue: &[u8], randomness: Randomness) -> Self {
-        let state = builder(randomness)
+    pub fn new(server_key: &Secret, public: Option<ServerKey>, prologue: &[u8], randomness: Randomness) -> Self {
+        let state = builder(randomness, public.map(|key| key.0))
             .local_private_key(server_key.expose())
             .and_then(|builder| builder.prologue(prologue))
             .and_then(Builder::build_responder)
@@ -206,7 +207,7 @@ macro_rules! opaque_debug {
 }
 opaque_debug!(Initiator, Responder, Transport);
 
-fn builder<'a>(randomness: Randomness) -> Builder<'a> {
+fn builder<'a>(randomness: Randomness, static_public: Option<[u8; 32]>) -> Builder<'a> {
     let params = NoiseParams::new(
         PROTOCOL_NAME.to_owned(),
         BaseChoice::Noise,
@@ -220,5 +221,5 @@ fn builder<'a>(randomness: Randomness) -> Builder<'a> {
         CipherChoice::ChaChaPoly,
         HashChoice::SHA256,
     );
-    Builder::with_resolver(params, Box::new(Resolver::new(randomness)))
+    Builder::with_resolver(params, Box::new(Resolver::new(randomness, static_public)))
 }

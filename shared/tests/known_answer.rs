@@ -76,7 +76,7 @@ impl Case {
 
     fn responder(&self) -> Responder {
         let key = Secret::new(self.server_private_key.array());
-        Responder::new(&key, &self.prologue.0, randomness(&self.server_randomness))
+        Responder::new(&key, None, &self.prologue.0, randomness(&self.server_randomness))
     }
 
     fn psk(&self) -> Secret {
@@ -197,7 +197,7 @@ fn an_offered_secret_and_no_secret_are_not_the_same() {
 fn a_server_with_another_key_can_neither_read_m1_nor_answer_it() {
     for case in cases() {
         let key = Secret::new([0x42; 32]);
-        let mut other = Responder::new(&key, &case.prologue.0, randomness(&case.server_randomness));
+        let mut other = Responder::new(&key, None, &case.prologue.0, randomness(&case.server_randomness));
         assert_eq!(other.read_m1(&case.m1_noise.0), Err(Unreadable), "{}", case.name);
         let answer = other.write_m2(&case.psk(), &case.m2_payload.array());
         assert_eq!(answer.err(), Some(Unreadable), "{}: nothing is written before M1 was read", case.name);
@@ -278,7 +278,7 @@ fn a_prologue_with_any_byte_flipped_is_refused() {
     for case in cases() {
         for prologue in flipped(&case.prologue.0, &FLIPS) {
             let key = Secret::new(case.server_private_key.array());
-            let mut responder = Responder::new(&key, &prologue, randomness(&case.server_randomness));
+            let mut responder = Responder::new(&key, None, &prologue, randomness(&case.server_randomness));
             assert_eq!(responder.read_m1(&case.m1_noise.0), Err(Unreadable), "{}", case.name);
         }
     }

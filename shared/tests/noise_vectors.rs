@@ -73,7 +73,7 @@ struct Side<'a> {
 impl Side<'_> {
     fn start(&self, params: &NoiseParams, initiator: bool) -> HandshakeState {
         // Every ephemeral key is given, so that nothing may be drawn; zeros would show up in the messages.
-        let resolver = Resolver::new(Randomness::new([0; RANDOMNESS_LEN]));
+        let resolver = Resolver::new(Randomness::new([0; RANDOMNESS_LEN]), None);
         let mut builder = Builder::with_resolver(params.clone(), Box::new(resolver))
             .prologue(&self.prologue.0)
             .expect("a prologue is set once");

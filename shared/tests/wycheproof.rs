@@ -66,7 +66,7 @@ fn chacha20_poly1305_seals_to_the_expected_bytes_and_opens_nothing_else() {
 #[test]
 fn x25519_agrees_on_the_expected_secret_and_refuses_points_of_small_order() {
     let set = xdh::TestSet::load(xdh::TestName::X25519).expect("the crate carries the set");
-    let resolver = Resolver::new(Randomness::new([0; RANDOMNESS_LEN]));
+    let resolver = Resolver::new(Randomness::new([0; RANDOMNESS_LEN]), None);
     let (mut agreed, mut acceptable, mut refused) = (0, 0, 0);
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
         let case = format!("case {} ({})", test.tc_id, test.comment);

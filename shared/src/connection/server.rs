@@ -150,7 +150,8 @@ impl Connection {
         };
         let AwaitM1 { config, randomness, verify } = *state;
         let nonce = randomness.for_nonce();
-        let mut responder = Responder::new(&config.identity.private, &header.prologue(), randomness);
+        let mut responder =
+            Responder::new(&config.identity.private, Some(config.identity.public), &header.prologue(), randomness);
         let payload = responder.read_m1(noise).map_err(|_| ConnectionError::NotForThisServer)?;
         let hello = ClientHello::decode(&payload)?;
         self.set_peers_limits(hello.limits);

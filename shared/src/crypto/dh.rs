@@ -8,11 +8,17 @@ use zeroize::Zeroizing;
 pub(super) struct X25519 {
     private: Zeroizing<[u8; 32]>,
     public: [u8; 32],
+    /// The public key of what `set` will be given: to derive it takes as long as half a key agreement.
+    known: Option<[u8; 32]>,
 }
 
 impl X25519 {
-    pub(super) fn empty() -> Self {
-        Self { private: Zeroizing::new([0; 32]), public: [0; 32] }
+    pub(super) fn empty(known: Option<[u8; 32]>) -> Self {
+        Self { private: Zeroizing::new([0; 32]), public: [0; 32], known }
+    }
+
+    fn derive(&self) -> [u8; 32] {
+        PublicKey::from(&StaticSecret::from(*self.private)).to_bytes()
     }
 }
 
@@ -31,13 +37,12 @@ impl Dh for X25519 {
 
     fn set(&mut self, privkey: &[u8]) {
         self.private.copy_from_slice(privkey);
-        self.public = PublicKey::from(&StaticSecret::from(*self.private)).to_bytes();
+        self.public = self.known.unwrap_or_else(|| self.derive());
     }
 
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
-        let mut private = Zeroizing::new([0; 32]);
-        rng.try_fill_bytes(private.as_mut())?;
-        self.set(private.as_ref());
+        rng.try_fill_bytes(self.private.as_mut())?;
+        self.public = self.derive();
         Ok(())
     }
 

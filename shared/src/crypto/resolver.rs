@@ -16,13 +16,14 @@ use super::{AeadKey, MlKem768, Randomness, Sha256, TAG_LEN, chacha_nonce, dh::X2
 /// Resolves `25519`, `MLKEM768`, `ChaChaPoly` and `SHA256`, and nothing else.
 pub struct Resolver {
     randomness: Randomness,
+    static_public: Option<[u8; 32]>,
 }
 
 impl Resolver {
-    /// A resolver for one handshake.
+    /// A resolver for one handshake. `static_public` is the public key of this end's static private key, where it is known.
     #[must_use]
-    pub fn new(randomness: Randomness) -> Self {
-        Self { randomness }
+    pub fn new(randomness: Randomness, static_public: Option<[u8; 32]>) -> Self {
+        Self { randomness, static_public }
     }
 }
 
@@ -38,7 +39,7 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        matches!(choice, DHChoice::Curve25519).then(|| Box::new(X25519::empty()) as _)
+        matches!(choice, DHChoice::Curve25519).then(|| Box::new(X25519::empty(self.static_public)) as _)
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
