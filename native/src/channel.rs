@@ -214,6 +214,10 @@ impl Sent {
 
 /// Looks, and looks again whenever something has changed.
 pub(crate) async fn wait<T>(shared: &Shared, changed: &Notify, mut look: impl FnMut(&Shared) -> Option<T>) -> T {
+    // Most often it is there already, and to ask for news of it would cost more than to look.
+    if let Some(found) = look(shared) {
+        return found;
+    }
     loop {
         let mut notified = std::pin::pin!(changed.notified());
         notified.as_mut().enable();

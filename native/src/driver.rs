@@ -11,7 +11,10 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -72,7 +75,7 @@ pub async fn carry<S: Socket>(line: &Line, no: ConnectionNo, socket: S) {
     let socket = Mutex::new(socket);
     {
         let mut receive = pin!(receive(shared, no, &socket));
-        let mut transmit = pin!(transmit(shared, no, &wake.transmit, &socket));
+        let mut transmit = pin!(transmit(shared, no, &wake, &socket));
         let mut work = pin!(both(receive.as_mut(), transmit.as_mut()));
         tokio::select! {
             () = &mut work => {}
@@ -124,10 +127,11 @@ async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>
     shared.with(|state| state.line.handle_lost(now, no));
 }
 
-async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Notify, socket: &Mutex<S>) {
+async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, socket: &Mutex<S>) {
     loop {
         let now = shared.now();
         let (record, done) = shared.with(|state| {
+            wake.woken.store(false, Ordering::Relaxed);
             let mut record = Vec::new();
             let sent = state.line.poll_transmit(now, no, &mut record);
             (sent.then_some(record), state.line.is_done(no))
@@ -140,7 +144,7 @@ async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Notify, s
                 }
             }
             None if done => break,
-            None => wake.notified().await,
+            None => wake.transmit.notified().await,
         }
     }
     let _ = with_socket(socket, S::poll_close).await;
@@ -282,9 +286,22 @@ async fn hang_up<S: Socket>(connection: &mut Connection, started: std::time::Ins
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
     /// There may be something to send.
-    pub(crate) transmit: Notify,
+    transmit: Notify,
+    /// It was told so, and has not looked since.
+    woken: AtomicBool,
     /// The line needs it no longer.
     pub(crate) over: Notify,
+}
+
+impl Wake {
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn wake(&self) {
+        self.woken.store(true, Ordering::Relaxed);
+        self.transmit.notify_one();
+    }
 }
 
 pub(crate) type Sockets = Vec<(ConnectionNo, Arc<Wake>)>;

@@ -172,8 +172,9 @@ impl Shared {
         // `notify_one` keeps one permit: whoever is busy now looks again before it sleeps.
         for (no, wake) in &state.sockets {
             let done = state.line.is_done(*no);
-            if done || state.line.wants_transmit(*no) {
-                wake.transmit.notify_one();
+            // Once for many commands: that it was woken is kept under the same lock as what it will look at.
+            if done || (!wake.is_woken() && state.line.wants_transmit(*no)) {
+                wake.wake();
             }
             if done {
                 wake.over.notify_one();
