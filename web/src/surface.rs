@@ -221,7 +221,7 @@ impl Line {
     /// # Errors
     /// Why no more will come.
     pub fn recv(&self, id: u32) -> Result<JsValue, JsValue> {
-        received(self.0.read(id, |channel| channel.recv()))
+        received(self.0.read(id, duologue::Channel::recv))
     }
 
     /// As `recv`, for a page that is behind a port: the other end hears that it was taken by `take`.
@@ -230,7 +230,7 @@ impl Line {
     /// Why no more will come.
     #[wasm_bindgen(js_name = recvAhead)]
     pub fn recv_ahead(&self, id: u32) -> Result<JsValue, JsValue> {
-        received(self.0.ask(id, |channel| channel.recv_ahead()))
+        received(self.0.ask(id, duologue::Channel::recv_ahead))
     }
 
     /// As `recvAhead`, all messages that there are, as far as `AHEAD_LEN`: one, or `[bytes, ends]` of several, one after the
@@ -281,7 +281,7 @@ impl Line {
     #[wasm_bindgen(js_name = recvDatagram)]
     #[must_use]
     pub fn recv_datagram(&self, id: u32) -> Option<Vec<u8>> {
-        self.0.read(id, |channel| channel.recv_datagram())
+        self.0.read(id, duologue::Channel::recv_datagram)
     }
 
     /// What became of the channel's datagrams.
@@ -304,7 +304,7 @@ impl Line {
 
     /// Nothing more will be sent on the channel.
     pub fn finish(&self, id: u32) {
-        self.0.channel(id, |channel| channel.finish());
+        self.0.channel(id, duologue::Channel::finish);
     }
 
     /// Ends both directions: 1 cancelled, 2 deadline.

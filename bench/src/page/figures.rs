@@ -133,18 +133,22 @@ impl Unit {
     }
 }
 
-/// A comparison for each figure and baseline; `values` are those of a figure and an end, one of each round.
+/// A comparison for each figure and baseline, and one of the line in a worker; `values` are those of a figure and an end, one
+/// of each round.
 pub(super) fn comparisons(figures: &[&Figure], values: &impl Fn(usize, End) -> Vec<f64>) -> Vec<Comparison> {
     let of = |(number, figure): (usize, &&Figure)| {
-        let (ours, figure) = (values(number, End::Duologue), **figure);
-        End::BASELINES.map(|baseline| Comparison {
-            name: figure.name.to_owned(),
+        let figure = **figure;
+        let compare = |name: String, ours: End, baseline: End, goal: Goal| Comparison {
+            name,
             unit: figure.unit.name(),
-            ours: ours.clone(),
+            ours: values(number, ours),
             baseline: values(number, baseline),
             baseline_name: baseline.name(),
-            goal: figure.goal(baseline),
-        })
+            goal,
+        };
+        let here = End::BASELINES.map(|end| compare(figure.name.to_owned(), End::Duologue, end, figure.goal(end)));
+        let in_worker = compare(format!("{}, in a worker", figure.name), End::Worker, End::WebSocket, Goal::None);
+        here.into_iter().chain([in_worker])
     };
     figures.iter().enumerate().flat_map(of).collect()
 }
