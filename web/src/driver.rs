@@ -161,27 +161,26 @@ impl Driver {
     }
 
     /// Commands a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
-    pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> T {
+    pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(duologue::Channel<'_>) -> T) -> T {
         let result = self.ask(id, work);
         self.commanded(true);
         result
     }
 
     /// The same for what is only acknowledged: that waits for whatever this task still brings.
-    pub(crate) fn read<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> T {
+    pub(crate) fn read<T>(&self, id: u32, work: impl FnOnce(duologue::Channel<'_>) -> T) -> T {
         let result = self.ask(id, work);
         self.commanded(false);
         result
     }
 
     /// The same where nothing comes of it.
-    pub(crate) fn ask<T>(&self, id: u32, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> T {
+    pub(crate) fn ask<T>(&self, id: u32, work: impl FnOnce(duologue::Channel<'_>) -> T) -> T {
         let (mut ended, mut line) = (self.ended.borrow_mut(), self.line.borrow_mut());
-        let mut channel = match ended.as_deref_mut() {
+        work(match ended.as_deref_mut() {
             Some(session) => session.channel(ChannelId(id)),
             None => line.channel(ChannelId(id)),
-        };
-        work(&mut channel)
+        })
     }
 
     /// Apart from its callers, which are generic: they are compiled once for each command.

@@ -169,7 +169,7 @@ impl Line {
     /// # Errors
     /// `blocked` when the queue is full: try again when the channel has changed; else why it cannot be sent.
     pub fn send(&self, id: u32, message: Vec<u8>) -> Result<f64, JsValue> {
-        let sent = self.0.channel(id, |channel| channel.send(message));
+        let sent = self.0.channel(id, |mut channel| channel.send(message));
         sent.map(|ordinal| ordinal as f64).map_err(|(cause, _)| channel_error(cause))
     }
 
@@ -178,7 +178,7 @@ impl Line {
     /// # Errors
     /// Why nothing can be sent any more.
     pub fn write(&self, id: u32, bytes: &[u8]) -> Result<usize, JsValue> {
-        match self.0.channel(id, |channel| channel.write(bytes)) {
+        match self.0.channel(id, |mut channel| channel.write(bytes)) {
             Err(ChannelError::Blocked) => Ok(0),
             written => written.map_err(channel_error),
         }
@@ -221,7 +221,7 @@ impl Line {
     /// # Errors
     /// Why no more will come.
     pub fn recv(&self, id: u32) -> Result<JsValue, JsValue> {
-        received(self.0.read(id, duologue::Channel::recv))
+        received(self.0.read(id, |mut channel| channel.recv()))
     }
 
     /// As `recv`, for a page that is behind a port: the other end hears that it was taken by `take`.
@@ -230,7 +230,7 @@ impl Line {
     /// Why no more will come.
     #[wasm_bindgen(js_name = recvAhead)]
     pub fn recv_ahead(&self, id: u32) -> Result<JsValue, JsValue> {
-        received(self.0.ask(id, duologue::Channel::recv_ahead))
+        received(self.0.ask(id, |mut channel| channel.recv_ahead()))
     }
 
     /// As `recvAhead`, all messages that there are, as far as `AHEAD_LEN`: one, or `[bytes, ends]` of several, one after the
@@ -240,7 +240,7 @@ impl Line {
     /// Why no more will come.
     #[wasm_bindgen(js_name = recvAll)]
     pub fn recv_all(&self, id: u32) -> Result<JsValue, JsValue> {
-        self.0.ask(id, |channel| {
+        self.0.ask(id, |mut channel| {
             let first = match channel.recv_ahead() {
                 Ok(Received::Message(first)) => first,
                 other => return received(other),
@@ -264,7 +264,7 @@ impl Line {
 
     /// The application has taken so many of what `recvAhead` or `recvAll` has handed over, the oldest first.
     pub fn take(&self, id: u32, count: u32) {
-        self.0.read(id, |channel| (0..count).for_each(|_| channel.take()));
+        self.0.read(id, |mut channel| (0..count).for_each(|_| channel.take()));
     }
 
     /// Sends a datagram, unless so many milliseconds pass first, or a newer one of the same key comes.
@@ -274,24 +274,21 @@ impl Line {
     #[wasm_bindgen(js_name = sendDatagram)]
     pub fn send_datagram(&self, id: u32, bytes: Vec<u8>, ttl_millis: u32, key: Option<u32>) -> Result<(), JsValue> {
         let ttl = Duration::from_millis(u64::from(ttl_millis));
-        self.0.channel(id, |channel| channel.send_datagram(now(), bytes, ttl, key)).map_err(channel_error)
+        self.0.channel(id, |mut channel| channel.send_datagram(now(), bytes, ttl, key)).map_err(channel_error)
     }
 
     /// The next datagram that has arrived.
     #[wasm_bindgen(js_name = recvDatagram)]
     #[must_use]
     pub fn recv_datagram(&self, id: u32) -> Option<Vec<u8>> {
-        self.0.read(id, duologue::Channel::recv_datagram)
+        self.0.read(id, |mut channel| channel.recv_datagram())
     }
 
     /// What became of the channel's datagrams.
     #[wasm_bindgen(js_name = datagramStats)]
     #[must_use]
     pub fn datagram_stats(&self, id: u32) -> DatagramStats {
-        let stats = self.0.channel(id, |channel| {
-            let stats: duologue::DatagramStats = channel.datagram_stats(now());
-            stats
-        });
+        let stats = self.0.channel(id, |mut channel| channel.datagram_stats(now()));
         DatagramStats {
             sent: stats.sent as f64,
             expired: stats.expired as f64,
@@ -304,12 +301,12 @@ impl Line {
 
     /// Nothing more will be sent on the channel.
     pub fn finish(&self, id: u32) {
-        self.0.channel(id, duologue::Channel::finish);
+        self.0.channel(id, |mut channel| channel.finish());
     }
 
     /// Ends both directions: 1 cancelled, 2 deadline.
     pub fn reset(&self, id: u32, code: u16) {
-        self.0.channel(id, |channel| channel.reset(ResetCode::from_wire(code)));
+        self.0.channel(id, |mut channel| channel.reset(ResetCode::from_wire(code)));
     }
 
     /// JavaScript has let go of the channel.
