@@ -111,7 +111,7 @@ export class Channel {
   /** @private The next message. */
   _next() {
     if (this.#at < this.#ahead.length) {
-      const value = this.#ahead[this.#at++];
+      const value = this.#shift();
       this.#run((line) => line.take(this.#id, 1));
       return Promise.resolve({ value, done: false });
     }
@@ -179,7 +179,7 @@ export class Channel {
     // Without a reader nothing is asked for, except to learn that the channel has ended.
     while (this.#receiving && this.#received.hungry) {
       if (this.#at < this.#ahead.length) {
-        this.#received.push(this.#ahead[this.#at++]);
+        this.#received.push(this.#shift());
         line.take(this.#id, 1);
         continue;
       }
@@ -191,6 +191,13 @@ export class Channel {
       }
     }
     this.#releaseWhenDone(line);
+  }
+
+  /** The first that nobody has read. What was read is not held on to: it may have 16 MiB. */
+  #shift() {
+    const message = this.#ahead[this.#at];
+    this.#ahead[this.#at++] = undefined;
+    return message;
   }
 
   /** What the core has. False if that is nothing. */

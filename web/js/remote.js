@@ -290,23 +290,19 @@ class Line {
   }
 
   recv(id) {
-    const lane = this.#lane(id);
-    const message = lane.received.shift();
-    if (message === undefined) {
-      if (lane.over) return null;
-      if (lane.ended) throw lane.ended;
-      return undefined;
-    }
-    lane.took++;
-    this.#willTell(id, lane);
+    const message = this.recvAll(id);
+    if (message) this.take(id, 1);
     return message;
   }
 
   /** As the core's, but one at a time: they are here already. */
   recvAll(id) {
-    const message = this.recv(id);
-    if (message) this.#lane(id).took--; // `take` tells
-    return message;
+    const lane = this.#lane(id);
+    const message = lane.received.shift();
+    if (message !== undefined) return message;
+    if (lane.over) return null;
+    if (lane.ended) throw lane.ended;
+    return undefined;
   }
 
   take(id, count) {
