@@ -20,10 +20,9 @@ const wroteList = document.getElementById("wrote");
 const seesList = document.getElementById("proxy-sees");
 const entries = [];
 let turn = 0;
-let pending = false;
 let kept = 0; // since the last drawing
 let wait = DRAW_MILLIS;
-let timer; // of the next drawing
+let timer; // of the next drawing, if one is due
 let inView = true;
 
 /** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
@@ -52,9 +51,7 @@ function keep(kind, bytes, where, text) {
   entry.item = undefined;
   entries.push(entry);
   kept += 1;
-  if (pending) return;
-  pending = true;
-  timer = setTimeout(draw, wait);
+  timer ??= setTimeout(draw, wait);
 }
 
 /** Takes out the oldest entry of a kind of which there are enough. */
@@ -70,6 +67,7 @@ function oldest(kind) {
 }
 
 function draw() {
+  timer = undefined;
   const isBurst = kept > 2 * KEPT;
   wait = isBurst ? BURST_DRAW_MILLIS : DRAW_MILLIS;
   kept = 0;
@@ -77,7 +75,6 @@ function draw() {
     timer = setTimeout(draw, wait);
     return;
   }
-  pending = false;
   const writings = [];
   const records = [];
   let row = 2; // below the headings
@@ -166,7 +163,7 @@ function element(name, className) {
 
 new IntersectionObserver((changes) => {
   inView = changes.at(-1).isIntersecting;
-  if (!inView || !pending) return;
+  if (!inView || timer === undefined) return;
   clearTimeout(timer);
   draw();
 }).observe(document.querySelector(".ledger"));
