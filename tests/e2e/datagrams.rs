@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
+    browser::Browser,
     enrolment::stranger,
     path::Path,
     server::{Server, target, through},
@@ -60,25 +61,7 @@ async fn browser_datagrams_stay_fresh_through_a_stall() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
     let browser = path.page(&server).await;
-    let start = "
-        const { datagrams } = (globalThis.lane = link.channel('echo'));
-        globalThis.came = [];
-        (async () => { for await (const datagram of datagrams) came.push(new DataView(datagram.buffer, datagram.byteOffset).getUint32(0)); })();
-        globalThis.give = (number, options) => datagrams.send(new Uint8Array([0, 0, number >> 8, number & 255]), options);
-        for (let number = 0; number < 20; number++) {
-            give(number);
-            await new Promise((ok) => setTimeout(ok, 20));
-        }
-        return came.length;";
-    assert_eq!(browser.run(start, json!(null)).await, json!(20));
-    let send = "
-        for (let number = 20; number < 120; number++) {
-            give(number, { deadline: 300 });
-            give(1_000 + number, { deadline: 60_000, replace: 'position' });
-            await new Promise((ok) => setTimeout(ok, 10));
-        }";
-    tokio::join!(browser.run(send, json!(null)), path.stall(Duration::from_secs(1)));
-    browser.wait_until("came.at(-1) === 1_119").await;
+    give_through_a_stall(&browser, &path, "link").await;
     let end = "return [new Set(came).size === came.length, lane.datagrams.stats]";
     let end = browser.run(end, json!(null)).await;
     println!("{end}");
@@ -88,4 +71,29 @@ async fn browser_datagrams_stay_fresh_through_a_stall() {
     assert!(count("expired") > 30 && count("replaced") > 50, "{stats}");
     assert_eq!(count("sent") + count("expired") + count("replaced") + count("overflowed"), 220, "{stats}");
     browser.finish().await;
+}
+
+/// Gives datagrams on `lane` of the page's link with this name, 20 while the path moves and 200 while it stalls for a second,
+/// and waits for the last; `came` has the numbers of those that came.
+pub(crate) async fn give_through_a_stall(browser: &Browser, path: &Path, link: &str) {
+    let start = "
+        const { datagrams } = (globalThis.lane = LINK.channel('echo'));
+        globalThis.came = [];
+        (async () => { for await (const datagram of datagrams) came.push(new DataView(datagram.buffer, datagram.byteOffset).getUint32(0)); })();
+        globalThis.give = (number, options) => datagrams.send(new Uint8Array([0, 0, number >> 8, number & 255]), options);
+        for (let number = 0; number < 20; number++) {
+            give(number);
+            await new Promise((ok) => setTimeout(ok, 20));
+        }
+        return came.length;"
+        .replace("LINK", link);
+    assert_eq!(browser.run(&start, json!(null)).await, json!(20));
+    let send = "
+        for (let number = 20; number < 120; number++) {
+            give(number, { deadline: 300 });
+            give(1_000 + number, { deadline: 60_000, replace: 'position' });
+            await new Promise((ok) => setTimeout(ok, 10));
+        }";
+    tokio::join!(browser.run(send, json!(null)), path.stall(Duration::from_secs(1)));
+    browser.wait_until("came.at(-1) === 1_119").await;
 }

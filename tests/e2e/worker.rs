@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     browser::{Browser, Profile},
     chance::Chance,
+    datagrams::give_through_a_stall,
     path::{Cut, Path},
     server::{Server, through},
 };
@@ -169,25 +170,7 @@ async fn browser_worker_datagrams_have_one_fate_each_through_a_stall() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
     let browser = page(server.spki_pin(), &through(server.link(), path.port)).await;
-    let start = "
-        const { datagrams } = (globalThis.lane = line.channel('echo'));
-        globalThis.came = [];
-        (async () => { for await (const datagram of datagrams) came.push(new DataView(datagram.buffer).getUint32(0)); })();
-        globalThis.give = (number, options) => datagrams.send(new Uint8Array([0, 0, number >> 8, number & 255]), options);
-        for (let number = 0; number < 20; number++) {
-            give(number);
-            await new Promise((ok) => setTimeout(ok, 20));
-        }
-        return came.length;";
-    assert_eq!(browser.run(start, Value::Null).await, json!(20));
-    let send = "
-        for (let number = 20; number < 120; number++) {
-            give(number, { deadline: 300 });
-            give(1_000 + number, { deadline: 60_000, replace: 'position' });
-            await new Promise((ok) => setTimeout(ok, 10));
-        }";
-    tokio::join!(browser.run(send, Value::Null), path.stall(std::time::Duration::from_secs(1)));
-    browser.wait_until("came.at(-1) === 1_119").await;
+    give_through_a_stall(&browser, &path, "line").await;
     let fates = "const { sent, expired, replaced, overflowed } = lane.datagrams.stats; return sent + expired + replaced + overflowed";
     browser.wait_until(&format!("(() => {{ {fates} }})() === 220")).await;
     let end = browser.run("return [new Set(came).size === came.length, lane.datagrams.stats]", Value::Null).await;
