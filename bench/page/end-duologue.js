@@ -1,5 +1,6 @@
 /**
- * Duologue, as an application uses it, on the page's thread or in a worker: one link, one channel for the messages, one stream for the bytes.
+ * Duologue, as an application uses it, on the page's thread or in a worker: one link, one channel for the messages, one
+ * stream for the bytes.
  */
 
 import { connect } from "/duologue.js";
