@@ -1,7 +1,7 @@
 /**
  * A channel of messages: promises for what is sent, an iterator for what arrives.
  *
- *   send ─► backlog (while the core's queue is full) ─► core ─► sends (until delivery is known) ─► settled
+ *   send ─► outbox (this tick's) ─► backlog (while the core's queue is full) ─► core ─► sends (until delivery is known)
  *
  *   core ─► ahead (what the core had, at once) ─► reader; each is told to be taken when the reader has it
  *
@@ -18,14 +18,35 @@ import { Queue, RESET_CANCELLED, fromJson, split, toBytes } from "./values.js";
 const PENDING = 0;
 const NOT_SENT = 2;
 
+/** Messages of up to this length go to the core together: the way there costs more than they do. Longer ones go alone. */
+const SMALL_LEN_MAX = 4_096;
+/** Where they are put together. */
+const together = new Uint8Array(64 * 1_024);
+const ends = new Uint32Array(4_096);
+
+/** Gives the core messages from `at` on: as many small ones as fit, or one. How many it took; none if it has no room. */
+function give(line, id, messages, at) {
+  let [count, length] = [0, 0];
+  for (; at + count < messages.length && count < ends.length; count++) {
+    const { bytes } = messages[at + count];
+    if (bytes.length > SMALL_LEN_MAX || length + bytes.length > together.length) break;
+    together.set(bytes, length);
+    ends[count] = length += bytes.length;
+  }
+  if (count > 1) return line.sendAll(id, together.subarray(0, length), ends.subarray(0, count));
+  return Number(line.send(id, messages[at].bytes));
+}
+
 const finished = () => new DuologueError("finished", "This channel was finished: nothing more can be sent on it.");
 const notTaken = () => new DuologueError("not-taken", "The channel ended before this message was taken.");
 
 export class Channel {
   #link;
   #id;
-  #sends = []; // { ordinal, resolve, reject }, the oldest first
-  #backlog = []; // { bytes, resolve, reject }: the core's queue is full
+  #outbox = []; // { bytes, resolve, reject }: they go to the core together, at the end of the tick
+  #backlog = []; // the same, for which it had no room
+  #sends = []; // the same, which it has
+  #sent = 0; // as many as it ever had: the ordinal of the last
   #received = new Queue(); // those who wait for messages; after the end, what was not read
   #ahead = []; // messages that the core has handed over,
   #at = 0; // and the first that nobody has read
@@ -50,14 +71,7 @@ export class Channel {
 
   send(data) {
     return new Promise((resolve, reject) => {
-      const bytes = toBytes(data);
-      this.#run(
-        (line) => {
-          if (!this.#sending) throw finished();
-          this.#offer(line, { bytes, resolve, reject });
-        },
-        (error) => reject(error._with("not sent")),
-      );
+      if (this.#outbox.push({ bytes: toBytes(data), resolve, reject }) === 1) queueMicrotask(() => this.#post());
     });
   }
 
@@ -66,6 +80,7 @@ export class Channel {
   }
 
   finish() {
+    this.#post();
     this.#run((line) => {
       this.#sending = false;
       // What the core had no room for still goes first.
@@ -127,7 +142,7 @@ export class Channel {
       this.#break(line, new DuologueError(why.code, why.message));
       return;
     }
-    while (this.#backlog.length > 0 && this.#offer(line, this.#backlog.shift(), true));
+    this.#offer(line);
     if (!this.#sending && this.#backlog.length === 0) line.finish(this.#id);
     this.#settle(line, notTaken());
     this.#datagrams?._changed(line, this.#id);
@@ -144,6 +159,7 @@ export class Channel {
     this.#datagrams?._ended(line, this.#id, error);
     for (const { reject } of this.#sends.splice(0)) reject(why._with("unknown"));
     for (const { reject } of this.#backlog.splice(0)) reject(why._with("not sent"));
+    this.#post();
     this.#received.end(error);
   }
 
@@ -161,8 +177,10 @@ export class Channel {
   #settle(line, why) {
     if (this.#sends.length === 0) return;
     const taken = line.taken(this.#id);
+    const first = this.#sent - this.#sends.length + 1;
     let settled = 0;
-    for (const { ordinal, resolve, reject } of this.#sends) {
+    for (const { resolve, reject } of this.#sends) {
+      const ordinal = first + settled;
       if (ordinal <= taken) {
         resolve();
       } else {
@@ -224,24 +242,38 @@ export class Channel {
     }
   }
 
-  /** Gives the core a message. False if it had no room; `again` then puts it back to the front. */
-  #offer(line, message, again = false) {
-    if (this.#backlog.length > 0 && !again) {
-      this.#backlog.push(message);
-      return false;
-    }
-    try {
-      this.#sends.push({ ordinal: line.send(this.#id, message.bytes), resolve: message.resolve, reject: message.reject });
-      return true;
-    } catch (error) {
-      if (error?.code === "blocked") {
-        if (again) this.#backlog.unshift(message);
-        else this.#backlog.push(message);
-        return false;
+  /** This tick's messages, in order with all else that is done with the channel. */
+  #post() {
+    const messages = this.#outbox;
+    if (messages.length === 0) return;
+    this.#outbox = [];
+    const reject = (error) => messages.forEach((message) => message.reject(error._with("not sent")));
+    this.#run((line) => {
+      if (!this.#sending) return reject(finished());
+      const waits = this.#backlog.length > 0;
+      this.#backlog = waits ? this.#backlog.concat(messages) : messages;
+      if (!waits) this.#offer(line);
+    }, reject);
+  }
+
+  /** Gives the core what waits for it, as far as there is room. */
+  #offer(line) {
+    const messages = this.#backlog;
+    let at = 0;
+    while (at < messages.length) {
+      try {
+        const count = give(line, this.#id, messages, at);
+        if (count === 0) break;
+        this.#sent += count;
+        for (const end = at + count; at < end; at++) {
+          messages[at].bytes = undefined;
+          this.#sends.push(messages[at]);
+        }
+      } catch (error) {
+        messages[at++].reject(wrap(error)._with("not sent"));
       }
-      message.reject(wrap(error)._with("not sent"));
-      return true;
     }
+    if (at > 0) messages.splice(0, at);
   }
 
   #releaseWhenDone(line) {

@@ -84,7 +84,7 @@ export interface ConnectOptions {
    * `worker-src 'self'`. Default: false, on the page's own thread.
    *
    * Beside the page's queues, up to 1 MiB of a channel's messages and 256 KiB of a stream are on their way to the worker,
-   * and 64 KiB and one message on their way back; nothing is taken before it is read. A channel that is cancelled here
+   * and 128 KiB and one message on their way back; nothing is taken before it is read. A channel that is cancelled here
    * tells what was on its way to the worker as `unknown`. A worker that cannot be loaded, fails or is ended closes the link
    * with `worker-lost`; what was sent and not taken is then `unknown`.
    */

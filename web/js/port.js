@@ -16,13 +16,14 @@
  *   u8, u32, f64    big-endian
  *   bytes           their length as u32, and the bytes; from BULK_LEN on they are the next of `bulk` instead
  *   text            bytes that are UTF-8
+ *   ends            bytes that are a Uint32Array
  *   lane            u32: a channel or stream; even if the page has opened it, odd if the other end has. Each side counts on
  *                   through all sessions, so that no number is used twice
  *
  * The peer is code of the same page, so that nothing is checked but the version.
  */
 
-export const VERSION = 1;
+export const VERSION = 2;
 
 /** What the page commands. */
 export const Command = {
@@ -43,6 +44,7 @@ export const Command = {
   WAKE: 14,
   CLOSE: 15, //    reason: text
   FREE: 16,
+  SEND_ALL: 17, // lane, messages one after the other: bytes, the end of each: ends
 };
 
 /** What the worker tells. */
@@ -64,6 +66,7 @@ export const News = {
   STATS: 14, //    lane, u32 datagrams taken from the page, six f64 in the order of STATS
   CLOSED: 15, //   code: text, reason: text, by the peer u8
   RECORD: 16, //   outward u8, bytes
+  MESSAGES: 17, // lane, MESSAGEs one after the other: bytes, the end of each: ends
 };
 
 export const NO_KEY = 0xffff_ffff;
@@ -74,7 +77,7 @@ export const MESSAGE_COST = 32;
 /** What may be on its way to the worker, for each lane: messages, or one of any length; bytes of a stream. */
 export const MESSAGES_AHEAD_LEN = 1_024 * 1_024;
 export const STREAM_AHEAD_LEN = 256 * 1_024;
-/** What may be on its way to the page and not taken, for each lane and its datagrams: so much, and one more. */
+/** What may be on its way to the page and not taken, for each lane and its datagrams: so much, and what comes at once. */
 export const UNTAKEN_LEN = 64 * 1_024;
 
 /** From here on a buffer of its own is cheaper than a copy. */
@@ -116,6 +119,10 @@ export class Packer {
 
   text(value) {
     return this.bytes(new TextEncoder().encode(value), true);
+  }
+
+  ends(value) {
+    return this.bytes(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
   }
 
   /** Bytes that are `owned` and the whole of their buffer may leave with it; others are copied. */
@@ -207,6 +214,11 @@ export class Unpacker {
 
   text() {
     return new TextDecoder().decode(this.view());
+  }
+
+  ends() {
+    const bytes = this.bytes();
+    return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   }
 
   /** Bytes to keep: the whole of their buffer. */

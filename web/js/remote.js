@@ -194,7 +194,6 @@ class Wire {
 
 /** A channel or stream, as far as it is known here. */
 class Lane {
-  sent = 0; // messages
   ahead = 0; // bytes on their way to the worker
   isBlocked = false; // somebody waits for room
   taken = 0;
@@ -210,6 +209,13 @@ class Lane {
   dropped = 0; // datagrams, here
   handled = 0; // datagrams, by the worker
   stats = Object.fromEntries(STATS.map((name) => [name, 0]));
+}
+
+/** Room for so much on the way to the worker, or for one message of any length; who finds none will be told of it. */
+function hasRoom(lane, cost) {
+  const has = lane.ahead === 0 || lane.ahead + cost <= MESSAGES_AHEAD_LEN;
+  lane.isBlocked ||= !has;
+  return has;
 }
 
 function tellTaken(commands, id, lane) {
@@ -251,13 +257,23 @@ class Line {
       const sentence = `the message has ${message.length} bytes; the other end takes at most ${MESSAGE_LEN_MAX}`;
       throw failure("message-too-long", sentence);
     }
-    if (lane.ahead > 0 && lane.ahead + cost > MESSAGES_AHEAD_LEN) {
-      lane.isBlocked = true;
-      throw failure("blocked", "the channel's queue is full");
-    }
+    if (!hasRoom(lane, cost)) return false;
     lane.ahead += cost;
     this.#command(Command.SEND, id).bytes(message);
-    return ++lane.sent;
+    return true;
+  }
+
+  sendAll(id, bytes, ends) {
+    const lane = this.#lane(id);
+    let [count, cost] = [0, 0];
+    while (count < ends.length && hasRoom(lane, ends[count] + (count + 1) * MESSAGE_COST)) {
+      cost = ends[count] + ++count * MESSAGE_COST;
+    }
+    if (count === 0) return 0;
+    lane.ahead += cost;
+    const commands = this.#command(Command.SEND_ALL, id);
+    commands.bytes(bytes.subarray(0, ends[count - 1])).ends(ends.subarray(0, count));
+    return count;
   }
 
   write(id, bytes) {
@@ -289,17 +305,19 @@ class Line {
     return this.#lane(id).ended;
   }
 
+  /** Of a stream, whose bytes may come together. */
   recv(id) {
-    const message = this.recvAll(id);
-    if (message) this.take(id, 1);
-    return message;
+    const got = this.recvAll(id);
+    if (!got) return got;
+    const [bytes, ends] = Array.isArray(got) ? got : [got, [0]];
+    this.take(id, ends.length);
+    return bytes;
   }
 
-  /** As the core's, but one at a time: they are here already. */
   recvAll(id) {
     const lane = this.#lane(id);
-    const message = lane.received.shift();
-    if (message !== undefined) return message;
+    const got = lane.received.shift();
+    if (got !== undefined) return got;
     if (lane.over) return null;
     if (lane.ended) throw lane.ended;
     return undefined;
@@ -463,6 +481,8 @@ class Line {
         return true;
       case News.MESSAGE:
         return lane.received.push(news.bytes());
+      case News.MESSAGES:
+        return lane.received.push([news.bytes(), news.ends()]);
       case News.END:
         return (lane.over = true);
       case News.ENDED:

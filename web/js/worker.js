@@ -23,7 +23,7 @@ const served = new Set();
 
 /** A channel or stream. */
 class Lane {
-  waiting = []; // { bytes, at }: the core has no room
+  waiting = []; // { bytes, at, ends? }: the core has no room for what is from `at` on
   room = 0; // what has found its place since the page heard of it
   finish = ""; // `wanted` while something waits, then `done`
   accepted = 0; // messages
@@ -142,9 +142,11 @@ class Served {
   #applyTo(lane, what, command) {
     switch (what) {
       case Command.SEND:
+      case Command.SEND_ALL:
       case Command.WRITE: {
         const bytes = command.view();
-        lane?.waiting.push({ bytes, at: 0 });
+        const ends = what === Command.SEND_ALL ? command.ends() : undefined;
+        lane?.waiting.push({ bytes, ends, at: 0 });
         // The second of two waits for the first.
         if (lane?.waiting.length === 1) this.#accept(lane);
         return;
@@ -272,8 +274,16 @@ class Served {
           lane.room += written;
           if (next.at < next.bytes.length) break;
           this.#news.giveBack(next.bytes);
+        } else if (next.ends) {
+          const start = next.ends[next.at - 1] ?? 0;
+          const count = this.#line.sendAll(lane.id, next.bytes.subarray(start), next.ends.subarray(next.at).map((end) => end - start));
+          next.at += count;
+          lane.accepted += count;
+          lane.room += (next.ends[next.at - 1] ?? 0) - start + count * MESSAGE_COST;
+          if (next.at < next.ends.length) break;
         } else {
-          lane.accepted = this.#line.send(lane.id, next.bytes);
+          if (!this.#line.send(lane.id, next.bytes)) break;
+          lane.accepted++;
           lane.room += next.bytes.length + MESSAGE_COST;
         }
         lane.waiting.shift();
@@ -344,23 +354,32 @@ class Served {
   /** False if nothing is there. */
   #hand(lane) {
     if (lane.over) return false;
-    let message;
+    let got;
     try {
-      message = this.#line.recvAhead(lane.id);
+      got = this.#line.recvAll(lane.id);
     } catch {
       return false; // it has ended, which its news tells
     }
-    if (message === undefined) return false;
-    if (message === null) {
+    if (got === undefined) return false;
+    if (got === null) {
       lane.over = true;
       this.#tell().u8(News.END).u32(lane.number);
       return false;
     }
-    const cost = message.length + MESSAGE_COST;
-    lane.untaken.push(cost);
-    lane.untakenLen += cost;
-    this.#tell().u8(News.MESSAGE).u32(lane.number).bytes(message, true);
+    if (Array.isArray(got)) {
+      const [bytes, ends] = got;
+      ends.forEach((end, index) => this.#handed(lane, end - (ends[index - 1] ?? 0)));
+      this.#tell().u8(News.MESSAGES).u32(lane.number).bytes(bytes, true).ends(ends);
+    } else {
+      this.#handed(lane, got.length);
+      this.#tell().u8(News.MESSAGE).u32(lane.number).bytes(got, true);
+    }
     return true;
+  }
+
+  #handed(lane, length) {
+    lane.untaken.push(length + MESSAGE_COST);
+    lane.untakenLen += length + MESSAGE_COST;
   }
 
   #handDatagram(lane) {

@@ -164,13 +164,37 @@ impl Line {
         self.0.command(|line, _| line.open_stream(label)).map(|id| id.0).map_err(channel_error)
     }
 
-    /// Queues a message and returns its ordinal on the channel.
+    /// Queues a message. False if there is no room: try again when the channel has changed.
     ///
     /// # Errors
-    /// `blocked` when the queue is full: try again when the channel has changed; else why it cannot be sent.
-    pub fn send(&self, id: u32, message: Vec<u8>) -> Result<f64, JsValue> {
-        let sent = self.0.channel(id, |mut channel| channel.send(message));
-        sent.map(|ordinal| ordinal as f64).map_err(|(cause, _)| channel_error(cause))
+    /// Why it cannot be sent.
+    pub fn send(&self, id: u32, message: Vec<u8>) -> Result<bool, JsValue> {
+        match self.0.channel(id, |mut channel| channel.send(message)) {
+            Ok(_) => Ok(true),
+            Err((ChannelError::Blocked, _)) => Ok(false),
+            Err((cause, _)) => Err(channel_error(cause)),
+        }
+    }
+
+    /// Queues messages that lie one after the other in `bytes`, each up to its number in `ends`, and returns for how many there
+    /// was room. The way from JavaScript to here costs more than a small message.
+    ///
+    /// # Errors
+    /// Why the first cannot be sent.
+    #[wasm_bindgen(js_name = sendAll)]
+    pub fn send_all(&self, id: u32, bytes: &[u8], ends: &[u32]) -> Result<u32, JsValue> {
+        self.0.channel(id, |mut channel| {
+            let (mut sent, mut start) = (0, 0);
+            for end in ends.iter().map(|&end| end as usize) {
+                match channel.send(bytes.get(start..end).unwrap_or_default().to_vec()) {
+                    Ok(_) => (),
+                    Err((cause, _)) if sent == 0 && cause != ChannelError::Blocked => return Err(channel_error(cause)),
+                    Err(_) => break,
+                }
+                (sent, start) = (sent + 1, end);
+            }
+            Ok(sent)
+        })
     }
 
     /// Queues bytes of a stream and returns how many there was room for: if not all, try again when the channel has changed.
@@ -224,17 +248,8 @@ impl Line {
         received(self.0.read(id, |mut channel| channel.recv()))
     }
 
-    /// As `recv`, for a page that is behind a port: the other end hears that it was taken by `take`.
-    ///
-    /// # Errors
-    /// Why no more will come.
-    #[wasm_bindgen(js_name = recvAhead)]
-    pub fn recv_ahead(&self, id: u32) -> Result<JsValue, JsValue> {
-        received(self.0.ask(id, |mut channel| channel.recv_ahead()))
-    }
-
-    /// As `recvAhead`, all messages that there are, as far as `AHEAD_LEN`: one, or `[bytes, ends]` of several, one after the
-    /// other. The way from here to JavaScript costs more than a small message.
+    /// As `recv`, all that there is, as far as `AHEAD_LEN`: one, or `[bytes, ends]` of several, one after the other. The other
+    /// end hears that they were taken by `take`.
     ///
     /// # Errors
     /// Why no more will come.
@@ -262,7 +277,7 @@ impl Line {
         })
     }
 
-    /// The application has taken so many of what `recvAhead` or `recvAll` has handed over, the oldest first.
+    /// The application has taken so many of what `recvAll` has handed over, the oldest first.
     pub fn take(&self, id: u32, count: u32) {
         self.0.read(id, |mut channel| (0..count).for_each(|_| channel.take()));
     }

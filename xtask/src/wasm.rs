@@ -23,7 +23,7 @@ use crate::process::{self, command, root, step, target};
 use crate::tools;
 
 /// The most that JavaScript and wasm of the page may weigh, in bytes, compressed by brotli.
-const BOUND: usize = 99_000;
+const BOUND: usize = 99_200;
 /// What they should weigh.
 pub(crate) const GOAL: usize = 80_000;
 
