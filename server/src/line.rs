@@ -24,7 +24,7 @@ use axum::{
 };
 use duologue::{
     AuthRequest, Budget, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason,
-    Grant, LineEvent, Outcome, Secret, ServerConfig, SessionId,
+    Grant, InviteId, LineEvent, Outcome, Secret, ServerConfig, SessionId,
     upgrade::{self, Offered},
 };
 use duologue_native::{Endpoint, Line, Proved, carry, keep, randomness, shake_hands};
@@ -42,7 +42,7 @@ use crate::{
     service::{Call, Identity, Service, Services, Transport},
     socket::WebSocket,
     state::State,
-    store::{Device, DeviceStatus, Store, StoreError},
+    store::{Device, DeviceStatus, StoreError},
     tickets::Tickets,
 };
 
@@ -214,7 +214,7 @@ impl Duologue {
         // here.
         let verdict = match self.shared.draining.load(Ordering::Relaxed) {
             true => Err(CloseCode::GoingAway),
-            false => self.status(device).await,
+            false => self.status(device),
         };
         if let Err(code) = verdict {
             refused(code);
@@ -325,35 +325,27 @@ impl Duologue {
     async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
         self.shared.policy.judge(transport, &request.claims)?;
         match request.credential {
-            Credential::Invite(invite) if request.credential_proved => {
-                let device = Device::new(&request.device, &request.claims.name);
-                self.ask_store(move |store| store.enrol(invite, &device)).await
-            }
-            _ => self.status(request.device_id).await,
+            Credential::Invite(invite) if request.credential_proved => self.enrol(invite, request).await,
+            _ => self.status(request.device_id),
         }
     }
 
     /// Whether a device may connect, as the store has it now.
-    async fn status(&self, id: DeviceId) -> Result<(), CloseCode> {
-        self.ask_store(move |store| {
-            Ok(match store.device(id)?.map(|device| device.status) {
-                Some(DeviceStatus::Enrolled) => Ok(()),
-                Some(DeviceStatus::Revoked) => Err(CloseCode::DeviceRevoked),
-                None => Err(CloseCode::NotEnrolled),
-            })
-        })
-        .await
+    fn status(&self, id: DeviceId) -> Result<(), CloseCode> {
+        match self.shared.state.store().status(id) {
+            Some(DeviceStatus::Enrolled) => Ok(()),
+            Some(DeviceStatus::Revoked) => Err(CloseCode::DeviceRevoked),
+            None => Err(CloseCode::NotEnrolled),
+        }
     }
 
-    async fn ask_store(
-        &self,
-        question: impl FnOnce(&Store) -> Result<Result<(), CloseCode>, StoreError> + Send + 'static,
-    ) -> Result<(), CloseCode> {
+    async fn enrol(&self, invite: InviteId, request: &AuthRequest) -> Result<(), CloseCode> {
+        let device = Device::new(&request.device, &request.claims.name);
         let store = Arc::clone(self.shared.state.store());
-        match tokio::task::spawn_blocking(move || question(&store)).await {
+        match tokio::task::spawn_blocking(move || store.enrol(invite, &device)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
-                tracing::error!(%error, "a device could not be looked up");
+                tracing::error!(%error, "a device could not be enrolled");
                 Err(CloseCode::Internal)
             }
             Err(_) => Err(CloseCode::Internal),

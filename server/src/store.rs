@@ -3,9 +3,14 @@
 //! An invite is consumed in the same transaction that enrols its device, so that of any number of devices that race for
 //! it one wins, and a crash in between leaves both or neither. The device that consumed it may use it again: its AUTH_OK may
 //! have been lost.
+//!
+//! Whether a device may connect is in memory too, since each new connection asks, twice: some 50 bytes for each device. The
+//! file has one opener, so that nobody else can change it.
 
 use std::{
+    collections::HashMap,
     path::Path,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -70,7 +75,12 @@ struct StoredInvite {
 
 /// The file of devices and invites.
 #[derive(Debug)]
-pub struct Store(Database);
+pub struct Store {
+    database: Database,
+    statuses: RwLock<HashMap<[u8; 32], DeviceStatus>>,
+    /// Held from the beginning of a write to the change of `statuses` that follows it, so that both change in the same order.
+    order: Mutex<()>,
+}
 
 impl Store {
     /// Opens the store, and makes it if it is missing.
@@ -80,11 +90,29 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let database = Database::create(path)?;
         let write = database.begin_write()?;
-        write.open_table(DEVICES)?;
+        let mut statuses = HashMap::new();
+        for entry in write.open_table(DEVICES)?.iter()? {
+            let device = decode::<Device>(entry?.1.value());
+            statuses.extend(device.map(|device| (device.id, device.status)));
+        }
         write.open_table(INVITES)?;
         write.open_table(SETTINGS)?;
         write.commit()?;
-        Ok(Self(database))
+        Ok(Self { database, statuses: RwLock::new(statuses), order: Mutex::default() })
+    }
+
+    /// Whether a device may connect; none if it is not known.
+    #[must_use]
+    pub fn status(&self, id: DeviceId) -> Option<DeviceStatus> {
+        self.statuses.read().unwrap_or_else(PoisonError::into_inner).get(&id.0).copied()
+    }
+
+    fn in_order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn know(&self, id: [u8; 32], status: DeviceStatus) {
+        self.statuses.write().unwrap_or_else(PoisonError::into_inner).insert(id, status);
     }
 
     /// Keeps an invite until some time after it has expired, so that its late users can be told why.
@@ -95,7 +123,7 @@ impl Store {
         const KEPT_SECS: u64 = 30 * 24 * 60 * 60;
         let now = now();
         let stored = StoredInvite { psk: *invite.psk().expose(), expires_at: now + lifetime.as_secs(), used_by: None };
-        let write = self.0.begin_write()?;
+        let write = self.database.begin_write()?;
         {
             let mut invites = write.open_table(INVITES)?;
             invites.retain(|_, bytes| {
@@ -112,7 +140,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn invite_secret(&self, id: InviteId) -> Result<Option<Secret>, StoreError> {
-        let invites = self.0.begin_read()?.open_table(INVITES)?;
+        let invites = self.database.begin_read()?.open_table(INVITES)?;
         let invite = invites.get(id.0)?.and_then(|bytes| decode::<StoredInvite>(bytes.value()));
         Ok(invite.map(|invite| Secret::new(invite.psk)))
     }
@@ -122,7 +150,8 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn enrol(&self, id: InviteId, device: &Device) -> Result<Result<(), CloseCode>, StoreError> {
-        let write = self.0.begin_write()?;
+        let _order = self.in_order();
+        let write = self.database.begin_write()?;
         let verdict = {
             let mut invites = write.open_table(INVITES)?;
             let mut devices = write.open_table(DEVICES)?;
@@ -144,16 +173,10 @@ impl Store {
             }
         };
         write.commit()?;
+        if verdict.is_ok() {
+            self.know(device.id, DeviceStatus::Enrolled);
+        }
         Ok(verdict)
-    }
-
-    /// A device.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn device(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
-        let devices = self.0.begin_read()?.open_table(DEVICES)?;
-        Ok(devices.get(id.0)?.and_then(|bytes| decode(bytes.value())))
     }
 
     /// All devices, the oldest first.
@@ -161,7 +184,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn devices(&self) -> Result<Vec<Device>, StoreError> {
-        let table = self.0.begin_read()?.open_table(DEVICES)?;
+        let table = self.database.begin_read()?.open_table(DEVICES)?;
         let mut devices = Vec::new();
         for entry in table.iter()? {
             devices.extend(decode::<Device>(entry?.1.value()));
@@ -175,7 +198,8 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn revoke(&self, id: DeviceId) -> Result<bool, StoreError> {
-        let write = self.0.begin_write()?;
+        let _order = self.in_order();
+        let write = self.database.begin_write()?;
         let known = {
             let mut devices = write.open_table(DEVICES)?;
             let device = devices.get(id.0)?.and_then(|bytes| decode::<Device>(bytes.value()));
@@ -189,6 +213,9 @@ impl Store {
             }
         };
         write.commit()?;
+        if known {
+            self.know(id.0, DeviceStatus::Revoked);
+        }
         Ok(known)
     }
 
@@ -197,7 +224,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn address(&self) -> Result<Option<String>, StoreError> {
-        let settings = self.0.begin_read()?.open_table(SETTINGS)?;
+        let settings = self.database.begin_read()?.open_table(SETTINGS)?;
         Ok(settings.get(ADDRESS)?.map(|address| address.value().to_owned()))
     }
 
@@ -206,7 +233,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn set_address(&self, address: &str) -> Result<(), StoreError> {
-        let write = self.0.begin_write()?;
+        let write = self.database.begin_write()?;
         write.open_table(SETTINGS)?.insert(ADDRESS, address)?;
         write.commit()?;
         Ok(())
@@ -314,5 +341,21 @@ mod tests {
         store.add_invite(&invite(2), DAY).expect("stored");
         assert_eq!(store.enrol(invite(2).id(), &device(1)).expect("works"), Err(CloseCode::DeviceRevoked));
         assert!(!store.revoke(DeviceId([9; 32])).expect("works"));
+    }
+
+    #[test]
+    fn what_is_known_of_a_device_outlives_the_server() {
+        let (directory, store) = store();
+        let [one, two, stranger] = [1, 2, 3].map(|seed| DeviceId(device(seed).id));
+        for seed in [1, 2] {
+            store.add_invite(&invite(seed), DAY).expect("stored");
+            store.enrol(invite(seed).id(), &device(seed)).expect("works").expect("enrolled");
+        }
+        store.revoke(two).expect("works");
+        let expected = [Some(DeviceStatus::Enrolled), Some(DeviceStatus::Revoked), None];
+        assert_eq!([one, two, stranger].map(|id| store.status(id)), expected);
+        drop(store);
+        let store = Store::open(&directory.path().join("store.redb")).expect("the same store");
+        assert_eq!([one, two, stranger].map(|id| store.status(id)), expected);
     }
 }
