@@ -7,13 +7,13 @@ import { connect } from "/duologue.js";
 import { fromJson, message, toJson } from "./lane.js";
 import { medianOf, perSecond } from "./jobs.js";
 
-export const open = () => openLink({ invite: location.href });
+export const open = (_, where) => openLink(where, false);
 
 /** The same with the line in a worker. */
-export const inWorker = { open: () => openLink({ invite: location.href, worker: true }) };
+export const inWorker = { open: (_, where) => openLink(where, true) };
 
-async function openLink(options) {
-  const link = connect(options);
+async function openLink({ host, invite }, worker) {
+  const link = connect({ url: `wss://${host}/line`, invite, worker });
   await link.ready;
   const lane = laneOf(link.channel("jobs"));
   const stream = await link.createBidirectionalStream("stream-jobs");

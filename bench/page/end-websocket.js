@@ -4,8 +4,8 @@
 
 import { roomIn } from "./lane.js";
 
-export async function open() {
-  const socket = new WebSocket(`wss://${location.host}/bench/websocket`);
+export async function open(_, { host }) {
+  const socket = new WebSocket(`wss://${host}/bench/websocket`);
   socket.binaryType = "arraybuffer";
   await new Promise((resolve, reject) => {
     socket.onopen = resolve;

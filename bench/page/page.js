@@ -1,7 +1,7 @@
 /**
  * The benchmark's page: fetches the plan, measures every figure at every end, round by round, and posts what it measured.
  *
- *   GET /bench/plan ─► { rounds, ports, ends: [name], figures: [{ job, len, inFlight }] }
+ *   GET /bench/plan ─► { rounds, ports, ends: [name], endsOnPath: [name], pathInvite, figures: [{ job, len, inFlight, path }] }
  *   round 0 (warms up, finds out how many messages fill RUN_SECS) ─► rounds 1 to N ─► POST /bench/report
  *
  * The ends take turns within each figure, and each round begins with another of them, so that what the machine does beside
@@ -25,12 +25,18 @@ const report = (what) => fetch("/bench/report", { method: "POST", body: JSON.str
 
 async function main() {
   const plan = await (await fetch("/bench/plan")).json();
-  const ends = [];
-  for (const name of plan.ends) ends.push({ name, ...(await ENDS[name].open(plan.ports)) });
+  const opened = async (names, where) => {
+    const ends = [];
+    for (const name of names) ends.push({ name, ...(await ENDS[name].open(plan.ports, where)) });
+    return ends;
+  };
+  const here = await opened(plan.ends, { host: location.host, invite: location.href });
+  const onPath = await opened(plan.endsOnPath, { host: `localhost:${plan.ports.path}`, invite: plan.pathInvite });
   const counts = new Map();
   const measured = [];
   for (let round = 0; round <= plan.rounds; round++) {
     for (const [number, figure] of plan.figures.entries()) {
+      const ends = figure.path ? onPath : here;
       for (let turn = 0; turn < ends.length; turn++) {
         const end = ends[(turn + round) % ends.length];
         const key = `${number} ${end.name}`;

@@ -6,7 +6,8 @@
 //! client ══ bytes, each ONE_WAY later ══► server        each way: by their time of arrival, so that a burst stays a burst
 //! ```
 //!
-//! It has no bandwidth, no loss and no slow start: what is measured through it is the number of round trips, not of bytes.
+//! It has no bandwidth, no loss and no slow start: what is measured through it is the number of round trips, not of bytes. The
+//! other way round, [`Path::with_bandwidth`] delays nothing, and lets through so many bytes a second, each way and connection.
 
 use std::{io, time::Duration};
 
@@ -23,6 +24,10 @@ use tokio::{
 };
 
 pub(crate) const ONE_WAY: Duration = Duration::from_millis(25);
+/// What a path with a bandwidth lets through: 500 Mbit/s.
+pub(crate) const BYTES_PER_SEC: f64 = 62.5e6;
+/// What may pass late and yet not be made up for: timers have a millisecond, and the machine has other work.
+const SLACK: Duration = Duration::from_millis(5);
 
 pub(crate) struct Path {
     pub(crate) port: u16,
@@ -38,7 +43,17 @@ impl Drop for Path {
 }
 
 impl Path {
+    /// With a delay.
     pub(crate) async fn to(server: u16) -> anyhow::Result<Self> {
+        Self::listen(server, false).await
+    }
+
+    /// With a bandwidth.
+    pub(crate) async fn with_bandwidth(server: u16) -> anyhow::Result<Self> {
+        Self::listen(server, true).await
+    }
+
+    async fn listen(server: u16, is_narrow: bool) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
         let port = listener.local_addr()?.port();
         let cuts = watch::Sender::new(0);
@@ -49,7 +64,7 @@ impl Path {
                 tokio::spawn(async move {
                     tokio::select! {
                         // Its ends see for themselves how it ends.
-                        _ = converse(client, server) => {}
+                        _ = converse(client, server, is_narrow) => {}
                         _ = cut.changed() => {}
                     }
                 });
@@ -64,13 +79,16 @@ impl Path {
     }
 }
 
-async fn converse(client: TcpStream, server: u16) -> io::Result<()> {
+async fn converse(client: TcpStream, server: u16, is_narrow: bool) -> io::Result<()> {
     // A SYN there, a SYN-ACK back.
     let opened = Instant::now() + 2 * ONE_WAY;
     let server = TcpStream::connect(("127.0.0.1", server)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    if is_narrow {
+        return tokio::try_join!(squeeze(from_client, to_server), squeeze(from_server, to_client)).map(drop);
+    }
     tokio::try_join!(carry(from_client, to_server, opened), carry(from_server, to_client, opened)).map(drop)
 }
 
@@ -97,6 +115,19 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, opened: Instant)
     tokio::try_join!(entering, leaving).map(drop)
 }
 
+/// One direction of a narrow path. What has not left yet is not read, so that the sender feels it.
+async fn squeeze(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(64 * 1_024);
+    let mut free_at = Instant::now();
+    while from.read_buf(&mut bytes).await? > 0 {
+        free_at = free_at.max(Instant::now() - SLACK) + Duration::from_secs_f64(bytes.len() as f64 / BYTES_PER_SEC);
+        tokio::time::sleep_until(free_at).await;
+        to.write_all(&bytes).await?;
+        bytes.clear();
+    }
+    to.shutdown().await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +149,21 @@ mod tests {
         }
         path.cut();
         assert_eq!(client.read(&mut [0; 4]).await.unwrap_or(0), 0);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_narrow_path_lets_through_what_it_may() -> anyhow::Result<()> {
+        const LEN: usize = 12_500_000;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let path = Path::with_bandwidth(listener.local_addr()?.port()).await?;
+        let mut client = TcpStream::connect(("127.0.0.1", path.port)).await?;
+        let mut server = listener.accept().await?.0;
+        let begun = Instant::now();
+        let writing = tokio::spawn(async move { client.write_all(&vec![0; LEN]).await });
+        server.read_exact(&mut vec![0; LEN]).await?;
+        writing.await??;
+        assert!(begun.elapsed() >= Duration::from_millis(190), "{:?}", begun.elapsed());
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(crate) enum Goal {
     /// It is there to be seen.
     None,
     AtLeast(f64),
-    /// The goal on a path of 500 Mbit/s, and what loopback, where the AEAD is as slow as all the rest, must not fall below.
+    /// The goal, and what loopback, where the AEAD is as slow as all the rest, must not fall below.
     WithFloor(f64, f64),
     AtMost(f64),
     /// In the figure's own unit, whatever the baseline is.

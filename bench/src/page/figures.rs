@@ -20,6 +20,8 @@ pub(super) enum End {
 
 impl End {
     pub(super) const ALL: [Self; 5] = [Self::Duologue, Self::Worker, Self::WebSocket, Self::SocketIo, Self::Libp2p];
+    /// Those that speak over the narrow path.
+    pub(super) const ON_PATH: [Self; 2] = [Self::Duologue, Self::WebSocket];
     const BASELINES: [Self; 3] = [Self::WebSocket, Self::SocketIo, Self::Libp2p];
 
     const fn name(self) -> &'static str {
@@ -63,6 +65,8 @@ pub(super) struct Figure {
     /// Bytes of a message.
     len: u32,
     in_flight: u32,
+    /// Over the narrow path, where only a bare WebSocket stands beside ours.
+    path: bool,
     #[serde(skip)]
     unit: Unit,
     #[serde(skip)]
@@ -72,6 +76,7 @@ pub(super) struct Figure {
 const SMALL: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(40.0)), (End::SocketIo, Goal::AtLeast(80.0))];
 const MEDIUM: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(4.0))];
 const BULK: &[(End, Goal)] = &[(End::WebSocket, Goal::WithFloor(0.9, 0.6)), (End::SocketIo, Goal::AtLeast(1.3))];
+const BULK_ON_PATH: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(0.9))];
 const MEBI: u32 = 1_024 * 1_024;
 
 /// In the order of the table.
@@ -102,10 +107,18 @@ pub(super) const FIGURES: &[Figure] = &[
     figure("1 MiB messages, server to page", Job::Source, MEBI, Unit::MegabytesPerSecond, BULK),
     figure("byte stream, page to server", Job::SinkStream, MEBI, Unit::MegabytesPerSecond, BULK),
     figure("byte stream, server to page", Job::SourceStream, MEBI, Unit::MegabytesPerSecond, BULK),
+    on_path("1 MiB messages, 500 Mbit/s, page to server", Job::Sink),
+    on_path("1 MiB messages, 500 Mbit/s, server to page", Job::Source),
+    on_path("byte stream, 500 Mbit/s, page to server", Job::SinkStream),
+    on_path("byte stream, 500 Mbit/s, server to page", Job::SourceStream),
 ];
 
 const fn figure(name: &'static str, job: Job, len: u32, unit: Unit, goals: &'static [(End, Goal)]) -> Figure {
-    Figure { name, job, len, in_flight: 1, unit, goals }
+    Figure { name, job, len, in_flight: 1, path: false, unit, goals }
+}
+
+const fn on_path(name: &'static str, job: Job) -> Figure {
+    Figure { path: true, ..figure(name, job, MEBI, Unit::MegabytesPerSecond, BULK_ON_PATH) }
 }
 
 impl Figure {
@@ -146,9 +159,15 @@ pub(super) fn comparisons(figures: &[&Figure], values: &impl Fn(usize, End) -> V
             baseline_name: baseline.name(),
             goal,
         };
-        let here = End::BASELINES.map(|end| compare(figure.name.to_owned(), End::Duologue, end, figure.goal(end)));
-        let in_worker = compare(format!("{}, in a worker", figure.name), End::Worker, End::WebSocket, Goal::None);
-        here.into_iter().chain([in_worker])
+        let baselines = End::BASELINES.iter().filter(|end| !figure.path || End::ON_PATH.contains(end));
+        let mut all: Vec<_> = baselines
+            .map(|end| compare(figure.name.to_owned(), End::Duologue, *end, figure.goal(*end)))
+            .collect();
+        if !figure.path {
+            let name = format!("{}, in a worker", figure.name);
+            all.push(compare(name, End::Worker, End::WebSocket, Goal::None));
+        }
+        all
     };
     figures.iter().enumerate().flat_map(of).collect()
 }

@@ -4,7 +4,8 @@
 //! ```text
 //! this process: Duologue, the bare WebSocket, the page and its plan ◄──one origin, TLS──┐
 //! node: Socket.IO ◄── its port, the same certificate ───────────────────────────────────┼── page in Chromium, which measures
-//! node: js-libp2p ◄── its port, the same certificate ───────────────────────────────────┘   and posts what it measured
+//! node: js-libp2p ◄── its port, the same certificate ───────────────────────────────────┤   and posts what it measured
+//! this process again ◄── a path of 500 Mbit/s ──────────────────────────────────────────┘
 //! ```
 //!
 //! Chromium runs plainly: a driver or its developer tools would slow WebSockets down several times. The page's sources are in
@@ -30,7 +31,7 @@ use self::{
     figures::{End, FIGURES, Figure},
     server::{Plan, Ports, Report},
 };
-use crate::{child::Child, report};
+use crate::{child::Child, path::Path, report};
 
 /// No round takes longer, even on a busy machine.
 const ROUND_SECS: u64 = 300;
@@ -88,13 +89,19 @@ impl Page {
         let tls = development(state.directory())?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
         let address = format!("https://localhost:{}", listener.local_addr()?.port());
-        let invite = state.new_invite(Duration::from_secs(3_600))?.to_link(&format!("{address}/bench"));
+        let path = Path::with_bandwidth(listener.local_addr()?.port()).await?;
+        let invite = || anyhow::Ok(state.new_invite(Duration::from_secs(3_600))?.to_link(&format!("{address}/bench")));
+        let (invite, path_invite) = (invite()?, invite()?);
         let spki_pin = browser::spki_pin(&state.directory().join("tls-key.pem"))?;
         let mut socketio = self.start_node("socketio-server.cjs", state.directory())?;
         let mut libp2p = self.start_node("libp2p-server.cjs", state.directory())?;
-        let ports = Ports { socketio: socketio.answer("ready").await?, libp2p: libp2p.answer("ready").await? };
-
-        let plan = Plan { rounds: self.rounds, ports, ends: End::ALL, figures: figures.to_vec() };
+        let ports = Ports {
+            path: path.port,
+            socketio: socketio.answer("ready").await?,
+            libp2p: libp2p.answer("ready").await?,
+        };
+        let (ends, ends_on_path) = (End::ALL, End::ON_PATH);
+        let plan = Plan { rounds: self.rounds, ports, ends, ends_on_path, path_invite, figures: figures.to_vec() };
         let (reports, mut reported) = mpsc::unbounded_channel();
         let app = server::app(state, plan, &self.bundles, reports)?;
         let server = tokio::spawn(duologue_server::serve(listener, Some(tls), app, Default::default()));

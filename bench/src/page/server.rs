@@ -24,16 +24,21 @@ const INDEX: &str = include_str!("../../page/index.html");
 
 /// What the page is to do.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Plan {
     pub(super) rounds: u32,
     pub(super) ports: Ports,
     pub(super) ends: [End; 5],
+    pub(super) ends_on_path: [End; 2],
+    /// Lets a second device in, over the narrow path: a browser has one for each host and port.
+    pub(super) path_invite: String,
     pub(super) figures: Vec<&'static Figure>,
 }
 
-/// Of the servers on node.
+/// Of the servers on node, and of the narrow path to this one.
 #[derive(Debug, Serialize)]
 pub(super) struct Ports {
+    pub(super) path: u16,
     pub(super) socketio: u32,
     pub(super) libp2p: u32,
 }
