@@ -160,9 +160,8 @@ pub(super) fn comparisons(figures: &[&Figure], values: &impl Fn(usize, End) -> V
             goal,
         };
         let baselines = End::BASELINES.iter().filter(|end| !figure.path || End::ON_PATH.contains(end));
-        let mut all: Vec<_> = baselines
-            .map(|end| compare(figure.name.to_owned(), End::Duologue, *end, figure.goal(*end)))
-            .collect();
+        let mut all: Vec<_> =
+            baselines.map(|end| compare(figure.name.to_owned(), End::Duologue, *end, figure.goal(*end))).collect();
         if !figure.path {
             let name = format!("{}, in a worker", figure.name);
             all.push(compare(name, End::Worker, End::WebSocket, Goal::None));

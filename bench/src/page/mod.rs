@@ -95,11 +95,8 @@ impl Page {
         let spki_pin = browser::spki_pin(&state.directory().join("tls-key.pem"))?;
         let mut socketio = self.start_node("socketio-server.cjs", state.directory())?;
         let mut libp2p = self.start_node("libp2p-server.cjs", state.directory())?;
-        let ports = Ports {
-            path: path.port,
-            socketio: socketio.answer("ready").await?,
-            libp2p: libp2p.answer("ready").await?,
-        };
+        let ports =
+            Ports { path: path.port, socketio: socketio.answer("ready").await?, libp2p: libp2p.answer("ready").await? };
         let (ends, ends_on_path) = (End::ALL, End::ON_PATH);
         let plan = Plan { rounds: self.rounds, ports, ends, ends_on_path, path_invite, figures: figures.to_vec() };
         let (reports, mut reported) = mpsc::unbounded_channel();
