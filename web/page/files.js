@@ -1,5 +1,5 @@
 /**
- * "Files": chosen, dropped on the page or pasted, they go to the server one after the other.
+ * Files on their way: what attach.js was given goes to the server one after the other. Loaded with the first of them.
  *
  *   waiting ─► sending (checking, held while there is no line, storing) ─► done, failed or cancelled ─► waiting, if sent again
  *
@@ -10,7 +10,11 @@
 import { duration, percent, size } from "./amounts.js";
 import { explain } from "./cause.js";
 import { label, say, sayPlain } from "./say.js";
+import { addWords } from "./text.js";
+import { FILES_WORDS } from "./text-files.js";
 import { DropError, Upload } from "./upload.js";
+
+addWords(FILES_WORDS);
 
 const KEPT_FILES = 200;
 const DRAW_MS = 250;
@@ -32,8 +36,6 @@ const DROP_CODES = new Set([
   "unreadable",
 ]);
 
-const root = document.documentElement;
-const input = document.getElementById("files-input");
 const list = document.getElementById("files-list");
 const note = document.getElementById("files-note");
 const said = document.getElementById("files-said");
@@ -79,7 +81,8 @@ async function sendNext() {
   sendNext();
 }
 
-function add(files) {
+/** Takes what the person has given. */
+export function addFiles(files) {
   note.hidden = true;
   for (const file of files) {
     while (jobs.length >= KEPT_FILES && forgetOne());
@@ -223,33 +226,3 @@ function element(name, className) {
   if (className) made.className = className;
   return made;
 }
-
-// Three ways in.
-
-document.getElementById("files-choose").addEventListener("click", () => input.click());
-input.addEventListener("change", () => {
-  add([...input.files]);
-  input.value = ""; // so that the same file can be chosen again
-});
-
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-addEventListener("dragover", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  root.dataset.dropping = "";
-});
-addEventListener("dragleave", (event) => event.relatedTarget ?? delete root.dataset.dropping);
-addEventListener("drop", (event) => {
-  delete root.dataset.dropping;
-  if (!carriesFiles(event)) return;
-  event.preventDefault(); // the browser would leave the page for the file
-  add([...event.dataTransfer.files]);
-});
-
-addEventListener("paste", (event) => {
-  const { files, types } = event.clipboardData;
-  // Office programs offer a picture of the text beside it: in a field, the text is meant.
-  if (files.length === 0 || (event.target.closest?.("textarea") && types.includes("text/plain"))) return;
-  event.preventDefault();
-  add([...files]);
-});

@@ -7,10 +7,10 @@
  * It asks nothing of the library that duologue.d.ts does not promise, and never looks into a record.
  */
 
+import { closeFiles, filesState, openFiles } from "./attach.js";
 import { hideCause, showCause } from "./cause.js";
 import { closeDesk, deskState, openDesk, renewDesk } from "./desk.js";
 import { echoState, startEcho } from "./echo.js";
-import { closeFiles, filesState, openFiles } from "./files.js";
 import { say, sayPlain, startLanguage } from "./say.js";
 import { crossed } from "./sealed.js";
 import { showWho, startForget } from "./who.js";

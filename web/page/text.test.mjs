@@ -6,13 +6,26 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { LANGUAGES, TEXT } from "./text.js";
+import { LANGUAGES, TEXT, addWords } from "./text.js";
 
 const here = new URL("./", import.meta.url);
 const page = readFileSync(new URL("../../index.html", here), "utf8");
 const scripts = readdirSync(here).filter((name) => name.endsWith(".js"));
 const sources = scripts.filter((name) => !name.startsWith("text"));
 const code = sources.map((name) => readFileSync(new URL(name, here), "utf8")).join("\n");
+/** Fetched when they are wanted: by `import()`, and what only these import. */
+const later = [
+  "files.js",
+  "forget.js",
+  "amounts.js",
+  "upload.js",
+  "text-files.js",
+  "text-forget.js",
+];
+const atOnce = Object.keys(TEXT.en);
+for (const name of later.filter((name) => name.startsWith("text-"))) {
+  for (const words of Object.values(await import(new URL(name, here)))) addWords(words);
+}
 const keys = Object.keys(TEXT.en);
 const families = new Set(keys.map((key) => key.split(".")[0]));
 
@@ -49,6 +62,12 @@ test("every key that index.html or a script asks for exists", () => {
   for (const start of composed) assert.ok(keys.some((key) => key.startsWith(start)), start);
 });
 
+test("what is asked for at once does not wait for words that are fetched later", () => {
+  const first = sources.filter((name) => !later.includes(name)).map((name) => readFileSync(new URL(name, here), "utf8"));
+  const asked = all(first.join("\n"), /"([a-z]+\.[a-z-]+)"/g).filter((key) => keys.includes(key));
+  for (const key of [...inPage, ...asked]) assert.ok(atOnce.includes(key), key);
+});
+
 test("no key is left over", () => {
   const used = new Set([...inPage, ...inCode]);
   const left = keys.filter((key) => !used.has(key) && !composed.some((start) => key.startsWith(start)));
@@ -77,11 +96,21 @@ test("every id that a script looks up is in index.html, once", () => {
   for (const id of all(code, /getElementById\("([^"]*)"\)/g)) assert.ok(ids.includes(id), id);
 });
 
-test("index.html fetches every module at once, not one after the other", () => {
+test("index.html fetches every module that the page needs at once, not one after the other", () => {
   const forWorkers = ["port.js", "remote.js", "worker.js"]; // fetched by those pages that ask for a worker
   const library = readdirSync(new URL("../js/", here)).filter((name) => name.endsWith(".js") && !forWorkers.includes(name));
-  const wanted = scripts.map((name) => `/page/${name}`);
+  const wanted = scripts.filter((name) => !later.includes(name)).map((name) => `/page/${name}`);
   wanted.push(...library.map((name) => `/${name}`), "/duologue_core.js");
   const named = all(page, /(?:href|src)="(\/[^"]*\.js)"/g);
   assert.deepEqual(named.sort(), wanted.sort());
+});
+
+test("what is fetched when it is wanted is imported by nothing that is fetched at once", () => {
+  for (const name of scripts) {
+    const text = readFileSync(new URL(name, here), "utf8");
+    const imported = all(text, /^(?:import|export)\b[^;]*?from "\.\/([^"]*)"/gm);
+    if (!later.includes(name)) assert.deepEqual(imported.filter((other) => later.includes(other)), [], name);
+  }
+  const wanted = all(code, /\bimport\("\.\/([^"]*)"\)/g);
+  assert.deepEqual(wanted.filter((name) => !later.includes(name)), []);
 });

@@ -2,15 +2,11 @@
  * "Who is who": the two fingerprints, and forgetting this device.
  */
 
-import { explain } from "./cause.js";
 import { say, sayPlain } from "./say.js";
 
 const server = document.getElementById("server-fingerprint");
 const device = document.getElementById("device-fingerprint");
 const algorithm = document.getElementById("device-algorithm");
-const forget = document.getElementById("forget");
-const dialog = document.getElementById("forget-dialog");
-const failure = document.getElementById("forget-failure");
 
 /** Shows the identities of a link, or that there are none (`undefined`). */
 export function showWho(link) {
@@ -25,20 +21,13 @@ export function showWho(link) {
   }
 }
 
-/** `erase` closes the line and erases the key; it may fail. */
+/** `erase` closes the line and erases the key; it may fail. The question is loaded when it is to be asked. */
 export function startForget(erase) {
-  forget.addEventListener("click", () => {
-    failure.hidden = true;
-    dialog.showModal();
-  });
-  document.getElementById("forget-no").addEventListener("click", () => dialog.close());
-  document.getElementById("forget-yes").addEventListener("click", async () => {
-    try {
-      await erase();
-      dialog.close();
-    } catch (error) {
-      say(failure, "forget.failed", { why: () => explain(error) });
-      failure.hidden = false;
-    }
-  });
+  const forget = document.getElementById("forget");
+  forget.addEventListener("click", () =>
+    import("./forget.js").then(
+      ({ ask }) => ask(erase),
+      () => say(forget, "who.not-loaded"),
+    ),
+  );
 }
