@@ -25,6 +25,7 @@ mod origins;
 mod page;
 mod page_causes;
 mod page_middleman;
+mod page_trust;
 mod path;
 mod pictures;
 mod policy;

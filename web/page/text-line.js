@@ -212,6 +212,7 @@ export const LINE_WORDS = {
 
   "pin.old": ["Pinned in this browser", "Épinglée dans ce navigateur"],
   "pin.new": ["Named by the link", "Désignée par le lien"],
+  "pin.compared": ["You compared this one with the owner on {day}", "Vous avez comparé celle-ci avec le propriétaire le {day}"],
   "pin.unread": ["not known to this page", "inconnue de cette page"],
   "pin.trust": [
     "I have compared the new fingerprint with the owner: trust it",

@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { LANGUAGES, TEXT, addWords } from "./text.js";
@@ -15,10 +16,12 @@ const sources = scripts.filter((name) => !name.startsWith("text"));
 const code = sources.map((name) => readFileSync(new URL(name, here), "utf8")).join("\n");
 /** Fetched when they are wanted: by `import()`, and what only these import. */
 const later = [
+  "compare.js",
   "files.js",
   "forget.js",
   "amounts.js",
   "upload.js",
+  "text-compare.js",
   "text-files.js",
   "text-forget.js",
 ];
@@ -113,4 +116,15 @@ test("what is fetched when it is wanted is imported by nothing that is fetched a
   }
   const wanted = all(code, /\bimport\("\.\/([^"]*)"\)/g);
   assert.deepEqual(wanted.filter((name) => !later.includes(name)), []);
+});
+
+test("the lists of words to read aloud are the 2,048 of BIP-39", () => {
+  for (const [language, sha256] of [
+    ["en", "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda"],
+    ["fr", "431c1d074225d2b7e82db857d7c3ea58051df546e7c8b74c1f6dcab36351fd56"],
+  ]) {
+    const text = readFileSync(new URL(`words-${language}.txt`, here));
+    assert.equal(createHash("sha256").update(text).digest("hex"), sha256, language);
+    assert.equal(new Set(text.toString().trim().split("\n")).size, 2_048);
+  }
 });
