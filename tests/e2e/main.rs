@@ -23,6 +23,7 @@ mod failures;
 mod memory;
 mod origins;
 mod page;
+mod page_access;
 mod page_causes;
 mod page_middleman;
 mod page_trust;

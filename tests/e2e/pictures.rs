@@ -34,7 +34,7 @@ async fn converse(server: &mut Server, browser: &Browser) {
 }
 
 /// Asserts that nothing sticks out at the side.
-async fn assert_it_fits(browser: &Browser) {
+pub(crate) async fn assert_it_fits(browser: &Browser) {
     let body = "
         const wide = [...document.querySelectorAll('body *')]
             .filter((element) => element.getBoundingClientRect().right > innerWidth + 1 && !element.closest('[role=region]'))

@@ -3,6 +3,7 @@
  * is loaded when there is something for it to do.
  *
  *   change, drop, paste ─► import("./files.js") ─► addFiles; from then on it hears of the line too
+ *   an upload that an earlier page left unfinished ─► the same ─► restore
  */
 
 import { say } from "./say.js";
@@ -51,11 +52,31 @@ function load() {
   return loading;
 }
 
-/** A FileList empties with its field or its event: hence an array. */
-const add = async (given) => (await load())?.addFiles(given);
+/** `given` are files, or handles that can read them again after a reload; a FileList empties, hence arrays. */
+async function add(given) {
+  const all = await Promise.all(given);
+  const readable = all.map(async (one) => {
+    if (one instanceof File) return { file: one };
+    return one?.kind === "file" ? { file: await one.getFile(), handle: one } : undefined; // a folder is none
+  });
+  const found = (await Promise.all(readable.map((one) => one.catch(() => {})))).filter(Boolean);
+  if (found.length > 0) (await load())?.addFiles(found);
+}
+
+async function pick() {
+  if (!globalThis.showOpenFilePicker) {
+    input.click();
+    return;
+  }
+  try {
+    add(await showOpenFilePicker({ multiple: true }));
+  } catch (error) {
+    if (error.name !== "AbortError") input.click(); // forbidden here; the field is not
+  }
+}
 
 choose.addEventListener("pointerenter", load);
-choose.addEventListener("click", () => input.click());
+choose.addEventListener("click", pick);
 input.addEventListener("change", () => {
   add([...input.files]);
   input.value = ""; // so that the same file can be chosen again
@@ -73,7 +94,10 @@ addEventListener("drop", (event) => {
   delete root.dataset.dropping;
   if (!carriesFiles(event)) return;
   event.preventDefault(); // the browser would leave the page for the file
-  add([...event.dataTransfer.files]);
+  // Both are asked now: after this event there is nothing left to ask.
+  const { files: dropped, items } = event.dataTransfer;
+  const handles = [...items].filter(({ kind }) => kind === "file").map((item) => item.getAsFileSystemHandle?.());
+  add([...dropped].map(async (file, at) => (await handles[at]?.catch(() => {})) ?? file));
 });
 
 addEventListener("paste", (event) => {
@@ -83,3 +107,9 @@ addEventListener("paste", (event) => {
   event.preventDefault();
   add([...pasted]);
 });
+
+try {
+  if (localStorage.getItem("duologue-uploads")) load().then((module) => module?.restore());
+} catch {
+  // Where nothing can be kept, nothing was.
+}

@@ -6,6 +6,21 @@ export const FILES_WORDS = {
   "files.progress": ["Progress of {name}", "Avancement de {name}"],
   "files.cancel": ["Cancel", "Annuler"],
   "files.cancel-one": ["Cancel: {name}", "Annuler : {name}"],
+  "files.pause": ["Pause", "Suspendre"],
+  "files.pause-one": ["Pause: {name}", "Suspendre : {name}"],
+  "files.resume": ["Go on", "Continuer"],
+  "files.resume-one": ["Go on: {name}", "Continuer : {name}"],
+  "files.reopen": ["Choose it again…", "Le choisir de nouveau…"],
+  "files.reopen-one": ["Choose it again…: {name}", "Le choisir de nouveau… : {name}"],
+  "files.paused": ["Paused, {percent} % of {size} sent", "Suspendu, {percent} % de {size} envoyés"],
+  "files.asks": [
+    "Unfinished, {percent} % of {size} sent. Choose this file again, and it goes on there.",
+    "Inachevé, {percent} % de {size} envoyés. Choisissez de nouveau ce fichier, et l’envoi reprend là.",
+  ],
+  "files.asks-again": [
+    "Unfinished, {percent} % of {size} sent. The browser wants to be told that this page may read the file again.",
+    "Inachevé, {percent} % de {size} envoyés. Le navigateur veut savoir si cette page peut relire le fichier.",
+  ],
   "files.again": ["Send again", "Renvoyer"],
   "files.again-one": ["Send again: {name}", "Renvoyer : {name}"],
   "files.many": [
@@ -71,6 +86,8 @@ export const FILES_WORDS = {
   // Read out when a file's fate changes.
   "said.sending": ["{name}: sending", "{name} : envoi"],
   "said.held": ["{name}: waiting for the line", "{name} : attend la ligne"],
+  "said.paused": ["{name}: paused", "{name} : suspendu"],
+  "said.asks": ["{name}: unfinished, choose it again to go on", "{name} : inachevé, choisissez-le de nouveau pour continuer"],
   "said.done": ["{name}: done, stored at the server", "{name} : terminé, enregistré sur le serveur"],
   "said.failed": ["{name}: not sent", "{name} : non envoyé"],
   "said.cancelled": ["{name}: cancelled", "{name} : annulé"],
