@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::Browser,
+    browser::{Browser, Profile},
     page::enrolled,
     path::{Cut, Path},
     server::Server,
@@ -120,5 +120,81 @@ async fn browser_a_comparison_is_remembered_and_another_key_does_not_inherit_it(
     let warning = browser.text("#compared").await;
     assert!(warning.contains("NOT the key that you compared") && warning.contains(&own), "{warning}");
     tokio::time::sleep(Duration::from_millis(100)).await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_an_enrolled_device_lets_one_more_in_by_a_link_and_its_qr_code() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let mut links = Vec::new();
+    for _ in 0..5 {
+        browser.click("#pair").await;
+        browser.wait_until("document.querySelector('.qr path')").await;
+        let link = browser.text(".pair-link").await;
+        // The squares are those of this link, each where it belongs.
+        let code = qrcodegen::QrCode::encode_text(&link, qrcodegen::QrCodeEcc::Medium).unwrap();
+        let places = (0..code.size()).flat_map(|y| (0..code.size()).map(move |x| (x, y)));
+        let dark = places.filter(|&(x, y)| code.get_module(x, y)).map(|(x, y)| format!("M{x} {y}h1v1h-1z"));
+        let drawn = browser.run("return document.querySelector('.qr path').getAttribute('d')", Value::Null).await;
+        assert_eq!(drawn, json!(dark.collect::<String>()));
+        links.push(link);
+        browser.click("#pair").await;
+    }
+    let id = server.devices().await.pop().unwrap().0;
+    browser.click("#pair").await;
+    browser.wait_until("document.querySelector('#pair-panel').innerText.includes('Five links')").await;
+    assert_eq!(browser.text("#device-revoke").await, format!("duologue devices revoke {id}"));
+    browser.finish().await;
+
+    let second = Profile::trusting(&[server.spki_pin()]);
+    let browser = Browser::start(&second).await;
+    browser.open(&links[0]).await;
+    browser.wait_for_state("open").await;
+    assert_eq!(server.devices().await.len(), 2);
+    // Whoever is put out takes along what was not used.
+    server.verb(&["devices", "revoke", &id]).await;
+    let third = Profile::trusting(&[server.spki_pin()]);
+    browser.finish().await;
+    let browser = Browser::start(&third).await;
+    browser.open(&links[1]).await;
+    browser.wait_for_state("closed").await;
+    assert_eq!(server.devices().await.len(), 2);
+}
+
+#[tokio::test]
+async fn browser_a_server_whose_owner_does_not_allow_it_gives_no_links() {
+    let server = Server::serve(&[]).await;
+    let browser = Browser::start(&Profile::knowing(&server)).await;
+    browser.open(&server.invite("24h").await).await;
+    browser.wait_for_state("open").await;
+    browser.click("#pair").await;
+    browser.wait_until("document.querySelector('#pair-panel').innerText.includes('duologue invite new')").await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_what_is_broken_in_the_page_comes_back_with_nothing_lost() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    for (kind, words) in [("cut", "Lost, and resumed after"), ("flip", "Lost, and resumed after"), ("hold", "only late")] {
+        browser.click(&format!("[data-break={kind}]")).await;
+        browser.wait_until("document.getElementById('break-result').dataset.status === 'waiting'").await;
+        browser.wait_until_within(40, "document.getElementById('break-result').dataset.status !== 'waiting'").await;
+        let said = browser.text("#break-result").await;
+        println!("{kind}: {said}");
+        assert!(said.contains(words) && said.contains(": 0 lost, 0 twice"), "{kind}: {said}");
+    }
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_round_trips_are_measured_by_themselves_while_the_page_is_seen() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    browser.wait_until_within(30, "document.querySelectorAll('#echo-summary').length && /^Half of [2-9]/.test(document.getElementById('echo-summary').innerText)").await;
+    let chart = browser.run("return document.querySelector('.spark').getAttribute('aria-label')", Value::Null).await;
+    assert!(chart.as_str().is_some_and(|chart| chart.contains("95 % within")), "{chart}");
+    assert_eq!(browser.text("#echo-result").await, "", "nothing is said aloud of them");
     browser.finish().await;
 }

@@ -10,7 +10,7 @@
 import { closeFiles, filesState, openFiles } from "./attach.js";
 import { hideCause, showCause } from "./cause.js";
 import { closeDesk, deskState, openDesk, renewDesk } from "./desk.js";
-import { echoState, startEcho } from "./echo.js";
+import { pulseState, startPulse } from "./pulse.js";
 import { say, sayPlain, startLanguage } from "./say.js";
 import { crossed } from "./sealed.js";
 import { showWho, startForget } from "./who.js";
@@ -43,7 +43,7 @@ function showState(state) {
   say(stateWords, `state.${state}`);
   say(detail, `detail.${state}`, { host: location.host });
   deskState(state);
-  echoState(state);
+  pulseState(state);
   filesState(state);
 }
 
@@ -146,7 +146,18 @@ startForget(async () => {
   old?.close();
   ended({ code: "forgotten", reason: "", byPeer: false });
 });
-startEcho(() => (link && link.state !== "closed" ? link : undefined));
+startPulse(() => (link && link.state !== "closed" ? link : undefined));
+if (development) {
+  document.getElementById("break").hidden = false;
+  for (const button of document.querySelectorAll("[data-break]")) {
+    button.addEventListener("click", () =>
+      import("./break.js").then(
+        ({ breakLine }) => breakLine(button.dataset.break, link),
+        () => say(document.getElementById("break-result"), "break.not-loaded"),
+      ),
+    );
+  }
+}
 startLanguage({ host: location.host });
 sayPlain(document.getElementById("host"), location.host);
 showState("connecting");

@@ -21,6 +21,9 @@ export const PAGE_WORDS = {
     "Ce n’est PAS la clé que vous avez comparée le {day}. C’était {fingerprint}. Comparez de nouveau avant d’écrire quoi que ce soit de privé.",
   ],
   "compared.not-kept": ["This browser could not remember it.", "Ce navigateur n’a pas pu s’en souvenir."],
+  "devices.title": ["Your devices", "Vos appareils"],
+  "pair.open": ["Add or remove a device…", "Ajouter ou retirer un appareil…"],
+  "pair.close": ["Hide", "Masquer"],
   "who.not-loaded": [
     "A part of this page could not be loaded: reload it.",
     "Une partie de cette page n’a pas pu être chargée : rechargez-la.",
@@ -76,23 +79,22 @@ export const PAGE_WORDS = {
     "64 octets tirés au hasard vont au serveur et doivent revenir inchangés.",
   ],
   "echo.button": ["Send 64 bytes", "Envoyer 64 octets"],
-  "echo.waiting": ["On the way…", "En route…"],
-  "echo.result": ["{ms} ms, the same bytes came back", "{ms} ms, les mêmes octets sont revenus"],
-  "echo.held": ["Waiting for the line…", "En attente de la ligne…"],
-  "echo.resumed": [
-    "The same bytes came back, after a wait for the line",
-    "Les mêmes octets sont revenus, après une attente de la ligne",
+  "echo.not-loaded": [
+    "The part of this page that measures could not be loaded. Reload the page.",
+    "La partie de cette page qui mesure n’a pas pu être chargée. Rechargez la page.",
   ],
-  "echo.different": ["Other bytes came back than were sent.", "Les octets revenus ne sont pas ceux envoyés."],
-  "echo.failed": ["No echo: {why}", "Pas d’écho : {why}"],
-  "echo.not-open": ["the line is not open", "la ligne n’est pas ouverte"],
-  "echo.summary": [
-    "Round trips: {count}; shortest {min} ms, median {median} ms",
-    "Allers-retours : {count} ; le plus court {min} ms, médiane {median} ms",
+
+  "break.title": ["Break it", "La casser"],
+  "break.intro": [
+    "Real faults, beneath the encryption, while numbered messages go back and forth. Watch the line come back.",
+    "De vraies pannes, sous le chiffrement, pendant que des messages numérotés vont et viennent. Regardez la ligne revenir.",
   ],
-  "echo.chart": [
-    "Chart of the last round trips in milliseconds, oldest first: {list}",
-    "Courbe des derniers allers-retours en millisecondes, du plus ancien au plus récent : {list}",
+  "break.cut": ["Cut the line", "Couper la ligne"],
+  "break.flip": ["Flip a byte", "Changer un octet"],
+  "break.hold": ["Hold all back for 8 s", "Tout retenir 8 s"],
+  "break.not-loaded": [
+    "The part of this page that breaks things could not be loaded. Reload the page.",
+    "La partie de cette page qui casse n’a pas pu être chargée. Rechargez la page.",
   ],
 
   "files.title": ["Files", "Fichiers"],

@@ -16,14 +16,21 @@ const sources = scripts.filter((name) => !name.startsWith("text"));
 const code = sources.map((name) => readFileSync(new URL(name, here), "utf8")).join("\n");
 /** Fetched when they are wanted: by `import()`, and what only these import. */
 const later = [
+  "break.js",
   "compare.js",
+  "echo.js",
   "files.js",
   "forget.js",
   "amounts.js",
+  "pair.js",
+  "unfinished.js",
   "upload.js",
+  "text-break.js",
   "text-compare.js",
+  "text-echo.js",
   "text-files.js",
   "text-forget.js",
+  "text-pair.js",
 ];
 const atOnce = Object.keys(TEXT.en);
 for (const name of later.filter((name) => name.startsWith("text-"))) {

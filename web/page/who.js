@@ -1,7 +1,7 @@
 /**
  * "Who is who": the two fingerprints, whether a person has compared the server's, and forgetting this device.
  *
- * What is only wanted when somebody asks for it is loaded then: compare.js, forget.js.
+ * What is only wanted when somebody asks for it is loaded then: compare.js, pair.js, forget.js.
  */
 
 import { compared, dayOf, setCompared } from "./compared.js";
@@ -13,6 +13,8 @@ const algorithm = document.getElementById("device-algorithm");
 const trust = document.getElementById("compared");
 const compare = document.getElementById("compare");
 const panel = document.getElementById("compare-panel");
+const pair = document.getElementById("pair");
+const pairPanel = document.getElementById("pair-panel");
 let shown; // the link whose keys are shown
 
 /** Shows the identities of a link, or that there are none (`undefined`). */
@@ -29,8 +31,11 @@ export function showWho(link) {
   }
   // Words of another key than the one beside them would be the very fraud that they are to show.
   if (known?.server.key !== shown?.server.key || known?.device.key !== shown?.device.key) closePanel();
+  if (known !== shown) closePair();
   shown = known;
   compare.hidden = !known;
+  pair.hidden = !known || known.state === "closed";
+  if (pair.hidden) closePair();
   showCompared(link?.server);
 }
 
@@ -73,6 +78,30 @@ compare.addEventListener("click", async () => {
     say(compare, "compare.close");
   } catch {
     say(compare, "who.not-loaded");
+  }
+});
+
+/** What was shown there is a secret: it goes. */
+function closePair() {
+  pairPanel.hidden = true;
+  pairPanel.replaceChildren();
+  pair.setAttribute("aria-expanded", "false");
+  say(pair, "pair.open");
+}
+
+pair.addEventListener("click", async () => {
+  if (!pairPanel.hidden) {
+    closePair();
+    return;
+  }
+  try {
+    const { open } = await import("./pair.js");
+    if (!shown || !pairPanel.hidden) return;
+    pair.setAttribute("aria-expanded", "true");
+    say(pair, "pair.close");
+    await open(shown);
+  } catch {
+    say(pair, "who.not-loaded");
   }
 });
 
