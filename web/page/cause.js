@@ -8,7 +8,7 @@ import { has, say, sayPlain, words } from "./say.js";
 
 const REASON_CHARS = 500; // a peer's own words, shown as text only
 const LOUD = new Set(["pin-changed", "altered", "not-your-server"]);
-const CALM = new Set(["normal", "going-away", "replaced", "forgotten"]);
+const CALM = new Set(["normal", "going-away", "replaced", "forgotten", "offline"]);
 
 const root = document.documentElement;
 const box = document.getElementById("ending");

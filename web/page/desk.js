@@ -15,6 +15,8 @@ import { wrote } from "./sealed.js";
 const SHOWN_CHARS = 20_000; // of one message; the peer may send up to 16 MiB
 const KEPT_MESSAGES = 300;
 
+const DRAFT = "duologue-draft";
+
 const log = document.getElementById("desk-log");
 const form = document.getElementById("desk-form");
 const input = document.getElementById("desk-input");
@@ -90,7 +92,7 @@ function isReady() {
 
 function write(text) {
   if (!isReady()) return;
-  input.value = "";
+  setDraft("");
   deliver(addMessage("you", text), text);
 }
 
@@ -107,6 +109,20 @@ async function deliver(message, text) {
     else if (error?.delivery === "unknown") mark(message, "failed", "desk.unknown");
     else mark(message, "failed", "desk.failed", { why: () => explain(error) });
     offerAgain(message, text);
+  }
+}
+
+/** What is typed outlives a reload, in this tab alone. */
+function setDraft(text) {
+  input.value = text;
+  keepDraft();
+}
+
+function keepDraft() {
+  try {
+    sessionStorage.setItem(DRAFT, input.value);
+  } catch {
+    // Where nothing can be kept, it lasts as long as the page.
   }
 }
 
@@ -163,6 +179,12 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (input.value.trim() !== "") write(input.value);
 });
+input.addEventListener("input", keepDraft);
+try {
+  input.value ||= sessionStorage.getItem(DRAFT) ?? "";
+} catch {
+  // As above.
+}
 input.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

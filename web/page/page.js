@@ -82,13 +82,16 @@ function start(replacePin = false) {
       showWho(opened);
       openDesk(opened);
       openFiles(opened);
+      // Only now: it must not take the line's place on the way. Without it the page needs a network to open, that is all.
+      navigator.serviceWorker?.register("/page/offline.js", { scope: "/" }).catch(() => {});
     },
     () => {}, // `closed` tells the cause
   );
   opened.closed.then((info) => link === opened && ended(info));
 }
 
-async function ended(info) {
+async function ended(how) {
+  const info = how.code === "unreachable" && !navigator.onLine ? { ...how, code: "offline" } : how;
   const endedLink = link;
   showState("closed");
   showWho(endedLink);
@@ -129,6 +132,9 @@ reconnect.addEventListener("click", () => {
   start();
 });
 trust.addEventListener("click", () => start(true));
+
+// Without a network nothing could be dialled; now it can.
+addEventListener("online", () => root.dataset.code === "offline" && start());
 
 // An invite link opened in the tab that is already here changes only the fragment: no load, but a new beginning.
 addEventListener("hashchange", () => {

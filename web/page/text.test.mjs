@@ -22,6 +22,7 @@ const later = [
   "files.js",
   "forget.js",
   "amounts.js",
+  "offline.js",
   "pair.js",
   "unfinished.js",
   "upload.js",

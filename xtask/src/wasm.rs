@@ -33,6 +33,10 @@ const CORE_WASM: &str = "duologue_core_bg.wasm";
 const LIBRARY: [&str; 3] = ["duologue.js", "remote.js", "worker.js"];
 /// The script that the page's others are bundled into, but for those that it imports when they are wanted.
 const PAGE: &str = "page/page.js";
+/// The service worker, a script apart.
+const OFFLINE: &str = "page/offline.js";
+/// What the service worker keeps: each file and a hash of it.
+const PARTS: &str = "page/parts.json";
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 8] = [
@@ -185,17 +189,30 @@ fn assemble(dev: bool) -> Result<()> {
     if let Some(script) = (!dev).then(tools::esbuild).flatten() {
         step("bundling the scripts (esbuild)", || bundle(&script, &web))?;
     }
+    list_parts(&web).context("cannot list what the page is made of")?;
     for file in files_in(&web)?.iter().filter(|file| is_compressible(file)) {
         compress(file, dev).with_context(|| format!("cannot compress {}", file.display()))?;
     }
     Ok(())
 }
 
+/// Writes [`PARTS`]: all that a page may load, but not what only developers read.
+fn list_parts(web: &Path) -> Result<()> {
+    let mut parts = serde_json::Map::new();
+    for file in files_in(web)?.iter().filter(|file| file.extension().is_some_and(|kind| kind != "ts")) {
+        let mut hasher = DefaultHasher::new();
+        fs::read(file)?.hash(&mut hasher);
+        let name = file.strip_prefix(web).expect("a file of this folder").display().to_string();
+        parts.insert(name, format!("{:016x}", hasher.finish()).into());
+    }
+    Ok(fs::write(web.join(PARTS), serde_json::to_string_pretty(&parts)? + "\n")?)
+}
+
 /// The library as one script, the page as another and each end of a worker as one, because brotli packs one file better
 /// than many. What the page imports when it is wanted becomes a script of its own, and what it shares with the page one
 /// more. What they are made of goes, and so do its lines in index.html; the page imports the library as everybody does.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
-    let is_bundle = |file: &Path| file.ends_with(PAGE) || LIBRARY.iter().any(|bundle| file.ends_with(bundle));
+    let is_bundle = |file: &Path| file.ends_with(PAGE) || file.ends_with(OFFLINE) || LIBRARY.iter().any(|bundle| file.ends_with(bundle));
     let parts = files_in(web)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "js"));
     let parts = parts.filter(|file| !is_bundle(file)).collect::<Vec<_>>();
     let esbuild = || {
@@ -205,7 +222,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild
     };
-    process::run(esbuild().args(LIBRARY))?;
+    process::run(esbuild().args(LIBRARY).arg(OFFLINE))?;
     let account = target("web-pkg/page.json");
     let mut page = esbuild();
     page.args(["--splitting", "--chunk-names=page/[name]-[hash]"]).arg(format!("--metafile={}", account.display()));
