@@ -226,7 +226,8 @@ impl Store {
         let known = {
             let mut devices = write.open_table(DEVICES)?;
             let (mut invites, mut pairings) = (write.open_table(INVITES)?, write.open_table(PAIRINGS)?);
-            let made = pairings.extract_if(|_, maker| maker == id.0)?.map(|entry| entry.map(|(invite, _)| invite.value()));
+            let made =
+                pairings.extract_if(|_, maker| maker == id.0)?.map(|entry| entry.map(|(invite, _)| invite.value()));
             for invite in made.collect::<Result<Vec<_>, _>>()? {
                 let stored = invites.get(invite)?.and_then(|bytes| decode::<StoredInvite>(bytes.value()));
                 if stored.is_some_and(|stored| stored.used_by.is_none()) {

@@ -28,7 +28,8 @@ pub fn spoken(fingerprint: &str, language: Language) -> String {
     let list: Vec<&str> = list.lines().collect();
     let digits: String = fingerprint.split(' ').collect();
     let bits = u128::from_str_radix(&digits, 16).expect("a fingerprint is hexadecimal") >> (u128::BITS - WORDS * BITS);
-    let numbers = (0..WORDS).rev().map(|word| usize::try_from((bits >> (word * BITS)) & 0x7ff).expect("it has 11 bits"));
+    let numbers =
+        (0..WORDS).rev().map(|word| usize::try_from((bits >> (word * BITS)) & 0x7ff).expect("it has 11 bits"));
     numbers.map(|number| list[number]).collect::<Vec<_>>().join(" ")
 }
 

@@ -37,7 +37,9 @@ async fn fill(server: &mut Server, browser: &Browser) {
     browser.click("#desk-send").await;
     server.stdout.with("Good evening").await;
     server.type_line("Good evening to you").await;
-    browser.wait_until("document.querySelector('.message.them') && document.querySelector('.message[data-status=taken]')").await;
+    browser
+        .wait_until("document.querySelector('.message.them') && document.querySelector('.message[data-status=taken]')")
+        .await;
     browser.click("#echo-button").await;
     browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
     browser.click("#compare").await;

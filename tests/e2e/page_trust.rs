@@ -76,7 +76,8 @@ async fn browser_a_message_that_nobody_is_known_to_have_read_is_kept_and_sent_ag
 async fn browser_the_words_to_read_aloud_are_those_of_the_server_in_both_languages() {
     let server = Server::dev().await;
     let (_profile, browser) = enrolled(&server).await;
-    let words = async |of: &str| browser.text(&format!("#{of}-words")).await.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words =
+        async |of: &str| browser.text(&format!("#{of}-words")).await.split_whitespace().collect::<Vec<_>>().join(" ");
     let keys = server.verb(&["keys", "show"]).await;
     let devices = server.verb(&["devices", "list", "--words"]).await;
     browser.click("#compare").await;
@@ -87,7 +88,9 @@ async fn browser_the_words_to_read_aloud_are_those_of_the_server_in_both_languag
     assert!(devices.contains(&format!("    {device}\n")), "{device:?} is not in {devices:?}");
     browser.click("[data-language=fr]").await;
     let text = json!(english);
-    browser.wait_until(&format!("document.getElementById('server-words').innerText.split(/\\s+/).join(' ') !== {text}")).await;
+    browser
+        .wait_until(&format!("document.getElementById('server-words').innerText.split(/\\s+/).join(' ') !== {text}"))
+        .await;
     let french = words("server").await;
     assert!(keys.contains(&format!("mots         {french}\n")), "{french:?} is not in {keys:?}");
     browser.finish().await;
@@ -177,7 +180,9 @@ async fn browser_a_server_whose_owner_does_not_allow_it_gives_no_links() {
 async fn browser_what_is_broken_in_the_page_comes_back_with_nothing_lost() {
     let server = Server::dev().await;
     let (_profile, browser) = enrolled(&server).await;
-    for (kind, words) in [("cut", "Lost, and resumed after"), ("flip", "Lost, and resumed after"), ("hold", "only late")] {
+    for (kind, words) in
+        [("cut", "Lost, and resumed after"), ("flip", "Lost, and resumed after"), ("hold", "only late")]
+    {
         browser.click(&format!("[data-break={kind}]")).await;
         browser.wait_until("document.getElementById('break-result').dataset.status === 'waiting'").await;
         browser.wait_until_within(40, "document.getElementById('break-result').dataset.status !== 'waiting'").await;

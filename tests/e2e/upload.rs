@@ -211,7 +211,10 @@ async fn browser_a_reload_in_the_middle_of_200_mb_goes_on_when_the_same_file_is_
     assert_eq!(browser.run("return document.querySelectorAll('.file').length", Value::Null).await, json!(1));
     browser.reload().await;
     browser.wait_for_state("open").await;
-    let left = browser.run("return [localStorage.getItem('duologue-uploads'), document.querySelectorAll('.file').length]", Value::Null);
+    let left = browser.run(
+        "return [localStorage.getItem('duologue-uploads'), document.querySelectorAll('.file').length]",
+        Value::Null,
+    );
     assert_eq!(left.await, json!([null, 0]), "nothing is unfinished any more");
     browser.finish().await;
 }

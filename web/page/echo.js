@@ -15,6 +15,8 @@ import { ECHO_WORDS } from "./text-echo.js";
 
 const BYTES = 64;
 const KEPT = 60;
+/** The chart is as wide as so many at least: a few do not look like many. */
+const WIDE = 20;
 const PULSE_MS = 5_000;
 const TIMEOUT_MS = 10_000;
 const SVG = "http://www.w3.org/2000/svg";
@@ -134,7 +136,7 @@ function draw() {
   const fresh = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "spark" });
   label(fresh, "echo.chart", { ...values, min: round(sorted[0]), max: round(sorted.at(-1)) });
   const top = sorted.at(-1) || 1;
-  const x = (at) => EDGE + (at * (WIDTH - 2 * EDGE)) / (KEPT - 1);
+  const x = (at) => EDGE + (at * (WIDTH - 2 * EDGE)) / (Math.max(WIDE, times.length) - 1);
   const y = (ms) => HEIGHT - EDGE - (ms / top) * (HEIGHT - 2 * EDGE);
   const base = HEIGHT - EDGE;
   fresh.append(svg("line", { class: "spark-base", x1: 0, x2: WIDTH, y1: base, y2: base }));

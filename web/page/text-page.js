@@ -91,7 +91,7 @@ export const PAGE_WORDS = {
   ],
   "break.cut": ["Cut the line", "Couper la ligne"],
   "break.flip": ["Flip a byte", "Changer un octet"],
-  "break.hold": ["Hold all back for 8 s", "Tout retenir 8 s"],
+  "break.hold": ["Stall it for 8 s", "La bloquer 8 s"],
   "break.not-loaded": [
     "The part of this page that breaks things could not be loaded. Reload the page.",
     "La partie de cette page qui casse n’a pas pu être chargée. Rechargez la page.",

@@ -212,13 +212,20 @@ fn list_parts(web: &Path) -> Result<()> {
 /// than many. What the page imports when it is wanted becomes a script of its own, and what it shares with the page one
 /// more. What they are made of goes, and so do its lines in index.html; the page imports the library as everybody does.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
-    let is_bundle = |file: &Path| file.ends_with(PAGE) || file.ends_with(OFFLINE) || LIBRARY.iter().any(|bundle| file.ends_with(bundle));
+    let is_bundle = |file: &Path| {
+        file.ends_with(PAGE) || file.ends_with(OFFLINE) || LIBRARY.iter().any(|bundle| file.ends_with(bundle))
+    };
     let parts = files_in(web)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "js"));
     let parts = parts.filter(|file| !is_bundle(file)).collect::<Vec<_>>();
     let esbuild = || {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
-        esbuild.args(["--external:*/duologue.js", "--external:*/remote.js", "--log-level=warning", "--allow-overwrite"]);
+        esbuild.args([
+            "--external:*/duologue.js",
+            "--external:*/remote.js",
+            "--log-level=warning",
+            "--allow-overwrite",
+        ]);
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild
     };
@@ -355,7 +362,11 @@ fn measure(report: &mut dyn Write) -> Result<Sizes> {
         writeln!(report, "{}", format!("{name:<32} {raw:>9} {packed:>9}  {when}").trim_end())?;
     }
     let (all, bound, goal) = (kilo(page.all), BOUND / 1000, GOAL / 1000);
-    writeln!(report, "page: JS + wasm {all} kB brotli at the start (bound {bound}, goal {goal}), {} kB on demand", kilo(later))?;
+    writeln!(
+        report,
+        "page: JS + wasm {all} kB brotli at the start (bound {bound}, goal {goal}), {} kB on demand",
+        kilo(later)
+    )?;
     Ok(page)
 }
 

@@ -224,7 +224,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let offset = partial.len();
-    say(stream, &Held { offset, sha256: partial.sha256(), blocks: partial.blocks() }).await.map_err(DropError::Stream)?;
+    say(stream, &Held { offset, sha256: partial.sha256(), blocks: partial.blocks() })
+        .await
+        .map_err(DropError::Stream)?;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     while partial.len() < size {
         let more = read_block(stream, &mut block, size - partial.len()).await;
@@ -336,9 +338,9 @@ mod tests {
 
     /// What the server answers when it has this much of an upload.
     fn holds(bytes: &[u8]) -> Value {
-        let blocks = bytes.chunks(4 * 1_024 * 1_024).flat_map(|block| {
-            ring::digest::digest(&ring::digest::SHA256, block).as_ref().to_vec()
-        });
+        let blocks = bytes
+            .chunks(4 * 1_024 * 1_024)
+            .flat_map(|block| ring::digest::digest(&ring::digest::SHA256, block).as_ref().to_vec());
         json!({ "offset": bytes.len(), "sha256": sha256(bytes), "blocks": sha256(&blocks.collect::<Vec<_>>()) })
     }
 

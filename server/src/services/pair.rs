@@ -72,7 +72,8 @@ impl Service for Pair {
 fn modules(code: &QrCode) -> String {
     let all = 0..code.size();
     let bits: Vec<bool> = all.clone().flat_map(|y| all.clone().map(move |x| code.get_module(x, y))).collect();
-    let byte = |bits: &[bool]| bits.iter().enumerate().fold(0_u8, |byte, (at, dark)| byte | (u8::from(*dark) << (7 - at)));
+    let byte =
+        |bits: &[bool]| bits.iter().enumerate().fold(0_u8, |byte, (at, dark)| byte | (u8::from(*dark) << (7 - at)));
     bits.chunks(8).map(|bits| format!("{:02x}", byte(bits))).collect()
 }
 

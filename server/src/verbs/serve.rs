@@ -68,7 +68,9 @@ impl Serve {
         let drops = self.drop.open(None)?;
         let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address));
-        super::run(state, policy, false, drops, pair, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
-            .await
+        super::run(state, policy, false, drops, pair, listener, tls, || {
+            Ok(writeln!(std::io::stdout(), "listening {bound}")?)
+        })
+        .await
     }
 }
