@@ -44,6 +44,10 @@ async fn fill(server: &mut Server, browser: &Browser) {
     browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
     browser.click("#compare").await;
     browser.wait_until("document.querySelectorAll('#device-words li').length === 6").await;
+    browser.click("#pair").await;
+    browser.wait_until("document.querySelector('.qr path')").await;
+    browser.click("[data-break=cut]").await;
+    browser.wait_until("document.getElementById('break-result').dataset.status === 'done'").await;
     let file = tempfile::Builder::new().prefix("note ").suffix(".txt").tempfile().unwrap();
     std::fs::write(&file, b"a note").unwrap();
     browser.type_into("#files-input", file.path().to_str().unwrap()).await;
