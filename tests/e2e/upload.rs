@@ -293,3 +293,41 @@ async fn browser_with_a_handle_to_the_file_a_reload_goes_on_by_itself() {
     assert_eq!(browser.run("return document.querySelectorAll('.file').length", Value::Null).await, json!(1));
     browser.finish().await;
 }
+
+#[tokio::test]
+async fn browser_a_device_that_is_forgotten_leaves_nothing_unfinished_behind() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let (file, _) = random_file("private ", FILE_LEN / 2, &mut chance);
+    browser.type_into("#desk-input", "a secret draft").await;
+    browser.click("#compare").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 6").await;
+    browser.click("#compare-yes").await;
+    browser.type_into("#files-input", file.path().to_str().unwrap()).await;
+    browser
+        .wait_until(
+            "localStorage.getItem('duologue-uploads') && document.querySelector('.file progress')?.position > 0.05",
+        )
+        .await;
+    browser.click("#forget").await;
+    browser.wait_until("document.querySelector('dialog[open]')").await;
+    browser.click("#forget-yes").await;
+    browser.wait_for_end("forgotten").await;
+    browser.run("await new Promise((ok) => setTimeout(ok, 1_500))", Value::Null).await;
+    browser.reload().await;
+    browser.wait_for_end("no-identity").await;
+    let left = "
+        const database = await new Promise((ok) => {
+            const request = indexedDB.open('duologue-page');
+            request.onsuccess = () => ok(request.result);
+        });
+        const uploads = await new Promise((ok) => {
+            const request = database.transaction('uploads').objectStore('uploads').count();
+            request.onsuccess = () => ok(request.result);
+        });
+        database.close();
+        return [uploads, Object.keys(localStorage), document.getElementById('desk-input').value];";
+    assert_eq!(browser.run(left, Value::Null).await, json!([0, [], ""]));
+    browser.finish().await;
+}

@@ -34,6 +34,11 @@ export function filesState(next) {
   files?.filesState(state);
 }
 
+/** This device is forgotten, and with it what was left unfinished. */
+export async function forgetFiles() {
+  if (files || isUnfinished()) await (await load())?.forgetFiles();
+}
+
 /** Loads what sends files, once. Undefined if that fails; the page says so. */
 function load() {
   loading ??= import("./files.js").then(
@@ -108,8 +113,12 @@ addEventListener("paste", (event) => {
   add([...pasted]);
 });
 
-try {
-  if (localStorage.getItem("duologue-uploads")) load().then((module) => module?.restore());
-} catch {
-  // Where nothing can be kept, nothing was.
+function isUnfinished() {
+  try {
+    return localStorage.getItem("duologue-uploads") !== null;
+  } catch {
+    return false; // where nothing can be kept, nothing was
+  }
 }
+
+if (isUnfinished()) load().then((module) => module?.restore());

@@ -112,6 +112,9 @@ async function deliver(message, text) {
   }
 }
 
+/** This device is forgotten, and with it what was typed and not sent. */
+export const forgetDraft = () => setDraft("");
+
 /** What is typed outlives a reload, in this tab alone. */
 function setDraft(text) {
   input.value = text;

@@ -13,7 +13,7 @@ import { explain } from "./cause.js";
 import { label, say, sayPlain } from "./say.js";
 import { addWords } from "./text.js";
 import { FILES_WORDS } from "./text-files.js";
-import { forgetUpload, remember, unfinished } from "./unfinished.js";
+import { forgetAllUploads, forgetUpload, remember, unfinished } from "./unfinished.js";
 import { DropError, Upload } from "./upload.js";
 
 addWords(FILES_WORDS);
@@ -123,6 +123,12 @@ export async function restore() {
   }
 }
 
+/** This device is forgotten: nothing goes on, and nothing of it is remembered. */
+export async function forgetFiles() {
+  for (const job of jobs) if (UNDER_WAY.has(job.status)) halt(job, "cancelled");
+  await forgetAllUploads();
+}
+
 function put(job) {
   build(job);
   jobs.push(job);
@@ -164,8 +170,8 @@ async function reopen(job) {
   }
 }
 
-function keep({ status, file, upload, handle }) {
-  if (!UNDER_WAY.has(status)) return;
+function keep({ status, next, file, upload, handle }) {
+  if (!UNDER_WAY.has(status) || next === "cancelled") return;
   remember({ id: upload.id, name: file.name, size: file.size, sent: upload.sent, handle });
 }
 
@@ -188,6 +194,7 @@ function halt(job, next) {
 
 function goOn(job) {
   if (job.status === "failed" || job.status === "cancelled") job.upload.sent = 0; // until the server tells what it has kept
+  job.next = undefined;
   become(job, "waiting");
   sendNext();
 }

@@ -7,9 +7,9 @@
  * It asks nothing of the library that duologue.d.ts does not promise, and never looks into a record.
  */
 
-import { closeFiles, filesState, openFiles } from "./attach.js";
+import { closeFiles, filesState, forgetFiles, openFiles } from "./attach.js";
 import { hideCause, showCause } from "./cause.js";
-import { closeDesk, deskState, openDesk, renewDesk } from "./desk.js";
+import { closeDesk, deskState, forgetDraft, openDesk, renewDesk } from "./desk.js";
 import { pulseState, startPulse } from "./pulse.js";
 import { say, sayPlain, startLanguage } from "./say.js";
 import { crossed } from "./sealed.js";
@@ -146,6 +146,8 @@ addEventListener("hashchange", () => {
 
 startForget(async () => {
   await duologue.forgetIdentity(); // first: if it fails, nothing has changed
+  await forgetFiles();
+  forgetDraft();
   const old = link;
   link = undefined;
   invite = undefined;

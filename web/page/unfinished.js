@@ -61,6 +61,11 @@ export async function forgetUpload(id) {
   }
 }
 
+export async function forgetAllUploads() {
+  flag(false);
+  await transact("readwrite", (uploads) => uploads.clear()).catch(() => {});
+}
+
 /** What can be gone on with, the oldest first. */
 export async function unfinished() {
   try {
