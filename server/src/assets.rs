@@ -16,7 +16,7 @@ struct Page;
 
 /// Only what this server itself delivers may run, and nothing may be sent elsewhere.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
-     worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page as a router's fallback. In development the page offers its link to the console.
 pub fn page(development: bool) -> Router {
@@ -44,6 +44,10 @@ fn respond(request: &Request, development: bool) -> Response {
     insert(&mut headers, header::CONTENT_TYPE, mime(path));
     // The page must fit its server: it is asked for again each time, and sent only when it has changed.
     insert(&mut headers, header::CACHE_CONTROL, "no-cache");
+    if path == "page/offline.js" {
+        // It keeps the whole page, not only what lies beside it.
+        insert(&mut headers, "service-worker-allowed", "/");
+    }
     insert(&mut headers, header::VARY, "accept-encoding");
     if path == "index.html" {
         // The mode is part of the page.
@@ -92,6 +96,9 @@ fn mime(path: &str) -> &'static str {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("json") => "application/json",
+        Some("webmanifest") => "application/manifest+json",
         Some("wasm") => "application/wasm",
         _ => "text/plain; charset=utf-8",
     }

@@ -20,7 +20,8 @@
 //! state.rs     identity key and store on disk                      store.rs    devices and invites in redb
 //! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
 //! control.rs   the running server's admin socket                   http.rs, tls.rs, assets.rs  what the binary serves with
-//! drain.rs     a server that stops                                 services/    echo, desk, drop
+//! drain.rs     a server that stops                                 services/    echo, desk, drop, pair
+//! words.rs     fingerprints to read aloud
 //! ```
 //!
 //! Services never see a record, a key or a socket.
@@ -40,6 +41,7 @@ mod state;
 mod store;
 mod tickets;
 mod tls;
+mod words;
 
 pub use assets::page;
 pub use control::{Answer, Question, ask, listen};
@@ -52,3 +54,4 @@ pub use service::{Call, Identity, Service, ServiceError, Transport, answer};
 pub use state::{State, StateError, server_key};
 pub use store::{Device, DeviceStatus, Store, StoreError};
 pub use tls::{TlsError, development, from_files};
+pub use words::{Language, spoken};

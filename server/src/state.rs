@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use duologue::{Invite, Secret, ServerIdentity, ServerKey};
+use duologue::{DeviceId, Invite, Secret, ServerIdentity, ServerKey};
 use thiserror::Error;
 
 use crate::store::{Store, StoreError};
@@ -106,11 +106,32 @@ impl State {
     /// # Panics
     /// If the operating system gives no randomness.
     pub fn new_invite(&self, lifetime: Duration) -> Result<Invite, StoreError> {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-        let invite = Invite::new(secret, self.identity.public());
+        let invite = self.draw_invite();
         self.store.add_invite(&invite, lifetime)?;
         Ok(invite)
+    }
+
+    /// The same for a device that asks for another; none if it may not: see [`Store::add_invite_of`].
+    ///
+    /// # Errors
+    /// If the store fails.
+    ///
+    /// # Panics
+    /// If the operating system gives no randomness.
+    pub fn new_invite_of(
+        &self,
+        device: DeviceId,
+        lifetime: Duration,
+        live_max: usize,
+    ) -> Result<Option<Invite>, StoreError> {
+        let invite = self.draw_invite();
+        Ok(self.store.add_invite_of(device, &invite, lifetime, live_max)?.then_some(invite))
+    }
+
+    fn draw_invite(&self) -> Invite {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).expect("the operating system gives random bytes");
+        Invite::new(secret, self.identity.public())
     }
 }
 

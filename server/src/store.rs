@@ -21,6 +21,8 @@ use thiserror::Error;
 
 const DEVICES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("devices");
 const INVITES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("invites");
+/// Which device has made an invite, where it was not the owner.
+const PAIRINGS: TableDefinition<'_, [u8; 16], [u8; 32]> = TableDefinition::new("pairings");
 const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");
 const ADDRESS: &str = "address";
 
@@ -96,6 +98,7 @@ impl Store {
             statuses.extend(device.map(|device| (device.id, device.status)));
         }
         write.open_table(INVITES)?;
+        write.open_table(PAIRINGS)?;
         write.open_table(SETTINGS)?;
         write.commit()?;
         Ok(Self { database, statuses: RwLock::new(statuses), order: Mutex::default() })
@@ -133,6 +136,50 @@ impl Store {
         }
         write.commit()?;
         Ok(())
+    }
+
+    /// Keeps an invite that a device has asked for. False, and nothing is kept, if the device is not enrolled or `live_max` of
+    /// its invites could still be used.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn add_invite_of(
+        &self,
+        device: DeviceId,
+        invite: &Invite,
+        lifetime: Duration,
+        live_max: usize,
+    ) -> Result<bool, StoreError> {
+        let now = now();
+        let stored = StoredInvite { psk: *invite.psk().expose(), expires_at: now + lifetime.as_secs(), used_by: None };
+        let write = self.database.begin_write()?;
+        let is_kept = {
+            let mut invites = write.open_table(INVITES)?;
+            let mut pairings = write.open_table(PAIRINGS)?;
+            let devices = write.open_table(DEVICES)?;
+            // What was used or has expired counts no more, and its maker need not be known any longer.
+            let mut live = Vec::new();
+            for entry in invites.iter()? {
+                let (id, bytes) = entry?;
+                if decode::<StoredInvite>(bytes.value()).is_some_and(|it| it.used_by.is_none() && it.expires_at > now) {
+                    live.push(id.value());
+                }
+            }
+            pairings.retain(|id, _| live.contains(&id))?;
+            let mut own = 0;
+            for entry in pairings.iter()? {
+                own += usize::from(entry?.1.value() == device.0);
+            }
+            let known = devices.get(device.0)?.and_then(|bytes| decode::<Device>(bytes.value()));
+            let may = known.is_some_and(|known| known.status == DeviceStatus::Enrolled) && own < live_max;
+            if may {
+                invites.insert(invite.id().0, encode(&stored).as_slice())?;
+                pairings.insert(invite.id().0, device.0)?;
+            }
+            may
+        };
+        write.commit()?;
+        Ok(is_kept)
     }
 
     /// The secret of an invite, used or not: who may use it is decided when its device has proved itself.
@@ -193,7 +240,7 @@ impl Store {
         Ok(devices)
     }
 
-    /// Removes a device for good. False if it is not known.
+    /// Removes a device for good, and the invites that it has made and nobody has used. False if it is not known.
     ///
     /// # Errors
     /// If the store fails.
@@ -202,6 +249,15 @@ impl Store {
         let write = self.database.begin_write()?;
         let known = {
             let mut devices = write.open_table(DEVICES)?;
+            let (mut invites, mut pairings) = (write.open_table(INVITES)?, write.open_table(PAIRINGS)?);
+            let made =
+                pairings.extract_if(|_, maker| maker == id.0)?.map(|entry| entry.map(|(invite, _)| invite.value()));
+            for invite in made.collect::<Result<Vec<_>, _>>()? {
+                let stored = invites.get(invite)?.and_then(|bytes| decode::<StoredInvite>(bytes.value()));
+                if stored.is_some_and(|stored| stored.used_by.is_none()) {
+                    invites.remove(invite)?;
+                }
+            }
             let device = devices.get(id.0)?.and_then(|bytes| decode::<Device>(bytes.value()));
             match device {
                 Some(device) => {
@@ -357,5 +413,31 @@ mod tests {
         drop(store);
         let store = Store::open(&directory.path().join("store.redb")).expect("the same store");
         assert_eq!([one, two, stranger].map(|id| store.status(id)), expected);
+    }
+
+    #[test]
+    fn a_device_has_so_many_live_invites_and_none_once_it_is_revoked() {
+        let (_directory, store) = store();
+        let stranger = DeviceId(device(9).id);
+        assert!(!store.add_invite_of(stranger, &invite(1), DAY, 2).expect("works"), "it is not enrolled");
+        store.add_invite(&invite(1), DAY).expect("stored");
+        store.enrol(invite(1).id(), &device(1)).expect("works").expect("enrolled");
+        let maker = DeviceId(device(1).id);
+        assert!(store.add_invite_of(maker, &invite(2), DAY, 2).expect("works"));
+        assert!(store.add_invite_of(maker, &invite(3), DAY, 2).expect("works"));
+        assert!(!store.add_invite_of(maker, &invite(4), DAY, 2).expect("works"), "two are enough");
+        // One that was used, and one that has expired, make room.
+        store.enrol(invite(2).id(), &device(2)).expect("works").expect("enrolled");
+        assert!(store.add_invite_of(maker, &invite(5), Duration::ZERO, 2).expect("works"));
+        assert!(store.add_invite_of(maker, &invite(6), DAY, 2).expect("works"));
+        assert!(!store.add_invite_of(maker, &invite(7), DAY, 2).expect("works"));
+        assert_eq!(store.enrol(invite(7).id(), &device(7)).expect("works"), Err(CloseCode::NotEnrolled));
+        // What it has made goes with it; who came by it before stays.
+        assert!(store.revoke(maker).expect("works"));
+        for seed in [3, 6] {
+            assert_eq!(store.enrol(invite(seed).id(), &device(seed)).expect("works"), Err(CloseCode::NotEnrolled));
+        }
+        assert!(!store.add_invite_of(maker, &invite(8), DAY, 2).expect("works"));
+        assert_eq!(store.status(DeviceId(device(2).id)), Some(DeviceStatus::Enrolled));
     }
 }

@@ -197,6 +197,26 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", screen).await;
     }
 
+    /// `light` or `dark`, as the person has it.
+    pub(crate) async fn set_scheme(&self, scheme: &str) {
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.devtools("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// One press of the Tab key, as the system hands it to the page.
+    pub(crate) async fn press_tab(&self) {
+        for kind in ["rawKeyDown", "keyUp"] {
+            let key = json!({ "type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9 });
+            self.devtools("Input.dispatchKeyEvent", key).await;
+        }
+    }
+
+    /// As [`Self::run`], with the page's Content Security Policy set aside: for tools that the page itself may not load.
+    pub(crate) async fn run_past_policy(&self, body: &str, args: Value) -> Value {
+        self.devtools("Page.setBypassCSP", json!({ "enabled": true })).await;
+        self.run(body, args).await
+    }
+
     /// The whole page, saved as `target/screenshots/NAME.png`.
     pub(crate) async fn screenshot(&self, name: &str) {
         use base64::{Engine, prelude::BASE64_STANDARD};

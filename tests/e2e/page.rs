@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     browser::{Browser, Profile},
     chance::random,
+    path::{Cut, Path},
     server::Server,
 };
 
@@ -185,4 +186,43 @@ async fn browser_runs_no_script_and_loads_nothing_that_the_server_did_not_delive
     assert_eq!(found, json!([false, ["connect-src", "img-src", "script-src-elem"]]));
     // The very thing that `finish` looks for.
     assert!(browser.log().await.iter().any(|line| line.contains("Content Security Policy")));
+}
+
+#[tokio::test]
+async fn browser_without_the_server_the_page_still_opens_and_keeps_what_is_typed() {
+    let server = Server::dev().await;
+    let path = Path::to(&server).await;
+    let browser = path.page(&server).await;
+    let kept = "
+        const shell = await caches.open('duologue-shell');
+        const list = await shell.match('/page/parts.json');
+        return list !== undefined && Object.keys(await list.json()).length + 1 === (await shell.keys()).length;";
+    let mut is_kept = json!(false);
+    for _ in 0..100 {
+        is_kept = browser.run(kept, Value::Null).await;
+        if is_kept == json!(true) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(is_kept, json!(true), "all parts are kept");
+    browser.wait_until("navigator.serviceWorker.controller").await;
+    path.lead_nowhere();
+    path.cut(Cut::Both);
+    browser.type_into("#desk-input", "written without a line").await;
+    browser.reload().await;
+    browser.wait_for_end("unreachable").await;
+    let draft = browser.run("return document.getElementById('desk-input').value", Value::Null).await;
+    assert_eq!(draft, json!("written without a line"));
+    // What was never loaded is there too.
+    browser.click("#forget").await;
+    browser.wait_until("document.querySelector('dialog[open]')").await;
+    browser.click("#forget-no").await;
+
+    path.lead_to(server.port);
+    browser.click("#reconnect").await;
+    browser.wait_for_state("open").await;
+    browser.click("#desk-send").await;
+    server.stdout.with("written without a line").await;
+    browser.finish().await;
 }

@@ -16,6 +16,11 @@ async fn converse(server: &mut Server, browser: &Browser) {
         browser.click("#echo-button").await;
         browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
     }
+    let files = tempfile::tempdir().unwrap();
+    let photo = files.path().join("Lausanne, le lac au petit matin.jpg");
+    std::fs::write(&photo, vec![7; 3_400_000]).unwrap();
+    browser.type_into("#files-input", photo.to_str().unwrap()).await;
+    browser.wait_until("document.querySelector('.file[data-status=done]')").await;
     browser.type_into("#desk-input", "Is this line really private?").await;
     browser.click("#desk-send").await;
     server.stdout.with("really private?").await;
@@ -24,17 +29,12 @@ async fn converse(server: &mut Server, browser: &Browser) {
     browser.type_into("#desk-input", "Merci. À demain, alors.").await;
     browser.click("#desk-send").await;
     browser.wait_until("document.querySelectorAll('.message[data-status=taken]').length === 2").await;
-    let files = tempfile::tempdir().unwrap();
-    let photo = files.path().join("Lausanne, le lac au petit matin.jpg");
-    std::fs::write(&photo, vec![7; 3_400_000]).unwrap();
-    browser.type_into("#files-input", photo.to_str().unwrap()).await;
-    browser.wait_until("document.querySelector('.file[data-status=done]')").await;
     // Drawn at once where somebody looks, else when the burst is over.
-    browser.wait_until("document.querySelector('#wrote .dump')").await;
+    browser.wait_until("document.querySelector('#wrote .entry-text')?.innerText.startsWith('Merci')").await;
 }
 
 /// Asserts that nothing sticks out at the side.
-async fn assert_it_fits(browser: &Browser) {
+pub(crate) async fn assert_it_fits(browser: &Browser) {
     let body = "
         const wide = [...document.querySelectorAll('body *')]
             .filter((element) => element.getBoundingClientRect().right > innerWidth + 1 && !element.closest('[role=region]'))
@@ -53,6 +53,8 @@ async fn browser_picture_of_an_open_page() {
     assert_it_fits(&browser).await;
     browser.run("document.activeElement?.blur(); scrollTo(0, 0)", Value::Null).await;
     browser.screenshot("open").await;
+    browser.set_scheme("dark").await;
+    browser.screenshot("open-dark").await;
     browser.finish().await;
 }
 

@@ -15,6 +15,7 @@ use crate::{
     browser::Browser,
     chance::Chance,
     memory::{descendants, resident},
+    page::enrolled,
     path::{Cut, Path},
     server::Server,
 };
@@ -172,4 +173,161 @@ async fn wait_until_reached(browser: &Browser, due: &Value) {
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
+}
+
+/// Counts what the page gives to its sockets from now on.
+const COUNT: &str = "
+    globalThis.given = 0;
+    const send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (bytes) {
+        given += bytes.byteLength;
+        return send.call(this, bytes);
+    };";
+
+const HASH: &str = "return document.querySelector('.file-hash dd')?.innerText";
+
+#[tokio::test]
+async fn browser_a_reload_in_the_middle_of_200_mb_goes_on_when_the_same_file_is_given_again() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let (file, sha256) = random_file("large ", FILE_LEN, &mut chance);
+    browser.type_into("#files-input", file.path().to_str().unwrap()).await;
+    browser.wait_until_within(60, "document.querySelector('.file progress')?.position > 0.5").await;
+    browser.reload().await;
+    browser.wait_for_state("open").await;
+    browser.wait_until("document.querySelector('.file')?.dataset.status === 'asks'").await;
+    let words = browser.text(".file-state").await;
+    assert!(words.contains("Unfinished") && words.contains("Choose this file again"), "{words}");
+    let shown = browser.run("return document.querySelector('.file progress').position", Value::Null).await;
+    assert!(shown.as_f64().is_some_and(|shown| shown > 0.2), "it is shown how far it was: {shown}");
+    browser.run(COUNT, Value::Null).await;
+    browser.type_into("#files-input", file.path().to_str().unwrap()).await;
+    browser.wait_until_within(90, "document.querySelector('.file')?.dataset.status === 'done'").await;
+    assert_eq!(browser.run(HASH, Value::Null).await, json!(sha256), "the server has the same bytes");
+    let given = browser.run("return given", Value::Null).await.as_u64().unwrap();
+    println!("after the reload the page sent {given} bytes of {FILE_LEN}");
+    assert!(given < FILE_LEN as u64 * 6 / 10, "it went on where it was, and sent {given} bytes more");
+    assert_eq!(browser.run("return document.querySelectorAll('.file').length", Value::Null).await, json!(1));
+    browser.reload().await;
+    browser.wait_for_state("open").await;
+    let left = browser.run(
+        "return [localStorage.getItem('duologue-uploads'), document.querySelectorAll('.file').length]",
+        Value::Null,
+    );
+    assert_eq!(left.await, json!([null, 0]), "nothing is unfinished any more");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_another_file_of_the_same_name_and_length_does_not_go_on_where_the_first_was() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let (file, _) = random_file("changing ", WARM_UP_LEN, &mut chance);
+    browser.type_into("#files-input", file.path().to_str().unwrap()).await;
+    browser.wait_until("document.querySelector('.file progress')?.position > 0.1").await;
+    browser.click(".file-actions button:nth-child(1)").await;
+    browser.wait_until("document.querySelector('.file').dataset.status === 'paused'").await;
+    browser.reload().await;
+    browser.wait_for_state("open").await;
+    browser.wait_until("document.querySelector('.file')?.dataset.status === 'asks'").await;
+    let (other, sha256) = random_file("other ", WARM_UP_LEN, &mut chance);
+    std::fs::copy(other.path(), file.path()).unwrap();
+    browser.type_into("#files-input", file.path().to_str().unwrap()).await;
+    browser.wait_until_within(60, "document.querySelector('.file')?.dataset.status === 'done'").await;
+    assert_eq!(browser.run(HASH, Value::Null).await, json!(sha256), "not a mixture of the two");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_paused_upload_goes_on_and_a_cancelled_one_is_forgotten() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let (file, sha256) = random_file("paused ", 2 * WARM_UP_LEN, &mut chance);
+    browser.type_into("#files-input", file.path().to_str().unwrap()).await;
+    browser.wait_until("document.querySelector('.file progress')?.position > 0.3").await;
+    browser.click(".file-actions button:nth-child(1)").await;
+    browser.wait_until("document.querySelector('.file').dataset.status === 'paused'").await;
+    let before = browser.run("return document.querySelector('.file progress').value", Value::Null).await;
+    browser.run("await new Promise((ok) => setTimeout(ok, 500))", Value::Null).await;
+    let after = browser.run("return document.querySelector('.file progress').value", Value::Null).await;
+    assert_eq!(before, after, "nothing is sent meanwhile");
+    browser.run(COUNT, Value::Null).await;
+    browser.click(".file-actions button:nth-child(2)").await;
+    browser.wait_until("document.querySelector('.file').dataset.status === 'done'").await;
+    assert_eq!(browser.run(HASH, Value::Null).await, json!(sha256));
+    let given = browser.run("return given", Value::Null).await.as_u64().unwrap();
+    assert!(given < 2 * WARM_UP_LEN as u64 * 8 / 10, "it went on where it was, and sent {given} bytes more");
+
+    let (second, _) = random_file("cancelled ", FILE_LEN / 2, &mut chance);
+    browser.type_into("#files-input", second.path().to_str().unwrap()).await;
+    browser.wait_until("document.querySelectorAll('.file progress')[1]?.position > 0.1").await;
+    browser.click(".file:nth-child(2) .file-actions button:nth-child(4)").await;
+    browser.wait_until("document.querySelectorAll('.file')[1].dataset.status === 'cancelled'").await;
+    browser.wait_until("localStorage.getItem('duologue-uploads') === null").await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_with_a_handle_to_the_file_a_reload_goes_on_by_itself() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    // Only the picker is not the browser's own: the handle is, of a file in the page's private file system.
+    let pick = "
+        const directory = await navigator.storage.getDirectory();
+        const handle = await directory.getFileHandle('kept.bin', { create: true });
+        const writer = await handle.createWritable();
+        const block = new Uint8Array(1_000_000).map((_, at) => (at * 7919) >> 5);
+        for (let at = 0; at < 60; at += 1) await writer.write(block);
+        await writer.close();
+        globalThis.showOpenFilePicker = async () => [handle];
+        document.getElementById('files-choose').click();";
+    browser.run(pick, Value::Null).await;
+    browser.wait_until("document.querySelector('.file progress')?.position > 0.3").await;
+    browser.reload().await;
+    browser.wait_until_within(40, "document.querySelector('.file')?.dataset.status === 'done'").await;
+    let stored = std::fs::metadata(server.directory().join("drop/kept.bin")).unwrap();
+    assert_eq!(stored.len(), 60_000_000);
+    assert_eq!(browser.run("return document.querySelectorAll('.file').length", Value::Null).await, json!(1));
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_device_that_is_forgotten_leaves_nothing_unfinished_behind() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let (file, _) = random_file("private ", FILE_LEN / 2, &mut chance);
+    browser.type_into("#desk-input", "a secret draft").await;
+    browser.click("#compare").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 6").await;
+    browser.click("#compare-yes").await;
+    browser.type_into("#files-input", file.path().to_str().unwrap()).await;
+    browser
+        .wait_until(
+            "localStorage.getItem('duologue-uploads') && document.querySelector('.file progress')?.position > 0.05",
+        )
+        .await;
+    browser.click("#forget").await;
+    browser.wait_until("document.querySelector('dialog[open]')").await;
+    browser.click("#forget-yes").await;
+    browser.wait_for_end("forgotten").await;
+    browser.run("await new Promise((ok) => setTimeout(ok, 1_500))", Value::Null).await;
+    browser.reload().await;
+    browser.wait_for_end("no-identity").await;
+    let left = "
+        const database = await new Promise((ok) => {
+            const request = indexedDB.open('duologue-page');
+            request.onsuccess = () => ok(request.result);
+        });
+        const uploads = await new Promise((ok) => {
+            const request = database.transaction('uploads').objectStore('uploads').count();
+            request.onsuccess = () => ok(request.result);
+        });
+        database.close();
+        return [uploads, Object.keys(localStorage), document.getElementById('desk-input').value];";
+    assert_eq!(browser.run(left, Value::Null).await, json!([0, [], ""]));
+    browser.finish().await;
 }

@@ -3,11 +3,12 @@
  * fingerprints. The code is mirrored in `document.documentElement.dataset.code`.
  */
 
+import { compared, dayOf } from "./compared.js";
 import { has, say, sayPlain, words } from "./say.js";
 
 const REASON_CHARS = 500; // a peer's own words, shown as text only
 const LOUD = new Set(["pin-changed", "altered", "not-your-server"]);
-const CALM = new Set(["normal", "going-away", "replaced", "forgotten"]);
+const CALM = new Set(["normal", "going-away", "replaced", "forgotten", "offline"]);
 
 const root = document.documentElement;
 const box = document.getElementById("ending");
@@ -16,6 +17,7 @@ const remedy = document.getElementById("cause-do");
 const code = document.getElementById("cause-code");
 const pin = document.getElementById("pin");
 const oldPin = document.getElementById("pin-old");
+const pinCompared = document.getElementById("pin-compared");
 const newPin = document.getElementById("pin-new");
 
 /** The sentence of an error in the person's language, else its own English one. */
@@ -45,6 +47,9 @@ export function showCause(info, pins) {
   if (!pins) return;
   showFingerprint(oldPin, pins.before);
   showFingerprint(newPin, pins.after);
+  const vouched = compared();
+  pinCompared.hidden = vouched === undefined || vouched.fingerprint !== pins.before;
+  if (!pinCompared.hidden) say(pinCompared, "pin.compared", { day: dayOf(vouched.at) });
 }
 
 export function hideCause() {

@@ -1,10 +1,11 @@
 /**
  * The `desk` conversation: text messages, UTF-8 both ways, with the person at the server's terminal.
  *
- * A message goes sending → taken, or → not delivered; then its text returns to the draft (or waits in its bubble
- * while the draft holds something else), so that nothing written is lost. While the line is being picked up again,
- * messages wait. The channel is opened when the line is open, again when the server has begun a new session, and by the
- * next message after it has ended.
+ *   waiting (for the line) ◄─► sent (given to an open line) ─► taken (read at the desk)
+ *      └────────────┴─► failed: not sent, or nobody knows; it stays here, and one button sends it again
+ *
+ * The channel is opened when the line is open, again when the server has begun a new session, and by the next message
+ * after it has ended.
  */
 
 import { explain } from "./cause.js";
@@ -14,13 +15,15 @@ import { wrote } from "./sealed.js";
 const SHOWN_CHARS = 20_000; // of one message; the peer may send up to 16 MiB
 const KEPT_MESSAGES = 300;
 
+const DRAFT = "duologue-draft";
+
 const log = document.getElementById("desk-log");
 const form = document.getElementById("desk-form");
 const input = document.getElementById("desk-input");
 const note = document.getElementById("desk-note");
 let link;
 let desk;
-let sending = "desk.sending"; // the words for a message under way
+let underWay = "waiting"; // of a message: what it is while the line is as it is now
 
 /** The line is open: opens the conversation on it. */
 export function openDesk(openLink) {
@@ -41,10 +44,10 @@ export function renewDesk(why) {
   if (desk) tell("desk.fresh", { why: () => explain(why) });
 }
 
-/** Messages under way say so, or that they wait for the line. */
+/** Messages that were not taken yet are with the open line, or wait for it. */
 export function deskState(state) {
-  sending = state === "resuming" ? "desk.held" : "desk.sending";
-  for (const words of log.querySelectorAll('[data-status="sending"] .mark-text')) say(words, sending);
+  underWay = state === "open" || state === "draining" ? "sent" : "waiting";
+  for (const message of log.querySelectorAll('[data-status="waiting"], [data-status="sent"]')) mark(message, underWay);
 }
 
 function openChannel() {
@@ -80,47 +83,70 @@ function tell(key, values) {
   note.hidden = false;
 }
 
-async function send(text) {
-  if (!link) {
-    tell(document.documentElement.dataset.state === "closed" ? "desk.closed" : "desk.waiting");
-    return;
-  }
-  if (!desk) openChannel();
-  if (!desk) return;
-  input.value = "";
+/** Whether a message can be given to the desk; if not, says why. */
+function isReady() {
+  if (!link) tell(document.documentElement.dataset.state === "closed" ? "desk.closed" : "desk.not-open");
+  else if (!desk) openChannel();
+  return Boolean(link && desk);
+}
+
+function write(text) {
+  if (!isReady()) return;
+  setDraft("");
+  deliver(addMessage("you", text), text);
+}
+
+async function deliver(message, text) {
   note.hidden = true;
-  const message = addMessage("you", text);
+  mark(message, underWay);
   const bytes = new TextEncoder().encode(text);
   try {
     wrote("desk", bytes, text);
     await desk.send(bytes);
-    mark(message, "taken", "desk.taken");
+    mark(message, "taken");
   } catch (error) {
     if (error?.delivery === "not sent") mark(message, "failed", "desk.not-sent");
     else if (error?.delivery === "unknown") mark(message, "failed", "desk.unknown");
     else mark(message, "failed", "desk.failed", { why: () => explain(error) });
-    returnToDraft(message, text);
+    offerAgain(message, text);
   }
 }
 
-function returnToDraft(message, text) {
-  if (input.value === "") {
-    input.value = text;
-    return;
+/** This device is forgotten, and with it what was typed and not sent. */
+export const forgetDraft = () => setDraft("");
+
+/** What is typed outlives a reload, in this tab alone. */
+function setDraft(text) {
+  input.value = text;
+  keepDraft();
+}
+
+function keepDraft() {
+  try {
+    sessionStorage.setItem(DRAFT, input.value);
+  } catch {
+    // Where nothing can be kept, it lasts as long as the page.
   }
+}
+
+/** Not sent again by itself: of what is `unknown`, only the person can say whether twice is better than never. */
+function offerAgain(message, text) {
   const again = document.createElement("button");
   again.type = "button";
   again.className = "quiet";
   say(again, "desk.again");
   again.addEventListener("click", () => {
-    input.value = input.value === "" ? text : `${text}\n${input.value}`;
+    if (!isReady()) return;
     again.remove();
+    log.append(message); // it is the newest now
+    log.scrollTop = log.scrollHeight;
     input.focus();
+    deliver(message, text);
   });
   message.append(again);
 }
 
-function mark(message, status, key, values) {
+function mark(message, status, key = `desk.${status}`, values) {
   message.dataset.status = status;
   say(message.querySelector(".mark-text"), key, values);
 }
@@ -140,10 +166,8 @@ function addMessage(who, text) {
   sayPlain(time, new Date().toTimeString().slice(0, 5));
   meta.append(name, time);
   if (who === "you") {
-    message.dataset.status = "sending";
     const status = document.createElement("span");
     status.className = "mark-text";
-    say(status, sending);
     meta.append(status);
   }
   message.append(body, meta);
@@ -156,8 +180,14 @@ function addMessage(who, text) {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (input.value.trim() !== "") send(input.value);
+  if (input.value.trim() !== "") write(input.value);
 });
+input.addEventListener("input", keepDraft);
+try {
+  input.value ||= sessionStorage.getItem(DRAFT) ?? "";
+} catch {
+  // As above.
+}
 input.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

@@ -1,5 +1,7 @@
 /**
- * Echo round trip: 64 random bytes there and back, compared, timed, and the last 20 times as a small chart.
+ * Echo round trip: 64 random bytes there and back, compared and timed, when the button is pressed, and every few seconds
+ * while the page is seen and the line is open; the last times as a small chart with its 50th and 95th percentile.
+ * Loaded when the line is open (pulse.js).
  *
  * A request lives on while the line is being picked up again: that time counts neither against the server's patience nor
  * as a round trip.
@@ -7,17 +9,23 @@
 
 import { explain } from "./cause.js";
 import { label, onLanguage, say, words } from "./say.js";
-import { wrote } from "./sealed.js";
+import { pulsing, wrote } from "./sealed.js";
+import { addWords } from "./text.js";
+import { ECHO_WORDS } from "./text-echo.js";
 
 const BYTES = 64;
-const KEPT = 20;
+const KEPT = 60;
+/** The chart is as wide as so many at least: a few do not look like many. */
+const WIDE = 20;
+const PULSE_MS = 5_000;
 const TIMEOUT_MS = 10_000;
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 240;
 const HEIGHT = 48;
 const EDGE = 5;
 
-const button = document.getElementById("echo-button");
+addWords(ECHO_WORDS);
+
 const result = document.getElementById("echo-result");
 const figure = document.getElementById("echo-figure");
 const summary = document.getElementById("echo-summary");
@@ -28,8 +36,11 @@ let lineIsOpen = false;
 
 /** `currentLink` answers the link that is in use now, if it is open. */
 export function startEcho(currentLink) {
-  button.addEventListener("click", () => roundTrip(currentLink()));
   onLanguage(() => times.length > 0 && draw());
+  setInterval(() => {
+    const link = currentLink();
+    if (link && lineIsOpen && !waiting && document.visibilityState === "visible") pulse(link);
+  }, PULSE_MS);
 }
 
 export function echoState(state) {
@@ -37,12 +48,12 @@ export function echoState(state) {
   if (waiting) watch();
 }
 
-async function roundTrip(link) {
+export async function roundTrip(link) {
   if (!link) {
     fail(() => words("echo.not-open"));
     return;
   }
-  if (waiting) return;
+  if (waiting && !waiting.quiet) return;
   const bytes = crypto.getRandomValues(new Uint8Array(BYTES));
   waiting = { stop: new AbortController(), held: false };
   watch();
@@ -61,10 +72,8 @@ async function roundTrip(link) {
       say(result, "echo.resumed");
       return;
     }
-    times.push(ms);
-    if (times.length > KEPT) times.shift();
     say(result, "echo.result", { ms: round(ms) });
-    draw();
+    measured(ms);
   } catch (error) {
     fail(() => explain(error));
   } finally {
@@ -73,9 +82,36 @@ async function roundTrip(link) {
   }
 }
 
+/** A round trip that nobody asked for: nothing is said of it, it is only drawn. */
+async function pulse(link) {
+  const bytes = crypto.getRandomValues(new Uint8Array(BYTES));
+  const own = { quiet: true, held: false };
+  waiting = own;
+  pulsing(true);
+  try {
+    const start = performance.now();
+    await link.request("echo", bytes);
+    if (!own.held) measured(performance.now() - start);
+  } catch {
+    // Whatever ended it, the state of the line says it.
+  }
+  if (waiting === own) waiting = undefined;
+  pulsing(false);
+}
+
+function measured(ms) {
+  times.push(ms);
+  if (times.length > KEPT) times.shift();
+  draw();
+}
+
 /** Waits for the server while the line is open, and for the line while it is not. */
 function watch() {
   clearTimeout(waiting.timer);
+  if (waiting.quiet) {
+    waiting.held ||= !lineIsOpen;
+    return;
+  }
   if (lineIsOpen) waiting.timer = setTimeout(() => waiting.stop.abort({ code: "deadline" }), TIMEOUT_MS);
   else waiting.held = true;
   say(result, lineIsOpen ? "echo.waiting" : "echo.held");
@@ -92,18 +128,19 @@ const round = (ms) => Math.round(ms * 10) / 10;
 
 function draw() {
   const sorted = times.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const median = sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  say(summary, "echo.summary", { min: round(sorted[0]), median: round(median), count: times.length });
+  const percentile = (part) => sorted[Math.ceil(part * sorted.length) - 1];
+  const [p50, p95] = [percentile(0.5), percentile(0.95)];
+  const values = { p50: round(p50), p95: round(p95), count: times.length };
+  say(summary, "echo.summary", values);
 
   const fresh = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "spark" });
-  label(fresh, "echo.chart", { list: times.map((ms) => round(ms)).join(", ") });
+  label(fresh, "echo.chart", { ...values, min: round(sorted[0]), max: round(sorted.at(-1)) });
   const top = sorted.at(-1) || 1;
-  const x = (at) => EDGE + (at * (WIDTH - 2 * EDGE)) / (KEPT - 1);
+  const x = (at) => EDGE + (at * (WIDTH - 2 * EDGE)) / (Math.max(WIDE, times.length) - 1);
   const y = (ms) => HEIGHT - EDGE - (ms / top) * (HEIGHT - 2 * EDGE);
   const base = HEIGHT - EDGE;
   fresh.append(svg("line", { class: "spark-base", x1: 0, x2: WIDTH, y1: base, y2: base }));
-  fresh.append(svg("line", { class: "spark-median", x1: 0, x2: WIDTH, y1: y(median), y2: y(median) }));
+  for (const ms of [p50, p95]) fresh.append(svg("line", { class: "spark-median", x1: 0, x2: WIDTH, y1: y(ms), y2: y(ms) }));
   fresh.append(svg("polyline", { class: "spark-line", points: times.map((ms, at) => `${x(at)},${y(ms)}`).join(" ") }));
   const last = times.length - 1;
   fresh.append(svg("circle", { class: "spark-dot", cx: x(last), cy: y(times[last]), r: 4 }));

@@ -1,7 +1,8 @@
 /**
- * "Files": chosen, dropped on the page or pasted, they go to the server one after the other.
+ * Files on their way: what attach.js was given goes to the server one after the other. Loaded with the first of them.
  *
  *   waiting ─► sending (checking, held while there is no line, storing) ─► done, failed or cancelled ─► waiting, if sent again
+ *     └───◄─► paused ◄──┘      asks (left unfinished by an earlier page) ─► waiting, when the file is given again
  *
  * What is shown as sent is what the server's service has taken. For the eye words change four times a second; for the ear
  * only when a file's fate does.
@@ -10,15 +11,22 @@
 import { duration, percent, size } from "./amounts.js";
 import { explain } from "./cause.js";
 import { label, say, sayPlain } from "./say.js";
+import { addWords } from "./text.js";
+import { FILES_WORDS } from "./text-files.js";
+import { forgetAllUploads, forgetUpload, remember, unfinished } from "./unfinished.js";
 import { DropError, Upload } from "./upload.js";
+
+addWords(FILES_WORDS);
 
 const KEPT_FILES = 200;
 const DRAW_MS = 250;
+/** How far an upload is, is written down so often. The server knows better; this is for the eye, after a reload. */
+const REMEMBER_MS = 1_000;
 /** The speed is that of the last seconds; before the first of them there is none. */
 const SPEED_MS = 5_000;
 const SPEED_MIN_MS = 1_000;
-const UNDER_WAY = new Set(["waiting", "sending"]);
-const TOLD = new Set(["sending", "held", "done", "failed", "cancelled"]);
+const UNDER_WAY = new Set(["waiting", "sending", "paused", "asks"]);
+const TOLD = new Set(["sending", "held", "paused", "asks", "done", "failed", "cancelled"]);
 const TOLD_MAX = 5;
 /** What has words of its own under `drop.`. */
 const DROP_CODES = new Set([
@@ -32,9 +40,8 @@ const DROP_CODES = new Set([
   "unreadable",
 ]);
 
-const root = document.documentElement;
-const input = document.getElementById("files-input");
 const list = document.getElementById("files-list");
+const input = document.getElementById("files-input");
 const note = document.getElementById("files-note");
 const said = document.getElementById("files-said");
 const jobs = [];
@@ -66,36 +73,106 @@ async function sendNext() {
   job.samples = [];
   become(job, "sending");
   const timer = setInterval(() => draw(job), DRAW_MS);
+  const keeper = setInterval(() => keep(job), REMEMBER_MS);
   try {
     job.stored = await job.upload.run(used);
     become(job, "done");
   } catch (error) {
     job.error = error;
-    if (job.upload.cancelled) become(job, "cancelled");
+    if (job.upload.cancelled) become(job, job.next);
     else become(job, used.state === "closed" ? "waiting" : "failed");
   }
   clearInterval(timer);
+  clearInterval(keeper);
+  if (job.status === "done" || job.status === "cancelled") forgetUpload(job.upload.id);
+  else keep(job);
   current = undefined;
   sendNext();
 }
 
-function add(files) {
+/** Takes what the person has given: files, each with a handle that can read it again where the browser has one. */
+export function addFiles(given) {
   note.hidden = true;
-  for (const file of files) {
+  for (const { file, handle } of given) {
+    // An upload that was left unfinished goes on. Whether it is the same file, its hash says.
+    const begun = jobs.find((job) => job.status === "asks" && job.file.name === file.name && job.file.size === file.size);
+    if (begun) {
+      begin(begun, file, handle);
+      continue;
+    }
     while (jobs.length >= KEPT_FILES && forgetOne());
     if (jobs.length >= KEPT_FILES) {
       say(note, "files.many", { count: KEPT_FILES });
       note.hidden = false;
       break;
     }
-    const job = { file, upload: new Upload(file), status: "waiting" };
-    build(job);
-    jobs.push(job);
-    list.append(job.item);
+    const job = { file, status: "waiting" };
+    put(job);
+    begin(job, file, handle);
+  }
+  sendNext();
+}
+
+/** Shows what an earlier page has left unfinished, and goes on with what can be read without asking. */
+export async function restore() {
+  for (const { id, name, size: length, sent, handle } of await unfinished()) {
+    if (jobs.length >= KEPT_FILES || jobs.some(({ upload }) => upload.id === id)) continue;
+    const job = { file: { name, size: length }, upload: { id, sent }, status: "asks", handle };
+    put(job);
+    if ((await handle?.queryPermission?.({ mode: "read" }).catch(() => {})) === "granted") await reopen(job);
+  }
+}
+
+/** This device is forgotten: nothing goes on, and nothing of it is remembered. */
+export async function forgetFiles() {
+  for (const job of jobs) if (UNDER_WAY.has(job.status)) halt(job, "cancelled");
+  await forgetAllUploads();
+}
+
+function put(job) {
+  build(job);
+  jobs.push(job);
+  list.append(job.item);
+  list.hidden = false;
+  if (job.upload) draw(job);
+}
+
+/** The file is there: its upload is new, or the one that was begun. */
+function begin(job, file, handle) {
+  const { id, sent } = job.upload ?? {};
+  job.file = file;
+  job.handle = handle;
+  job.upload = new Upload(file, id, () => {
+    forgetUpload(id);
+    keep(job);
+  });
+  job.upload.sent = sent ?? 0;
+  become(job, "waiting");
+  keep(job);
+}
+
+/** Reads the file of an unfinished upload again by its handle, or has the person choose it. */
+async function reopen(job) {
+  const { handle } = job;
+  if (!handle) {
+    input.click();
+    return;
+  }
+  try {
+    if (handle.requestPermission && (await handle.requestPermission({ mode: "read" })) !== "granted") return;
+    const file = await handle.getFile();
+    if (job.status !== "asks") return;
+    begin(job, file, handle);
+    sendNext();
+  } catch {
+    job.handle = undefined; // moved or removed: the person may know where it is
     draw(job);
   }
-  list.hidden = jobs.length === 0;
-  sendNext();
+}
+
+function keep({ status, next, file, upload, handle }) {
+  if (!UNDER_WAY.has(status) || next === "cancelled") return;
+  remember({ id: upload.id, name: file.name, size: file.size, sent: upload.sent, handle });
 }
 
 /** Drops the oldest file that is done with. */
@@ -107,13 +184,17 @@ function forgetOne() {
   return true;
 }
 
-function cancel(job) {
+/** Ends an upload, for good or for a while. What the server has of it, it keeps for a day. */
+function halt(job, next) {
+  job.next = next;
   if (job === current) job.upload.cancel();
-  else become(job, "cancelled");
+  else become(job, next);
+  if (next === "cancelled" && job !== current) forgetUpload(job.upload.id);
 }
 
-function sendAgain(job) {
-  job.upload.sent = 0; // until the server tells what it has kept
+function goOn(job) {
+  if (job.status === "failed" || job.status === "cancelled") job.upload.sent = 0; // until the server tells what it has kept
+  job.next = undefined;
   become(job, "waiting");
   sendNext();
 }
@@ -133,7 +214,7 @@ function shown({ status, file, upload }) {
 }
 
 function draw(job) {
-  const { file, upload, item, bar, words, hash, stop, again } = job;
+  const { file, upload, item, bar, words, hash, pause, reopened, stop, again } = job;
   const status = shown(job);
   bar.value = status === "done" ? bar.max : upload.sent;
   const values = { size: () => size(file.size), percent: percent(upload.sent, file.size) };
@@ -145,11 +226,14 @@ function draw(job) {
     // A button that vanishes must not take the focus with it.
     const focused = item.contains(document.activeElement);
     stop.hidden = !UNDER_WAY.has(job.status);
+    pause.hidden = job.status !== "sending" && job.status !== "waiting";
+    reopened.hidden = job.status !== "asks";
+    job.resume.hidden = job.status !== "paused";
     again.hidden = job.status !== "failed" && job.status !== "cancelled";
     bar.hidden = job.status === "failed" || job.status === "cancelled";
     hash.hidden = job.status !== "done";
     if (status === "done") sayPlain(hash.querySelector("dd"), job.stored.sha256);
-    if (focused && !item.contains(document.activeElement)) ([again, stop].find(({ hidden }) => !hidden) ?? item).focus();
+    if (focused && !item.contains(document.activeElement)) ([again, job.resume, reopened, pause, stop].find(({ hidden }) => !hidden) ?? item).focus();
   }
 }
 
@@ -166,6 +250,7 @@ function tell(job, status) {
 function sentence(job, status) {
   if (status === "done") return ["files.done", { name: job.stored.name }];
   if (status === "failed") return reason(job.error);
+  if (status === "asks") return [job.handle ? "files.asks-again" : "files.asks"];
   if (status !== "sending") return [`files.${status}`];
   const speed = speedOf(job);
   if (!speed) return ["files.begun"];
@@ -204,9 +289,14 @@ function build(job) {
   const term = element("dt");
   say(term, "files.hash");
   job.hash.append(term, element("dd"));
-  job.stop = button("files.cancel", "files.cancel-one", file, () => cancel(job));
-  job.again = button("files.again", "files.again-one", file, () => sendAgain(job));
-  job.item.append(name, job.bar, job.words, job.hash, job.stop, job.again);
+  job.pause = button("files.pause", "files.pause-one", file, () => halt(job, "paused"));
+  job.resume = button("files.resume", "files.resume-one", file, () => goOn(job));
+  job.reopened = button("files.reopen", "files.reopen-one", file, () => reopen(job));
+  job.stop = button("files.cancel", "files.cancel-one", file, () => halt(job, "cancelled"));
+  job.again = button("files.again", "files.again-one", file, () => goOn(job));
+  const actions = element("div", "file-actions");
+  actions.append(job.pause, job.resume, job.reopened, job.stop, job.again);
+  job.item.append(name, job.bar, job.words, job.hash, actions);
 }
 
 function button(key, fullKey, file, press) {
@@ -223,33 +313,3 @@ function element(name, className) {
   if (className) made.className = className;
   return made;
 }
-
-// Three ways in.
-
-document.getElementById("files-choose").addEventListener("click", () => input.click());
-input.addEventListener("change", () => {
-  add([...input.files]);
-  input.value = ""; // so that the same file can be chosen again
-});
-
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-addEventListener("dragover", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  root.dataset.dropping = "";
-});
-addEventListener("dragleave", (event) => event.relatedTarget ?? delete root.dataset.dropping);
-addEventListener("drop", (event) => {
-  delete root.dataset.dropping;
-  if (!carriesFiles(event)) return;
-  event.preventDefault(); // the browser would leave the page for the file
-  add([...event.dataTransfer.files]);
-});
-
-addEventListener("paste", (event) => {
-  const { files, types } = event.clipboardData;
-  // Office programs offer a picture of the text beside it: in a field, the text is meant.
-  if (files.length === 0 || (event.target.closest?.("textarea") && types.includes("text/plain"))) return;
-  event.preventDefault();
-  add([...files]);
-});

@@ -7,10 +7,10 @@
  * It asks nothing of the library that duologue.d.ts does not promise, and never looks into a record.
  */
 
+import { closeFiles, filesState, forgetFiles, openFiles } from "./attach.js";
 import { hideCause, showCause } from "./cause.js";
-import { closeDesk, deskState, openDesk, renewDesk } from "./desk.js";
-import { echoState, startEcho } from "./echo.js";
-import { closeFiles, filesState, openFiles } from "./files.js";
+import { closeDesk, deskState, forgetDraft, openDesk, renewDesk } from "./desk.js";
+import { pulseState, startPulse } from "./pulse.js";
 import { say, sayPlain, startLanguage } from "./say.js";
 import { crossed } from "./sealed.js";
 import { showWho, startForget } from "./who.js";
@@ -43,7 +43,7 @@ function showState(state) {
   say(stateWords, `state.${state}`);
   say(detail, `detail.${state}`, { host: location.host });
   deskState(state);
-  echoState(state);
+  pulseState(state);
   filesState(state);
 }
 
@@ -82,13 +82,16 @@ function start(replacePin = false) {
       showWho(opened);
       openDesk(opened);
       openFiles(opened);
+      // Only now: it must not take the line's place on the way. Without it the page needs a network to open, that is all.
+      navigator.serviceWorker?.register("/page/offline.js", { scope: "/" }).catch(() => {});
     },
     () => {}, // `closed` tells the cause
   );
   opened.closed.then((info) => link === opened && ended(info));
 }
 
-async function ended(info) {
+async function ended(how) {
+  const info = how.code === "unreachable" && !navigator.onLine ? { ...how, code: "offline" } : how;
   const endedLink = link;
   showState("closed");
   showWho(endedLink);
@@ -130,6 +133,9 @@ reconnect.addEventListener("click", () => {
 });
 trust.addEventListener("click", () => start(true));
 
+// Without a network nothing could be dialled; now it can.
+addEventListener("online", () => root.dataset.code === "offline" && start());
+
 // An invite link opened in the tab that is already here changes only the fragment: no load, but a new beginning.
 addEventListener("hashchange", () => {
   const taken = takeInvite();
@@ -140,13 +146,26 @@ addEventListener("hashchange", () => {
 
 startForget(async () => {
   await duologue.forgetIdentity(); // first: if it fails, nothing has changed
+  await forgetFiles();
+  forgetDraft();
   const old = link;
   link = undefined;
   invite = undefined;
   old?.close();
   ended({ code: "forgotten", reason: "", byPeer: false });
 });
-startEcho(() => (link && link.state !== "closed" ? link : undefined));
+startPulse(() => (link && link.state !== "closed" ? link : undefined));
+if (development) {
+  document.getElementById("break").hidden = false;
+  for (const button of document.querySelectorAll("[data-break]")) {
+    button.addEventListener("click", () =>
+      import("./break.js").then(
+        ({ breakLine }) => breakLine(button.dataset.break, link),
+        () => say(document.getElementById("break-result"), "break.not-loaded"),
+      ),
+    );
+  }
+}
 startLanguage({ host: location.host });
 sayPlain(document.getElementById("host"), location.host);
 showState("connecting");

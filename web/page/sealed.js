@@ -24,6 +24,12 @@ let kept = 0; // since the last drawing
 let wait = DRAW_MILLIS;
 let timer; // of the next drawing, if one is due
 let inView = true;
+let isPulse = false; // what crosses now belongs to a round trip that nobody asked for
+
+/** Regular round trips begin and end: of their records only the newest is kept, so that they do not drive out all others. */
+export function pulsing(is) {
+  isPulse = is;
+}
 
 /** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
 export function wrote(where, bytes, text) {
@@ -38,7 +44,7 @@ export function crossed(direction, bytes) {
 
 function keep(kind, bytes, where, text) {
   // The oldest one's place, once there are enough: of a large file's thousands of records nothing is left to clear away.
-  const entry = oldest(kind) ?? { kind, room: new Uint8Array(SHOWN_BYTES) };
+  const entry = (isPulse && kind !== "wrote" ? oldestPulse(kind) : undefined) ?? oldest(kind) ?? { kind, room: new Uint8Array(SHOWN_BYTES) };
   const shown = bytes.length > SHOWN_BYTES ? bytes.subarray(0, SHOWN_BYTES) : bytes;
   // A copy: the caller's view may be of memory that is about to be used again.
   entry.room.set(shown);
@@ -48,10 +54,16 @@ function keep(kind, bytes, where, text) {
   entry.turn = turn;
   entry.where = where;
   entry.text = text;
+  entry.isPulse = isPulse && kind !== "wrote";
   entry.item = undefined;
   entries.push(entry);
   kept += 1;
   timer ??= setTimeout(draw, wait);
+}
+
+function oldestPulse(kind) {
+  const first = entries.findIndex((entry) => entry.kind === kind && entry.isPulse);
+  return first < 0 ? undefined : entries.splice(first, 1)[0];
 }
 
 /** Takes out the oldest entry of a kind of which there are enough. */

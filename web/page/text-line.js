@@ -136,6 +136,11 @@ export const LINE_WORDS = {
     "It may be stopped, or your network or a proxy does not let WebSockets through. Try again in a moment.",
     "Il est peut-être arrêté, ou votre réseau ou un proxy bloque les WebSockets. Réessayez dans un instant.",
   ],
+  "cause.offline": ["You are offline.", "Vous êtes hors ligne."],
+  "do.offline": [
+    "This page was kept in your browser, and what you type stays here. The line opens again when there is a network.",
+    "Cette page a été gardée dans votre navigateur, et ce que vous tapez reste ici. La ligne se rouvrira dès qu’il y aura un réseau.",
+  ],
   "cause.going-away": ["The server is stopping.", "Le serveur s’arrête."],
   "do.going-away": ["Connect again when it is back.", "Reconnectez-vous quand il sera de retour."],
   "cause.replaced": [
@@ -212,6 +217,7 @@ export const LINE_WORDS = {
 
   "pin.old": ["Pinned in this browser", "Épinglée dans ce navigateur"],
   "pin.new": ["Named by the link", "Désignée par le lien"],
+  "pin.compared": ["You compared this one with the owner on {day}", "Vous avez comparé celle-ci avec le propriétaire le {day}"],
   "pin.unread": ["not known to this page", "inconnue de cette page"],
   "pin.trust": [
     "I have compared the new fingerprint with the owner: trust it",

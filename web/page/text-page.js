@@ -12,15 +12,23 @@ export const PAGE_WORDS = {
     "Compare the server’s fingerprint with `duologue keys show`, or with the line in the server’s terminal. The same there and here: nobody stands in between.",
     "Comparez l’empreinte du serveur avec `duologue keys show`, ou avec la ligne dans le terminal du serveur. La même là-bas et ici : personne ne s’est glissé entre vous.",
   ],
-  "forget.open": ["Forget this device…", "Oublier cet appareil…"],
-  "forget.title": ["Forget this device?", "Oublier cet appareil ?"],
-  "forget.body": [
-    "This browser’s key for {host} and the pinned server key are erased for good, and the line is closed. To come back you need a new invite link. The server keeps its record of this device until its owner revokes it.",
-    "La clé de ce navigateur pour {host} et la clé épinglée du serveur seront effacées pour de bon, et la ligne fermée. Pour revenir, il faudra un nouveau lien d’invitation. Le serveur garde la trace de cet appareil jusqu’à ce que son propriétaire le révoque.",
+  "compare.open": ["Compare aloud…", "Comparer de vive voix…"],
+  "compare.close": ["Done comparing", "Fin de la comparaison"],
+  "compared.none": ["○ nobody has compared this key yet", "○ personne n’a encore comparé cette clé"],
+  "compared.same": ["✓ you compared this key on {day}", "✓ vous avez comparé cette clé le {day}"],
+  "compared.changed": [
+    "This is NOT the key that you compared on {day}. That one was {fingerprint}. Compare again before you write anything private.",
+    "Ce n’est PAS la clé que vous avez comparée le {day}. C’était {fingerprint}. Comparez de nouveau avant d’écrire quoi que ce soit de privé.",
   ],
-  "forget.yes": ["Erase the key", "Effacer la clé"],
-  "forget.no": ["Keep it", "La garder"],
-  "forget.failed": ["The key could not be erased: {why}", "La clé n’a pas pu être effacée : {why}"],
+  "compared.not-kept": ["This browser could not remember it.", "Ce navigateur n’a pas pu s’en souvenir."],
+  "devices.title": ["Your devices", "Vos appareils"],
+  "pair.open": ["Add or remove a device…", "Ajouter ou retirer un appareil…"],
+  "pair.close": ["Hide", "Masquer"],
+  "who.not-loaded": [
+    "A part of this page could not be loaded: reload it.",
+    "Une partie de cette page n’a pas pu être chargée : rechargez-la.",
+  ],
+  "forget.open": ["Forget this device…", "Oublier cet appareil…"],
 
   "desk.title": ["At the desk", "Au bureau"],
   "desk.intro": [
@@ -33,17 +41,17 @@ export const PAGE_WORDS = {
   "desk.send": ["Send", "Envoyer"],
   "desk.you": ["You", "Vous"],
   "desk.them": ["The desk", "Le bureau"],
-  "desk.sending": ["sending…", "envoi…"],
-  "desk.held": ["waiting for the line…", "attend la ligne…"],
-  "desk.taken": ["taken ✓", "reçu ✓"],
+  "desk.waiting": ["waits for the line", "attend la ligne"],
+  "desk.sent": ["sent", "envoyé"],
+  "desk.taken": ["taken", "reçu"],
   "desk.not-sent": ["not delivered: it was not sent", "non remis : rien n’est parti"],
   "desk.unknown": [
-    "not delivered, as far as known: the line ended before the answer",
-    "non remis, à ce qu’on sait : la ligne a pris fin avant la réponse",
+    "perhaps not delivered: the line ended before the answer",
+    "peut-être non remis : la ligne a pris fin avant la réponse",
   ],
   "desk.failed": ["not delivered: {why}", "non remis : {why}"],
-  "desk.again": ["Put back into the draft", "Remettre dans le brouillon"],
-  "desk.waiting": [
+  "desk.again": ["Send again", "Renvoyer"],
+  "desk.not-open": [
     "The line is not open yet. Your draft stays here.",
     "La ligne n’est pas encore ouverte. Votre brouillon reste ici.",
   ],
@@ -71,23 +79,22 @@ export const PAGE_WORDS = {
     "64 octets tirés au hasard vont au serveur et doivent revenir inchangés.",
   ],
   "echo.button": ["Send 64 bytes", "Envoyer 64 octets"],
-  "echo.waiting": ["On the way…", "En route…"],
-  "echo.result": ["{ms} ms, the same bytes came back", "{ms} ms, les mêmes octets sont revenus"],
-  "echo.held": ["Waiting for the line…", "En attente de la ligne…"],
-  "echo.resumed": [
-    "The same bytes came back, after a wait for the line",
-    "Les mêmes octets sont revenus, après une attente de la ligne",
+  "echo.not-loaded": [
+    "The part of this page that measures could not be loaded. Reload the page.",
+    "La partie de cette page qui mesure n’a pas pu être chargée. Rechargez la page.",
   ],
-  "echo.different": ["Other bytes came back than were sent.", "Les octets revenus ne sont pas ceux envoyés."],
-  "echo.failed": ["No echo: {why}", "Pas d’écho : {why}"],
-  "echo.not-open": ["the line is not open", "la ligne n’est pas ouverte"],
-  "echo.summary": [
-    "Round trips: {count}; shortest {min} ms, median {median} ms",
-    "Allers-retours : {count} ; le plus court {min} ms, médiane {median} ms",
+
+  "break.title": ["Break it", "La casser"],
+  "break.intro": [
+    "Real faults, beneath the encryption, while numbered messages go back and forth. Watch the line come back.",
+    "De vraies pannes, sous le chiffrement, pendant que des messages numérotés vont et viennent. Regardez la ligne revenir.",
   ],
-  "echo.chart": [
-    "Chart of the last round trips in milliseconds, oldest first: {list}",
-    "Courbe des derniers allers-retours en millisecondes, du plus ancien au plus récent : {list}",
+  "break.cut": ["Cut the line", "Couper la ligne"],
+  "break.flip": ["Flip a byte", "Changer un octet"],
+  "break.hold": ["Stall it for 8 s", "La bloquer 8 s"],
+  "break.not-loaded": [
+    "The part of this page that breaks things could not be loaded. Reload the page.",
+    "La partie de cette page qui casse n’a pas pu être chargée. Rechargez la page.",
   ],
 
   "files.title": ["Files", "Fichiers"],
@@ -98,85 +105,10 @@ export const PAGE_WORDS = {
   "files.choose": ["Choose files…", "Choisir des fichiers…"],
   "files.drop": ["Let go to send to the server", "Relâchez pour envoyer au serveur"],
   "files.list": ["Files sent from this page", "Fichiers envoyés depuis cette page"],
-  "files.progress": ["Progress of {name}", "Avancement de {name}"],
-  "files.cancel": ["Cancel", "Annuler"],
-  "files.cancel-one": ["Cancel: {name}", "Annuler : {name}"],
-  "files.again": ["Send again", "Renvoyer"],
-  "files.again-one": ["Send again: {name}", "Renvoyer : {name}"],
-  "files.many": [
-    "This page keeps {count} files at a time. Add the others when some of these are done.",
-    "Cette page garde {count} fichiers à la fois. Ajoutez les autres quand certains seront arrivés.",
+  "files.not-loaded": [
+    "The part of this page that sends files could not be loaded. Reload the page.",
+    "La partie de cette page qui envoie des fichiers n’a pas pu être chargée. Rechargez la page.",
   ],
-  "files.waiting": ["Waiting its turn, {size}", "Attend son tour, {size}"],
-  "files.held": ["Waiting for the line, {percent} % of {size} sent", "Attend la ligne, {percent} % de {size} envoyés"],
-  "files.begun": ["Sending, {percent} % of {size}", "Envoi, {percent} % de {size}"],
-  "files.sending": [
-    "Sending, {percent} % of {size}, {speed}/s, {left} left",
-    "Envoi, {percent} % de {size}, {speed}/s, encore {left}",
-  ],
-  "files.checking": [
-    "Comparing this file with the part that the server has already…",
-    "Comparaison de ce fichier avec la partie que le serveur a déjà…",
-  ],
-  "files.storing": ["All sent, {size}. The server is storing it…", "Tout est envoyé, {size}. Le serveur l’enregistre…"],
-  "files.done": ["Done: stored as {name}, {size}", "Terminé : enregistré sous {name}, {size}"],
-  "files.hash": ["SHA-256 at the server", "SHA-256 côté serveur"],
-  "files.cancelled": ["Cancelled. Nothing more of it is sent.", "Annulé. Plus rien n’en est envoyé."],
-  "files.refused": [
-    "Not sent: this server takes no files (it does not offer the `drop` service, or not to this device).",
-    "Non envoyé : ce serveur ne prend pas de fichiers (il ne propose pas le service `drop`, ou pas à cet appareil).",
-  ],
-  "files.broken": ["Not sent: {why}. Send it again.", "Non envoyé : {why}. Renvoyez-le."],
-  "files.other": [
-    "Not sent. The server says: {why} Ask its owner.",
-    "Non envoyé. Le serveur dit : {why} Voyez avec son propriétaire.",
-  ],
-  "drop.bad-header": [
-    "Not sent: the server did not understand the announcement of this file. Reload the page; if it stays so, tell the server’s owner.",
-    "Non envoyé : le serveur n’a pas compris l’annonce de ce fichier. Rechargez la page ; si cela persiste, prévenez le propriétaire du serveur.",
-  ],
-  "drop.bad-name": [
-    "Not stored: the server has too many files of this name. Give this one another name and choose it again.",
-    "Non enregistré : le serveur a trop de fichiers de ce nom. Donnez-en un autre à celui-ci et choisissez-le de nouveau.",
-  ],
-  "drop.too-large": [
-    "Not sent: the server has no room for this file. Send a smaller one, or ask the server’s owner to make room.",
-    "Non envoyé : le serveur n’a pas de place pour ce fichier. Envoyez-en un plus petit, ou demandez au propriétaire du serveur de faire de la place.",
-  ],
-  "drop.busy": [
-    "Not sent: a newer attempt to send this file has taken over. If there is none, send it again.",
-    "Non envoyé : une tentative plus récente d’envoyer ce fichier a pris le relais. S’il n’y en a pas, renvoyez-le.",
-  ],
-  "drop.size-mismatch": [
-    "Not stored: not as many bytes arrived as were announced, so the file has perhaps changed. Choose it again.",
-    "Non enregistré : le nombre d’octets arrivés n’est pas celui annoncé, le fichier a peut-être changé. Choisissez-le de nouveau.",
-  ],
-  "drop.disk": [
-    "Not stored: the server cannot write the file, perhaps its disk is full. Tell the server’s owner, then send it again.",
-    "Non enregistré : le serveur ne peut pas écrire le fichier, son disque est peut-être plein. Prévenez le propriétaire du serveur, puis renvoyez-le.",
-  ],
-  "drop.bad-answer": [
-    "Not sent: this page does not understand the server’s answer. Reload the page; if it stays so, tell the server’s owner.",
-    "Non envoyé : cette page ne comprend pas la réponse du serveur. Rechargez la page ; si cela persiste, prévenez le propriétaire du serveur.",
-  ],
-  "drop.unreadable": [
-    "Not sent: the browser cannot read this file. It has changed or gone since, or is a folder: choose it again.",
-    "Non envoyé : le navigateur ne peut pas lire ce fichier. Il a changé ou disparu depuis, ou c’est un dossier : choisissez-le de nouveau.",
-  ],
-  // Read out when a file's fate changes.
-  "said.sending": ["{name}: sending", "{name} : envoi"],
-  "said.held": ["{name}: waiting for the line", "{name} : attend la ligne"],
-  "said.done": ["{name}: done, stored at the server", "{name} : terminé, enregistré sur le serveur"],
-  "said.failed": ["{name}: not sent", "{name} : non envoyé"],
-  "said.cancelled": ["{name}: cancelled", "{name} : annulé"],
-  "size.b": ["{value} B", "{value} o"],
-  "size.kb": ["{value} kB", "{value} ko"],
-  "size.mb": ["{value} MB", "{value} Mo"],
-  "size.gb": ["{value} GB", "{value} Go"],
-  "size.tb": ["{value} TB", "{value} To"],
-  "time.seconds": ["{seconds} s", "{seconds} s"],
-  "time.minutes": ["{minutes} min", "{minutes} min"],
-  "time.hours": ["{hours} h {minutes} min", "{hours} h {minutes} min"],
 
   "seal.title": ["The letter and the envelope", "La lettre et l’enveloppe"],
   "seal.caption": [

@@ -1,5 +1,6 @@
 /**
  * Every word of the page, English and French side by side: text-line.js and text-page.js hold them as [English, French].
+ * What is loaded only when it is wanted brings words of its own (`addWords`).
  *
  * No DOM here: say.js puts these words on the page, text.test.mjs proves that none is missing.
  * `{name}` is a value, `backticks` are set as code. French spaces before : ; ? ! % and inside « » are made
@@ -18,7 +19,13 @@ function typesetFrench(text) {
 
 /** `TEXT[language][key]`. */
 export const TEXT = { en: {}, fr: {} };
-for (const [key, [en, fr]] of Object.entries({ ...LINE_WORDS, ...PAGE_WORDS })) {
-  TEXT.en[key] = en;
-  TEXT.fr[key] = typesetFrench(fr);
+
+export function addWords(words) {
+  for (const [key, [en, fr]] of Object.entries(words)) {
+    TEXT.en[key] = en;
+    TEXT.fr[key] = typesetFrench(fr);
+  }
 }
+
+addWords(LINE_WORDS);
+addWords(PAGE_WORDS);

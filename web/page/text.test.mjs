@@ -4,15 +4,39 @@
  */
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { LANGUAGES, TEXT } from "./text.js";
+import { LANGUAGES, TEXT, addWords } from "./text.js";
 
 const here = new URL("./", import.meta.url);
 const page = readFileSync(new URL("../../index.html", here), "utf8");
 const scripts = readdirSync(here).filter((name) => name.endsWith(".js"));
 const sources = scripts.filter((name) => !name.startsWith("text"));
 const code = sources.map((name) => readFileSync(new URL(name, here), "utf8")).join("\n");
+/** Fetched when they are wanted: by `import()`, and what only these import. */
+const later = [
+  "break.js",
+  "compare.js",
+  "echo.js",
+  "files.js",
+  "forget.js",
+  "amounts.js",
+  "offline.js",
+  "pair.js",
+  "unfinished.js",
+  "upload.js",
+  "text-break.js",
+  "text-compare.js",
+  "text-echo.js",
+  "text-files.js",
+  "text-forget.js",
+  "text-pair.js",
+];
+const atOnce = Object.keys(TEXT.en);
+for (const name of later.filter((name) => name.startsWith("text-"))) {
+  for (const words of Object.values(await import(new URL(name, here)))) addWords(words);
+}
 const keys = Object.keys(TEXT.en);
 const families = new Set(keys.map((key) => key.split(".")[0]));
 
@@ -49,6 +73,12 @@ test("every key that index.html or a script asks for exists", () => {
   for (const start of composed) assert.ok(keys.some((key) => key.startsWith(start)), start);
 });
 
+test("what is asked for at once does not wait for words that are fetched later", () => {
+  const first = sources.filter((name) => !later.includes(name)).map((name) => readFileSync(new URL(name, here), "utf8"));
+  const asked = all(first.join("\n"), /"([a-z]+\.[a-z-]+)"/g).filter((key) => keys.includes(key));
+  for (const key of [...inPage, ...asked]) assert.ok(atOnce.includes(key), key);
+});
+
 test("no key is left over", () => {
   const used = new Set([...inPage, ...inCode]);
   const left = keys.filter((key) => !used.has(key) && !composed.some((start) => key.startsWith(start)));
@@ -77,11 +107,32 @@ test("every id that a script looks up is in index.html, once", () => {
   for (const id of all(code, /getElementById\("([^"]*)"\)/g)) assert.ok(ids.includes(id), id);
 });
 
-test("index.html fetches every module at once, not one after the other", () => {
+test("index.html fetches every module that the page needs at once, not one after the other", () => {
   const forWorkers = ["port.js", "remote.js", "worker.js"]; // fetched by those pages that ask for a worker
   const library = readdirSync(new URL("../js/", here)).filter((name) => name.endsWith(".js") && !forWorkers.includes(name));
-  const wanted = scripts.map((name) => `/page/${name}`);
+  const wanted = scripts.filter((name) => !later.includes(name)).map((name) => `/page/${name}`);
   wanted.push(...library.map((name) => `/${name}`), "/duologue_core.js");
   const named = all(page, /(?:href|src)="(\/[^"]*\.js)"/g);
   assert.deepEqual(named.sort(), wanted.sort());
+});
+
+test("what is fetched when it is wanted is imported by nothing that is fetched at once", () => {
+  for (const name of scripts) {
+    const text = readFileSync(new URL(name, here), "utf8");
+    const imported = all(text, /^(?:import|export)\b[^;]*?from "\.\/([^"]*)"/gm);
+    if (!later.includes(name)) assert.deepEqual(imported.filter((other) => later.includes(other)), [], name);
+  }
+  const wanted = all(code, /\bimport\("\.\/([^"]*)"\)/g);
+  assert.deepEqual(wanted.filter((name) => !later.includes(name)), []);
+});
+
+test("the lists of words to read aloud are the 2,048 of BIP-39", () => {
+  for (const [language, sha256] of [
+    ["en", "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda"],
+    ["fr", "431c1d074225d2b7e82db857d7c3ea58051df546e7c8b74c1f6dcab36351fd56"],
+  ]) {
+    const text = readFileSync(new URL(`words-${language}.txt`, here));
+    assert.equal(createHash("sha256").update(text).digest("hex"), sha256, language);
+    assert.equal(new Set(text.toString().trim().split("\n")).size, 2_048);
+  }
 });

@@ -1,7 +1,7 @@
 /**
  * One file to the service `drop`: a stream for each attempt, with lines of JSON around the bytes.
  *
- *   {name, size, upload} ─►   ◄─ {offset, sha256}     the server's part of this upload, to be verified
+ *   {name, size, upload} ─►   ◄─ {offset, blocks}     the server's part of this upload, to be verified
  *   bytes from offset ─►      ◄─ {name, size, sha256} the file as it was stored, or at any time {error, message}
  *
  * A lost connection is not noticed here. A lost session is: then a new stream offers the same upload, and it goes on from
@@ -13,8 +13,9 @@ import { wrote } from "./sealed.js";
 const LINE_LEN_MAX = 4_096;
 /** Read from the disk at a time. */
 const BLOCK_LEN = 64 * 1_024;
-/** SubtleCrypto hashes only what is in memory as a whole: of a longer part, the file begins anew. */
-const VERIFIED_LEN_MAX = 64 * 1_024 * 1_024;
+/** SubtleCrypto hashes only what is in memory as a whole: hence a hash over the hashes of blocks of this length. */
+const HASHED_LEN = 4 * 1_024 * 1_024;
+const HASH_LEN = 32;
 
 /** What is wrong with an upload itself: the server's own word for it; or `bad-answer`, or `unreadable`. */
 export class DropError extends Error {
@@ -30,12 +31,22 @@ export class Upload {
   /** The server's part of the file is being hashed. */
   checking = false;
   cancelled = false;
+  /** Where the last attempt went on: bytes that the server had. */
+  offset = 0;
   #file;
-  #id = newId();
+  #id;
+  #renewed;
   #reader;
 
-  constructor(file) {
+  /** `id` of an upload that was begun before; `renewed` is called with another one when the file begins anew. */
+  constructor(file, id = newId(), renewed = () => {}) {
     this.#file = file;
+    this.#id = id;
+    this.#renewed = renewed;
+  }
+
+  get id() {
+    return this.#id;
   }
 
   /** Sends the file, or the rest of it. Fulfils with `{name, size, sha256}` as stored; rejects with the cause. */
@@ -45,11 +56,12 @@ export class Upload {
       try {
         const stored = await this.#attempt(link);
         if (stored) return stored;
+        if (this.cancelled) throw new DropError("cancelled");
         // What the server has is not the beginning of this file.
-        this.#id = newId();
+        this.#renew();
       } catch (error) {
         // What the server holds does not fit this file, and never would.
-        if (error.code === "size-mismatch") this.#id = newId();
+        if (error.code === "size-mismatch") this.#renew();
         if (this.cancelled || !String(error.code).startsWith("session-")) throw error;
       }
     }
@@ -59,6 +71,12 @@ export class Upload {
     this.cancelled = true;
     // Ends the stream both ways, even while a write waits for the line.
     this.#reader?.cancel().catch(() => {});
+  }
+
+  #renew() {
+    this.#id = newId();
+    this.sent = 0;
+    this.#renewed(this.#id);
   }
 
   async #attempt(link) {
@@ -80,6 +98,7 @@ export class Upload {
         reader.cancel().catch(() => {});
         return undefined;
       }
+      this.offset = offset;
       const count = () => (this.sent = Math.max(this.sent, offset + stream.taken - bytes.length));
       stream.addEventListener("progress", count);
       count();
@@ -93,15 +112,18 @@ export class Upload {
   }
 
   /** How much of the file the server has, if that is the beginning of this file. */
-  async #verify({ offset, sha256 }) {
+  async #verify({ offset, blocks }) {
     if (!Number.isSafeInteger(offset) || offset < 0) throw new DropError("bad-answer");
     if (offset === 0) return 0;
-    if (offset > Math.min(this.#file.size, VERIFIED_LEN_MAX)) return undefined;
+    if (offset > this.#file.size) return undefined;
     this.checking = true;
     try {
-      const begun = await this.#file.slice(0, offset).arrayBuffer().catch(unreadable);
-      const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", begun));
-      return hex(hash) === sha256 ? offset : undefined;
+      const hashes = new Uint8Array(HASH_LEN * Math.ceil(offset / HASHED_LEN));
+      for (let at = 0; at < offset && !this.cancelled; at += HASHED_LEN) {
+        const block = await this.#file.slice(at, Math.min(at + HASHED_LEN, offset)).arrayBuffer().catch(unreadable);
+        hashes.set(await sha256(block), (at / HASHED_LEN) * HASH_LEN);
+      }
+      return hex(await sha256(hashes)) === blocks ? offset : undefined;
     } finally {
       this.checking = false;
     }
@@ -188,4 +210,5 @@ function parse(line) {
 }
 
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-const newId = () => hex(crypto.getRandomValues(new Uint8Array(16)));
+const sha256 = async (bytes) => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+export const newId = () => hex(crypto.getRandomValues(new Uint8Array(16)));

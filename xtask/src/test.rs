@@ -25,6 +25,8 @@ use crate::{tools, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
+/// The name of one that needs axe too contains this.
+const AXE_TESTS: &str = "browser_axe_";
 /// For one test binary; the default of 20 seconds is too short for the simulation without optimisation.
 const WASM_TEST_TIMEOUT_SECS: &str = "600";
 
@@ -124,9 +126,14 @@ pub(crate) fn all(filter: Option<&str>) -> Counts {
     if let Some(driver) = &chromedriver {
         let mut command = end_to_end();
         command.env("CHROMEDRIVER", driver);
-        run.group("end to end", command, &[]);
+        if tools::has_axe() {
+            run.group("end to end", command, &[]);
+        } else {
+            run.skip_tests(AXE_TESTS, "no axe", end_to_end());
+            run.group("end to end", command, &["--skip", AXE_TESTS]);
+        }
     } else {
-        run.skip_browser_tests(end_to_end());
+        run.skip_tests(BROWSER_TESTS, "no browser", end_to_end());
         run.group("end to end", end_to_end(), &["--skip", BROWSER_TESTS]);
     }
     run.sum
@@ -174,10 +181,10 @@ impl Run<'_> {
     }
 
     /// Counts and names the tests that `--skip` will leave out.
-    fn skip_browser_tests(&mut self, mut list: Command) {
+    fn skip_tests(&mut self, kind: &str, why: &str, mut list: Command) {
         list.arg("--").args(self.filter).arg("--list").stderr(Stdio::inherit());
-        for name in tests_in(&process::output(&mut list).unwrap_or_default()) {
-            eprintln!("xtask: skipped: {name} (no browser)");
+        for name in tests_in(&process::output(&mut list).unwrap_or_default(), kind) {
+            eprintln!("xtask: skipped: {name} ({why})");
             self.sum.skipped += 1;
         }
     }
@@ -224,14 +231,14 @@ fn result_line(line: &str) -> Option<Counts> {
     Some(counts)
 }
 
-/// The browser tests in the output of `--list`.
-fn tests_in(list: &str) -> impl Iterator<Item = &str> {
-    list.lines().filter_map(|line| line.strip_suffix(": test")).filter(|name| name.contains(BROWSER_TESTS))
+/// The tests of a kind in the output of `--list`.
+fn tests_in<'a>(list: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
+    list.lines().filter_map(|line| line.strip_suffix(": test")).filter(move |name| name.contains(kind))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Counts, result_line, tests_in};
+    use super::{AXE_TESTS, BROWSER_TESTS, Counts, result_line, tests_in};
 
     #[test]
     fn results_of_both_harnesses_are_read() {
@@ -247,8 +254,9 @@ mod tests {
 
     #[test]
     fn only_browser_tests_are_listed() {
-        let list = "native_echo: test\nbrowser_echo: test\npage::browser_open: test\n\n3 tests, 0 benchmarks\n";
-        assert_eq!(tests_in(list).collect::<Vec<_>>(), ["browser_echo", "page::browser_open"]);
+        let list = "native_echo: test\nbrowser_echo: test\npage::browser_axe_open: test\n\n3 tests, 0 benchmarks\n";
+        assert_eq!(tests_in(list, BROWSER_TESTS).collect::<Vec<_>>(), ["browser_echo", "page::browser_axe_open"]);
+        assert_eq!(tests_in(list, AXE_TESTS).collect::<Vec<_>>(), ["page::browser_axe_open"]);
     }
 
     #[test]

@@ -22,6 +22,9 @@ const BINARYEN: &str = "132.0.0";
 /// The npm package that minifies scripts.
 const ESBUILD: &str = "0.28.2";
 
+/// The npm package that looks for what shuts people out of a page.
+const AXE: &str = "4.14.1";
+
 /// What `cargo xtask bench page` measures beside Duologue, and what these need: npm packages in one folder.
 const BENCH: [(&str, &str); 10] = [
     ("socket.io", "4.8.4"),
@@ -88,6 +91,17 @@ pub(crate) fn wasm_opt() -> Option<PathBuf> {
 /// The npm package esbuild's minifier, a script for node.
 pub(crate) fn esbuild() -> Option<PathBuf> {
     npm_script("esbuild", ESBUILD, "bin/esbuild")
+}
+
+/// Whether the npm package axe-core is there for the tests of the page, after trying to install it.
+pub(crate) fn has_axe() -> bool {
+    if !has_node() {
+        eprintln!("xtask: skipped: axe-core (needs node and npm)");
+        return false;
+    }
+    npm_packages("axe-core", &[("axe-core", AXE)])
+        .inspect_err(|error| eprintln!("xtask: skipped: axe-core ({error:#})"))
+        .is_ok()
 }
 
 /// The npm packages of the benchmark's baselines: the folder where node finds them.

@@ -5,12 +5,13 @@
 //! ```text
 //! client                                                                            server
 //!   {"name":"photo.jpg","size":12345,"upload":"<32 hex digits of the client's choice>"} ->
-//!     <- {"offset":N,"sha256":"<of the first N bytes>"}       N = what is held of this upload
+//!     <- {"offset":N,"sha256":"<of the first N bytes>","blocks":"<the same in blocks>"}   N = what is held of this upload
 //!   the bytes from N to size, then the end of the client's direction ->
 //!     <- {"name":"photo (2).jpg","size":12345,"sha256":"<of the whole>"}   under this name, on the disk
 //! ```
 //!
-//! Hex digits are lower-case. The client compares the first hash with its own file; if it differs, the file has changed
+//! Hex digits are lower-case. `blocks` is SHA-256 over the SHA-256 of each 4 MiB of the first N bytes, for clients that
+//! cannot hash a stream. The client compares either hash with its own file; if it differs, the file has changed
 //! since, and the client closes the stream and starts again with another upload id. After a cut it sends the same line
 //! again. A newer stream for an upload ends the older one: behind a dead network the older would stay for minutes.
 //!
@@ -223,7 +224,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let offset = partial.len();
-    say(stream, &Held { offset, sha256: partial.sha256() }).await.map_err(DropError::Stream)?;
+    say(stream, &Held { offset, sha256: partial.sha256(), blocks: partial.blocks() })
+        .await
+        .map_err(DropError::Stream)?;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     while partial.len() < size {
         let more = read_block(stream, &mut block, size - partial.len()).await;
@@ -278,7 +281,6 @@ mod tests {
 
     const UPLOAD: &str = "00112233445566778899aabbccddeeff";
     const OTHER_UPLOAD: &str = "ffeeddccbbaa99887766554433221100";
-    const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     type Taken = Result<Option<Receipt>, DropError>;
 
@@ -334,6 +336,14 @@ mod tests {
         partial::hex(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
     }
 
+    /// What the server answers when it has this much of an upload.
+    fn holds(bytes: &[u8]) -> Value {
+        let blocks = bytes
+            .chunks(4 * 1_024 * 1_024)
+            .flat_map(|block| ring::digest::digest(&ring::digest::SHA256, block).as_ref().to_vec());
+        json!({ "offset": bytes.len(), "sha256": sha256(bytes), "blocks": sha256(&blocks.collect::<Vec<_>>()) })
+    }
+
     fn held(directory: &TempDir, device: &str) -> Vec<u8> {
         fs::read(directory.path().join(format!(".partial/{device}-{UPLOAD}"))).unwrap_or_default()
     }
@@ -381,12 +391,26 @@ mod tests {
         }
         let (mut client, server) = connect(&drops, "device");
         let held = begin(&mut client, "a", bytes.len(), UPLOAD).await;
-        assert_eq!(held, json!({ "offset": 199_999, "sha256": sha256(&bytes[..199_999]) }));
+        assert_eq!(held, holds(&bytes[..199_999]));
         send(&mut client, &bytes[199_999..]).await;
         client.shutdown().await.expect("ends");
         assert_eq!(line(&mut client).await["sha256"], sha256(&bytes));
         server.await.expect("no panic").expect("taken");
         assert_eq!(fs::read(directory.path().join("a")).expect("is there"), bytes);
+    }
+
+    #[tokio::test]
+    async fn a_long_part_is_hashed_in_blocks_too() {
+        for len in [4_194_303, 4_194_304, 4_194_305, 9_000_000_usize] {
+            let (drops, directory) = drops(20_000_000);
+            let bytes = sample(len);
+            let (mut client, _server) = connect(&drops, "device");
+            begin(&mut client, "a", len + 1, UPLOAD).await;
+            send(&mut client, &bytes).await;
+            until_held(&directory, len).await;
+            let (mut newer, _server) = connect(&drops, "device");
+            assert_eq!(begin(&mut newer, "a", len + 1, UPLOAD).await, holds(&bytes), "{len}");
+        }
     }
 
     #[tokio::test]
@@ -398,7 +422,7 @@ mod tests {
         until_held(&directory, 6).await;
         let (mut other, server) = connect(&drops, "other-device");
         let answer = begin(&mut other, "a", 10, UPLOAD).await;
-        assert_eq!(answer, json!({ "offset": 0, "sha256": EMPTY_SHA256 }));
+        assert_eq!(answer, holds(&[]));
         drop(other);
         assert_eq!(server.await.expect("no panic").expect("nothing was sent"), None);
         send(&mut mine, b"more").await;
@@ -510,7 +534,7 @@ mod tests {
         until_held(&directory, 60).await;
         let (mut newer, newer_server) = connect(&drops, "device");
         let held = begin(&mut newer, "a", 100, UPLOAD).await;
-        assert_eq!(held, json!({ "offset": 60, "sha256": sha256(&[1; 60]) }));
+        assert_eq!(held, holds(&[1; 60]));
         assert!(matches!(older_server.await.expect("no panic"), Err(DropError::Busy)));
         assert_eq!(line(&mut older).await["error"], "busy");
         send(&mut newer, &[2; 40]).await;

@@ -4,7 +4,7 @@ use std::{io::Write, net::Ipv4Addr, time::Duration};
 
 use anyhow::Context;
 use duologue::limits::INVITE_TTL_SECS;
-use duologue_server::{Policy, State, development};
+use duologue_server::{Language, Policy, State, development, services::pair::Pair, spoken};
 use tokio::net::TcpListener;
 
 #[derive(Debug, clap::Args)]
@@ -31,8 +31,10 @@ impl Dev {
         let invite = state.new_invite(Duration::from_secs(INVITE_TTL_SECS))?;
         let drops = self.drop.open(Some(state.directory().join("drop")))?;
         let fingerprint = state.identity().public().fingerprint();
-        super::run(state, Policy::loopback(), true, drops, listener, Some(tls), || {
+        let pair = Pair::new(state.clone(), &address);
+        super::run(state, Policy::loopback(), true, drops, Some(pair), listener, Some(tls), || {
             eprintln!("The server's fingerprint: {fingerprint}");
+            eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");
             writeln!(std::io::stdout(), "ready {}", invite.to_link(&address))?;
             Ok(())

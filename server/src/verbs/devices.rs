@@ -2,12 +2,18 @@
 
 use anyhow::bail;
 use duologue::DeviceId;
-use duologue_server::{Answer, DeviceStatus, Question, ask};
+use duologue_server::{Answer, DeviceStatus, Language, Question, ask, spoken};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Devices {
     /// Lists the devices: id, fingerprint, status, algorithm, name.
-    List(super::StateDirectory),
+    List {
+        /// Below each device, its fingerprint as words, English and French.
+        #[arg(long)]
+        words: bool,
+        #[command(flatten)]
+        directory: super::StateDirectory,
+    },
     /// Removes a device for good, and ends its lines at once.
     Revoke {
         /// The device's id, as `list` shows it.
@@ -21,9 +27,9 @@ pub(crate) enum Devices {
 
 impl Devices {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (directory, question) = match self {
-            Self::List(directory) => (directory, Question::Devices),
-            Self::Revoke { device, directory } => (directory, Question::Revoke { device }),
+        let (directory, question, words) = match self {
+            Self::List { words, directory } => (directory, Question::Devices, words),
+            Self::Revoke { device, directory } => (directory, Question::Revoke { device }, false),
         };
         match ask(&directory.state, &question)? {
             Answer::Devices(devices) => {
@@ -35,6 +41,9 @@ impl Devices {
                     };
                     let name: String = device.name.chars().filter(|char| !char.is_control()).collect();
                     println!("{id}  {}  {status}  {}  {name}", id.fingerprint(), device.algorithm);
+                    for language in [Language::English, Language::French].into_iter().filter(|_| words) {
+                        println!("    {}", spoken(&id.fingerprint(), language));
+                    }
                 }
             }
             Answer::Revoked => println!("revoked"),

@@ -1,10 +1,10 @@
 //! `duologue keys`: who this server is.
 
-use duologue_server::server_key;
+use duologue_server::{Language, server_key, spoken};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Keys {
-    /// Shows the public key and its fingerprint, to compare with what a device shows.
+    /// Shows the public key and its fingerprint, also as words, to compare with what a device shows.
     Show(super::StateDirectory),
 }
 
@@ -14,6 +14,8 @@ impl Keys {
         let key = server_key(&directory.state)?;
         println!("key          {key}");
         println!("fingerprint  {}", key.fingerprint());
+        println!("words        {}", spoken(&key.fingerprint(), Language::English));
+        println!("mots         {}", spoken(&key.fingerprint(), Language::French));
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use anyhow::Context;
 use axum::Router;
 use duologue_server::{
     Duologue, Policy, State, listen, page,
-    services::{self, drop::Drops},
+    services::{self, drop::Drops, pair::Pair},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -47,11 +47,13 @@ impl DropDirectory {
 }
 
 /// Runs a server until the process is told to stop. `ready` is called once it can be reached.
+#[expect(clippy::too_many_arguments, reason = "two callers, each argument of a type of its own")]
 pub(crate) async fn run(
     state: State,
     policy: Policy,
     development: bool,
     drops: Option<Drops>,
+    pair: Option<Pair>,
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     ready: impl FnOnce() -> anyhow::Result<()>,
@@ -61,6 +63,9 @@ pub(crate) async fn run(
         Duologue::new(state.clone(), policy).service("echo", services::echo).service("desk", desk.clone());
     if let Some(drops) = drops {
         duologue = duologue.service("drop", drops);
+    }
+    if let Some(pair) = pair {
+        duologue = duologue.service("pair", pair);
     }
     let control = listen(state, duologue.clone()).context("cannot make the control socket")?;
     tokio::spawn(control);

@@ -3,7 +3,7 @@
 use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
-use duologue_server::{Policy, State, from_files};
+use duologue_server::{Policy, State, from_files, services::pair::Pair};
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -30,6 +30,9 @@ pub(crate) struct Serve {
     /// Refuses clients that are no browsers.
     #[arg(long)]
     no_native_clients: bool,
+    /// Lets each enrolled device make links for further ones, at most 5 at a time. Revoking it revokes them.
+    #[arg(long)]
+    pairing: bool,
     #[command(flatten)]
     directory: super::StateDirectory,
     #[command(flatten)]
@@ -64,7 +67,10 @@ impl Serve {
         state.store().set_address(&address)?;
         let drops = self.drop.open(None)?;
         let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
-        super::run(state, policy, false, drops, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
-            .await
+        let pair = self.pairing.then(|| Pair::new(state.clone(), &address));
+        super::run(state, policy, false, drops, pair, listener, tls, || {
+            Ok(writeln!(std::io::stdout(), "listening {bound}")?)
+        })
+        .await
     }
 }

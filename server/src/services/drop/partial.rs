@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
@@ -17,10 +17,15 @@ use super::{BLOCK_BYTES, DropError, Receipt, names, quota::Turn};
 /// The numbers tried behind a taken name.
 const NUMBERS_MAX: u32 = 1_000;
 
+/// What is held is hashed in blocks of so many bytes too: browsers hash only what is in memory as a whole.
+const HASHED_BLOCK_BYTES: u64 = 4 * 1_024 * 1_024;
+
 /// What has arrived of an upload. The file's cursor is at its end, and the hash covers all of it.
 pub(super) struct Partial {
     file: File,
     hash: digest::Context,
+    /// SHA-256 over the SHA-256 of each block of what was held when it was opened.
+    blocks: String,
     len: u64,
     turn: Turn,
 }
@@ -32,23 +37,36 @@ impl Partial {
         if held > size {
             return Err(DropError::Shrunk { held, size });
         }
-        let mut partial = Self { file, hash: digest::Context::new(&digest::SHA256), len: 0, turn };
+        let mut partial = Self { file, hash: sha256(), blocks: String::new(), len: 0, turn };
         partial.hash_held().map_err(DropError::Disk)?;
         Ok(partial)
     }
 
     fn hash_held(&mut self) -> io::Result<()> {
         let mut held = BufReader::with_capacity(BLOCK_BYTES, &self.file);
+        let mut blocks = sha256();
         loop {
-            let block = held.fill_buf()?;
-            if block.is_empty() {
-                return Ok(());
+            let mut block = (&mut held).take(HASHED_BLOCK_BYTES);
+            let mut block_hash = sha256();
+            loop {
+                let bytes = block.fill_buf()?;
+                if bytes.is_empty() {
+                    break;
+                }
+                self.hash.update(bytes);
+                block_hash.update(bytes);
+                let len = bytes.len();
+                block.consume(len);
             }
-            self.hash.update(block);
-            let len = block.len();
-            self.len += len as u64;
-            held.consume(len);
+            let len = HASHED_BLOCK_BYTES - block.limit();
+            if len == 0 {
+                break;
+            }
+            blocks.update(block_hash.finish().as_ref());
+            self.len += len;
         }
+        self.blocks = hex(blocks.finish().as_ref());
+        Ok(())
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -57,6 +75,11 @@ impl Partial {
 
     pub(super) fn sha256(&self) -> String {
         hex(self.hash.clone().finish().as_ref())
+    }
+
+    /// See PROTOCOL.md, section 12: of what was held when this was opened.
+    pub(super) fn blocks(&self) -> String {
+        self.blocks.clone()
     }
 
     /// Notified when a newer stream wants to continue.
@@ -96,6 +119,10 @@ impl Partial {
         }
         Err(DropError::BadName)
     }
+}
+
+fn sha256() -> digest::Context {
+    digest::Context::new(&digest::SHA256)
 }
 
 /// Opens for reading and writing, for the owner alone; makes the file if it is not there. Refuses what is not a file.

@@ -42,6 +42,7 @@ impl TryFrom<String> for UploadId {
 pub(super) struct Held {
     pub(super) offset: u64,
     pub(super) sha256: String,
+    pub(super) blocks: String,
 }
 
 /// Why the server stops.

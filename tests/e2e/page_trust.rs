@@ -1,0 +1,205 @@
+//! What the page says of delivery, and of the server's key: marks on messages, words to read aloud, what was compared.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    browser::{Browser, Profile},
+    page::enrolled,
+    path::{Cut, Path},
+    server::Server,
+};
+
+async fn write(browser: &Browser, text: &str) {
+    browser.type_into("#desk-input", text).await;
+    browser.click("#desk-send").await;
+}
+
+async fn wait_for_marks(browser: &Browser, marks: &[&str]) {
+    let marks = json!(marks);
+    let now = "JSON.stringify([...document.querySelectorAll('.message.you')].map((message) => message.dataset.status))";
+    browser.wait_until(&format!("{now} === JSON.stringify({marks})")).await;
+}
+
+#[tokio::test]
+async fn browser_a_message_waits_for_the_line_and_is_taken_when_there_is_one() {
+    let server = Server::dev().await;
+    let path = Path::to(&server).await;
+    let browser = path.page(&server).await;
+    // Every mark that a message has had.
+    let watch = "
+        globalThis.marks = [];
+        new MutationObserver(() => {
+            const mark = document.querySelector('.message.you')?.dataset.status;
+            if (mark && marks.at(-1) !== mark) marks.push(mark);
+        }).observe(document.getElementById('desk-log'), { subtree: true, childList: true, attributes: true });";
+    browser.run(watch, Value::Null).await;
+    path.lead_nowhere();
+    path.cut(Cut::Both);
+    browser.wait_for_state("resuming").await;
+    write(&browser, "Are you there?").await;
+    wait_for_marks(&browser, &["waiting"]).await;
+    assert!(browser.text(".message.you").await.contains("waits for the line"));
+    path.lead_to(server.port);
+    server.stdout.with("Are you there?").await;
+    wait_for_marks(&browser, &["taken"]).await;
+    assert_eq!(browser.run("return marks", Value::Null).await, json!(["waiting", "sent", "taken"]));
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_message_that_nobody_is_known_to_have_read_is_kept_and_sent_again_by_hand() {
+    let server = Server::dev().await;
+    let path = Path::to(&server).await;
+    let browser = path.page(&server).await;
+    path.lead_nowhere();
+    path.cut(Cut::Both);
+    browser.wait_for_state("resuming").await;
+    write(&browser, "Before the restart").await;
+    wait_for_marks(&browser, &["waiting"]).await;
+    let server = server.restarted().await;
+    path.lead_to(server.port);
+    browser.wait_for_state("open").await;
+    wait_for_marks(&browser, &["failed"]).await;
+    assert!(browser.text(".message.you").await.contains("not delivered: it was not sent"));
+    browser.click(".message.you button").await;
+    server.stdout.with("Before the restart").await;
+    wait_for_marks(&browser, &["taken"]).await;
+    browser.run("await new Promise((ok) => setTimeout(ok, 300))", Value::Null).await;
+    let arrived = server.stdout.seen().iter().filter(|line| line.contains("Before the restart")).count();
+    assert_eq!(arrived, 1, "once, not twice");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_the_words_to_read_aloud_are_those_of_the_server_in_both_languages() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let words =
+        async |of: &str| browser.text(&format!("#{of}-words")).await.split_whitespace().collect::<Vec<_>>().join(" ");
+    let keys = server.verb(&["keys", "show"]).await;
+    let devices = server.verb(&["devices", "list", "--words"]).await;
+    browser.click("#compare").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 6").await;
+    let english = words("server").await;
+    assert!(keys.contains(&format!("words        {english}\n")), "{english:?} is not in {keys:?}");
+    let device = words("device").await;
+    assert!(devices.contains(&format!("    {device}\n")), "{device:?} is not in {devices:?}");
+    browser.click("[data-language=fr]").await;
+    let text = json!(english);
+    browser
+        .wait_until(&format!("document.getElementById('server-words').innerText.split(/\\s+/).join(' ') !== {text}"))
+        .await;
+    let french = words("server").await;
+    assert!(keys.contains(&format!("mots         {french}\n")), "{french:?} is not in {keys:?}");
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_comparison_is_remembered_and_another_key_does_not_inherit_it() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    assert!(browser.text("#compared").await.contains("nobody has compared"));
+    let own = browser.text("#server-fingerprint").await;
+    browser.click("#compare").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 6").await;
+    browser.click("#compare-yes").await;
+    browser.wait_until("document.getElementById('compared').dataset.compared === 'same'").await;
+    browser.reload().await;
+    browser.wait_for_state("open").await;
+    assert!(browser.text("#compared").await.contains("you compared this key on"));
+
+    // A link that names another key: the page says that the old one was vouched for.
+    let other = Server::dev().await;
+    let fragment = other.link().split_once('#').unwrap().1.to_owned();
+    browser.open(&format!("{}/#{fragment}", server.address())).await;
+    browser.wait_for_end("pin-changed").await;
+    assert!(browser.text("#pin-compared").await.contains("You compared this one"));
+    // And the person trusts it all the same. The server here has the old key, so that no line opens; but the page says
+    // whose key it is not.
+    browser.click("#trust-new-key").await;
+    browser.wait_until("document.getElementById('compared').dataset.compared === 'changed'").await;
+    let warning = browser.text("#compared").await;
+    assert!(warning.contains("NOT the key that you compared") && warning.contains(&own), "{warning}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_an_enrolled_device_lets_one_more_in_by_a_link_and_its_qr_code() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    let mut links = Vec::new();
+    for _ in 0..5 {
+        browser.click("#pair").await;
+        browser.wait_until("document.querySelector('.qr path')").await;
+        let link = browser.text(".pair-link").await;
+        // The squares are those of this link, each where it belongs.
+        let code = qrcodegen::QrCode::encode_text(&link, qrcodegen::QrCodeEcc::Medium).unwrap();
+        let places = (0..code.size()).flat_map(|y| (0..code.size()).map(move |x| (x, y)));
+        let dark = places.filter(|&(x, y)| code.get_module(x, y)).map(|(x, y)| format!("M{x} {y}h1v1h-1z"));
+        let drawn = browser.run("return document.querySelector('.qr path').getAttribute('d')", Value::Null).await;
+        assert_eq!(drawn, json!(dark.collect::<String>()));
+        links.push(link);
+        browser.click("#pair").await;
+    }
+    let id = server.devices().await.pop().unwrap().0;
+    browser.click("#pair").await;
+    browser.wait_until("document.querySelector('#pair-panel').innerText.includes('Five links')").await;
+    assert_eq!(browser.text("#device-revoke").await, format!("duologue devices revoke {id}"));
+    browser.finish().await;
+
+    let second = Profile::trusting(&[server.spki_pin()]);
+    let browser = Browser::start(&second).await;
+    browser.open(&links[0]).await;
+    browser.wait_for_state("open").await;
+    assert_eq!(server.devices().await.len(), 2);
+    // Whoever is put out takes along what was not used.
+    server.verb(&["devices", "revoke", &id]).await;
+    let third = Profile::trusting(&[server.spki_pin()]);
+    browser.finish().await;
+    let browser = Browser::start(&third).await;
+    browser.open(&links[1]).await;
+    browser.wait_for_state("closed").await;
+    assert_eq!(server.devices().await.len(), 2);
+}
+
+#[tokio::test]
+async fn browser_a_server_whose_owner_does_not_allow_it_gives_no_links() {
+    let server = Server::serve(&[]).await;
+    let browser = Browser::start(&Profile::knowing(&server)).await;
+    browser.open(&server.invite("24h").await).await;
+    browser.wait_for_state("open").await;
+    browser.click("#pair").await;
+    browser.wait_until("document.querySelector('#pair-panel').innerText.includes('duologue invite new')").await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_what_is_broken_in_the_page_comes_back_with_nothing_lost() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    for (kind, words) in
+        [("cut", "Lost, and resumed after"), ("flip", "Lost, and resumed after"), ("hold", "only late")]
+    {
+        browser.click(&format!("[data-break={kind}]")).await;
+        browser.wait_until("document.getElementById('break-result').dataset.status === 'waiting'").await;
+        browser.wait_until_within(40, "document.getElementById('break-result').dataset.status !== 'waiting'").await;
+        let said = browser.text("#break-result").await;
+        println!("{kind}: {said}");
+        assert!(said.contains(words) && said.contains(": 0 lost, 0 twice"), "{kind}: {said}");
+    }
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_round_trips_are_measured_by_themselves_while_the_page_is_seen() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    browser.wait_until_within(30, "document.querySelectorAll('#echo-summary').length && /^Half of [2-9]/.test(document.getElementById('echo-summary').innerText)").await;
+    let chart = browser.run("return document.querySelector('.spark').getAttribute('aria-label')", Value::Null).await;
+    assert!(chart.as_str().is_some_and(|chart| chart.contains("95 % within")), "{chart}");
+    assert_eq!(browser.text("#echo-result").await, "", "nothing is said aloud of them");
+    browser.finish().await;
+}

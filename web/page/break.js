@@ -1,0 +1,111 @@
+/**
+ * "Break it", in development only: a real fault beneath the line, while numbered messages go to the service `echo` and back.
+ *
+ *   a message each 20 ms ─► fault ─► the line is lost, or slow ─► it is back ─► are all there, once and in order?
+ *
+ * The fault is done to the browser's socket, from where the line cannot tell it from one on the way: it is closed; one
+ * bit of a sealed record is another; records are held back. Loaded with the first press. The socket must be of this thread.
+ */
+
+import { say } from "./say.js";
+import { addWords } from "./text.js";
+import { BREAK_WORDS } from "./text-break.js";
+
+const EACH_MS = 20;
+const BEFORE_MS = 400;
+const AFTER_MS = 400;
+const HOLD_MS = 8_000;
+const PATIENCE_MS = 30_000;
+
+addWords(BREAK_WORDS);
+
+const result = document.getElementById("break-result");
+let isRunning = false;
+let socket; // that sent last: the one of the line
+let flips = false;
+let held; // [socket, bytes] while records are held back
+
+const { send } = WebSocket.prototype;
+WebSocket.prototype.send = function (bytes) {
+  socket = this;
+  if (held) {
+    held.push([this, bytes.slice()]); // the view is of memory that is used again
+    return;
+  }
+  if (flips) {
+    flips = false;
+    const other = bytes.slice();
+    other[other.length >> 1] ^= 1;
+    send.call(this, other);
+    return;
+  }
+  send.call(this, bytes);
+};
+
+const FAULTS = {
+  cut: () => socket.close(),
+  flip: () => (flips = true),
+  hold: () => {
+    held = [];
+    setTimeout(() => {
+      const all = held;
+      held = undefined;
+      // What was held back for a socket that has gone is lost, as on the way.
+      for (const [to, bytes] of all) if (to.readyState === WebSocket.OPEN) send.call(to, bytes);
+    }, HOLD_MS);
+  },
+};
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Does one kind of damage to an open link, and says what became of it. */
+export async function breakLine(kind, link) {
+  if (isRunning) return;
+  if (link?.state !== "open") {
+    tell("break.not-open", "failed");
+    return;
+  }
+  isRunning = true;
+  tell("break.running", "waiting");
+  const count = { sent: 0, back: 0, wrong: 0, lostLine: 0 };
+  const channel = link.channel("echo");
+  const seen = () => (count.lostLine += Number(link.state === "resuming"));
+  link.addEventListener("statechange", seen);
+  let mark = Infinity; // the first message after the fault
+  let came; // when that one came back
+  const reading = (async () => {
+    for await (const bytes of channel) {
+      const number = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
+      if (number !== count.back) count.wrong += 1;
+      count.back += 1;
+      if (number >= mark) came ??= performance.now();
+    }
+  })();
+  reading.catch(() => {});
+  const write = () => {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, count.sent++);
+    channel.send(bytes).catch(() => {}); // what does not come back is counted
+  };
+  const ticking = setInterval(write, EACH_MS);
+  await sleep(BEFORE_MS);
+  mark = count.sent;
+  const broke = performance.now();
+  FAULTS[kind]();
+  while (came === undefined && link.state !== "closed" && performance.now() - broke < PATIENCE_MS) await sleep(EACH_MS);
+  await sleep(AFTER_MS);
+  clearInterval(ticking);
+  channel.finish();
+  await Promise.race([reading.catch(() => {}), sleep(PATIENCE_MS)]);
+  link.removeEventListener("statechange", seen);
+  isRunning = false;
+  const values = { sent: count.sent, back: count.back, lost: Math.max(0, count.sent - count.back), wrong: count.wrong };
+  const isWhole = came !== undefined && count.back === count.sent && count.wrong === 0;
+  if (!isWhole) tell("break.failed", "failed", values);
+  else tell(count.lostLine > 0 ? "break.resumed" : "break.late", "done", { ...values, ms: Math.round(came - broke) });
+}
+
+function tell(key, status, values) {
+  say(result, key, values);
+  result.dataset.status = status;
+}

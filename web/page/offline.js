@@ -1,0 +1,56 @@
+/**
+ * The page's service worker: keeps the page itself, so that an installed app opens without a network. Nothing of a
+ * conversation passes here: WebSockets do not, and nothing else is kept than what page/parts.json lists.
+ *
+ *   request ─► the server, always ─► if it cannot be reached: what was kept
+ *   the page was loaded ─► parts.json ─► what is new is fetched and kept, what is gone is dropped
+ *
+ * The server comes first because a page must fit its server. A script apart: it imports nothing and is imported by nobody.
+ */
+
+const SHELL = "duologue-shell";
+const LIST = "/page/parts.json";
+
+const pathOf = (name) => (name === "index.html" ? "/" : `/${name}`);
+
+async function refresh() {
+  const shell = await caches.open(SHELL);
+  const answer = await fetch(LIST);
+  const kept = await shell.match(LIST);
+  const now = await answer.clone().json();
+  const before = kept ? await kept.json() : {};
+  for (const [name, hash] of Object.entries(now)) {
+    if (before[name] === hash) continue;
+    const part = await fetch(pathOf(name));
+    if (!part.ok) throw new Error(`${name}: ${part.status}`);
+    await shell.put(pathOf(name), part);
+  }
+  await shell.put(LIST, answer); // last: what it lists is there
+  const listed = new Set(Object.keys(now).map(pathOf));
+  for (const request of await shell.keys()) {
+    const { pathname } = new URL(request.url);
+    if (pathname !== LIST && !listed.has(pathname)) await shell.delete(request);
+  }
+}
+
+async function answer(request, path) {
+  try {
+    return await fetch(request);
+  } catch (error) {
+    const shell = await caches.open(SHELL);
+    const kept = await shell.match(request.mode === "navigate" ? "/" : path);
+    if (!kept) throw error;
+    return kept;
+  }
+}
+
+addEventListener("install", (event) => event.waitUntil(refresh().then(() => skipWaiting())));
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => {
+  const { request } = event;
+  const { origin, pathname } = new URL(request.url);
+  if (request.method !== "GET" || origin !== location.origin) return;
+  event.respondWith(answer(request, pathname));
+  // A failure leaves what was kept; the next load tries again.
+  if (request.mode === "navigate") event.waitUntil(refresh().catch(() => {}));
+});
