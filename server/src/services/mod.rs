@@ -2,6 +2,7 @@
 
 pub mod desk;
 pub mod drop;
+pub mod http;
 
 use duologue::limits::DATAGRAM_TTL_MILLIS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -16,7 +16,7 @@ pub(crate) struct Dev {
     directory: super::StateDirectory,
     /// Default: `drop` in the state directory.
     #[command(flatten)]
-    drop: super::DropDirectory,
+    services: super::ServiceOptions,
 }
 
 impl Dev {
@@ -29,9 +29,9 @@ impl Dev {
         let address = format!("https://localhost:{}", listener.local_addr()?.port());
         state.store().set_address(&address)?;
         let invite = state.new_invite(Duration::from_secs(INVITE_TTL_SECS))?;
-        let drops = self.drop.open(Some(state.directory().join("drop")))?;
+        let extras = self.services.open(Some(state.directory().join("drop")))?;
         let fingerprint = state.identity().public().fingerprint();
-        super::run(state, Policy::loopback(), true, drops, listener, Some(tls), || {
+        super::run(state, Policy::loopback(), true, extras, listener, Some(tls), || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");
             writeln!(std::io::stdout(), "ready {}", invite.to_link(&address))?;

@@ -33,7 +33,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     directory: super::StateDirectory,
     #[command(flatten)]
-    drop: super::DropDirectory,
+    services: super::ServiceOptions,
 }
 
 impl Serve {
@@ -62,9 +62,11 @@ impl Serve {
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
         let bound = listener.local_addr()?;
         state.store().set_address(&address)?;
-        let drops = self.drop.open(None)?;
+        let extras = self.services.open(None)?;
         let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
-        super::run(state, policy, false, drops, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
-            .await
+        super::run(state, policy, false, extras, listener, tls, || {
+            Ok(writeln!(std::io::stdout(), "listening {bound}")?)
+        })
+        .await
     }
 }
