@@ -30,9 +30,9 @@ pub(crate) const GOAL: usize = 80_000;
 const CORE_JS: &str = "duologue_core.js";
 const CORE_WASM: &str = "duologue_core_bg.wasm";
 /// The scripts that others are bundled into.
-const BUNDLES: [&str; 4] = ["duologue.js", "page/page.js", "remote.js", "worker.js"];
-/// Those that a page loads only when it asks for a worker: they are not part of what every page weighs.
-const LAZY: [&str; 2] = ["remote.js", "worker.js"];
+const BUNDLES: [&str; 5] = ["duologue.js", "fetch.js", "page/page.js", "remote.js", "worker.js"];
+/// Those that a page loads only when it asks for a worker or fetches by its line: they are not part of what every page weighs.
+const LAZY: [&str; 3] = ["fetch.js", "remote.js", "worker.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 8] = [
@@ -191,14 +191,16 @@ fn assemble(dev: bool) -> Result<()> {
     Ok(())
 }
 
-/// The library as one script, the page as another and each end of a worker as one, because brotli packs one file better
-/// than many. What they are made of goes, and so do its lines in index.html; the page imports the library as everybody does.
+/// The library as one script, the page as another, `fetch` and each end of a worker as one, because brotli packs one file
+/// better than many. What they are made of goes, and so do its lines in index.html; the page imports the library as
+/// everybody does.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
     let parts = files_in(web)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "js"));
     let parts = parts.filter(|file| !BUNDLES.iter().any(|bundle| file.ends_with(bundle))).collect::<Vec<_>>();
     let flags = [
         "--bundle",
         "--external:*/duologue.js",
+        "--external:*/fetch.js",
         "--external:*/remote.js",
         "--minify",
         "--format=esm",
