@@ -20,7 +20,7 @@
 //! state.rs     identity key and store on disk                      store.rs    devices and invites in redb
 //! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
 //! control.rs   the running server's admin socket                   http.rs, tls.rs, assets.rs  what the binary serves with
-//! drain.rs     a server that stops                                 services/    echo, desk, drop, pair
+//! drain.rs     a server that stops                                 services/    echo, desk, drop, http, pair
 //! words.rs     fingerprints to read aloud
 //! ```
 //!

@@ -6,6 +6,7 @@
 //! tls.rs      certificates and whom they convince   browser.rs          Chromium through WebDriver
 //! chance.rs   seeds that are printed                path.rs             a path that cuts, stalls and forgets
 //! memory.rs   what processes hold
+//! fetch.rs    requests to a backend; fetch/cases.js is what a page does
 //! ```
 //!
 //! Tests that need a browser are named `browser_…`; the others need nothing but the binary. It is taken from `DUOLOGUE_BIN`,
@@ -20,6 +21,7 @@ mod datagrams;
 mod drain;
 mod enrolment;
 mod failures;
+mod fetch;
 mod memory;
 mod origins;
 mod page;

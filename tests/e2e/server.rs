@@ -92,8 +92,14 @@ pub(crate) struct Server {
 impl Server {
     /// `duologue dev` with a fresh state.
     pub(crate) async fn dev() -> Self {
+        Self::dev_with(&[]).await
+    }
+
+    /// The same with further arguments, which a restarted one has no more.
+    pub(crate) async fn dev_with(arguments: &[&str]) -> Self {
         let directory = Arc::new(TempDir::with_prefix("duologue-state-").unwrap());
-        let (child, stdin, stdout, stderr) = spawn(&["dev", "--port", "0"], directory.path());
+        let all = [&["dev", "--port", "0"], arguments].concat();
+        let (child, stdin, stdout, stderr) = spawn(&all, directory.path());
         let ready = stdout.with("ready ").await;
         let link = ready.strip_prefix("ready ").expect("the line starts with ready").to_owned();
         let port = port_of(&link);

@@ -164,6 +164,30 @@ export class Link extends EventTarget {
   request(label: string, data: Data, options?: RequestOptions): Promise<Uint8Array>;
   /** `request` with JSON both ways. */
   requestJson(label: string, value: unknown, options?: RequestOptions): Promise<unknown>;
+  /**
+   * The platform's `fetch`, answered by the server's service `http`, which asks one HTTP backend: methods, headers, bodies
+   * and streams both ways (`duplex: "half"`), redirections, `signal`, `clone()` and the rest as there.
+   *
+   * ```js
+   * const response = await link.fetch("/api/items", { method: "POST", body: JSON.stringify(item) });
+   * ```
+   *
+   * Takes paths and the URLs of the line's own origin. A relative URL is resolved against the page's, or where the line
+   * leads elsewhere against the line's; a redirection is followed only within that origin.
+   *
+   * Rejects with a `TypeError` as `fetch` does. Where the line or the server knows why, its `cause` is a
+   * {@link DuologueError}: `unreachable`, `timeout`, `bad-response` (the backend), `bad-request`, `bad-body` (what was
+   * asked), `refused` (no service `http`), `other-origin`, `redirected`, `bad-redirection`, `not-supported`, `session-…`,
+   * or the link's end. An answer that breaks off fails the body's reader likewise; it never looks complete.
+   *
+   * Different from the platform's: no cookies are kept or sent (`credentials` means nothing; the backend is told which
+   * device asks), no cache (`cache` means nothing but `only-if-cached`, which is refused), no referrer; `mode`, `keepalive`
+   * and `priority` mean nothing; `integrity` is refused. Bodies are not decoded: the backend is asked for plain ones. The
+   * body of a `Request` object counts as a stream where browsers let it be one: of unknown length, and not sent again to
+   * where it is redirected; give `init.body` for that. A body of 64 KiB and more that nobody reads keeps one of the line's
+   * 256 channels: cancel it.
+   */
+  fetch(input: RequestInfo | URL, init?: RequestInit & { duplex?: "half" }): Promise<Response>;
   /** Ends the link. What was not sent yet is reported `not sent`. */
   close(reason?: string): void;
 

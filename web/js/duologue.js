@@ -4,6 +4,7 @@
  *   link.js       a line's life: states, sessions, requests        channel.js    messages
  *   stream.js     bytes, as ReadableStream and WritableStream      datagrams.js  messages that may be lost
  *   identity.js   device key, pin, ticket                          core.js       the wasm module
+ *   fetch.js      the platform's `fetch`, loaded at its first use
  *   remote.js     the same in a worker (worker.js, port.js), loaded when it is asked for
  *
  * None of it ever sees a frame, a record or the private half of the device key.

@@ -28,6 +28,8 @@ export class Link extends EventTarget {
   device;
   incoming;
   incomingBidirectionalStreams;
+  /** @private */
+  _url;
   /** @private Channels and streams of the session, by id. */
   _channels = new Map();
   #line;
@@ -42,6 +44,7 @@ export class Link extends EventTarget {
   /** @private */
   constructor(options) {
     super();
+    this._url = options.url;
     this.ready = this.#ready.promise;
     this.closed = this.#closed.promise;
     this.ready.catch(() => {}); // whoever waits hears it; nobody need wait
@@ -98,6 +101,10 @@ export class Link extends EventTarget {
 
   async requestJson(label, value, options) {
     return fromJson(await this.request(label, JSON.stringify(value), options));
+  }
+
+  async fetch(input, init) {
+    return (await import("./fetch.js")).send(this, input, init);
   }
 
   close(reason = "") {

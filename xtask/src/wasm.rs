@@ -30,7 +30,7 @@ pub(crate) const GOAL: usize = 80_000;
 const CORE_JS: &str = "duologue_core.js";
 const CORE_WASM: &str = "duologue_core_bg.wasm";
 /// The scripts that the library's others are bundled into.
-const LIBRARY: [&str; 3] = ["duologue.js", "remote.js", "worker.js"];
+const LIBRARY: [&str; 4] = ["duologue.js", "fetch.js", "remote.js", "worker.js"];
 /// The script that the page's others are bundled into, but for those that it imports when they are wanted.
 const PAGE: &str = "page/page.js";
 /// The service worker, a script apart.
@@ -208,7 +208,7 @@ fn list_parts(web: &Path) -> Result<()> {
     Ok(fs::write(web.join(PARTS), serde_json::to_string_pretty(&parts)? + "\n")?)
 }
 
-/// The library as one script, the page as another and each end of a worker as one, because brotli packs one file better
+/// The library as one script, the page as another, `fetch` and each end of a worker as one, because brotli packs one file better
 /// than many. What the page imports when it is wanted becomes a script of its own, and what it shares with the page one
 /// more. What they are made of goes, and so do its lines in index.html; the page imports the library as everybody does.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
@@ -222,6 +222,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
         esbuild.args([
             "--external:*/duologue.js",
+            "--external:*/fetch.js",
             "--external:*/remote.js",
             "--log-level=warning",
             "--allow-overwrite",

@@ -2,6 +2,7 @@
 
 pub mod desk;
 pub mod drop;
+pub mod http;
 pub mod pair;
 
 use duologue::limits::DATAGRAM_TTL_MILLIS;

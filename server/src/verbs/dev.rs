@@ -7,6 +7,8 @@ use duologue::limits::INVITE_TTL_SECS;
 use duologue_server::{Language, Policy, State, development, services::pair::Pair, spoken};
 use tokio::net::TcpListener;
 
+use super::Extras;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
     /// The port to listen on; 0 lets the system choose.
@@ -16,7 +18,7 @@ pub(crate) struct Dev {
     directory: super::StateDirectory,
     /// Default: `drop` in the state directory.
     #[command(flatten)]
-    drop: super::DropDirectory,
+    services: super::ServiceOptions,
 }
 
 impl Dev {
@@ -29,10 +31,10 @@ impl Dev {
         let address = format!("https://localhost:{}", listener.local_addr()?.port());
         state.store().set_address(&address)?;
         let invite = state.new_invite(Duration::from_secs(INVITE_TTL_SECS))?;
-        let drops = self.drop.open(Some(state.directory().join("drop")))?;
+        let extras = self.services.open(Some(state.directory().join("drop")))?;
+        let extras = Extras { pair: Some(Pair::new(state.clone(), &address)), ..extras };
         let fingerprint = state.identity().public().fingerprint();
-        let pair = Pair::new(state.clone(), &address);
-        super::run(state, Policy::loopback(), true, drops, Some(pair), listener, Some(tls), || {
+        super::run(state, Policy::loopback(), true, extras, listener, Some(tls), || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");

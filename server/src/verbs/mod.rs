@@ -13,7 +13,7 @@ use anyhow::Context;
 use axum::Router;
 use duologue_server::{
     Duologue, Policy, State, listen, page,
-    services::{self, drop::Drops, pair::Pair},
+    services::{self, drop::Drops, http::Http, pair::Pair},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -37,9 +37,54 @@ pub(crate) struct DropDirectory {
     drop_quota: u64,
 }
 
+/// Where requests go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HttpBackend {
+    /// Forwards requests (`link.fetch` in a page) to this HTTP server, such as http://127.0.0.1:3000.
+    #[arg(long, value_name = "URL")]
+    http: Option<String>,
+    /// The host that the HTTP server is asked for. Default: that of --http.
+    #[arg(long, value_name = "HOST", requires = "http")]
+    http_host: Option<String>,
+}
+
+impl HttpBackend {
+    fn open(self) -> anyhow::Result<Option<Http>> {
+        let Some(backend) = self.http else { return Ok(None) };
+        let http = Http::new(&backend).context("--http")?;
+        match self.http_host {
+            Some(host) => Ok(Some(http.with_host(&host).context("--http-host")?)),
+            None => Ok(Some(http)),
+        }
+    }
+}
+
+/// The services that need to be told something.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServiceOptions {
+    #[command(flatten)]
+    drop: DropDirectory,
+    #[command(flatten)]
+    http: HttpBackend,
+}
+
+/// The services that an owner has asked for.
+pub(crate) struct Extras {
+    drops: Option<Drops>,
+    http: Option<Http>,
+    pub(crate) pair: Option<Pair>,
+}
+
+impl ServiceOptions {
+    /// With the directory for files where none was named.
+    pub(crate) fn open(self, directory: Option<PathBuf>) -> anyhow::Result<Extras> {
+        Ok(Extras { drops: self.drop.open(directory)?, http: self.http.open()?, pair: None })
+    }
+}
+
 impl DropDirectory {
     /// The service, if there is a directory for it.
-    pub(crate) fn open(self, default: Option<PathBuf>) -> anyhow::Result<Option<Drops>> {
+    fn open(self, default: Option<PathBuf>) -> anyhow::Result<Option<Drops>> {
         let Some(directory) = self.drop.or(default) else { return Ok(None) };
         let drops = Drops::open(&directory, self.drop_quota);
         drops.map(Some).with_context(|| format!("cannot take files into {}", directory.display()))
@@ -47,13 +92,11 @@ impl DropDirectory {
 }
 
 /// Runs a server until the process is told to stop. `ready` is called once it can be reached.
-#[expect(clippy::too_many_arguments, reason = "two callers, each argument of a type of its own")]
 pub(crate) async fn run(
     state: State,
     policy: Policy,
     development: bool,
-    drops: Option<Drops>,
-    pair: Option<Pair>,
+    extras: Extras,
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     ready: impl FnOnce() -> anyhow::Result<()>,
@@ -61,10 +104,13 @@ pub(crate) async fn run(
     let desk = services::desk::Desk::default();
     let mut duologue =
         Duologue::new(state.clone(), policy).service("echo", services::echo).service("desk", desk.clone());
-    if let Some(drops) = drops {
+    if let Some(drops) = extras.drops {
         duologue = duologue.service("drop", drops);
     }
-    if let Some(pair) = pair {
+    if let Some(http) = extras.http {
+        duologue = duologue.service("http", http);
+    }
+    if let Some(pair) = extras.pair {
         duologue = duologue.service("pair", pair);
     }
     let control = listen(state, duologue.clone()).context("cannot make the control socket")?;

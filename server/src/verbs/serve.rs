@@ -7,6 +7,8 @@ use duologue_server::{Policy, State, from_files, services::pair::Pair};
 use tokio::net::TcpListener;
 use url::Url;
 
+use super::Extras;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     /// The address under which browsers reach this server, such as https://example.org.
@@ -36,7 +38,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     directory: super::StateDirectory,
     #[command(flatten)]
-    drop: super::DropDirectory,
+    services: super::ServiceOptions,
 }
 
 impl Serve {
@@ -65,10 +67,10 @@ impl Serve {
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
         let bound = listener.local_addr()?;
         state.store().set_address(&address)?;
-        let drops = self.drop.open(None)?;
-        let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address));
-        super::run(state, policy, false, drops, pair, listener, tls, || {
+        let extras = Extras { pair, ..self.services.open(None)? };
+        let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
+        super::run(state, policy, false, extras, listener, tls, || {
             Ok(writeln!(std::io::stdout(), "listening {bound}")?)
         })
         .await

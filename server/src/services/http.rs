@@ -1,0 +1,358 @@
+//! The service `http`: requests from the line to one HTTP backend, and its answers back.
+//!
+//! One stream, one request. The first line of each direction is JSON in UTF-8, and the body follows it as it is.
+//!
+//! ```text
+//! client                                                                            server
+//!   {"method":"POST","target":"/a?b=c","headers":[["accept","*/*"]],"length":5}\n ->
+//!   the body, then the end of the client's direction ->                          = the request is whole
+//!     <- {"status":200,"reason":"OK","headers":[["content-type","text/plain"]]}\n
+//!     <- the answer's body, then the end of the server's direction                = the answer is whole
+//! ```
+//!
+//! Without `length` the body is as long as it turns out to be. Names and values of headers are bytes: each character is
+//! one, U+0000 to U+00FF. A stream that is reset in either direction takes the other with it: the caller cancels the
+//! backend's request by it, and hears by it that an answer broke off. A short answer is never a whole one.
+//!
+//! In place of its line the server may say why there is no answer; this ends the stream:
+//!
+//! ```text
+//!     <- {"error":"unreachable","message":"what is wrong"}\n
+//! ```
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `bad-request` | the client's line is not as above, or asks for what is not forwarded |
+//! | `bad-body` | fewer or more bytes came than `length` |
+//! | `unreachable` | no connection to the backend |
+//! | `bad-response` | what the backend answers is no answer in HTTP, or breaks off before its body |
+//! | `timeout` | the backend has the whole request, or takes no more of it, and does not begin to answer |
+//!
+//! Nothing of a request is copied into the backend's connection: hyper writes each message from parsed parts, so that no
+//! request can end early or hide another. What the backend learns of the caller comes in three groups of headers that
+//! only this server writes; `headers` has them and what is dropped. `wire` reads and says the lines, `upload` is the
+//! request's body.
+//!
+//! Not here: cookies, caches, redirects and decoding, which are the client's; and how many may ask, which is the line's.
+
+mod headers;
+mod upload;
+mod wire;
+
+use std::{error::Error as StdError, fmt, future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
+
+use axum::http::{HeaderValue, Method, Request, Response, Uri, header, uri};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    client::legacy::{self, Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
+use url::Url;
+
+use crate::{
+    ByteStream,
+    service::{Call, Service, ServiceError},
+};
+use headers::Place;
+use upload::{Progress, Upload, UploadError};
+use wire::{Answer, Head, Refusal, read_head, say};
+
+/// Read from the stream at a time, in bytes.
+const BLOCK_BYTES: usize = 16 * 1_024;
+/// How long a connection to the backend may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long the backend may take to begin its answer, unless told otherwise.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long an unused connection is kept: less than the 5 s after which Node.js closes it, perhaps under a request.
+const IDLE: Duration = Duration::from_secs(4);
+/// After so long without a packet the system asks whether the backend's machine is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// What is read of an answer ahead of the caller, in bytes.
+const ANSWER_BUFFER_BYTES: usize = 64 * 1_024;
+/// Names and values of an answer's headers together, in bytes: what fits into the buffer, where one read may go beyond.
+const ANSWER_HEAD_BYTES_MAX: usize = ANSWER_BUFFER_BYTES;
+
+/// Forwards requests to one backend. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Http(Arc<Backend>);
+
+#[derive(Clone, Debug)]
+struct Backend {
+    client: Client<HttpConnector, Upload>,
+    authority: uri::Authority,
+    place: Place,
+    host: Option<HeaderValue>,
+    answer: Duration,
+}
+
+/// Why an address or a name is no backend's.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// Not `http://host`, `http://host:port` or one of them with a path.
+    #[error("\"{0}\" is no backend: write it as http://127.0.0.1:3000, with a path if all requests go below one")]
+    Address(String),
+    /// Not a name for the `Host` header.
+    #[error("\"{0}\" is no host: write it as example.org or example.org:8000")]
+    Host(String),
+}
+
+impl Http {
+    /// A backend's address, such as `http://127.0.0.1:3000`. With a path, all requests go below it.
+    ///
+    /// # Errors
+    /// [`BackendError::Address`], also for `https://`: the backend is on this machine or in a network that is trusted.
+    pub fn new(backend: &str) -> Result<Self, BackendError> {
+        let wrong = || BackendError::Address(backend.to_owned());
+        let url = Url::parse(backend).map_err(|_| wrong())?;
+        let is_plain = url.scheme() == "http"
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+        let authority = uri::Authority::try_from(authority).ok().filter(|_| is_plain).ok_or_else(wrong)?;
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_keepalive(Some(KEEPALIVE));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http1_max_buf_size(ANSWER_BUFFER_BYTES)
+            .build(connector);
+        let place = Place::new(&url);
+        Ok(Self(Arc::new(Backend { client, authority, place, host: None, answer: ANSWER })))
+    }
+
+    /// What the backend reads in `Host`, in place of its own address.
+    ///
+    /// # Errors
+    /// [`BackendError::Host`].
+    pub fn with_host(mut self, host: &str) -> Result<Self, BackendError> {
+        let wrong = || BackendError::Host(host.to_owned());
+        let authority = uri::Authority::try_from(host).ok().filter(|authority| !authority.as_str().contains('@'));
+        let authority = authority.ok_or_else(wrong)?;
+        let value = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
+        let backend = Arc::make_mut(&mut self.0);
+        backend.place.also_known_as(authority.as_str());
+        backend.host = Some(value);
+        Ok(self)
+    }
+
+    /// How long the backend may take to begin its answer once it has the request, or to take more of it. Default: 60 s.
+    #[must_use]
+    pub fn answer_within(mut self, limit: Duration) -> Self {
+        Arc::make_mut(&mut self.0).answer = limit;
+        self
+    }
+
+    async fn exchange(
+        &self,
+        call: &Call,
+        stream: ReadHalf<ByteStream>,
+        answer: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), HttpError> {
+        let mut stream = BufReader::with_capacity(BLOCK_BYTES, stream);
+        let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+        let progress = Arc::new(Progress::default());
+        let request = self.request(call, head, stream, &progress).await?;
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let response = tokio::select! {
+            response = self.0.client.request(request) => response.map_err(HttpError::from)?,
+            () = progress.stalled(self.0.answer) => return Err(HttpError::Timeout),
+        };
+        let status = response.status();
+        tracing::debug!(device = %call.identity.device, %method, path, %status, "a request was forwarded");
+        let (head, mut body) = self.answer(response)?;
+        say(answer, &head).await.map_err(HttpError::Gone)?;
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            // What is no data is a trailer, which ends here.
+            if let Ok(data) = frame.map_err(HttpError::BrokenOff)?.into_data() {
+                answer.write_all(&data).await.map_err(HttpError::Gone)?;
+            }
+        }
+        answer.shutdown().await.map_err(HttpError::Gone)
+    }
+
+    /// The backend's request, from parts that were each looked at.
+    async fn request(
+        &self,
+        call: &Call,
+        head: Head,
+        mut stream: BufReader<ReadHalf<ByteStream>>,
+        progress: &Arc<Progress>,
+    ) -> Result<Request<Upload>, HttpError> {
+        let method = wire::method(&head.method)?;
+        let path = self.0.place.target(&head.target)?;
+        let mut headers = headers::forwarded(&head.headers, call)?;
+        if let Some(host) = &self.0.host {
+            headers.insert(header::HOST, host.clone());
+        }
+        let body = if head.length == Some(0) {
+            // Its end is the request's.
+            if stream.read(&mut [0]).await.map_err(HttpError::Gone)? > 0 {
+                return Err(HttpError::BadBody("there are bytes where it has announced none"));
+            }
+            if method == Method::POST || method == Method::PUT || method == Method::PATCH {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            Upload::none()
+        } else {
+            if method == Method::GET || method == Method::HEAD {
+                return Err(HttpError::BadRequest(format!("{method} has no body")));
+            }
+            Upload::new(stream, head.length, Arc::clone(progress))
+        };
+        let uri = Uri::builder().scheme("http").authority(self.0.authority.clone()).path_and_query(path).build();
+        let uri = uri.map_err(|_| HttpError::BadRequest("the target is none".to_owned()))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    fn answer(&self, response: Response<Incoming>) -> Result<(Answer, Incoming), HttpError> {
+        let status = response.status();
+        if !(200..=599).contains(&status.as_u16()) {
+            return Err(HttpError::BadResponse(format!("the status {status} is none for a page").into()));
+        }
+        let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>();
+        let reason = match phrase {
+            Some(phrase) => headers::text(phrase.as_bytes()),
+            None => status.canonical_reason().unwrap_or_default().to_owned(),
+        };
+        if headers::len(response.headers()) > ANSWER_HEAD_BYTES_MAX {
+            return Err(HttpError::BadResponse("its head is longer than 65,536 bytes".into()));
+        }
+        let headers = headers::answered(response.headers(), &self.0.place);
+        Ok((Answer { status: status.as_u16(), reason, headers }, response.into_body()))
+    }
+}
+
+impl Service for Http {
+    async fn serve(&self, call: Call) -> Result<(), ServiceError> {
+        let Some(stream) = call.channel.stream() else {
+            return Err("http takes a stream, not messages".into());
+        };
+        let (read, mut write) = tokio::io::split(stream);
+        match self.exchange(&call, read, &mut write).await {
+            Ok(()) | Err(HttpError::Gone(_)) => Ok(()),
+            Err(error) => {
+                // Without a word the answer has begun, and only a reset can tell that it is not whole.
+                let Some(word) = error.word() else { return Err(error.into()) };
+                let cause = error.source().map(chain);
+                tracing::warn!(device = %call.identity.device, %error, cause, "a request was not answered");
+                let refusal = Refusal { error: word, message: error.to_string() };
+                if let Err(error) = say(&mut write, &refusal).await {
+                    tracing::debug!(%error, "a client went before it could be told");
+                }
+                let _ = write.shutdown().await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why there is no answer, or no whole one.
+#[derive(Debug, thiserror::Error)]
+enum HttpError {
+    #[error("this is not forwarded: {0}")]
+    BadRequest(String),
+    #[error("the body is not as announced: {0}")]
+    BadBody(&'static str),
+    #[error("the server behind this line cannot be reached")]
+    Unreachable(#[source] legacy::Error),
+    #[error("the server behind this line does not answer in HTTP, or broke off")]
+    BadResponse(#[source] Box<dyn StdError + Send + Sync>),
+    #[error("the server behind this line does not answer in time")]
+    Timeout,
+    #[error("the backend's answer broke off: {0}")]
+    BrokenOff(#[source] hyper::Error),
+    /// The client's end of the stream.
+    #[error("the stream broke: {0}")]
+    Gone(#[source] io::Error),
+}
+
+impl HttpError {
+    /// What the client is told; none if it cannot be told any more.
+    fn word(&self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest(_) => Some("bad-request"),
+            Self::BadBody(_) => Some("bad-body"),
+            Self::Unreachable(_) => Some("unreachable"),
+            Self::BadResponse(_) => Some("bad-response"),
+            Self::Timeout => Some("timeout"),
+            Self::BrokenOff(_) | Self::Gone(_) => None,
+        }
+    }
+}
+
+impl From<legacy::Error> for HttpError {
+    fn from(error: legacy::Error) -> Self {
+        if error.is_connect() {
+            return Self::Unreachable(error);
+        }
+        // The request's own body may be what went wrong.
+        let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+        while let Some(found) = cause {
+            match found.downcast_ref::<UploadError>() {
+                Some(UploadError::Length(why)) => return Self::BadBody(why),
+                Some(UploadError::Stream(broken)) => return Self::Gone(broken.kind().into()),
+                None => cause = found.source(),
+            }
+        }
+        Self::BadResponse(error.into())
+    }
+}
+
+/// An error and what is behind it, for the log.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        text.push_str(&format!(": {found}"));
+        cause = found.source();
+    }
+    text
+}
+
+impl fmt::Display for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_a_plain_address() {
+        for good in
+            ["http://127.0.0.1:3000", "http://localhost", "http://[::1]:80/", "http://app.internal:8000/below/it"]
+        {
+            Http::new(good).unwrap_or_else(|error| panic!("{error}"));
+        }
+        for bad in [
+            "",
+            "localhost:3000",
+            "https://localhost",
+            "http://",
+            "http://a:b@c",
+            "http://a/?b",
+            "http://a/#b",
+            "/a",
+            "file:///a",
+        ] {
+            Http::new(bad).expect_err(bad);
+        }
+        let http = Http::new("http://127.0.0.1:3000").expect("an address");
+        http.clone().with_host("example.org:8000").expect("a name");
+        for bad in ["", "a b", "a\r\nb", "user@host", "http://a"] {
+            http.clone().with_host(bad).expect_err(bad);
+        }
+    }
+}
