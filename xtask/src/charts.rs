@@ -14,7 +14,11 @@ pub(crate) struct Chart<'a> {
     pub(crate) unit: &'a str,
     /// Each with its bars: a name and a value.
     pub(crate) groups: Vec<(String, Vec<(String, f64)>)>,
+    /// What others say of themselves, measured elsewhere: it has hollow bars.
+    pub(crate) published: &'a [(&'a str, f64)],
 }
+
+const PUBLISHED: &str = "As they publish it, at most";
 
 const WIDTH: u32 = 720;
 const NAMES_WIDTH: u32 = 190;
@@ -24,14 +28,21 @@ const ROW: u32 = 22;
 
 impl Chart<'_> {
     pub(crate) fn to_svg(&self) -> String {
-        let values = || self.groups.iter().flat_map(|(_, bars)| bars);
-        let most = values().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
+        let published: Vec<_> = self.published.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let published = (!published.is_empty()).then(|| (PUBLISHED.to_owned(), published));
+        let groups = || self.groups.iter().chain(&published);
+        let most = groups().flat_map(|(_, bars)| bars).map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
         let (mut body, mut y) = (String::new(), 34);
-        for (group, bars) in &self.groups {
+        for (group, bars) in groups() {
             y += ROW + 6;
             let _ = writeln!(body, r#"<text class="group" x="0" y="{}">{}</text>"#, y - 8, escaped(group));
             for (name, value) in bars {
-                let (len, class) = (value / most * BAR_WIDTH_MAX, if name == "Duologue" { "ours" } else { "peer" });
+                let class = match (group.as_str(), name.as_str()) {
+                    (PUBLISHED, _) => "theirs",
+                    (_, "Duologue") => "ours",
+                    _ => "peer",
+                };
+                let len = value / most * BAR_WIDTH_MAX;
                 let _ = writeln!(
                     body,
                     r#"<text x="{}" y="{}" text-anchor="end">{}</text><rect class="{class}" x="{NAMES_WIDTH}" y="{y}" width="{len:.1}" height="16" rx="2"/><text x="{:.1}" y="{}">{}</text>"#,
@@ -45,7 +56,7 @@ impl Chart<'_> {
                 y += ROW;
             }
         }
-        let told = self.groups.iter().map(|(group, bars)| {
+        let told = groups().map(|(group, bars)| {
             let bars: Vec<_> = bars.iter().map(|(name, value)| format!("{name} {}", thousands(*value))).collect();
             format!("{group}: {}.", bars.join(", "))
         });
@@ -59,6 +70,7 @@ text {{ font: 13px system-ui, sans-serif; fill: #1f2328 }}
 .group {{ font-weight: 600 }}
 .ours {{ fill: #0969da }}
 .peer {{ fill: #8c959f }}
+.theirs {{ fill: none; stroke: #8c959f; stroke-dasharray: 4 2 }}
 @media (prefers-color-scheme: dark) {{ text {{ fill: #e6edf3 }} .ours {{ fill: #58a6ff }} .peer {{ fill: #6e7681 }} }}
 </style>
 <text class="title" x="0" y="18">{title}, {unit}</text>
@@ -105,7 +117,8 @@ mod tests {
     #[test]
     fn the_longest_bar_is_that_of_the_most() {
         let groups = vec![("<a>".to_owned(), vec![("Duologue".to_owned(), 4.0), ("peer".to_owned(), 2.0)])];
-        let svg = Chart { title: "t", unit: "u", groups }.to_svg();
+        let svg = Chart { title: "t", unit: "u", groups, published: &[("another", 1.0)] }.to_svg();
         assert!(svg.contains(r#"width="420.0""#) && svg.contains(r#"width="210.0""#) && svg.contains("&lt;a&gt;"));
+        assert!(svg.contains(r#"class="theirs""#) && svg.contains("As they publish it, at most: another 1.00."));
     }
 }
