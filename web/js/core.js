@@ -2,7 +2,10 @@
  * The wasm module, fetched once, when it is first needed.
  */
 
-import init, * as core from "./duologue_core.js";
+import init, { Line, deviceFingerprint, parseInvite, serverFingerprint } from "./duologue_core.js";
+
+/** By their names, so that what nobody calls is left out of the bundle. */
+export const core = { Line, deviceFingerprint, parseInvite, serverFingerprint };
 
 let loading;
 
@@ -17,5 +20,3 @@ export function ready() {
   );
   return loading;
 }
-
-export { core };

@@ -75,7 +75,7 @@ export class Datagrams {
   }
 
   #count(line, id) {
-    const { sent, expired, replaced, overflowed, received, unread } = line.datagramStats(id);
+    const [sent, expired, replaced, overflowed, received, unread] = line.datagramStats(id);
     this.#last = { sent, expired, replaced, overflowed, received, unread };
   }
 

@@ -14,7 +14,7 @@ import { ready } from "./core.js";
 import { wrap } from "./errors.js";
 import { forget, load } from "./identity.js";
 import { Link } from "./link.js";
-import { hostOf, inviteOf } from "./surroundings.js";
+import { hostOf, inviteOf, keyInfo } from "./surroundings.js";
 
 export { Channel } from "./channel.js";
 export { Datagrams } from "./datagrams.js";
@@ -39,8 +39,7 @@ export async function parseInvite(link) {
   if (invite === undefined) return undefined;
   const core = await ready();
   try {
-    const { key, fingerprint } = core.parseInvite(invite);
-    return { key, fingerprint };
+    return await keyInfo(core, core.parseInvite(invite));
   } catch (error) {
     throw wrap(error);
   }

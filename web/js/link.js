@@ -150,11 +150,11 @@ export class Link extends EventTarget {
     const pinned = options.serverKey ?? known?.serverKey;
     if (pinned !== undefined) this.server = await keyInfo(core, pinned);
     if (known?.device) this.device = await deviceInfo(core, known.device);
-    const replaced = named !== undefined && pinned !== undefined && named.key !== pinned;
+    const replaced = named !== undefined && pinned !== undefined && named !== pinned;
     if (replaced && !options.replacePin) {
       throw new DuologueError("pin-changed", "The link names another server key than the one that is pinned here.");
     }
-    const serverKey = replaced ? named.key : (pinned ?? named?.key);
+    const serverKey = replaced ? named : (pinned ?? named);
     if (serverKey === undefined || (!known?.device && link === undefined)) {
       throw pinned === undefined
         ? new DuologueError("no-identity", "This browser has no key for this server: ask its owner for an invite link.")

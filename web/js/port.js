@@ -63,14 +63,13 @@ export const News = {
   END: 11, //      lane: no MESSAGE follows, the other end has finished
   ENDED: 12, //    lane, code: text, message: text, f64: messages up to this ordinal may have left. Nothing follows on it
   DATAGRAM: 13, // lane, bytes
-  STATS: 14, //    lane, u32 datagrams taken from the page, six f64 in the order of STATS
+  STATS: 14, //    lane, u32 datagrams taken from the page, six f64 as `Line.datagramStats`
   CLOSED: 15, //   code: text, reason: text, by the peer u8
   RECORD: 16, //   outward u8, bytes
   MESSAGES: 17, // lane, MESSAGEs one after the other: bytes, the end of each: ends
 };
 
 export const NO_KEY = 0xffff_ffff;
-export const STATS = ["sent", "expired", "replaced", "overflowed", "received", "unread"];
 
 /** What a message costs of the bounds below beside its bytes, so that empty ones are bounded too. */
 export const MESSAGE_COST = 32;

@@ -11,7 +11,7 @@
  */
 
 import { core, ready } from "./core.js";
-import { Command, MESSAGE_COST, NO_KEY, News, Packer, STATS, STREAM_AHEAD_LEN, UNTAKEN_LEN, Unpacker, VERSION } from "./port.js";
+import { Command, MESSAGE_COST, NO_KEY, News, Packer, STREAM_AHEAD_LEN, UNTAKEN_LEN, Unpacker, VERSION } from "./port.js";
 
 /** How soon datagrams whose fate is open are looked at again: nothing tells that one has passed its deadline. */
 const STATS_MILLIS = 25;
@@ -198,10 +198,7 @@ class Served {
 
   #answer(number, name, argument) {
     const asked = {
-      parseInvite: () => {
-        const { key, fingerprint } = core.parseInvite(new TextDecoder().decode(argument));
-        return { key, fingerprint };
-      },
+      parseInvite: () => core.parseInvite(new TextDecoder().decode(argument)),
       serverFingerprint: () => core.serverFingerprint(new TextDecoder().decode(argument)),
       deviceFingerprint: () => core.deviceFingerprint(argument),
     };
@@ -395,9 +392,7 @@ class Served {
 
   #tellStats(lane) {
     if (!lane.stats) return;
-    const counts = this.#line.datagramStats(lane.id);
-    const stats = [lane.datagrams, ...STATS.map((name) => counts[name])];
-    counts.free();
+    const stats = [lane.datagrams, ...this.#line.datagramStats(lane.id)];
     const [, sent, expired, replaced, overflowed] = stats;
     clearTimeout(lane.timer);
     if (sent + expired + replaced + overflowed < lane.datagrams) lane.timer = setTimeout(() => this.#look(lane), STATS_MILLIS);

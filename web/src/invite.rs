@@ -7,24 +7,14 @@ use wasm_bindgen::prelude::*;
 
 use crate::surface::error;
 
-/// The server that an invite is for.
-#[wasm_bindgen(getter_with_clone)]
-#[derive(Debug)]
-pub struct InviteInfo {
-    /// Its public key, base64url.
-    pub key: String,
-    /// The short form.
-    pub fingerprint: String,
-}
-
-/// Reads the invite of a link.
+/// Reads the invite of a link: the public key of the server that it is for, base64url.
 ///
 /// # Errors
 /// `bad-invite` if it is damaged.
 #[wasm_bindgen(js_name = parseInvite)]
-pub fn parse_invite(link: &str) -> Result<InviteInfo, JsValue> {
-    let key = Invite::from_link(link).map_err(|cause| error("bad-invite", &cause.to_string()))?.server_key();
-    Ok(InviteInfo { key: key.to_string(), fingerprint: key.fingerprint() })
+pub fn parse_invite(link: &str) -> Result<String, JsValue> {
+    let invite = Invite::from_link(link).map_err(|cause| error("bad-invite", &cause.to_string()))?;
+    Ok(invite.server_key().to_string())
 }
 
 /// The short form of a server's key.

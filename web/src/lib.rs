@@ -21,5 +21,5 @@ mod lean;
 mod socket;
 mod surface;
 
-pub use invite::{InviteInfo, device_fingerprint, parse_invite, server_fingerprint};
-pub use surface::{Broken, DatagramStats, Line, LineOptions};
+pub use invite::{device_fingerprint, parse_invite, server_fingerprint};
+pub use surface::{Line, LineOptions};

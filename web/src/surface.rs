@@ -1,7 +1,6 @@
 //! The surface for `js/duologue.js`: ids and bytes in, ids and bytes out.
 
 use alloc::{
-    borrow::ToOwned,
     rc::Rc,
     string::{String, ToString},
     vec::Vec,
@@ -78,34 +77,6 @@ extern "C" {
     /// Called with each message as it crosses the network, where `observed` is true.
     #[wasm_bindgen(method, js_name = onRecord)]
     pub(crate) fn on_record(this: &LineOptions, outward: bool, bytes: &[u8]);
-}
-
-/// What became of a channel's datagrams: see `duologue::DatagramStats`.
-#[wasm_bindgen]
-#[derive(Clone, Copy, Debug)]
-pub struct DatagramStats {
-    /// Left this end.
-    pub sent: f64,
-    /// Past their deadline here.
-    pub expired: f64,
-    /// Replaced here by a newer one of the same key.
-    pub replaced: f64,
-    /// Too many waited here.
-    pub overflowed: f64,
-    /// Arrived.
-    pub received: f64,
-    /// Arrived, and were not read.
-    pub unread: f64,
-}
-
-/// Why a channel has ended before its time.
-#[wasm_bindgen(getter_with_clone)]
-#[derive(Clone, Debug)]
-pub struct Broken {
-    /// A stable word.
-    pub code: String,
-    /// A sentence.
-    pub message: String,
 }
 
 /// One line, as JavaScript holds it. Counts stay below 2^53: that much is never sent.
@@ -233,11 +204,10 @@ impl Line {
         self.0.ask(id, |channel| channel.all_taken())
     }
 
-    /// Why the channel has ended before its time; undefined if it has not.
+    /// Why the channel has ended before its time, as an error; undefined if it has not.
     #[must_use]
-    pub fn broken(&self, id: u32) -> Option<Broken> {
-        let cause = self.0.ask(id, |channel| channel.broken())?;
-        Some(Broken { code: code_of(cause).to_owned(), message: cause.to_string() })
+    pub fn broken(&self, id: u32) -> JsValue {
+        self.0.ask(id, |channel| channel.broken()).map_or(JsValue::UNDEFINED, channel_error)
     }
 
     /// The next message, or bytes of a stream; undefined if there is none yet, null at the channel's end.
@@ -299,19 +269,15 @@ impl Line {
         self.0.read(id, |mut channel| channel.recv_datagram())
     }
 
-    /// What became of the channel's datagrams.
+    /// What became of the channel's datagrams, in the order of `duologue::DatagramStats`: sent, expired, replaced, overflowed,
+    /// received, unread.
     #[wasm_bindgen(js_name = datagramStats)]
     #[must_use]
-    pub fn datagram_stats(&self, id: u32) -> DatagramStats {
+    pub fn datagram_stats(&self, id: u32) -> Vec<f64> {
         let stats = self.0.channel(id, |mut channel| channel.datagram_stats(now()));
-        DatagramStats {
-            sent: stats.sent as f64,
-            expired: stats.expired as f64,
-            replaced: stats.replaced as f64,
-            overflowed: stats.overflowed as f64,
-            received: stats.received as f64,
-            unread: stats.unread as f64,
-        }
+        [stats.sent, stats.expired, stats.replaced, stats.overflowed, stats.received, stats.unread]
+            .map(|count| count as f64)
+            .to_vec()
     }
 
     /// Nothing more will be sent on the channel.

@@ -1,12 +1,13 @@
-//! The import section of a WebAssembly module: which foreign modules it wants.
+//! The import and export sections of a WebAssembly module: which foreign modules it wants, and what it offers.
 //!
-//! Only what the check in `wasm.rs` needs of the binary format (WebAssembly core specification 3.0, section 5.5).
+//! Only what `wasm.rs` and `shrink.rs` need of the binary format (WebAssembly core specification 3.0, section 5.5).
 //! It does not validate the module; engines do.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 const MAGIC_AND_VERSION: [u8; 8] = *b"\0asm\x01\0\0\0";
 const IMPORT_SECTION: u8 = 2;
+const EXPORT_SECTION: u8 = 7;
 
 /// Each import as (module, name), in order.
 ///
@@ -14,16 +15,43 @@ const IMPORT_SECTION: u8 = 2;
 ///
 /// When the bytes are no module of version 1, or the import section is cut short or holds an unknown kind.
 pub(crate) fn imports(module: &[u8]) -> Result<Vec<(String, String)>> {
+    section(module, IMPORT_SECTION)?
+        .map_or(Ok(Vec::new()), |section| import_section(section).context("in the import section"))
+}
+
+/// The name of each export, in order.
+///
+/// # Errors
+///
+/// When the bytes are no module of version 1, or the export section is cut short.
+pub(crate) fn exports(module: &[u8]) -> Result<Vec<String>> {
+    section(module, EXPORT_SECTION)?
+        .map_or(Ok(Vec::new()), |section| export_section(section).context("in the export section"))
+}
+
+fn section(module: &[u8], wanted: u8) -> Result<Option<Reader<'_>>> {
     let body = module.strip_prefix(&MAGIC_AND_VERSION).context("not a WebAssembly module of version 1")?;
     let mut module = Reader(body);
     while !module.0.is_empty() {
         let id = module.byte()?;
         let section = module.sized()?;
-        if id == IMPORT_SECTION {
-            return import_section(Reader(section)).context("in the import section");
+        if id == wanted {
+            return Ok(Some(Reader(section)));
         }
     }
-    Ok(Vec::new())
+    Ok(None)
+}
+
+fn export_section(mut section: Reader<'_>) -> Result<Vec<String>> {
+    let mut exports = Vec::new();
+    for _ in 0..section.number()? {
+        exports.push(section.name()?);
+        // Its kind and index.
+        section.byte()?;
+        section.number()?;
+    }
+    ensure!(section.0.is_empty(), "{} bytes too many", section.0.len());
+    Ok(exports)
 }
 
 fn import_section(mut section: Reader<'_>) -> Result<Vec<(String, String)>> {
@@ -111,7 +139,7 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAGIC_AND_VERSION, imports};
+    use super::{MAGIC_AND_VERSION, exports, imports};
 
     /// A module with an empty custom section, then the given import section.
     fn module(imports: &[u8]) -> Vec<u8> {
@@ -133,6 +161,16 @@ mod tests {
         let read = imports(&module(section)).expect("well formed");
         let names = read.iter().map(|(module, name)| format!("{module}.{name}")).collect::<Vec<_>>();
         assert_eq!(names, ["env.f", "wbg.t", "wbg.m", "wbg.g", "wbg.e"]);
+    }
+
+    #[test]
+    fn exports_are_read_after_imports() {
+        let mut module = module(b"\x01\x03env\x01f\x00\x05");
+        module.extend(b"\x07\x0e\x02\x04main\x00\x00\x03mem\x02\x00");
+        assert_eq!(exports(&module).expect("well formed"), ["main", "mem"]);
+        assert_eq!(exports(&MAGIC_AND_VERSION).expect("well formed"), [""; 0]);
+        module.pop();
+        assert!(exports(&module).is_err(), "cut");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod figures;
 mod gate;
 mod imports;
 mod process;
+mod shrink;
 mod sim;
 mod size;
 mod test;

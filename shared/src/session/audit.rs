@@ -52,8 +52,8 @@ impl Session {
 
     pub(crate) fn credits(&self) -> Vec<Credit> {
         let live = self.channels.iter().filter(|(_, channel)| channel.announced && channel.reset.is_none());
-        let credit = |id: &ChannelId, channel: &ChannelState| Credit {
-            id: *id,
+        let credit = |id: ChannelId, channel: &ChannelState| Credit {
+            id,
             spent: channel.send.spent(),
             limit: channel.send.limit,
             peer_spent: channel.recv.spent(),
@@ -80,7 +80,7 @@ impl Session {
         assert_eq!(self.queued_len, queued, "bytes queued");
         assert!(self.queued_len <= SESSION_QUEUE_LEN_MAX, "{} bytes queued", self.queued_len);
         assert!(self.outgoing.len() <= DATAGRAM_QUEUE_LEN_MAX && self.outgoing.waiting() <= DATAGRAMS_MAX);
-        assert!(self.channel_datagrams.keys().all(|id| self.channels.contains_key(id)), "datagrams of no channel");
+        assert!(self.channel_datagrams.ids().all(|id| self.channels.get(id).is_some()), "datagrams of no channel");
         let grown: u64 = self.channels.values().map(|channel| channel.recv.grown()).sum();
         if self.over {
             assert_eq!(self.claims.claimed(), 0, "claimed after the end");
@@ -107,8 +107,8 @@ impl Session {
         assert!(assembling <= ASSEMBLING_CHANNELS_MAX);
         let turns: BTreeSet<_> = self.turns.iter().collect();
         assert_eq!(turns.len(), self.turns.len(), "a channel has two turns");
-        for (id, channel) in &self.channels {
-            assert!(!self.can_seal(*id) || turns.contains(id), "{id:?} could go on, and has no turn");
+        for (id, channel) in self.channels.iter() {
+            assert!(!self.can_seal(id) || turns.contains(&id), "{id:?} could go on, and has no turn");
             assert!(!is_due(channel) || self.due.contains(id), "{id:?} has news that nobody will tell");
             let waits = !channel.announced && channel.reset.is_none();
             assert_eq!(waits, self.unannounced.contains(id), "{id:?} waits for its OPEN");

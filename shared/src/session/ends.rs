@@ -1,9 +1,12 @@
 //! How channels end: by a reset of either end, or when both have finished and the application has let go. And the assembly
 //! slots that they leave to others.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 
-use super::{Farewell, Session};
+use super::{
+    Farewell, Session,
+    by_id::{ById, Ids},
+};
 use crate::{
     channel::Fin,
     close::ResetCode,
@@ -15,20 +18,20 @@ impl Session {
     /// What was sealed of it and is not acknowledged is of no use any more.
     pub(super) fn skip(&mut self, id: ChannelId) {
         // A peer that opens and resets channels by the thousand must not make each cost a search.
-        if self.channels.get(&id).is_some_and(|channel| channel.send.has_sealed()) {
+        if self.channels.get(id).is_some_and(|channel| channel.send.has_sealed()) {
             self.resend.skip(id);
         }
     }
 
     /// Marks a channel as reset, by whichever end.
     pub(super) fn end_channel(&mut self, id: ChannelId, code: ResetCode) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let was_over = channel.is_over();
         channel.reset = Some(code);
         self.queued_len -= channel.send.clear();
         let (announced, assembling) = (channel.announced, channel.recv.assembling);
         self.changed.insert(id);
-        self.unannounced.remove(&id);
+        self.unannounced.remove(id);
         if assembling {
             self.free_slot(id);
         }
@@ -43,7 +46,7 @@ impl Session {
     pub(super) fn make_room(&mut self) {
         if self.crowded && self.queued_len < SESSION_QUEUE_LEN_MAX {
             self.crowded = false;
-            self.changed.extend(self.channels.keys());
+            self.channels.ids().for_each(|id| self.changed.insert(id));
         }
     }
 
@@ -55,7 +58,7 @@ impl Session {
 
     /// A channel that its application has left goes as soon as nothing more is to be said on it.
     pub(super) fn settle_released(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get(&id).filter(|channel| channel.released) else { return };
+        let Some(channel) = self.channels.get(id).filter(|channel| channel.released) else { return };
         if channel.reset.is_none() && !self.over {
             if channel.send.fin != Fin::Sealed {
                 // Its queue is still to be sent.
@@ -74,12 +77,12 @@ impl Session {
         if channel.recv.assembling {
             self.free_slot(id);
         }
-        if let Some(channel) = self.channels.remove(&id) {
+        if let Some(channel) = self.channels.remove(id) {
             self.claims.give_back(usize::try_from(channel.recv.grown()).unwrap_or(0));
         }
-        self.channel_datagrams.remove(&id);
-        self.due.remove(&id);
-        self.changed.remove(&id);
+        self.channel_datagrams.remove(id);
+        self.due.remove(id);
+        self.changed.remove(id);
         if self.channels.is_empty() {
             self.give_back();
         }
@@ -87,16 +90,16 @@ impl Session {
 
     /// An idle session holds no buffers; empty collections keep what they once needed.
     fn give_back(&mut self) {
-        self.channels = BTreeMap::new();
-        self.channel_datagrams = BTreeMap::new();
-        self.due = BTreeSet::new();
+        self.channels = ById::new();
+        self.channel_datagrams = ById::new();
+        self.due = Ids::new();
         self.turns = VecDeque::new();
     }
 
     /// Gives the channel an assembly slot if it wants one and one is free.
     pub(super) fn ask_for_slot(&mut self, id: ChannelId) {
         if self.assembling < ASSEMBLING_CHANNELS_MAX
-            && let Some(channel) = self.channels.get_mut(&id)
+            && let Some(channel) = self.channels.get_mut(id)
             && channel.recv.wants_slot()
         {
             channel.recv.assembling = true;
@@ -107,12 +110,12 @@ impl Session {
 
     /// Takes a slot back and gives it to the next channel that waits for one.
     pub(super) fn free_slot(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(&id) {
+        if let Some(channel) = self.channels.get_mut(id) {
             channel.recv.assembling = false;
             self.assembling -= 1;
         }
-        let next = self.channels.iter().find(|(other, channel)| **other != id && channel.recv.wants_slot());
-        if let Some(next) = next.map(|(next, _)| *next) {
+        let next = self.channels.iter().find(|(other, channel)| *other != id && channel.recv.wants_slot());
+        if let Some(next) = next.map(|(next, _)| next) {
             self.ask_for_slot(next);
         }
     }

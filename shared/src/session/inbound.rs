@@ -2,7 +2,7 @@
 
 use alloc::{borrow::ToOwned, boxed::Box};
 
-use super::{Session, datagrams::ChannelDatagrams};
+use super::Session;
 use crate::{
     channel::ChannelState,
     close::ResetCode,
@@ -52,9 +52,9 @@ impl Session {
                 self.flight.received = self.flight.received.wrapping_add(1);
                 self.owe_ack(now, data.len());
                 // Not counted, so that it may come for a channel that is gone, or for one whose OPEN is still to be sent again.
-                if self.channels.get(&channel).is_some_and(|state| state.reset.is_none() && !state.released) {
-                    let held: usize = self.channel_datagrams.values().map(ChannelDatagrams::held).sum();
-                    let datagrams = self.channel_datagrams.entry(channel).or_default();
+                if self.channels.get(channel).is_some_and(|state| state.reset.is_none() && !state.released) {
+                    let held: usize = self.channel_datagrams.values().map(|datagrams| datagrams.held()).sum();
+                    let datagrams = self.channel_datagrams.get_or_insert(channel, Box::default);
                     datagrams.push(data);
                     if held + data.len() > SESSION_DATAGRAMS_LEN_MAX {
                         datagrams.drop_oldest();
@@ -101,7 +101,7 @@ impl Session {
         self.peers_next_id = id.0.checked_add(2).ok_or(PeerMisbehaved::ChannelIdOutOfOrder)?;
         self.live_there += 1;
         let limit = u64::from(self.peers.window);
-        self.channels.insert(id, Box::new(ChannelState::new(label.to_owned(), stream, limit, true)));
+        self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), stream, limit, true)));
         self.opened.push_back(id);
         Ok(())
     }
@@ -169,7 +169,7 @@ impl Session {
     fn known(&mut self, id: ChannelId) -> Result<Option<&mut ChannelState>, PeerMisbehaved> {
         let ours = id.0 & 1 == self.role.bit();
         let unborn = if ours { id.0 >= self.next_id } else { id.0 >= self.peers_next_id };
-        match self.channels.get_mut(&id) {
+        match self.channels.get_mut(id) {
             _ if unborn => Err(PeerMisbehaved::ChannelNeverOpened),
             Some(channel) if !channel.announced => Err(PeerMisbehaved::ChannelNeverOpened),
             Some(channel) if channel.reset.is_none() => Ok(Some(channel)),

@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod audit;
+mod by_id;
 mod datagrams;
 mod ends;
 mod flight;
@@ -23,12 +24,7 @@ mod resend;
 pub use datagrams::DatagramStats;
 pub use handle::Channel;
 
-use alloc::{
-    borrow::ToOwned,
-    boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    vec::Vec,
-};
+use alloc::{borrow::ToOwned, boxed::Box, collections::VecDeque, vec::Vec};
 
 use crate::{
     budget::{Budget, Claims},
@@ -43,6 +39,7 @@ use crate::{
     },
     time::Instant,
 };
+use by_id::{ById, Ids};
 use datagrams::{ChannelDatagrams, Outgoing, Waiting};
 use flight::Flight;
 use resend::Resend;
@@ -100,10 +97,10 @@ pub struct Session {
     id: Option<SessionId>,
     ours: Limits,
     peers: Limits,
-    /// Boxed: a tree's node has room for eleven, and most sessions have one or two.
-    channels: BTreeMap<ChannelId, Box<ChannelState>>,
+    /// Boxed: the row moves when a channel goes.
+    channels: ById<Box<ChannelState>>,
     /// Only of the channels that have seen datagrams.
-    channel_datagrams: BTreeMap<ChannelId, ChannelDatagrams>,
+    channel_datagrams: ById<Box<ChannelDatagrams>>,
     /// The id of the next channel opened here, and the least that the peer may open next.
     next_id: u32,
     peers_next_id: u32,
@@ -111,18 +108,18 @@ pub struct Session {
     live_here: usize,
     live_there: usize,
     /// Opened here, not announced yet: the peer's limit is reached, or no record was filled since. In the order of opening.
-    unannounced: BTreeSet<ChannelId>,
+    unannounced: Ids,
     /// Channels that have something to seal, in turn.
     turns: VecDeque<ChannelId>,
     farewells: VecDeque<(ChannelId, Farewell)>,
     /// Channels with a CREDIT or TAKEN due.
-    due: BTreeSet<ChannelId>,
+    due: Ids,
     assembling: usize,
     /// Bytes queued on all channels, and whether one was told to wait for them.
     queued_len: usize,
     crowded: bool,
     /// For the driver.
-    changed: BTreeSet<ChannelId>,
+    changed: Ids,
     opened: VecDeque<ChannelId>,
     /// Counted frames received.
     received: u64,
@@ -154,20 +151,20 @@ impl Session {
             id: None,
             ours: Limits::default(),
             peers: Limits::default(),
-            channels: BTreeMap::new(),
-            channel_datagrams: BTreeMap::new(),
+            channels: ById::new(),
+            channel_datagrams: ById::new(),
             next_id: role.bit(),
             peers_next_id: 1 - role.bit(),
             live_here: 0,
             live_there: 0,
-            unannounced: BTreeSet::new(),
+            unannounced: Ids::new(),
             turns: VecDeque::new(),
             farewells: VecDeque::new(),
-            due: BTreeSet::new(),
+            due: Ids::new(),
             assembling: 0,
             queued_len: 0,
             crowded: false,
-            changed: BTreeSet::new(),
+            changed: Ids::new(),
             opened: VecDeque::new(),
             received: 0,
             ack: AckState::default(),
@@ -206,7 +203,7 @@ impl Session {
     #[must_use]
     pub fn held_len(&self) -> usize {
         let unread: u64 = self.channels.values().map(|channel| channel.recv.held()).sum();
-        let datagrams: usize = self.channel_datagrams.values().map(ChannelDatagrams::held).sum();
+        let datagrams: usize = self.channel_datagrams.values().map(|datagrams| datagrams.held()).sum();
         self.queued_len + self.resend.len() + self.outgoing.len() + datagrams + usize::try_from(unread).unwrap_or(0)
     }
 
@@ -281,7 +278,7 @@ impl Session {
         self.holds = false;
         self.drain_due = None;
         self.peer_holds = false;
-        let ids: Vec<_> = self.channels.keys().copied().collect();
+        let ids: Vec<_> = self.channels.ids().collect();
         ids.into_iter().for_each(|id| self.take_turn(id));
     }
 
@@ -294,11 +291,11 @@ impl Session {
     /// stated again.
     pub(crate) fn resume(&mut self, received: u64) -> Result<(), PeerMisbehaved> {
         self.resend.resume(received)?;
-        for (id, channel) in &mut self.channels {
+        for (id, channel) in self.channels.iter_mut() {
             let states = channel.announced && channel.reset.is_none();
             channel.recv.restate = states && !(mutated!(TakenNotRestated) && channel.recv.fin);
             if channel.recv.must_restate() {
-                self.due.insert(*id);
+                self.due.insert(id);
             }
         }
         Ok(())
@@ -349,23 +346,23 @@ impl Session {
         // 2^31 channels in one session: the ids are used up, and the session with them.
         self.next_id = self.next_id.checked_add(2).ok_or(ChannelError::Closed)?;
         let limit = u64::from(self.peers.window);
-        self.channels.insert(id, Box::new(ChannelState::new(label.to_owned(), stream, limit, false)));
+        self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), stream, limit, false)));
         self.unannounced.insert(id);
         Ok(id)
     }
 
     fn label(&self, id: ChannelId) -> Option<&str> {
-        self.channels.get(&id).map(|channel| channel.label.as_str())
+        self.channels.get(id).map(|channel| channel.label.as_str())
     }
 
     fn is_stream(&self, id: ChannelId) -> bool {
-        self.channels.get(&id).is_some_and(|channel| channel.stream)
+        self.channels.get(id).is_some_and(|channel| channel.stream)
     }
 
     /// The channel, if the application may still send on it.
     fn sendable(&mut self, id: ChannelId) -> Result<&mut ChannelState, ChannelError> {
         let over = self.over;
-        let channel = self.channels.get_mut(&id).filter(|_| !over).ok_or(ChannelError::Closed)?;
+        let channel = self.channels.get_mut(id).filter(|_| !over).ok_or(ChannelError::Closed)?;
         if let Some(code) = channel.reset {
             return Err(ChannelError::Reset(code));
         }
@@ -389,7 +386,7 @@ impl Session {
         if self.is_crowded_by(len) {
             return Err((ChannelError::Blocked, message));
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return Err((ChannelError::Closed, message)) };
+        let Some(channel) = self.channels.get_mut(id) else { return Err((ChannelError::Closed, message)) };
         let ordinal = channel.send.push(message);
         self.queued_len += len;
         self.take_turn(id);
@@ -419,7 +416,7 @@ impl Session {
     }
 
     fn finish(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(&id)
+        if let Some(channel) = self.channels.get_mut(id)
             && channel.send.fin == Fin::Open
         {
             channel.send.fin = Fin::Wanted;
@@ -428,7 +425,7 @@ impl Session {
     }
 
     fn reset(&mut self, id: ChannelId, code: ResetCode) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if self.over || channel.is_over() {
             return;
         }
@@ -442,11 +439,11 @@ impl Session {
 
     /// The application drops its handle: what it has not finished is cancelled, what it has not read is refused.
     fn release(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         if channel.send.fin == Fin::Open {
             self.reset(id, ResetCode::Cancelled);
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         channel.released = true;
         if !channel.recv.fin || !channel.recv.is_drained() {
             // What comes until the peer hears of it is dropped: the peer must hear that, even if it finishes meanwhile.
@@ -460,14 +457,14 @@ impl Session {
     }
 
     fn read(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
-        if self.channels.get(&id).is_some_and(|channel| !channel.stream) {
+        if self.channels.get(id).is_some_and(|channel| !channel.stream) {
             return Err(ChannelError::WrongKind { stream: false });
         }
         self.recv(id, max.max(1))
     }
 
     fn recv(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
-        let Some(channel) = self.channels.get_mut(&id) else { return Err(ChannelError::Closed) };
+        let Some(channel) = self.channels.get_mut(id) else { return Err(ChannelError::Closed) };
         let received = if channel.stream { channel.recv.read(max) } else { channel.recv.pop() };
         match received {
             Some(message) => {
@@ -479,13 +476,13 @@ impl Session {
     }
 
     fn recv_ahead(&mut self, id: ChannelId) -> Result<Received, ChannelError> {
-        let channel = self.channels.get_mut(&id);
+        let channel = self.channels.get_mut(id);
         let received = channel.and_then(|channel| channel.recv.hand_over(channel.stream));
         received.map_or_else(|| self.nothing_to_read(id), |message| Ok(Received::Message(message)))
     }
 
     fn take(&mut self, id: ChannelId) {
-        if self.channels.get_mut(&id).is_some_and(|channel| channel.recv.take()) {
+        if self.channels.get_mut(id).is_some_and(|channel| channel.recv.take()) {
             self.taken_from(id);
         }
     }
@@ -493,7 +490,7 @@ impl Session {
     /// The application has taken something: TAKEN is due, and perhaps CREDIT.
     fn taken_from(&mut self, id: ChannelId) {
         self.due.insert(id);
-        if self.channels.get(&id).is_some_and(|channel| channel.recv.assembling && channel.recv.is_drained()) {
+        if self.channels.get(id).is_some_and(|channel| channel.recv.assembling && channel.recv.is_drained()) {
             self.free_slot(id);
         }
         // The next message may have begun, and have waited for this one to be taken.
@@ -501,7 +498,7 @@ impl Session {
     }
 
     fn nothing_to_read(&self, id: ChannelId) -> Result<Received, ChannelError> {
-        let channel = self.channels.get(&id).ok_or(ChannelError::Closed)?;
+        let channel = self.channels.get(id).ok_or(ChannelError::Closed)?;
         match channel.reset {
             _ if channel.recv.fin => Ok(Received::End),
             Some(code) => Err(ChannelError::Reset(code)),
@@ -512,27 +509,27 @@ impl Session {
 
     /// Why the channel will never finish in its own time; none while it may.
     fn broken(&self, id: ChannelId) -> Option<ChannelError> {
-        match self.channels.get(&id) {
+        match self.channels.get(id) {
             Some(channel) => channel.reset.map(ChannelError::Reset).or(self.over.then_some(ChannelError::Closed)),
             None => Some(ChannelError::Closed),
         }
     }
 
     fn delivery(&self, id: ChannelId, ordinal: u64) -> Delivery {
-        match self.channels.get(&id) {
+        match self.channels.get(id) {
             Some(channel) => channel.send.delivery(ordinal, self.over || channel.reset.is_some()),
             None => Delivery::Unknown,
         }
     }
 
     fn taken(&self, id: ChannelId) -> u64 {
-        self.channels.get(&id).map_or(0, |channel| channel.send.taken)
+        self.channels.get(id).map_or(0, |channel| channel.send.taken)
     }
 
     fn all_taken(&self, id: ChannelId) -> bool {
         let all =
             |channel: &ChannelState| channel.send.taken == channel.send.accepted && channel.send.fin != Fin::Wanted;
-        self.channels.get(&id).is_some_and(|channel| all(channel))
+        self.channels.get(id).is_some_and(|channel| all(channel))
     }
 
     fn send_datagram(
@@ -550,14 +547,14 @@ impl Session {
         {
             return Err(error);
         }
-        let stats = &mut self.channel_datagrams.entry(id).or_default().stats;
+        let stats = &mut self.channel_datagrams.get_or_insert(id, Box::default).stats;
         match self.outgoing.replace(Waiting { channel: id, data, deadline, key }) {
             Ok(()) => stats.replaced += 1,
             Err(datagram) => self.outgoing.push(datagram),
         }
         while let Some(dropped) = self.outgoing.pop_excess() {
             // Its channel may be gone.
-            if let Some(datagrams) = self.channel_datagrams.get_mut(&dropped.channel) {
+            if let Some(datagrams) = self.channel_datagrams.get_mut(dropped.channel) {
                 datagrams.stats.overflowed += 1;
             }
         }
@@ -565,17 +562,17 @@ impl Session {
     }
 
     fn recv_datagram(&mut self, id: ChannelId) -> Option<Vec<u8>> {
-        self.channel_datagrams.get_mut(&id)?.pop()
+        self.channel_datagrams.get_mut(id)?.pop()
     }
 
     fn datagram_stats(&mut self, id: ChannelId, now: Instant) -> DatagramStats {
         self.expire_datagrams(now);
-        self.channel_datagrams.get(&id).map(|datagrams| datagrams.stats).unwrap_or_default()
+        self.channel_datagrams.get(id).map(|datagrams| datagrams.stats).unwrap_or_default()
     }
 
     fn expire_datagrams(&mut self, now: Instant) {
         while let Some(expired) = self.outgoing.pop_expired(now) {
-            if let Some(datagrams) = self.channel_datagrams.get_mut(&expired.channel) {
+            if let Some(datagrams) = self.channel_datagrams.get_mut(expired.channel) {
                 datagrams.stats.expired += 1;
             }
         }
@@ -602,7 +599,7 @@ impl Session {
     /// The session has ended. Everything pending settles; what has arrived can still be read.
     pub fn end(&mut self) {
         self.over = true;
-        self.changed.extend(self.channels.keys());
+        self.channels.ids().for_each(|id| self.changed.insert(id));
         for channel in self.channels.values_mut() {
             channel.send.clear();
         }

@@ -83,7 +83,7 @@ impl Session {
         while out.len() + 2 * CONTROL_LEN_MAX <= max
             && let Some(id) = self.due.pop_first()
         {
-            let Some(channel) = self.channels.get_mut(&id).filter(|channel| channel.reset.is_none()) else { continue };
+            let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.reset.is_none()) else { continue };
             let recv = &mut channel.recv;
             if recv.credit_due().is_some()
                 && let Some(by) = recv.growth_wanted()
@@ -120,7 +120,7 @@ impl Session {
     fn fill_announcements(&mut self, out: &mut Vec<u8>, max: usize) {
         while out.len() + CONTROL_LEN_MAX <= max && self.can_announce() {
             let Some(id) = self.unannounced.pop_first() else { break };
-            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.announced = true;
             self.live_here += 1;
             let frame = Retained::Open { channel: id, stream: channel.stream, label: channel.label.clone() };
@@ -145,12 +145,12 @@ impl Session {
             if mutated!(DatagramTwice) && key != Some(u32::MAX) {
                 self.outgoing.push(Waiting { channel, data: data.clone(), deadline, key: Some(u32::MAX) });
             }
-            if self.channels.get(&channel).is_none_or(|state| state.reset.is_some()) {
+            if self.channels.get(channel).is_none_or(|state| state.reset.is_some()) {
                 continue;
             }
             Frame::Datagram { channel, data: &data }.encode(out);
             written += 1;
-            if let Some(datagrams) = self.channel_datagrams.get_mut(&channel) {
+            if let Some(datagrams) = self.channel_datagrams.get_mut(channel) {
                 datagrams.stats.sent += 1;
             }
         }
@@ -166,7 +166,7 @@ impl Session {
                 continue;
             }
             let limit = self.unacknowledged_len_max();
-            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            let Some(channel) = self.channels.get_mut(id) else { continue };
             let (mut turn, stream) = (TURN_LEN_MAX, channel.stream);
             let mut full = false;
             loop {
@@ -218,12 +218,12 @@ impl Session {
 
     pub(super) fn can_seal(&self, id: ChannelId) -> bool {
         let may = |channel: &ChannelState| !self.holds || channel.send.has_begun() || channel.send.fin_is_due();
-        self.channels.get(&id).is_some_and(|channel| channel.can_seal() && may(channel))
+        self.channels.get(id).is_some_and(|channel| channel.can_seal() && may(channel))
     }
 
     /// Its channel is announced, or gone: then it leaves the queue only.
     fn can_leave(&self, datagram: &Waiting) -> bool {
-        self.channels.get(&datagram.channel).is_none_or(|channel| channel.announced)
+        self.channels.get(datagram.channel).is_none_or(|channel| channel.announced)
     }
 
     /// The client says that nothing new begins once nothing is half begun; the server has no such wait.
@@ -238,7 +238,7 @@ impl Session {
     }
 
     pub(super) fn take_turn(&mut self, id: ChannelId) {
-        if self.channels.get(&id).is_some_and(|channel| channel.can_seal()) && !self.turns.contains(&id) {
+        if self.channels.get(id).is_some_and(|channel| channel.can_seal()) && !self.turns.contains(&id) {
             self.turns.push_back(id);
         }
     }
