@@ -3,12 +3,13 @@
  */
 
 import init, * as core from "./duologue_core.js";
+import { source } from "./platform.js";
 
 let loading;
 
 /** Fulfils with `core` when it can be used. A failed fetch may be tried again. */
 export function ready() {
-  loading ??= init().then(
+  loading ??= init({ module_or_path: source() }).then(
     () => core,
     (error) => {
       loading = undefined;

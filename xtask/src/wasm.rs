@@ -27,12 +27,12 @@ const BOUND: usize = 99_000;
 /// What they should weigh.
 pub(crate) const GOAL: usize = 80_000;
 
-const CORE_JS: &str = "duologue_core.js";
-const CORE_WASM: &str = "duologue_core_bg.wasm";
+pub(crate) const CORE_JS: &str = "duologue_core.js";
+pub(crate) const CORE_WASM: &str = "duologue_core_bg.wasm";
 /// The scripts that others are bundled into.
-const BUNDLES: [&str; 4] = ["duologue.js", "page/page.js", "remote.js", "worker.js"];
-/// Those that a page loads only when it asks for a worker: they are not part of what every page weighs.
-const LAZY: [&str; 2] = ["remote.js", "worker.js"];
+const BUNDLES: [&str; 5] = ["duologue.js", "kept.js", "page/page.js", "remote.js", "worker.js"];
+/// Those that a page loads only when it asks for a worker, or keeps its key elsewhere: they are not part of what every page weighs.
+const LAZY: [&str; 3] = ["kept.js", "remote.js", "worker.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 8] = [
@@ -199,6 +199,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
     let flags = [
         "--bundle",
         "--external:*/duologue.js",
+        "--external:*/kept.js",
         "--external:*/remote.js",
         "--minify",
         "--format=esm",
@@ -221,7 +222,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
     fs::write(index, html).context("cannot write index.html")
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     for file in files_in(from)? {
         let copy = to.join(file.strip_prefix(from).expect("a file of this folder"));
         fs::create_dir_all(copy.parent().expect("a file lies in a folder")).context("cannot write under target/")?;
