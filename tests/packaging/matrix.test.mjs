@@ -8,7 +8,7 @@
  */
 
 import assert from "node:assert/strict";
-import { cpSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test as nodeTest } from "node:test";
 
@@ -148,4 +148,41 @@ test("rollup, inline", needsBrowser, async () => {
   await within(folder, "node", [bin(folder, "rollup/dist/bin/rollup"), "--config", "rollup.config.mjs"]);
   cpSync(join(folder, "index.html"), join(folder, "dist/index.html"));
   await folderEchoes(join(folder, "dist"), [PAGE]);
+});
+
+test("react, StrictMode", needsBrowser, async () => {
+  const folder = await project("react");
+  const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);
+  try {
+    const expected = { mounts: 2, state: "open", links: 1, sockets: 1, closed: ["normal"], messages: ["one", "two"] };
+    assert.deepEqual(await reportOf(vite.match[0], server), expected);
+  } finally {
+    await vite.stop();
+  }
+});
+
+test("tsc --strict accepts the examples and rejects five misuses", async () => {
+  const folder = await project("types");
+  const tsc = bin(folder, "typescript/bin/tsc");
+  await within(folder, "node", [tsc, "--project", "tsconfig.json"]);
+  // And each misuse is an error for the reason that is meant.
+  const source = readFileSync(join(folder, "misuses.ts"), "utf8");
+  writeFileSync(join(folder, "misuses.ts"), source.replaceAll("// @ts-expect-error\n", ""));
+  await assert.rejects(within(folder, "node", [tsc, "--project", "tsconfig.json", "--pretty", "false"]), (error) => {
+    const codes = [...error.message.matchAll(/^misuses\.ts.*error (TS\d+)/gm)].map(([, code]) => code);
+    assert.deepEqual(codes, ["TS2345", "TS2322", "TS2322", "TS2353", "TS2353"], error.message);
+    return true;
+  });
+});
+
+test("publint", async () => {
+  const folder = await project("types");
+  await within(folder, "node", [bin(folder, "publint/src/cli.js"), "run", "--strict", "node_modules/duologue"]);
+});
+
+test("arethetypeswrong", async () => {
+  const folder = await project("types");
+  // The worker's script and the module are for bundlers, which `require` neither.
+  const args = [process.env.DUOLOGUE_TARBALL, "--profile", "node16", "--exclude-entrypoints", "./worker", "./core.wasm"];
+  await within(folder, "node", [bin(folder, "@arethetypeswrong/cli/dist/index.js"), ...args]);
 });

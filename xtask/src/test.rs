@@ -14,7 +14,6 @@
 //! failure. Output is shown as it comes; the last line is exactly `N passed, N failed, N skipped`. Skipped are tests
 //! marked `ignore` and those left out for want of a browser, not those that `--filter` leaves out.
 
-use std::env;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::ops::AddAssign;
@@ -132,7 +131,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
         run.group("end to end", end_to_end(), &["--skip", BROWSER_TESTS]);
     }
 
-    if full || env::var_os("CI").is_some_and(|value| value == "true") {
+    if full || std::env::var_os("CI").is_some_and(|value| value == "true") {
         run.packaging();
     }
     run.sum

@@ -23,6 +23,17 @@ async function listen(handler) {
   return { address: `http://localhost:${server.address().port}`, stop };
 }
 
+async function remove(folder) {
+  for (let again = 20; ; again--) {
+    try {
+      return rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      if (again === 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
 /** Serves the files of a folder. */
 export const serveFolder = (folder) =>
   listen(async (request, response) => {
@@ -57,7 +68,7 @@ export async function reportOf(address, server) {
     "--disable-component-update", "--disable-sync", "--enable-logging=stderr", `--user-data-dir=${profile}`,
     `--ignore-certificate-errors-spki-list=${server.pin}`, url.href,
   ];
-  const browser = spawn(process.env.CHROMIUM, flags, { stdio: ["ignore", "ignore", "pipe"] });
+  const browser = spawn(process.env.CHROMIUM, flags, { stdio: ["ignore", "ignore", "pipe"], detached: true });
   let said = "";
   browser.stderr.on("data", (piece) => (said += piece));
   browser.once("error", (error) => settle.reject(error));
@@ -72,9 +83,9 @@ export async function reportOf(address, server) {
     clearTimeout(timer);
     browser.removeAllListeners("exit");
     const ended = new Promise((resolve) => browser.once("exit", resolve));
-    browser.kill("SIGKILL");
+    process.kill(-browser.pid, "SIGKILL"); // and what it has started, which may outlive it by a moment
     await ended;
     collector.stop();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    await remove(profile);
   }
 }
