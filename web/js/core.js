@@ -3,6 +3,7 @@
  */
 
 import init, { Line, deviceFingerprint, parseInvite, serverFingerprint } from "./duologue_core.js";
+import { source } from "./platform.js";
 
 /** By their names, so that what nobody calls is left out of the bundle. */
 export const core = { Line, deviceFingerprint, parseInvite, serverFingerprint };
@@ -11,7 +12,7 @@ let loading;
 
 /** Fulfils with `core` when it can be used. A failed fetch may be tried again. */
 export function ready() {
-  loading ??= init().then(
+  loading ??= init({ module_or_path: source() }).then(
     () => core,
     (error) => {
       loading = undefined;

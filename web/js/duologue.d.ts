@@ -60,8 +60,58 @@ export interface FreshInfo {
   readonly reason: string;
 }
 
+/**
+ * Bytes that the caller keeps, instead of IndexedDB: a file (`fileIdentity` of `duologue/node`), a database, a platform's
+ * keychain. They hold the private key of the device and what is known of each server: whoever has them is this device.
+ */
+export interface IdentityStore {
+  /** What was stored last, undefined if nothing was. Anything else closes the link with `bad-identity`. */
+  load(): Promise<Uint8Array | undefined>;
+  /** Replaces it, in whole or not at all. Called once before a device's first line, and at most once for each connection. */
+  store(bytes: Uint8Array): Promise<void>;
+}
+
+/** The class of the sockets, as browsers have it; the package `ws` for Node.js before 22. */
+export type WebSocketClass = new (url: string, protocols: string[]) => object;
+
+/** A service that answers JSON with JSON: see `Link.requestJson`. */
+export interface RequestType {
+  request: unknown;
+  response: unknown;
+}
+
+/** A service of JSON messages: what the page sends, and what it receives. */
+export interface ChannelType {
+  send: unknown;
+  receive: unknown;
+}
+
+/**
+ * What the services of a server speak, by label; for `connect<Protocol>()`. It is checked by the compiler alone: what
+ * arrives is as the server sends it.
+ *
+ * ```ts
+ * interface Protocol {
+ *   add: { request: { a: number; b: number }; response: number };
+ *   chat: { send: { text: string }; receive: { from: string; text: string } };
+ * }
+ * const link = connect<Protocol>();
+ * const sum = await link.requestJson("add", { a: 40, b: 2 });        // number
+ * ```
+ */
+export type ProtocolOf<P> = { [L in keyof P]: RequestType | ChannelType };
+/** The protocol of a link that was not told one: any label, any JSON. */
+export type Loose = { [label: string]: RequestType & ChannelType };
+/** The labels of services that answer. */
+export type RequestLabel<P> = { [L in keyof P]: P[L] extends RequestType ? L : never }[keyof P] & string;
+export type RequestOf<P, L extends keyof P> = P[L] extends RequestType ? P[L]["request"] : never;
+export type ResponseOf<P, L extends keyof P> = P[L] extends RequestType ? P[L]["response"] : never;
+/** What is sent and received on a channel of that label. A request may be sent on a channel of one's own too. */
+export type Sends<P, L extends keyof P> = P[L] extends ChannelType ? P[L]["send"] : RequestOf<P, L>;
+export type Receives<P, L extends keyof P> = P[L] extends ChannelType ? P[L]["receive"] : ResponseOf<P, L>;
+
 export interface ConnectOptions {
-  /** The server's line. Default: `wss://<this page's host>/line`. */
+  /** The server's line. Default: `wss://<this page's host>/line`; where there is no page, it must be given (`no-url`). */
   url?: string | URL;
   /**
    * An invite link (or its `#i=…` fragment), needed once. A text without one is ignored; a damaged one closes the link
@@ -74,6 +124,10 @@ export interface ConnectOptions {
   replacePin?: boolean;
   /** What the server's owner sees in `duologue devices list`. At most 64 bytes. Default: a name for this browser. */
   deviceName?: string;
+  /** Where the device key is kept. Default: this browser's IndexedDB; where there is none, it must be given (`no-store`). */
+  identity?: IdentityStore;
+  /** Default: the global one; where there is none, it must be given (`no-websocket`). A worker uses its own. */
+  WebSocket?: WebSocketClass;
   /** Closes the link when it aborts. */
   signal?: AbortSignal;
   /**
@@ -117,7 +171,7 @@ export interface KeyInfo {
  *
  * A page that is left (`pagehide`) closes its line, so that the server keeps no session for nobody.
  */
-export function connect(options?: ConnectOptions): Link;
+export function connect<P extends ProtocolOf<P> = Loose>(options?: ConnectOptions): Link<P>;
 
 export interface LinkEventMap {
   /** `state` has changed. */
@@ -132,7 +186,7 @@ export interface LinkEventMap {
 /**
  * One line to one server, through any number of connections.
  */
-export class Link extends EventTarget {
+export class Link<P extends ProtocolOf<P> = Loose> extends EventTarget {
   readonly state: LinkState;
   /** Fulfils when the server has accepted this device for the first time; rejects with the cause if it never does. */
   readonly ready: Promise<void>;
@@ -150,20 +204,24 @@ export class Link extends EventTarget {
   /** Streams that the server opens to this device. Closes with the link. Once it is cancelled, further ones are refused. */
   readonly incomingBidirectionalStreams: ReadableStream<BidirectionalStream>;
   /** Opens a channel to the service of that label (1 to 64 bytes). Before the line is open it waits, like what is sent. */
-  channel(label: string): Channel;
+  channel<L extends keyof P & string>(label: L): Channel<Sends<P, L>, Receives<P, L>>;
   /**
    * Opens a stream of bytes to the service of that label, before the line is open too: what is written then waits.
    * Fulfils at once when there is a line to wait for. A server without such a service ends the stream with `refused`.
    * Rejects with `bad-label`, or with the link's end.
    */
-  createBidirectionalStream(label: string): Promise<BidirectionalStream>;
+  createBidirectionalStream(label: keyof P & string): Promise<BidirectionalStream>;
   /**
    * One message there, one message back; lost connections on the way are not noticed. Rejects with the service's refusal
    * (`refused`, `failed`, …), `no-answer`, `deadline`, the session's end (`session-…`) or the link's.
    */
-  request(label: string, data: Data, options?: RequestOptions): Promise<Uint8Array>;
+  request(label: keyof P & string, data: Data, options?: RequestOptions): Promise<Uint8Array>;
   /** `request` with JSON both ways. */
-  requestJson(label: string, value: unknown, options?: RequestOptions): Promise<unknown>;
+  requestJson<L extends RequestLabel<P>>(
+    label: L,
+    value: RequestOf<P, L>,
+    options?: RequestOptions,
+  ): Promise<ResponseOf<P, L>>;
   /**
    * The platform's `fetch`, answered by the server's service `http`, which asks one HTTP backend: methods, headers, bodies
    * and streams both ways (`duplex: "half"`), redirections, `signal`, `clone()` and the rest as there.
@@ -193,7 +251,7 @@ export class Link extends EventTarget {
 
   addEventListener<K extends keyof LinkEventMap>(
     type: K,
-    listener: (this: Link, event: LinkEventMap[K]) => void,
+    listener: (this: Link<P>, event: LinkEventMap[K]) => void,
     options?: boolean | AddEventListenerOptions,
   ): void;
   addEventListener(
@@ -203,7 +261,7 @@ export class Link extends EventTarget {
   ): void;
   removeEventListener<K extends keyof LinkEventMap>(
     type: K,
-    listener: (this: Link, event: LinkEventMap[K]) => void,
+    listener: (this: Link<P>, event: LinkEventMap[K]) => void,
     options?: boolean | EventListenerOptions,
   ): void;
   removeEventListener(
@@ -219,7 +277,7 @@ export class Link extends EventTarget {
  *
  * When the channel ends before its time, what had arrived can still be read, and then the iterator throws the cause.
  */
-export class Channel implements AsyncIterable<Uint8Array> {
+export class Channel<Send = unknown, Receive = unknown> implements AsyncIterable<Uint8Array> {
   readonly label: string;
   /** Messages that may be lost, beside those of the channel. */
   readonly datagrams: Datagrams;
@@ -229,14 +287,14 @@ export class Channel implements AsyncIterable<Uint8Array> {
    * `message-too-long`, `session-…` if the session ended, or the link's end.
    */
   send(data: Data): Promise<void>;
-  sendJson(value: unknown): Promise<void>;
+  sendJson(value: Send): Promise<void>;
   /** No more messages from here; the other side's still arrive. */
   finish(): void;
   /** Ends both directions at once; the other side sees a cancellation, this side the error `cancelled`. */
   cancel(): void;
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array>;
   /** The messages as JSON. */
-  json(): AsyncIterable<unknown>;
+  json(): AsyncIterable<Receive>;
 }
 
 export interface DatagramOptions {

@@ -3,7 +3,8 @@
  *
  *   link.js       a line's life: states, sessions, requests        channel.js    messages
  *   stream.js     bytes, as ReadableStream and WritableStream      datagrams.js  messages that may be lost
- *   identity.js   device key, pin, ticket                          core.js       the wasm module
+ *   identity.js   device key, pin, ticket                          core.js       the wasm module (platform.js: from where)
+ *   kept.js       the same as bytes that the caller keeps, loaded when there is an `identity`
  *   fetch.js      the platform's `fetch`, loaded at its first use
  *   remote.js     the same in a worker (worker.js, port.js), loaded when it is asked for
  *

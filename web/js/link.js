@@ -12,7 +12,8 @@
 import { Channel } from "./channel.js";
 import { ready } from "./core.js";
 import { DuologueError, wrap } from "./errors.js";
-import { createIdentity, load, store } from "./identity.js";
+import * as browser from "./identity.js";
+import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
 import { browserName, deviceInfo, inviteOf, keyInfo, lineUrl, watchPage } from "./surroundings.js";
 import { Queue, RESET_CANCELLED, RESET_DEADLINE, deferred, fromJson } from "./values.js";
@@ -138,9 +139,18 @@ export class Link extends EventTarget {
   }
 
   async #start(options) {
-    if (!globalThis.crypto?.subtle || !globalThis.indexedDB) {
+    if (!globalThis.crypto?.subtle) {
       throw new DuologueError("insecure-context", "Browsers keep keys for secure pages only: open this page over https.");
     }
+    if (!options.identity && !globalThis.indexedDB) {
+      throw new DuologueError("no-store", "There is no IndexedDB here to keep a device key in: give connect an identity.");
+    }
+    const Socket = options.WebSocket ?? globalThis.WebSocket;
+    if (!Socket) throw new DuologueError("no-websocket", "There is no WebSocket here: give connect one.");
+    // Loaded only by those who need it.
+    const { load, createIdentity, store } = options.identity
+      ? (await import("./kept.js")).identities(options.identity)
+      : browser;
     const core = await this.#reach(options.worker);
     const url = lineUrl(options.url);
     const host = url.host;
@@ -184,6 +194,7 @@ export class Link extends EventTarget {
       host,
       name: options.deviceName ?? browserName(),
       observed: options.observe !== undefined,
+      openSocket: (to, protocols) => openSocket(Socket, to, protocols),
       onRecord: (outward, bytes) => {
         // Not the view itself, whose buffer is the module's memory with all its keys; nor a new copy each time, of which
         // a large file would leave its own length as garbage.

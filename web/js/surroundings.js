@@ -2,6 +2,8 @@
  * What a line learns from the browser around it, and calls itself there.
  */
 
+import { DuologueError } from "./errors.js";
+
 /**
  * Calls `wake` when the device may have slept or its network may have changed, and `leave` when the page goes for good,
  * until `ended`.
@@ -23,6 +25,7 @@ export const hostOf = (url) => new URL(url ?? globalThis.location.href, globalTh
 
 /** The address of a line: `ws:` and `wss:` as they are, `http:` and `https:` as theirs. */
 export function lineUrl(url = "/line") {
+  if (url === "/line" && !globalThis.location) throw new DuologueError("no-url", "Where there is no page, connect needs a url.");
   const line = new URL(url, globalThis.location?.href);
   line.protocol = line.protocol === "http:" || line.protocol === "ws:" ? "ws:" : "wss:";
   return line;
@@ -47,6 +50,8 @@ export async function deviceInfo(core, { algorithm, spki }) {
 /** What the server's owner reads in the list of devices. */
 export function browserName() {
   const agent = globalThis.navigator?.userAgent ?? "";
+  const runtime = globalThis.process?.versions?.node;
+  if (runtime && !globalThis.document) return `${agent || `Node.js/${runtime}`} on ${globalThis.process.platform}`;
   const browser = /Firefox\//.test(agent) ? "Firefox" : /Edg\//.test(agent) ? "Edge" : /Chrome\//.test(agent) ? "Chromium" : /Safari\//.test(agent) ? "Safari" : "a browser";
   const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Mac/.test(agent) ? "macOS" : /Windows/.test(agent) ? "Windows" : /Linux/.test(agent) ? "Linux" : "an unknown system";
   return `${browser} on ${system}`;

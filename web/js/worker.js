@@ -214,6 +214,7 @@ class Served {
     this.#line = new core.Line({
       ...options,
       spki,
+      openSocket: (url, protocols) => new WebSocket(url, protocols),
       onRecord: (outward, bytes) => this.#tell().u8(News.RECORD).u8(Number(outward)).bytes(bytes),
       onSign: (connection, message) => this.#tell().u8(News.SIGN).u32(connection).bytes(message),
       onOpened: (ticket) => this.#tell().u8(News.OPENED).text(ticket),

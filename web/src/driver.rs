@@ -343,7 +343,7 @@ impl Driver {
         getrandom::fill(&mut bytes).expect("`Line::new` has seen that the browser gives random bytes");
         // An error ends the line, which tells it.
         let Ok(dialled) = self.line.borrow_mut().dial(now(), Randomness::new(bytes)) else { return };
-        match Socket::open(self, dialled.no, &self.url, &dialled.offer) {
+        match Socket::open(self, dialled.no, &self.options, &self.url, &dialled.offer) {
             Ok(socket) => self.sockets.borrow_mut().push(socket),
             Err(_) => self.line.borrow_mut().handle_unreachable(now(), dialled.no),
         }

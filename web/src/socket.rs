@@ -7,7 +7,10 @@ use duologue::ConnectionNo;
 use wasm_bindgen::{JsCast, prelude::*};
 use web_sys::{BinaryType, MessageEvent, WebSocket};
 
-use crate::driver::{Driver, outlive};
+use crate::{
+    driver::{Driver, outlive},
+    surface::LineOptions,
+};
 
 pub(crate) struct Socket {
     pub(crate) no: ConnectionNo,
@@ -26,11 +29,12 @@ impl Socket {
     pub(crate) fn open(
         driver: &Rc<Driver>,
         no: ConnectionNo,
+        options: &LineOptions,
         url: &str,
         offer: &[String],
     ) -> Result<Rc<Self>, JsValue> {
         let offer: js_sys::Array = offer.iter().map(|offer| JsValue::from_str(offer)).collect();
-        let web = WebSocket::new_with_str_sequence(url, &offer)?;
+        let web = options.open_socket(url, &offer)?;
         web.set_binary_type(BinaryType::Arraybuffer);
         let opened = Rc::new(Cell::new(false));
 

@@ -13,6 +13,7 @@ use duologue::{
     ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
 };
 use wasm_bindgen::prelude::*;
+use web_sys::WebSocket;
 
 use crate::{
     driver::{Driver, now},
@@ -52,6 +53,9 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     pub(crate) fn observed(this: &LineOptions) -> bool;
 
+    /// Opens a socket: outside browsers it may be of a class that is none of the surroundings' own.
+    #[wasm_bindgen(method, catch, js_name = openSocket)]
+    pub(crate) fn open_socket(this: &LineOptions, url: &str, protocols: &js_sys::Array) -> Result<WebSocket, JsValue>;
     /// Called for each connection with the bytes to sign; answered by `provideSignature`.
     #[wasm_bindgen(method, js_name = onSign)]
     pub(crate) fn on_sign(this: &LineOptions, connection: u32, message: Vec<u8>);

@@ -15,7 +15,7 @@ use crate::{test, tidy};
 /// None of its own: what fails is counted.
 pub(crate) fn verb() -> Result<ExitCode> {
     let untidy = tidy::check(false);
-    let mut counts = test::all(None);
+    let mut counts = test::all(None, false);
     counts.failed += untidy.len();
     for check in untidy {
         eprintln!("xtask: failed: tidy, {check}");

@@ -1,7 +1,7 @@
 //! `cargo xtask VERB`: every developer verb of the workspace, the same on a laptop and on a build machine.
 //!
 //! ```text
-//! tools ──► wasm ──► demo          tidy ──┐          bench
+//! tools ──► wasm ──► demo, npm     tidy ──┐          bench
 //!              └───► test                 ├──► ci
 //!                     └───────────────────┘
 //! ```
@@ -18,6 +18,8 @@ mod demo;
 mod figures;
 mod gate;
 mod imports;
+mod npm;
+mod packaging;
 mod process;
 mod shrink;
 mod sim;
@@ -57,11 +59,23 @@ enum Verb {
         #[arg(long)]
         state: Option<PathBuf>,
     },
+    /// Build the npm package: target/npm/duologue-VERSION.tgz
+    Npm {
+        /// Then install it into one project for each bundler and runtime, and run these
+        #[arg(long)]
+        matrix: bool,
+        /// Only the projects whose name contains this
+        #[arg(long, requires = "matrix")]
+        filter: Option<String>,
+    },
     /// Run all tests: native, as wasm, end to end
     Test {
         /// Only the tests whose name contains this
         #[arg(long)]
         filter: Option<String>,
+        /// The packaging matrix too; where CI=true it always runs
+        #[arg(long)]
+        full: bool,
     },
     /// Measure, each figure beside a baseline in the same run; without a group all of them, into docs/BENCHMARKS.md
     #[command(args_conflicts_with_subcommands = true)]
@@ -94,7 +108,9 @@ fn main() -> ExitCode {
     let done = match Args::parse().verb {
         Verb::Wasm { dev } => wasm::verb(dev),
         Verb::Demo { port, state } => demo::verb(port, state),
-        Verb::Test { filter } => test::verb(filter.as_deref()),
+        Verb::Npm { matrix: false, .. } => npm::verb(),
+        Verb::Npm { matrix: true, filter } => packaging::verb(filter.as_deref()),
+        Verb::Test { filter, full } => test::verb(filter.as_deref(), full),
         Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Ci => ci::verb(),

@@ -7,6 +7,7 @@
 //! 4. the core as wasm               the same tests, in Chromium, or in Node where there is none
 //! 5. the page's words               in Node: every text in both languages
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
+//! 7. packaging, with `--full`       the npm package in the projects of tests/packaging
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
@@ -21,7 +22,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 
 use crate::process::{self, cargo, step, target};
-use crate::{tools, wasm};
+use crate::{packaging, tools, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -35,8 +36,8 @@ const WASM_TEST_TIMEOUT_SECS: &str = "600";
 /// # Errors
 ///
 /// None of its own: what fails is counted.
-pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
-    Ok(all(filter).finish())
+pub(crate) fn verb(filter: Option<&str>, full: bool) -> Result<ExitCode> {
+    Ok(all(filter, full).finish())
 }
 
 /// How many tests passed, failed and did not run.
@@ -72,7 +73,7 @@ impl fmt::Display for Counts {
 }
 
 /// Runs all groups and adds them up.
-pub(crate) fn all(filter: Option<&str>) -> Counts {
+pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
     let chromedriver = tools::chromedriver();
     let mut run = Run { filter, sum: Counts::default() };
 
@@ -136,6 +137,10 @@ pub(crate) fn all(filter: Option<&str>) -> Counts {
         run.skip_tests(BROWSER_TESTS, "no browser", end_to_end());
         run.group("end to end", end_to_end(), &["--skip", BROWSER_TESTS]);
     }
+
+    if full || std::env::var_os("CI").is_some_and(|value| value == "true") {
+        run.packaging();
+    }
     run.sum
 }
 
@@ -157,6 +162,21 @@ impl Run<'_> {
     fn group(&mut self, name: &str, mut command: Command, harness: &[&str]) {
         command.arg("--").args(self.filter).args(harness);
         self.stream(name, &mut command);
+    }
+
+    /// The npm package in its matrix.
+    fn packaging(&mut self) {
+        match packaging::command(self.filter) {
+            Ok(Some(mut command)) => self.stream("packaging", &mut command),
+            Ok(None) => {
+                eprintln!("xtask: skipped: packaging (no node)");
+                self.sum.skipped += 1;
+            }
+            Err(error) => {
+                eprintln!("xtask: failed: packaging: {error:#}");
+                self.sum += Counts::FAILURE;
+            }
+        }
     }
 
     /// Runs a command and counts its tests.
@@ -191,7 +211,7 @@ impl Run<'_> {
 }
 
 /// Runs a command, shows its stdout as it comes and adds up its results; also whether it succeeded.
-fn stream(command: &mut Command) -> Result<(Counts, bool)> {
+pub(crate) fn stream(command: &mut Command) -> Result<(Counts, bool)> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut from = BufReader::new(child.stdout.take().expect("stdout is piped"));
     let mut counts = Counts::default();

@@ -27,10 +27,10 @@ const BOUND: usize = 83_000;
 /// What they should weigh.
 pub(crate) const GOAL: usize = 80_000;
 
-const CORE_JS: &str = "duologue_core.js";
-const CORE_WASM: &str = "duologue_core_bg.wasm";
+pub(crate) const CORE_JS: &str = "duologue_core.js";
+pub(crate) const CORE_WASM: &str = "duologue_core_bg.wasm";
 /// The scripts that the library's others are bundled into.
-const LIBRARY: [&str; 4] = ["duologue.js", "fetch.js", "remote.js", "worker.js"];
+const LIBRARY: [&str; 5] = ["duologue.js", "fetch.js", "kept.js", "remote.js", "worker.js"];
 /// The script that the page's others are bundled into, but for those that it imports when they are wanted.
 const PAGE: &str = "page/page.js";
 /// The service worker, a script apart.
@@ -247,6 +247,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         esbuild.args([
             "--external:*/duologue.js",
             "--external:*/fetch.js",
+            "--external:*/kept.js",
             "--external:*/remote.js",
             "--log-level=warning",
             "--allow-overwrite",
@@ -304,7 +305,7 @@ fn imported(account: &serde_json::Value, output: &str) -> Vec<String> {
     found.split_off(1)
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     for file in files_in(from)? {
         let copy = to.join(file.strip_prefix(from).expect("a file of this folder"));
         fs::create_dir_all(copy.parent().expect("a file lies in a folder")).context("cannot write under target/")?;

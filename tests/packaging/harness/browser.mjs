@@ -1,0 +1,91 @@
+/**
+ * Chromium, started plainly: the page itself reports how it went, to a collector of its own, so that nothing slows it or is
+ * installed for it. Folders are served as any static server would.
+ */
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { extname, join, normalize } from "node:path";
+
+const KINDS = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".css": "text/css" };
+const PATIENCE_MILLIS = 60_000;
+
+async function listen(handler) {
+  const server = createServer(handler);
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const stop = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { address: `http://localhost:${server.address().port}`, stop };
+}
+
+async function remove(folder) {
+  for (let again = 20; ; again--) {
+    try {
+      return rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      if (again === 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
+/** Serves the files of a folder. */
+export const serveFolder = (folder) =>
+  listen(async (request, response) => {
+    const path = normalize(new URL(request.url, "http://localhost").pathname);
+    try {
+      const body = await readFile(join(folder, path.endsWith("/") ? `${path}index.html` : path));
+      response.writeHead(200, { "content-type": KINDS[extname(path) || ".html"] ?? "application/octet-stream" });
+      response.end(body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+
+/** Opens `address` and waits for what the page reports. */
+export async function reportOf(address, server) {
+  let settle;
+  const reported = new Promise((resolve, reject) => (settle = { resolve, reject }));
+  const collector = await listen((request, response) => {
+    response.writeHead(200, { "access-control-allow-origin": "*" });
+    let body = "";
+    request.on("data", (piece) => (body += piece));
+    request.on("end", () => {
+      response.end();
+      if (request.method === "POST") settle.resolve(JSON.parse(body));
+    });
+  });
+  const profile = mkdtempSync(join(tmpdir(), "duologue-chromium-"));
+  const url = new URL(address);
+  url.search = new URLSearchParams({ report: collector.address, url: server.url, invite: server.invite() });
+  const flags = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--enable-logging=stderr", `--user-data-dir=${profile}`,
+    `--ignore-certificate-errors-spki-list=${server.pin}`, url.href,
+  ];
+  const browser = spawn(process.env.CHROMIUM, flags, { stdio: ["ignore", "ignore", "pipe"], detached: true });
+  let said = "";
+  browser.stderr.on("data", (piece) => (said += piece));
+  browser.once("error", (error) => settle.reject(error));
+  browser.once("exit", (code) => settle.reject(new Error(`Chromium has ended with ${code}: ${said}`)));
+  const timer = setTimeout(() => {
+    const console = said.split("\n").filter((line) => line.includes("CONSOLE"));
+    settle.reject(new Error(`the page reported nothing: ${console.join("\n") || said.slice(-2_000)}`));
+  }, PATIENCE_MILLIS);
+  try {
+    return await reported;
+  } finally {
+    clearTimeout(timer);
+    browser.removeAllListeners("exit");
+    const ended = new Promise((resolve) => browser.once("exit", resolve));
+    process.kill(-browser.pid, "SIGKILL"); // and what it has started, which may outlive it by a moment
+    await ended;
+    collector.stop();
+    await remove(profile);
+  }
+}

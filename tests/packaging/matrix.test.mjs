@@ -1,0 +1,188 @@
+/**
+ * The packed npm package as users have it: one project for each bundler, runtime and test runner, each of which opens a line
+ * to a real server and has something echoed.
+ *
+ *   DUOLOGUE_TARBALL  the package      DUOLOGUE_MATRIX  where projects are laid out
+ *   DUOLOGUE_BIN      the server       CHROMIUM         the browser; without it, cases for browsers are skipped
+ *   DUOLOGUE_FILTER   only the cases whose name contains this
+ */
+
+import assert from "node:assert/strict";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test as nodeTest } from "node:test";
+
+import { reportOf, serveFolder } from "./harness/browser.mjs";
+import { bin, project, start, within } from "./harness/project.mjs";
+import { startServer } from "./harness/server.mjs";
+
+let server;
+before(async () => (server = await startServer()));
+after(() => server?.stop());
+
+// What is left out by name is not there, rather than skipped.
+const test = (name, ...rest) => name.includes(process.env.DUOLOGUE_FILTER ?? "") && nodeTest(name, ...rest);
+
+const needsBrowser = { skip: process.env.CHROMIUM ? false : "no browser" };
+const PAGE = "on the page's thread";
+const WORKER = "in a worker";
+
+/** What a program needs to reach the server. */
+const line = () => ({ DUOLOGUE_URL: server.url, DUOLOGUE_INVITE: server.invite(), NODE_EXTRA_CA_CERTS: server.certificate });
+
+async function pageEchoes(address, expected) {
+  assert.deepEqual(await reportOf(address, server), { said: expected });
+}
+
+async function folderEchoes(folder, expected) {
+  const site = await serveFolder(folder);
+  try {
+    await pageEchoes(site.address, expected);
+  } finally {
+    site.stop();
+  }
+}
+
+async function programEchoes(folder, program, args, env = {}) {
+  assert.match(await within(folder, program, args, { ...line(), ...env }), /^echoed: hello$/m);
+}
+
+test("node, import, with ws", async () => {
+  const folder = await project("node", { shared: ["echo.mjs"] });
+  await programEchoes(folder, "node", ["import.mjs"]);
+});
+
+test("node, require, with ws", async () => {
+  await programEchoes(await project("node", { shared: ["echo.mjs"] }), "node", ["require.cjs"]);
+});
+
+test("vite, dev", needsBrowser, async () => {
+  const folder = await project("vite", { shared: ["report.js"] });
+  const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);
+  try {
+    await pageEchoes(vite.match[0], [PAGE, WORKER, "in a worker of its own"]);
+  } finally {
+    await vite.stop();
+  }
+});
+
+test("vite, build", needsBrowser, async () => {
+  const folder = await project("vite", { shared: ["report.js"] });
+  await within(folder, "node", [bin(folder, "vite/bin/vite.js"), "build"]);
+  await folderEchoes(join(folder, "dist"), [PAGE, WORKER, "in a worker of its own"]);
+});
+
+test("webpack", needsBrowser, async () => {
+  const folder = await project("webpack", { shared: ["report.js"] });
+  await within(folder, "node", ["build.mjs"]);
+  await folderEchoes(join(folder, "dist"), [PAGE, WORKER, "in a worker of its own"]);
+});
+
+test("rspack", needsBrowser, async () => {
+  const folder = await project("rspack", { shared: ["report.js"] });
+  await within(folder, "node", ["build.mjs"]);
+  await folderEchoes(join(folder, "dist"), [PAGE, WORKER, "in a worker of its own"]);
+});
+
+test("next, client and server", needsBrowser, async () => {
+  const folder = await project("next", { shared: ["report.js"] });
+  const next = bin(folder, "next/dist/bin/next");
+  await within(folder, "node", [next, "build"]);
+  const site = await start(folder, "node", [next, "start", "--port", "0", "--hostname", "localhost"], /http:\/\/localhost:\d+/, line());
+  try {
+    await pageEchoes(site.match[0], [PAGE, WORKER]);
+    const answer = await fetch(`${site.match[0]}/api/echo`);
+    assert.equal(await answer.text(), "echoed: hello", site.said());
+  } finally {
+    await site.stop();
+  }
+});
+
+test("vitest", async () => {
+  const folder = await project("vitest", { shared: ["echo.mjs"] });
+  const said = await within(folder, "node", [bin(folder, "vitest/vitest.mjs"), "run"], line());
+  assert.match(said, /1 passed/);
+});
+
+test("jest", async () => {
+  const folder = await project("jest");
+  await within(folder, "node", [bin(folder, "jest/bin/jest.js")], line());
+});
+
+test("bun", async () => {
+  const folder = await project("bun", { shared: ["echo.mjs"] });
+  await programEchoes(folder, bin(folder, "@oven/bun-linux-x64/bin/bun"), ["run", "main.mjs"]);
+});
+
+test("deno", async () => {
+  const folder = await project("deno", { shared: ["echo.mjs"] });
+  const deno = bin(folder, "@deno/linux-x64-glibc/deno");
+  const args = ["run", "--no-config", "--node-modules-dir=manual", "--allow-all", "main.mjs"];
+  await programEchoes(folder, deno, args, { DENO_CERT: server.certificate, DENO_DIR: join(folder, ".deno"), DENO_NO_UPDATE_CHECK: "1" });
+});
+
+test("workerd", async () => {
+  const folder = await project("workerd");
+  await within(folder, "node", ["build.mjs"]);
+  cpSync(server.certificate, join(folder, "dist/cert.pem"));
+  cpSync(join(folder, "config.capnp"), join(folder, "dist/config.capnp"));
+  const binary = bin(folder, "@cloudflare/workerd-linux-64/bin/workerd");
+  const env = { DUOLOGUE_URL: server.url, DUOLOGUE_INVITE: server.invite() };
+  const workerd = await start(folder, binary, ["serve", "dist/config.capnp", "--verbose", "--control-fd=1"], /"listen".*"port":(\d+)/, env);
+  try {
+    const answer = await fetch(`http://127.0.0.1:${workerd.match[1]}/`);
+    assert.equal(await answer.text(), "echoed: hello", workerd.said());
+  } finally {
+    await workerd.stop();
+  }
+});
+
+test("esbuild, inline", needsBrowser, async () => {
+  const folder = await project("esbuild", { shared: ["report.js"] });
+  await within(folder, "node", ["build.mjs"]);
+  await folderEchoes(join(folder, "dist"), [PAGE]);
+});
+
+test("rollup, inline", needsBrowser, async () => {
+  const folder = await project("rollup", { shared: ["report.js"] });
+  await within(folder, "node", [bin(folder, "rollup/dist/bin/rollup"), "--config", "rollup.config.mjs"]);
+  cpSync(join(folder, "index.html"), join(folder, "dist/index.html"));
+  await folderEchoes(join(folder, "dist"), [PAGE]);
+});
+
+test("react, StrictMode", needsBrowser, async () => {
+  const folder = await project("react");
+  const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);
+  try {
+    const expected = { mounts: 2, state: "open", links: 1, sockets: 1, closed: ["normal"], messages: ["one", "two"] };
+    assert.deepEqual(await reportOf(vite.match[0], server), expected);
+  } finally {
+    await vite.stop();
+  }
+});
+
+test("tsc --strict accepts the examples and rejects five misuses", async () => {
+  const folder = await project("types");
+  const tsc = bin(folder, "typescript/bin/tsc");
+  await within(folder, "node", [tsc, "--project", "tsconfig.json"]);
+  // And each misuse is an error for the reason that is meant.
+  const source = readFileSync(join(folder, "misuses.ts"), "utf8");
+  writeFileSync(join(folder, "misuses.ts"), source.replaceAll("// @ts-expect-error\n", ""));
+  await assert.rejects(within(folder, "node", [tsc, "--project", "tsconfig.json", "--pretty", "false"]), (error) => {
+    const codes = [...error.message.matchAll(/^misuses\.ts.*error (TS\d+)/gm)].map(([, code]) => code);
+    assert.deepEqual(codes, ["TS2345", "TS2322", "TS2322", "TS2353", "TS2353"], error.message);
+    return true;
+  });
+});
+
+test("publint", async () => {
+  const folder = await project("types");
+  await within(folder, "node", [bin(folder, "publint/src/cli.js"), "run", "--strict", "node_modules/duologue"]);
+});
+
+test("arethetypeswrong", async () => {
+  const folder = await project("types");
+  // The worker's script and the module are for bundlers, which `require` neither.
+  const args = [process.env.DUOLOGUE_TARBALL, "--profile", "node16", "--exclude-entrypoints", "./worker", "./core.wasm"];
+  await within(folder, "node", [bin(folder, "@arethetypeswrong/cli/dist/index.js"), ...args]);
+});

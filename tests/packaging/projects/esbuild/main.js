@@ -1,0 +1,5 @@
+import { connect } from "duologue/inline";
+
+import { report } from "./report.js";
+
+report(connect);

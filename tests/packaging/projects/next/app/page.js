@@ -1,0 +1,11 @@
+"use client";
+
+import { connect } from "duologue";
+import { useEffect } from "react";
+
+export default function Page() {
+  useEffect(() => {
+    import("../report.js").then(({ report }) => report(connect, [["in a worker", true]]));
+  }, []);
+  return <p>Next</p>;
+}

@@ -1,0 +1,56 @@
+// What the documentation shows, as the compiler sees it: all of this is right.
+
+import { BidirectionalStream, Channel, DuologueError, connect, parseInvite, type CloseInfo, type IdentityStore } from "duologue";
+import { connect as connectInline } from "duologue/inline";
+import { fileIdentity } from "duologue/node";
+import { useChannel, useLink, useMessages } from "duologue/react";
+
+interface Protocol {
+  add: { request: { a: number; b: number }; response: number };
+  chat: { send: { text: string }; receive: { from: string; text: string } };
+}
+
+export async function loose(): Promise<void> {
+  const link = connect({ invite: location.href });
+  await link.ready;
+  const answer: Uint8Array = await link.request("echo", "hello", { timeout: 1_000, signal: AbortSignal.timeout(1_000) });
+  const anything: unknown = await link.requestJson("any", { a: answer.length });
+  const desk: Channel = link.channel("desk");
+  await desk.send("Is anybody there?");
+  for await (const message of desk) console.log(new TextDecoder().decode(message), anything);
+  const stream: BidirectionalStream = await link.createBidirectionalStream("echo");
+  stream.addEventListener("progress", () => console.log(stream.taken));
+  link.addEventListener("fresh", ({ detail }) => console.log(detail.code));
+  const { code, byPeer }: CloseInfo = await link.closed;
+  console.log(code, byPeer, await parseInvite(location.href));
+}
+
+export async function typed(): Promise<number> {
+  const link = connect<Protocol>({ url: "wss://example.org/line", worker: true });
+  const chat = link.channel("chat");
+  await chat.sendJson({ text: "hello" });
+  for await (const { from, text } of chat.json()) console.log(from.length, text.length);
+  try {
+    return await link.requestJson("add", { a: 40, b: 2 });
+  } catch (error) {
+    if (error instanceof DuologueError && error.delivery === "not sent") return 0;
+    throw error;
+  }
+}
+
+export function kept(): void {
+  const memory: IdentityStore = { load: async () => undefined, store: async (bytes) => void bytes.length };
+  connectInline({ url: "wss://example.org/line", identity: memory }).close();
+  connect({ url: "wss://example.org/line", identity: fileIdentity("identity.json"), WebSocket }).close();
+}
+
+export function Component(): number {
+  const view = useLink(() => connect<Protocol>(), []);
+  const chat = useChannel(view, "chat");
+  useEffectLike(() => void chat?.sendJson({ text: view.state }));
+  const raw: readonly Uint8Array[] = useMessages(chat);
+  const texts: readonly string[] = useMessages(chat, { limit: 10, decode: (message) => new TextDecoder().decode(message) });
+  return raw.length + texts.length;
+}
+
+declare function useEffectLike(work: () => void): void;

@@ -1,0 +1,11 @@
+import type { IdentityStore } from "duologue";
+
+/**
+ * Keeps the identity in a file that only its owner can read (mode 0600), replaced in one step at each change. The folder is
+ * made if it is not there. One process at a time may use a file.
+ *
+ * ```js
+ * const link = connect({ url: "wss://example.org/line", invite, identity: fileIdentity("state/duologue.json") });
+ * ```
+ */
+export function fileIdentity(path: string | URL): IdentityStore;

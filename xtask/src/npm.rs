@@ -1,0 +1,135 @@
+//! `cargo xtask npm`: the package `duologue`, as `npm publish` would send it: `target/npm/duologue-VERSION.tgz`.
+//!
+//! ```text
+//! web/js + bindings + one platform file ─ esbuild ─► duologue.js and those it loads when wanted   the module beside them
+//!   (platform.js, or that of web/npm/)               inline.js, inline.cjs                        the module as text within
+//!                                                    workerd.js                                   the module by an import
+//! web/npm/, web/js/duologue.d.ts, licences ────────► target/npm/package ─ npm pack ─► the tarball
+//! ```
+//!
+//! Scripts are bundled, not minified: whoever uses them does that, and may want to read them before.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::process::{self, command, root, step, target};
+use crate::tools;
+use crate::wasm::{self, CORE_JS, CORE_WASM, copy_tree};
+
+/// Where wasm-bindgen's script looks if nobody tells it: bundlers would find that too.
+const DEFAULT_PATH: &str = "module_or_path = new URL('duologue_core_bg.wasm', import.meta.url);";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Builds the package and prints where it is.
+///
+/// # Errors
+///
+/// As [`build`].
+pub(crate) fn verb() -> Result<ExitCode> {
+    println!("{}", build()?.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the package; the tarball.
+///
+/// # Errors
+///
+/// When node or npm is missing, or a build fails.
+pub(crate) fn build() -> Result<PathBuf> {
+    ensure!(tools::has_node(), "the package needs node and npm on PATH");
+    wasm::build(false, &mut std::io::stderr())?;
+    let esbuild = tools::esbuild().context("the package needs esbuild, which could not be installed")?;
+    step("assembling target/npm/package", || assemble(&esbuild))?;
+    let mut pack = command("npm");
+    pack.args(["pack", "--silent", "--pack-destination"]).arg(target("npm")).arg(target("npm/package"));
+    process::run(&mut pack)?;
+    Ok(target("npm").join(format!("duologue-{VERSION}.tgz")))
+}
+
+fn assemble(esbuild: &Path) -> Result<()> {
+    let (package, sources) = (target("npm/package"), root().join("web/npm"));
+    let dist = package.join("dist");
+    for folder in [&package, &target("npm/parts")] {
+        if folder.is_dir() {
+            fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+    }
+    fs::create_dir_all(&dist).context("cannot write under target/")?;
+
+    let beside = parts("beside", None)?;
+    let names = ["duologue.js", "fetch.js", "kept.js", "remote.js", "worker.js"];
+    let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
+    let apart = ["duologue", "fetch", "kept"].map(|name| format!("--external:./{name}.js"));
+    bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;
+    let inline = parts("inline", Some("platform-inline.js"))?;
+    for (format, name) in [("esm", "inline.js"), ("cjs", "inline.cjs")] {
+        let out = [format!("--format={format}"), outfile(&dist, name), "--loader:.wasm=base64".to_owned()];
+        bundle(esbuild, &inline, &["duologue.js"], &out)?;
+    }
+    let workerd = parts("workerd", Some("platform-workerd.js"))?;
+    let out = ["--format=esm".to_owned(), outfile(&dist, "workerd.js"), "--external:*.wasm".to_owned()];
+    bundle(esbuild, &workerd, &["duologue.js"], &out)?;
+    for name in ["node", "react"] {
+        copy(&sources.join(format!("{name}.js")), &dist.join(format!("{name}.js")))?;
+        let out = ["--format=cjs".to_owned(), outfile(&dist, &format!("{name}.cjs")), "--packages=external".to_owned()];
+        bundle(esbuild, &sources, &[&format!("{name}.js")], &out)?;
+    }
+    for name in ["duologue", "node", "react"] {
+        let from = if name == "duologue" { root().join("web/js") } else { sources.clone() };
+        for kind in ["d.ts", "d.cts"] {
+            copy(&from.join(format!("{name}.d.ts")), &dist.join(format!("{name}.{kind}")))?;
+        }
+    }
+    copy(&sources.join("worker.d.ts"), &dist.join("worker.d.ts"))?;
+    copy(&target("web-pkg").join(CORE_WASM), &dist.join(CORE_WASM))?;
+    copy(&sources.join("README.md"), &package.join("README.md"))?;
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        copy(&root().join(licence), &package.join(licence))?;
+    }
+    let manifest = fs::read_to_string(sources.join("package.json")).context("cannot read web/npm/package.json")?;
+    let manifest = replaced(&manifest, "\"version\": \"0.0.0\"", &format!("\"version\": \"{VERSION}\""))?;
+    fs::write(package.join("package.json"), manifest).context("cannot write package.json")
+}
+
+/// A folder with all that is bundled for one kind of surroundings, `platform` in the place of the browser's.
+fn parts(name: &str, platform: Option<&str>) -> Result<PathBuf> {
+    let folder = target("npm/parts").join(name);
+    copy_tree(&root().join("web/js"), &folder)?;
+    let bindings = fs::read_to_string(target("web-pkg").join(CORE_JS)).context("wasm-pack left no script")?;
+    let bindings = replaced(&bindings, DEFAULT_PATH, "throw new Error('the module is missing');")?;
+    fs::write(folder.join(CORE_JS), bindings).context("cannot write under target/")?;
+    copy(&target("web-pkg").join(CORE_WASM), &folder.join(CORE_WASM))?;
+    let snippets = target("web-pkg/snippets");
+    if snippets.is_dir() {
+        copy_tree(&snippets, &folder.join("snippets"))?;
+    }
+    if let Some(platform) = platform {
+        copy(&root().join("web/npm").join(platform), &folder.join("platform.js"))?;
+        copy(&root().join("web/npm/copying.js"), &folder.join("copying.js"))?;
+    }
+    Ok(folder)
+}
+
+fn bundle(esbuild: &Path, folder: &Path, entries: &[&str], out: &[String]) -> Result<()> {
+    let mut bundle = command("node");
+    // What is loaded on demand stays a file of its own.
+    bundle.arg(esbuild).args(["--bundle", "--external:./remote.js", "--target=es2022", "--charset=utf8"]);
+    process::run(bundle.args(["--log-level=warning"]).args(entries).args(out).current_dir(folder))
+}
+
+fn outfile(folder: &Path, name: &str) -> String {
+    format!("--outfile={}", folder.join(name).display())
+}
+
+/// The text with `what`, which must be there once, replaced.
+fn replaced(text: &str, what: &str, by: &str) -> Result<String> {
+    ensure!(text.matches(what).count() == 1, "{what:?} is not there once: has wasm-bindgen changed?");
+    Ok(text.replace(what, by))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).map(drop).with_context(|| format!("cannot copy {}", from.display()))
+}

@@ -1,0 +1,56 @@
+//! `cargo xtask npm --matrix`: the packed npm package in one project for each bundler and runtime, against a real server.
+//!
+//! The cases are `tests/packaging/*.test.mjs`, run by node's own test runner; projects and what they install lie in
+//! `target/npm/matrix/`.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::process::{self, cargo, step, target};
+use crate::{npm, test, tools};
+
+/// Runs the matrix.
+///
+/// # Errors
+///
+/// When the package or the server cannot be built.
+pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
+    let Some(mut command) = command(filter)? else {
+        eprintln!("xtask: skipped: packaging (no node)");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (counts, succeeded) = step("packaging", || test::stream(&mut command))?;
+    let code = counts.finish();
+    Ok(if succeeded { code } else { ExitCode::FAILURE })
+}
+
+/// Builds what the matrix needs, and the command that runs it; none without node.
+///
+/// # Errors
+///
+/// As [`verb`].
+pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
+    if !tools::has_node() {
+        return Ok(None);
+    }
+    let tarball = npm::build()?;
+    step("building the server", || process::run(&mut cargo(["build", "-p", "duologue-server"])))?;
+    let mut command = process::command("node");
+    command.args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
+    if let Some(filter) = filter {
+        command.env("DUOLOGUE_FILTER", filter);
+    }
+    command.arg("tests/packaging/matrix.test.mjs");
+    command.env("DUOLOGUE_TARBALL", tarball).env("DUOLOGUE_MATRIX", target("npm/matrix"));
+    command.env("DUOLOGUE_BIN", binary());
+    if let Some(chromium) = tools::chromium() {
+        command.env("CHROMIUM", chromium);
+    }
+    Ok(Some(command))
+}
+
+fn binary() -> PathBuf {
+    target("debug").join(format!("duologue{}", std::env::consts::EXE_SUFFIX))
+}
