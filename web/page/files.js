@@ -226,7 +226,8 @@ function draw(job) {
     // A button that vanishes must not take the focus with it.
     const focused = item.contains(document.activeElement);
     stop.hidden = !UNDER_WAY.has(job.status);
-    pause.hidden = job.status !== "sending" && job.status !== "waiting";
+    // Once all of it has arrived, there is nothing left to go on with.
+    pause.hidden = (job.status !== "sending" && job.status !== "waiting") || status === "storing";
     reopened.hidden = job.status !== "asks";
     job.resume.hidden = job.status !== "paused";
     again.hidden = job.status !== "failed" && job.status !== "cancelled";
