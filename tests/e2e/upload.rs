@@ -224,7 +224,7 @@ async fn browser_another_file_of_the_same_name_and_length_does_not_go_on_where_t
     let mut chance = Chance::new();
     let server = Server::dev().await;
     let (_profile, browser) = enrolled(&server).await;
-    let (file, _) = random_file("changing ", WARM_UP_LEN, &mut chance);
+    let (file, _) = random_file("changing ", FILE_LEN, &mut chance);
     browser.type_into("#files-input", file.path().to_str().unwrap()).await;
     browser.wait_until("document.querySelector('.file progress')?.position > 0.1").await;
     browser.click(".file-actions button:nth-child(1)").await;
@@ -232,7 +232,7 @@ async fn browser_another_file_of_the_same_name_and_length_does_not_go_on_where_t
     browser.reload().await;
     browser.wait_for_state("open").await;
     browser.wait_until("document.querySelector('.file')?.dataset.status === 'asks'").await;
-    let (other, sha256) = random_file("other ", WARM_UP_LEN, &mut chance);
+    let (other, sha256) = random_file("other ", FILE_LEN, &mut chance);
     std::fs::copy(other.path(), file.path()).unwrap();
     browser.type_into("#files-input", file.path().to_str().unwrap()).await;
     browser.wait_until_within(60, "document.querySelector('.file')?.dataset.status === 'done'").await;
