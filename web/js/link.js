@@ -41,6 +41,7 @@ export class Link extends EventTarget {
   #incoming = new Queue();
   #streams; // the controller of `incomingBidirectionalStreams`, while somebody may read it
   #closing = false;
+  #kept = Promise.resolve(); // what was learnt of the server is stored, or cannot be
 
   /** @private */
   constructor(options) {
@@ -207,9 +208,9 @@ export class Link extends EventTarget {
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
       onOpened: (ticket) => {
-        const kept = store(host, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
+        this.#kept = store(host, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
         if (pinIsKept) return;
-        kept.then(() => {
+        this.#kept.then(() => {
           pinIsKept = true;
           show();
         });
@@ -272,7 +273,8 @@ export class Link extends EventTarget {
     this.#line = undefined;
     this.#ready.reject(error);
     this.#become("closed");
-    this.#closed.resolve(Object.freeze({ code, reason, byPeer }));
+    // Whoever waits for the end may connect again at once, and must find the pin.
+    this.#kept.then(() => this.#closed.resolve(Object.freeze({ code, reason, byPeer })));
     // The core goes when it has sent its last record.
     line?.free();
   }
