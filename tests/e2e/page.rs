@@ -218,11 +218,47 @@ async fn browser_without_the_server_the_page_still_opens_and_keeps_what_is_typed
     browser.click("#forget").await;
     browser.wait_until("document.querySelector('dialog[open]')").await;
     browser.click("#forget-no").await;
+    browser.click("[data-language=fr]").await;
+    browser.wait_until("document.getElementById('state').innerText === 'La ligne est fermée'").await;
 
     path.lead_to(server.port);
     browser.click("#reconnect").await;
     browser.wait_for_state("open").await;
     browser.click("#desk-send").await;
     server.stdout.with("written without a line").await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_loads_one_language_and_keeps_it_when_the_other_cannot_be_had() {
+    let server = Server::dev().await;
+    let path = Path::to(&server).await;
+    let browser = path.page(&server).await;
+    let fetched = "return performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname)
+        .filter((path) => /text-(en|fr)[-.]/.test(path)).map((path) => path.match(/text-(..)/)[1]);";
+    // Nothing is kept that could stand in for the server. The worker fetches for itself.
+    let forget = "
+        const { active } = await navigator.serviceWorker.ready;
+        while (!(await (await caches.open('duologue-shell')).match('/page/parts.json')))
+            await new Promise((ok) => setTimeout(ok, 50));
+        await caches.delete('duologue-shell');
+        return active !== null;";
+    assert_eq!(browser.run(fetched, Value::Null).await, json!(["en"]));
+    assert_eq!(browser.run(forget, Value::Null).await, json!(true));
+    path.lead_nowhere();
+    path.cut(Cut::Both);
+    browser.wait_for_state("resuming").await;
+    browser.click("[data-language=fr]").await;
+    browser.wait_until("!document.getElementById('language-note').hidden").await;
+    assert!(browser.text("#language-note").await.contains("Les mots de cette langue"));
+    assert_eq!(browser.run("return document.documentElement.lang", Value::Null).await, "en");
+    assert_eq!(browser.text("#desk-send").await, "Send");
+
+    path.lead_to(server.port);
+    browser.wait_for_state("open").await;
+    browser.reload().await;
+    browser.wait_until("document.getElementById('state').innerText === 'La ligne est ouverte'").await;
+    assert_eq!(browser.run(fetched, Value::Null).await, json!(["fr"]));
+    assert_eq!(browser.run("return document.getElementById('language-note').hidden", Value::Null).await, true);
     browser.finish().await;
 }

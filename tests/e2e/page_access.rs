@@ -63,6 +63,7 @@ async fn browser_axe_finds_nothing_serious_in_either_language_and_theme() {
     fill(&mut server, &browser).await;
     for language in ["en", "fr"] {
         browser.click(&format!("[data-language={language}]")).await;
+        browser.wait_until(&format!("document.documentElement.lang === '{language}'")).await;
         for scheme in ["light", "dark"] {
             browser.set_scheme(scheme).await;
             assert_eq!(serious(&browser, &axe).await, json!([]), "open, {language}, {scheme}");

@@ -97,6 +97,8 @@ async function ended(how) {
   showWho(endedLink);
   closeDesk();
   closeFiles();
+  await worded; // a cause without a sentence is told otherwise
+  if (link !== endedLink) return;
   showCause(info);
 
   if (info.code === "pin-changed") {
@@ -166,7 +168,7 @@ if (development) {
     );
   }
 }
-startLanguage({ host: location.host });
+const worded = startLanguage({ host: location.host });
 sayPlain(document.getElementById("host"), location.host);
 showState("connecting");
 showWho(undefined);

@@ -3,14 +3,20 @@
  *
  * `say(element, key, values)` remembers key and values on the element, so that one walk over the document
  * re-labels everything, bubbles and error sentences included. Text enters the DOM only as text nodes.
+ *
+ *   start, or the switch ─► the words of that language are fetched, once ─► the walk; if they cannot be: #language-note
+ *
+ * Nothing waits for the words at the start: until they come all texts are empty.
  */
 
-import { LANGUAGES, TEXT } from "./text.js";
+import { LANGUAGES, TEXT, loadWords } from "./text.js";
 
 const STORE = "duologue-language";
 const values = new WeakMap();
 const listeners = new Set();
+const note = document.getElementById("language-note");
 let language = preferred();
+let asked; // the language that is wanted, its words perhaps still on their way
 
 function preferred() {
   try {
@@ -29,7 +35,7 @@ const number = (value) => new Intl.NumberFormat(language, { maximumFractionDigit
 
 /** The words of a key. A value may be text, a number, or a function that is asked again in each language. */
 export function words(key, given = {}) {
-  return TEXT[language][key].replace(/\{(\w+)\}/g, (_, name) => {
+  return (TEXT[language][key] ?? "").replace(/\{(\w+)\}/g, (_, name) => {
     const value = typeof given[name] === "function" ? given[name]() : given[name];
     return typeof value === "number" ? number(value) : String(value ?? "");
   });
@@ -85,21 +91,32 @@ function translate() {
   for (const listener of listeners) listener();
 }
 
-/** Labels the page and makes the language switch work. */
+async function speak(chosen) {
+  asked = chosen;
+  let isLoaded = true;
+  await loadWords(chosen).catch(() => (isLoaded = false));
+  if (asked !== chosen) return; // another was asked for meanwhile
+  note.hidden = isLoaded;
+  if (!isLoaded) return;
+  language = chosen;
+  translate();
+}
+
+/** Labels the page and makes the language switch work. Fulfils when there are words, or none can be had. */
 export function startLanguage(common) {
   for (const element of document.querySelectorAll("[data-with]")) {
     values.set(element, { [element.dataset.with]: common[element.dataset.with] });
   }
   for (const button of document.querySelectorAll("[data-language]")) {
     button.addEventListener("click", () => {
-      language = button.dataset.language;
+      const chosen = button.dataset.language;
       try {
-        localStorage.setItem(STORE, language);
+        localStorage.setItem(STORE, chosen);
       } catch {
         // Not remembered, but switched.
       }
-      translate();
+      speak(chosen);
     });
   }
-  translate();
+  return speak(language);
 }

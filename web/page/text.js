@@ -1,16 +1,15 @@
 /**
- * Every word of the page, English and French side by side: text-line.js and text-page.js hold them as [English, French].
- * What is loaded only when it is wanted brings words of its own (`addWords`).
+ * Every word of the page. text-en.js and text-fr.js hold those of its start, and only the one that its person reads is
+ * loaded (`loadWords`). What is loaded when it is wanted brings words of its own, [English, French] (`addWords`).
  *
  * No DOM here: say.js puts these words on the page, text.test.mjs proves that none is missing.
  * `{name}` is a value, `backticks` are set as code. French spaces before : ; ? ! % and inside « » are made
  * non-breaking below, so that they can be typed as ordinary ones.
  */
 
-import { LINE_WORDS } from "./text-line.js";
-import { PAGE_WORDS } from "./text-page.js";
+const FILES = { en: () => import("./text-en.js"), fr: () => import("./text-fr.js") };
 
-export const LANGUAGES = ["en", "fr"];
+export const LANGUAGES = Object.keys(FILES);
 
 /** U+202F before ; ? ! % and U+00A0 before : and inside « », as French sets them. */
 function typesetFrench(text) {
@@ -20,12 +19,19 @@ function typesetFrench(text) {
 /** `TEXT[language][key]`. */
 export const TEXT = { en: {}, fr: {} };
 
+function add(language, key, text) {
+  TEXT[language][key] = language === "fr" ? typesetFrench(text) : text;
+}
+
 export function addWords(words) {
   for (const [key, [en, fr]] of Object.entries(words)) {
-    TEXT.en[key] = en;
-    TEXT.fr[key] = typesetFrench(fr);
+    add("en", key, en);
+    add("fr", key, fr);
   }
 }
 
-addWords(LINE_WORDS);
-addWords(PAGE_WORDS);
+/** Rejects if they cannot be fetched. */
+export async function loadWords(language) {
+  const { WORDS } = await FILES[language]();
+  for (const [key, text] of Object.entries(WORDS)) add(language, key, text);
+}

@@ -1,0 +1,208 @@
+/**
+ * The words of text.js in English: about the line itself (its states, why it ended, what may be done), then about what is
+ * done on the page, from top to bottom. text-fr.js has the same keys in the same order; a page loads one of the two.
+ */
+
+export const WORDS = {
+  "page.title": "Duologue: a private line",
+  "page.tagline": "a line between two",
+  "page.language": "Language",
+  "page.skip": "Skip to the conversation",
+
+  "line.you": "You, in this browser",
+  "line.between": "on the way: sealed records only",
+
+  "state.connecting": "Opening the line…",
+  "state.open": "The line is open",
+  "state.resuming": "Picking the line up again…",
+  "state.draining": "The server is about to stop",
+  "state.closed": "The line is closed",
+  "detail.connecting": "Agreeing on fresh keys with {host}.",
+  "detail.open": "Sealed here, opened at {host}, and nowhere in between.",
+  "detail.resuming": "The connection was interrupted. What you send waits its turn, and nothing is lost.",
+  "detail.draining": "What is under way is still being delivered. Then this page calls again until {host} is back.",
+  "detail.closed": "Nothing passes until it is opened again.",
+
+  // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`).
+  "cause.no-identity":
+    "This browser has no key for this server: it was never enrolled, or its stored key was lost or cleared.",
+  "do.no-identity":
+    "Ask the server’s owner for a new invite link, made by `duologue invite new`, and open it in this browser.",
+  "cause.identity-lost": "This browser still knows the server, but its own device key is gone.",
+  "do.identity-lost":
+    "Ask the server’s owner for a new invite link, made by `duologue invite new`, and open it here. The server’s key stays pinned.",
+  "cause.bad-invite": "This invite link is damaged or incomplete.",
+  "do.bad-invite": "Copy the whole link again, up to its last character, and open it here.",
+  "cause.invite-used": "This invite was already used by another device: each one admits a single device, once.",
+  "do.invite-used":
+    "Ask the server’s owner for a new one (`duologue invite new`). If you did not use this one yourself, tell the owner: someone else did.",
+  "cause.invite-expired": "This invite has expired.",
+  "do.invite-expired": "Ask the server’s owner for a new one (`duologue invite new`).",
+  "cause.invite-unknown": "The server does not know this invite.",
+  "do.invite-unknown":
+    "Check that the link is meant for this server, or ask its owner for a new one (`duologue invite new`).",
+  "cause.not-enrolled": "The server does not know this device.",
+  "do.not-enrolled": "Ask the server’s owner for an invite link (`duologue invite new`) and open it here.",
+  "cause.device-revoked": "The server’s owner has revoked this device.",
+  "do.device-revoked":
+    "If that is a mistake, ask the owner. To be enrolled anew, forget this device here and open a new invite link.",
+  "cause.origin-refused": "The server does not accept pages from this address.",
+  "do.origin-refused":
+    "Open the page at the address that the server’s owner gave you. The owner can add {origin} to the origins that `duologue serve` allows.",
+  "cause.host-mismatch": "This page and the server do not agree on the server’s address.",
+  "do.host-mismatch":
+    "Something on the way passes the line on under another name. Use the address that the server’s owner gave you.",
+  "cause.not-your-server":
+    "The answer was not made by the server that this browser has pinned, or it was altered on the way.",
+  "do.not-your-server":
+    "Nothing of yours was sent. Try another network; if it stays so, ask the server’s owner, by another way than this page.",
+  "cause.altered": "A message was changed on the way: something between you and the server is tampering with the line.",
+  "do.altered":
+    "The line was cut before the changed message was read. Try another network, and tell the server’s owner.",
+  "cause.pin-changed": "Stop: this link names another server key than the one this browser has pinned.",
+  "do.pin-changed":
+    "Either the server was given a new key, or someone wants to stand in for it. Ask the owner, by telephone or in person, to read out the fingerprint shown by `duologue keys show`.",
+  "cause.timeout": "The server did not answer in time.",
+  "do.timeout": "Check your network and try again.",
+  "cause.lost": "The connection was lost.",
+  "do.lost": "Check your network and connect again.",
+  "cause.unreachable": "The server cannot be reached.",
+  "do.unreachable":
+    "It may be stopped, or your network or a proxy does not let WebSockets through. Try again in a moment.",
+  "cause.offline": "You are offline.",
+  "do.offline":
+    "This page was kept in your browser, and what you type stays here. The line opens again when there is a network.",
+  "cause.going-away": "The server is stopping.",
+  "do.going-away": "Connect again when it is back.",
+  "cause.replaced": "A newer connection of this device has taken over the line.",
+  "do.replaced": "It is perhaps another tab. Reconnecting brings the line back here.",
+  "cause.normal": "The line was ended on purpose.",
+  "do.normal": "Nothing went wrong. You can connect again.",
+  "cause.protocol": "The two ends did not understand each other.",
+  "do.protocol":
+    "This page and the server may be of different versions: reload the page. If it stays so, tell the server’s owner.",
+  "cause.internal": "The server has failed.",
+  "do.internal": "Connect again; if it happens again, tell the server’s owner.",
+  "cause.bad-signature": "The server did not accept this device’s signature.",
+  "do.bad-signature": "Reload the page. If it stays so, forget this device and open a new invite link.",
+  "cause.forgotten": "This browser has forgotten its key.",
+  "do.forgotten":
+    "To come back, open a new invite link here. The server’s owner still sees the old device in `duologue devices list` and can revoke it.",
+  "cause.not-loaded": "A part of this page could not be loaded or started.",
+  "do.not-loaded": "Reload the page. It needs a current browser with WebAssembly.",
+  "do.unknown": "You can try to connect again.",
+
+  // Why a conversation or a request ended while the line goes on.
+  "reset.cancelled": "the other end has cancelled",
+  "reset.deadline": "no answer in time",
+  "reset.refused": "the server does not offer this service",
+  "reset.failed": "the service at the server has failed",
+  "reset.stopped": "the service at the server reads no more",
+
+  // Why the server began a new session where this page wanted to go on with the old one.
+  "fresh.session-expired": "the connection was gone for too long, so the server had ended the session",
+  "fresh.session-unknown": "the server no longer knew the session",
+  "fresh.session-evicted": "the server had given the session up to make room",
+  "fresh.session-altered": "messages were altered on their way to the server again and again",
+  "fresh.session-restarted": "the server was started again",
+
+  "pin.old": "Pinned in this browser",
+  "pin.new": "Named by the link",
+  "pin.compared": "You compared this one with the owner on {day}",
+  "pin.unread": "not known to this page",
+  "pin.trust": "I have compared the new fingerprint with the owner: trust it",
+  "action.reconnect": "Reconnect",
+  "action.keep-pin": "Ignore the link, keep the pinned key",
+  "action.without-invite": "Connect with the key stored here",
+
+  "who.title": "Who is who",
+  "who.server": "The server",
+  "who.device": "This device",
+  "who.algorithm": "{algorithm} key, not readable by JavaScript",
+  "who.none": "not known yet",
+  "who.hint":
+    "Compare the server’s fingerprint with `duologue keys show`, or with the line in the server’s terminal. The same there and here: nobody stands in between.",
+  "compare.open": "Compare aloud…",
+  "compare.close": "Done comparing",
+  "compared.none": "○ nobody has compared this key yet",
+  "compared.same": "✓ you compared this key on {day}",
+  "compared.changed":
+    "This is NOT the key that you compared on {day}. That one was {fingerprint}. Compare again before you write anything private.",
+  "compared.not-kept": "This browser could not remember it.",
+  "devices.title": "Your devices",
+  "pair.open": "Add or remove a device…",
+  "pair.close": "Hide",
+  "who.not-loaded": "A part of this page could not be loaded: reload it.",
+  "forget.open": "Forget this device…",
+
+  "desk.title": "At the desk",
+  "desk.intro": "You write to the person at the server’s terminal. What is typed there appears here.",
+  "desk.log": "Conversation",
+  "desk.input": "Your message",
+  "desk.keys": "Enter sends, Shift + Enter starts a new line",
+  "desk.send": "Send",
+  "desk.you": "You",
+  "desk.them": "The desk",
+  "desk.waiting": "waits for the line",
+  "desk.sent": "sent",
+  "desk.taken": "taken",
+  "desk.not-sent": "not delivered: it was not sent",
+  "desk.unknown": "perhaps not delivered: the line ended before the answer",
+  "desk.failed": "not delivered: {why}",
+  "desk.again": "Send again",
+  "desk.not-open": "The line is not open yet. Your draft stays here.",
+  "desk.closed": "The line is closed. Your draft stays here.",
+  "desk.refused": "Nobody is at the desk: this server does not offer the `desk` service, or not to this device.",
+  "desk.ended": "The desk has ended the conversation. Your next message opens it again.",
+  "desk.broken": "The conversation was interrupted ({why}). Your next message opens it again.",
+  "desk.fresh": "The line is open again and the conversation has begun anew: {why}.",
+
+  "echo.title": "Echo round trip",
+  "echo.intro": "64 random bytes go to the server and must come back unchanged.",
+  "echo.button": "Send 64 bytes",
+  "echo.not-loaded": "The part of this page that measures could not be loaded. Reload the page.",
+
+  "break.title": "Break it",
+  "break.intro":
+    "Real faults, beneath the encryption, while numbered messages go back and forth. Watch the line come back.",
+  "break.cut": "Cut the line",
+  "break.flip": "Flip a byte",
+  "break.hold": "Stall it for 8 s",
+  "break.not-loaded": "The part of this page that breaks things could not be loaded. Reload the page.",
+
+  "files.title": "Files",
+  "files.intro":
+    "Choose files, drop them anywhere on this page, or paste them. They go to the server one after the other, and an interrupted line does not harm them.",
+  "files.choose": "Choose files…",
+  "files.drop": "Let go to send to the server",
+  "files.list": "Files sent from this page",
+  "files.not-loaded": "The part of this page that sends files could not be loaded. Reload the page.",
+
+  "seal.title": "The letter and the envelope",
+  "seal.caption":
+    "“The proxy” here is anything that ends TLS on the way: a CDN, a load balancer, a company’s proxy. What it sees are the very bytes that left or reached this page. The newest writing comes first, each with the records that crossed until the next one; a record can carry several messages, or only an acknowledgement.",
+  "seal.wrote": "What you wrote",
+  "seal.sees": "What the proxy sees",
+  "seal.wrote-none": "Nothing yet. Write to the desk, or send an echo.",
+  "seal.sees-none": "No record has passed yet.",
+  "seal.desk": "to the desk",
+  "seal.echo": "to the echo",
+  "seal.file": "to announce a file",
+  "seal.out": "→ left",
+  "seal.in": "← arrived",
+  "seal.byte": "1 byte",
+  "seal.bytes": "{count} bytes",
+  "seal.first": "{count} bytes, the first {shown} shown",
+
+  "foot.title": "What this line does, and what it does not",
+  "foot.does": "It protects against",
+  "foot.does-read":
+    "anyone on the way who reads, changes, replays or forges what you and the server say, even where TLS ends at a CDN or a proxy;",
+  "foot.does-later":
+    "anyone who records it today to open it later with a quantum computer (X25519 and ML-KEM-768 together).",
+  "foot.not": "It does not protect against",
+  "foot.not-code":
+    "a changed page: this page’s own code is delivered by the server or its CDN, and whoever can change that code can read along (see the README);",
+  "foot.not-ends": "the two ends themselves: an intruder in your device or in the server, or its owner;",
+  "foot.not-traffic": "seeing that you talk: your address, when, how often and roughly how much.",
+};

@@ -1,0 +1,211 @@
+/**
+ * The words of text.js in French, in the order of text-en.js. Spaces before : ; ? ! % and inside « » are typed as
+ * ordinary ones.
+ */
+
+export const WORDS = {
+  "page.title": "Duologue : une ligne privée",
+  "page.tagline": "une ligne à deux",
+  "page.language": "Langue",
+  "page.skip": "Aller à la conversation",
+
+  "line.you": "Vous, dans ce navigateur",
+  "line.between": "en chemin : rien que du scellé",
+
+  "state.connecting": "Ouverture de la ligne…",
+  "state.open": "La ligne est ouverte",
+  "state.resuming": "Reprise de la ligne…",
+  "state.draining": "Le serveur va s’arrêter",
+  "state.closed": "La ligne est fermée",
+  "detail.connecting": "De nouvelles clés se négocient avec {host}.",
+  "detail.open": "Scellé ici, ouvert chez {host}, et nulle part entre les deux.",
+  "detail.resuming": "La connexion a été interrompue. Ce que vous envoyez attend son tour, et rien ne se perd.",
+  "detail.draining": "Ce qui est en route est encore remis. Ensuite, cette page rappelle jusqu’au retour de {host}.",
+  "detail.closed": "Rien ne passe tant qu’elle n’est pas rouverte.",
+
+  // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`).
+  "cause.no-identity":
+    "Ce navigateur n’a pas de clé pour ce serveur : il n’a jamais été inscrit, ou sa clé enregistrée a été perdue ou effacée.",
+  "do.no-identity":
+    "Demandez au propriétaire du serveur un nouveau lien d’invitation, créé par `duologue invite new`, et ouvrez-le dans ce navigateur.",
+  "cause.identity-lost": "Ce navigateur connaît encore le serveur, mais sa propre clé d’appareil a disparu.",
+  "do.identity-lost":
+    "Demandez au propriétaire du serveur un nouveau lien d’invitation, créé par `duologue invite new`, et ouvrez-le ici. La clé du serveur reste épinglée.",
+  "cause.bad-invite": "Ce lien d’invitation est abîmé ou incomplet.",
+  "do.bad-invite": "Copiez de nouveau le lien entier, jusqu’à son dernier caractère, et ouvrez-le ici.",
+  "cause.invite-used":
+    "Cette invitation a déjà servi à un autre appareil : chacune n’en admet qu’un seul, une seule fois.",
+  "do.invite-used":
+    "Demandez-en une nouvelle au propriétaire du serveur (`duologue invite new`). Si ce n’est pas vous qui l’avez utilisée, prévenez-le : quelqu’un d’autre l’a fait.",
+  "cause.invite-expired": "Cette invitation a expiré.",
+  "do.invite-expired": "Demandez-en une nouvelle au propriétaire du serveur (`duologue invite new`).",
+  "cause.invite-unknown": "Le serveur ne connaît pas cette invitation.",
+  "do.invite-unknown":
+    "Vérifiez que le lien est bien destiné à ce serveur, ou demandez-en un nouveau à son propriétaire (`duologue invite new`).",
+  "cause.not-enrolled": "Le serveur ne connaît pas cet appareil.",
+  "do.not-enrolled":
+    "Demandez au propriétaire du serveur un lien d’invitation (`duologue invite new`) et ouvrez-le ici.",
+  "cause.device-revoked": "Le propriétaire du serveur a révoqué cet appareil.",
+  "do.device-revoked":
+    "S’il s’agit d’une erreur, voyez avec le propriétaire. Pour être inscrit de nouveau, oubliez cet appareil ici et ouvrez un nouveau lien d’invitation.",
+  "cause.origin-refused": "Le serveur n’accepte pas les pages venant de cette adresse.",
+  "do.origin-refused":
+    "Ouvrez la page à l’adresse que le propriétaire du serveur vous a donnée. Celui-ci peut ajouter {origin} aux origines que `duologue serve` autorise.",
+  "cause.host-mismatch": "La page et le serveur ne s’accordent pas sur l’adresse du serveur.",
+  "do.host-mismatch":
+    "Quelque chose en chemin transmet la ligne sous un autre nom. Utilisez l’adresse que le propriétaire du serveur vous a donnée.",
+  "cause.not-your-server":
+    "La réponse ne vient pas du serveur que ce navigateur a épinglé, ou elle a été altérée en chemin.",
+  "do.not-your-server":
+    "Rien de ce que vous avez écrit n’est parti. Essayez un autre réseau ; si cela persiste, interrogez le propriétaire du serveur par un autre moyen que cette page.",
+  "cause.altered": "Un message a été modifié en chemin : quelque chose, entre vous et le serveur, altère la ligne.",
+  "do.altered":
+    "La ligne a été coupée avant que le message modifié ne soit lu. Essayez un autre réseau et prévenez le propriétaire du serveur.",
+  "cause.pin-changed": "Attention : ce lien désigne une autre clé de serveur que celle que ce navigateur a épinglée.",
+  "do.pin-changed":
+    "Soit le serveur a reçu une nouvelle clé, soit quelqu’un veut se faire passer pour lui. Demandez au propriétaire, par téléphone ou de vive voix, de lire l’empreinte affichée par `duologue keys show`.",
+  "cause.timeout": "Le serveur n’a pas répondu à temps.",
+  "do.timeout": "Vérifiez votre réseau et réessayez.",
+  "cause.lost": "La connexion a été perdue.",
+  "do.lost": "Vérifiez votre réseau et reconnectez-vous.",
+  "cause.unreachable": "Le serveur est injoignable.",
+  "do.unreachable":
+    "Il est peut-être arrêté, ou votre réseau ou un proxy bloque les WebSockets. Réessayez dans un instant.",
+  "cause.offline": "Vous êtes hors ligne.",
+  "do.offline":
+    "Cette page a été gardée dans votre navigateur, et ce que vous tapez reste ici. La ligne se rouvrira dès qu’il y aura un réseau.",
+  "cause.going-away": "Le serveur s’arrête.",
+  "do.going-away": "Reconnectez-vous quand il sera de retour.",
+  "cause.replaced": "Une connexion plus récente de cet appareil a repris la ligne.",
+  "do.replaced": "C’est peut-être un autre onglet. Vous reconnecter ramène la ligne ici.",
+  "cause.normal": "La ligne a été fermée volontairement.",
+  "do.normal": "Rien d’anormal. Vous pouvez vous reconnecter.",
+  "cause.protocol": "Les deux bouts ne se sont pas compris.",
+  "do.protocol":
+    "La page et le serveur sont peut-être de versions différentes : rechargez la page. Si cela persiste, prévenez le propriétaire du serveur.",
+  "cause.internal": "Le serveur a eu une défaillance.",
+  "do.internal": "Reconnectez-vous ; si cela se répète, prévenez le propriétaire du serveur.",
+  "cause.bad-signature": "Le serveur n’a pas accepté la signature de cet appareil.",
+  "do.bad-signature":
+    "Rechargez la page. Si cela persiste, oubliez cet appareil et ouvrez un nouveau lien d’invitation.",
+  "cause.forgotten": "Ce navigateur a oublié sa clé.",
+  "do.forgotten":
+    "Pour revenir, ouvrez ici un nouveau lien d’invitation. Le propriétaire du serveur voit encore l’ancien appareil dans `duologue devices list` et peut le révoquer.",
+  "cause.not-loaded": "Une partie de cette page n’a pas pu être chargée ou démarrée.",
+  "do.not-loaded": "Rechargez la page. Il lui faut un navigateur récent avec WebAssembly.",
+  "do.unknown": "Vous pouvez essayer de vous reconnecter.",
+
+  // Why a conversation or a request ended while the line goes on.
+  "reset.cancelled": "l’autre bout a annulé",
+  "reset.deadline": "pas de réponse à temps",
+  "reset.refused": "le serveur ne propose pas ce service",
+  "reset.failed": "le service a échoué côté serveur",
+  "reset.stopped": "le service ne lit plus côté serveur",
+
+  // Why the server began a new session where this page wanted to go on with the old one.
+  "fresh.session-expired": "la connexion a été coupée trop longtemps, et le serveur avait mis fin à la session",
+  "fresh.session-unknown": "le serveur ne connaissait plus la session",
+  "fresh.session-evicted": "le serveur avait abandonné la session pour faire de la place",
+  "fresh.session-altered": "des messages en route vers le serveur ont été modifiés à plusieurs reprises",
+  "fresh.session-restarted": "le serveur a redémarré",
+
+  "pin.old": "Épinglée dans ce navigateur",
+  "pin.new": "Désignée par le lien",
+  "pin.compared": "Vous avez comparé celle-ci avec le propriétaire le {day}",
+  "pin.unread": "inconnue de cette page",
+  "pin.trust": "J’ai comparé la nouvelle empreinte avec le propriétaire : lui faire confiance",
+  "action.reconnect": "Se reconnecter",
+  "action.keep-pin": "Ignorer le lien, garder la clé épinglée",
+  "action.without-invite": "Se connecter avec la clé gardée ici",
+
+  "who.title": "Qui est qui",
+  "who.server": "Le serveur",
+  "who.device": "Cet appareil",
+  "who.algorithm": "clé {algorithm}, illisible pour JavaScript",
+  "who.none": "pas encore connue",
+  "who.hint":
+    "Comparez l’empreinte du serveur avec `duologue keys show`, ou avec la ligne dans le terminal du serveur. La même là-bas et ici : personne ne s’est glissé entre vous.",
+  "compare.open": "Comparer de vive voix…",
+  "compare.close": "Fin de la comparaison",
+  "compared.none": "○ personne n’a encore comparé cette clé",
+  "compared.same": "✓ vous avez comparé cette clé le {day}",
+  "compared.changed":
+    "Ce n’est PAS la clé que vous avez comparée le {day}. C’était {fingerprint}. Comparez de nouveau avant d’écrire quoi que ce soit de privé.",
+  "compared.not-kept": "Ce navigateur n’a pas pu s’en souvenir.",
+  "devices.title": "Vos appareils",
+  "pair.open": "Ajouter ou retirer un appareil…",
+  "pair.close": "Masquer",
+  "who.not-loaded": "Une partie de cette page n’a pas pu être chargée : rechargez-la.",
+  "forget.open": "Oublier cet appareil…",
+
+  "desk.title": "Au bureau",
+  "desk.intro": "Vous écrivez à la personne devant le terminal du serveur. Ce qu’elle y tape apparaît ici.",
+  "desk.log": "Conversation",
+  "desk.input": "Votre message",
+  "desk.keys": "Entrée envoie, Maj + Entrée va à la ligne",
+  "desk.send": "Envoyer",
+  "desk.you": "Vous",
+  "desk.them": "Le bureau",
+  "desk.waiting": "attend la ligne",
+  "desk.sent": "envoyé",
+  "desk.taken": "reçu",
+  "desk.not-sent": "non remis : rien n’est parti",
+  "desk.unknown": "peut-être non remis : la ligne a pris fin avant la réponse",
+  "desk.failed": "non remis : {why}",
+  "desk.again": "Renvoyer",
+  "desk.not-open": "La ligne n’est pas encore ouverte. Votre brouillon reste ici.",
+  "desk.closed": "La ligne est fermée. Votre brouillon reste ici.",
+  "desk.refused": "Personne au bureau : ce serveur ne propose pas le service `desk`, ou pas à cet appareil.",
+  "desk.ended": "Le bureau a mis fin à la conversation. Votre prochain message la rouvrira.",
+  "desk.broken": "La conversation a été interrompue ({why}). Votre prochain message la rouvrira.",
+  "desk.fresh": "La ligne est rouverte et la conversation a recommencé : {why}.",
+
+  "echo.title": "Aller-retour d’écho",
+  "echo.intro": "64 octets tirés au hasard vont au serveur et doivent revenir inchangés.",
+  "echo.button": "Envoyer 64 octets",
+  "echo.not-loaded": "La partie de cette page qui mesure n’a pas pu être chargée. Rechargez la page.",
+
+  "break.title": "La casser",
+  "break.intro":
+    "De vraies pannes, sous le chiffrement, pendant que des messages numérotés vont et viennent. Regardez la ligne revenir.",
+  "break.cut": "Couper la ligne",
+  "break.flip": "Changer un octet",
+  "break.hold": "La bloquer 8 s",
+  "break.not-loaded": "La partie de cette page qui casse n’a pas pu être chargée. Rechargez la page.",
+
+  "files.title": "Fichiers",
+  "files.intro":
+    "Choisissez des fichiers, déposez-les n’importe où sur cette page, ou collez-les. Ils partent au serveur l’un après l’autre, et une ligne interrompue ne leur nuit pas.",
+  "files.choose": "Choisir des fichiers…",
+  "files.drop": "Relâchez pour envoyer au serveur",
+  "files.list": "Fichiers envoyés depuis cette page",
+  "files.not-loaded": "La partie de cette page qui envoie des fichiers n’a pas pu être chargée. Rechargez la page.",
+
+  "seal.title": "La lettre et l’enveloppe",
+  "seal.caption":
+    "« Le proxy » désigne ici tout ce qui termine TLS en chemin : un CDN, un répartiteur de charge, le proxy d’une entreprise. Ce qu’il voit, ce sont les octets mêmes qui ont quitté ou atteint cette page. L’écrit le plus récent vient d’abord, chacun avec les enregistrements passés jusqu’au suivant ; un enregistrement peut porter plusieurs messages, ou un simple accusé de réception.",
+  "seal.wrote": "Ce que vous avez écrit",
+  "seal.sees": "Ce que voit le proxy",
+  "seal.wrote-none": "Rien encore. Écrivez au bureau, ou envoyez un écho.",
+  "seal.sees-none": "Aucun enregistrement n’est encore passé.",
+  "seal.desk": "au bureau",
+  "seal.echo": "à l’écho",
+  "seal.file": "pour annoncer un fichier",
+  "seal.out": "→ parti",
+  "seal.in": "← arrivé",
+  "seal.byte": "1 octet",
+  "seal.bytes": "{count} octets",
+  "seal.first": "{count} octets, les {shown} premiers affichés",
+
+  "foot.title": "Ce que fait cette ligne, et ce qu’elle ne fait pas",
+  "foot.does": "Elle protège contre",
+  "foot.does-read":
+    "quiconque, en chemin, voudrait lire, modifier, rejouer ou forger ce que vous et le serveur vous dites, même là où TLS s’arrête à un CDN ou un proxy ;",
+  "foot.does-later":
+    "quiconque l’enregistre aujourd’hui pour l’ouvrir plus tard avec un ordinateur quantique (X25519 et ML-KEM-768 réunis).",
+  "foot.not": "Elle ne protège pas contre",
+  "foot.not-code":
+    "une page modifiée : le code de cette page est livré par le serveur ou son CDN, et qui peut changer ce code peut lire avec vous (voir le README) ;",
+  "foot.not-ends": "les deux bouts eux-mêmes : un intrus dans votre appareil ou dans le serveur, ou son propriétaire ;",
+  "foot.not-traffic": "le fait de voir que vous parlez : votre adresse, quand, combien de fois et à peu près combien.",
+};
