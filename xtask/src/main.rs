@@ -77,7 +77,7 @@ enum Verb {
         /// Only the tests whose name contains this
         #[arg(long)]
         filter: Option<String>,
-        /// The packaging matrix too; where CI=true it always runs
+        /// The packaging matrix and a second build of the page too; where CI=true they always run
         #[arg(long)]
         full: bool,
     },
