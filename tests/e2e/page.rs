@@ -189,14 +189,36 @@ async fn browser_runs_no_script_and_loads_nothing_that_the_server_did_not_delive
 }
 
 #[tokio::test]
+async fn browser_every_file_delivered_is_the_one_that_the_build_lists() {
+    let server = Server::serve(&["--no-native-clients"]).await;
+    let browser = Browser::start(&Profile::knowing(&server)).await;
+    browser.open(&server.invite("24h").await).await;
+    browser.wait_for_state("open").await;
+    let body = "
+        const { files } = await (await fetch('/integrity.json')).json();
+        const differs = async (name, integrity) => fetch(`/${name}`, { integrity }).then(() => false, () => true);
+        const differing = [];
+        for (const [name, hash] of Object.entries(files)) if (await differs(name, hash)) differing.push(name);
+        const named = [...document.querySelectorAll('script, link[rel=stylesheet], link[rel=modulepreload]')];
+        const bare = named.filter((one) => one.integrity !== files[new URL(one.src || one.href).pathname.slice(1)]);
+        const isSeen = await differs('duologue.js', files['worker.js']);
+        return [Object.keys(files).length > 10, differing, named.length > 2, bare.length, isSeen];";
+    assert_eq!(browser.run(body, Value::Null).await, json!([true, [], true, 0, true]));
+    // What was asked for with the hash of another.
+    assert!(browser.log().await.iter().any(|line| line.contains("integrity")));
+    browser.finish().await;
+}
+
+#[tokio::test]
 async fn browser_without_the_server_the_page_still_opens_and_keeps_what_is_typed() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
     let browser = path.page(&server).await;
     let kept = "
         const shell = await caches.open('duologue-shell');
-        const list = await shell.match('/page/parts.json');
-        return list !== undefined && Object.keys(await list.json()).length + 1 === (await shell.keys()).length;";
+        const list = await shell.match('/integrity.json');
+        const isPart = (name) => !name.endsWith('.ts');
+        return list !== undefined && Object.keys((await list.json()).files).filter(isPart).length + 1 === (await shell.keys()).length;";
     let mut is_kept = json!(false);
     for _ in 0..100 {
         is_kept = browser.run(kept, Value::Null).await;

@@ -1,15 +1,15 @@
 /**
  * The page's service worker: keeps the page itself, so that an installed app opens without a network. Nothing of a
- * conversation passes here: WebSockets do not, and nothing else is kept than what page/parts.json lists.
+ * conversation passes here: WebSockets do not, and nothing else is kept than what integrity.json lists.
  *
  *   request ─► the server, always ─► if it cannot be reached: what was kept
- *   the page was loaded ─► parts.json ─► what is new is fetched and kept, what is gone is dropped
+ *   the page was loaded ─► integrity.json ─► what is new is fetched, checked and kept, what is gone is dropped
  *
  * The server comes first because a page must fit its server. A script apart: it imports nothing and is imported by nobody.
  */
 
 const SHELL = "duologue-shell";
-const LIST = "/page/parts.json";
+const LIST = "/integrity.json";
 
 const pathOf = (name) => (name === "index.html" ? "/" : `/${name}`);
 
@@ -17,16 +17,18 @@ async function refresh() {
   const shell = await caches.open(SHELL);
   const answer = await fetch(LIST);
   const kept = await shell.match(LIST);
-  const now = await answer.clone().json();
-  const before = kept ? await kept.json() : {};
-  for (const [name, hash] of Object.entries(now)) {
-    if (before[name] === hash) continue;
-    const part = await fetch(pathOf(name));
+  const { files } = await answer.clone().json();
+  const before = kept ? (await kept.json()).files : {};
+  const names = Object.keys(files).filter((name) => !name.endsWith(".ts")); // only developers read these
+  for (const name of names) {
+    if (before[name] === files[name]) continue;
+    // A server in development alters a word of index.html.
+    const part = await fetch(pathOf(name), name === "index.html" ? {} : { integrity: files[name] });
     if (!part.ok) throw new Error(`${name}: ${part.status}`);
     await shell.put(pathOf(name), part);
   }
   await shell.put(LIST, answer); // last: what it lists is there
-  const listed = new Set(Object.keys(now).map(pathOf));
+  const listed = new Set(names.map(pathOf));
   for (const request of await shell.keys()) {
     const { pathname } = new URL(request.url);
     if (pathname !== LIST && !listed.has(pathname)) await shell.delete(request);

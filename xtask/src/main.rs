@@ -18,6 +18,7 @@ mod demo;
 mod figures;
 mod gate;
 mod imports;
+mod integrity;
 mod npm;
 mod packaging;
 mod process;
@@ -49,6 +50,9 @@ enum Verb {
         /// Build quickly and with debug information; the size bound does not apply
         #[arg(long)]
         dev: bool,
+        /// Then build it again from a copy of the sources in another folder, and compare the hashes of all files
+        #[arg(long, conflicts_with = "dev")]
+        check_reproducible: bool,
     },
     /// Build everything and start a server with a page to try
     Demo {
@@ -73,7 +77,7 @@ enum Verb {
         /// Only the tests whose name contains this
         #[arg(long)]
         filter: Option<String>,
-        /// The packaging matrix too; where CI=true it always runs
+        /// The packaging matrix and a second build of the page too; where CI=true they always run
         #[arg(long)]
         full: bool,
     },
@@ -106,7 +110,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Args::parse().verb {
-        Verb::Wasm { dev } => wasm::verb(dev),
+        Verb::Wasm { dev, check_reproducible } => wasm::verb(dev, check_reproducible),
         Verb::Demo { port, state } => demo::verb(port, state),
         Verb::Npm { matrix: false, .. } => npm::verb(),
         Verb::Npm { matrix: true, filter } => packaging::verb(filter.as_deref()),

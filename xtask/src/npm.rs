@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::process::{self, command, root, step, target};
-use crate::tools;
 use crate::wasm::{self, CORE_JS, CORE_WASM, copy_tree};
+use crate::{integrity, tools};
 
 /// Where wasm-bindgen's script looks if nobody tells it: bundlers would find that too.
 const DEFAULT_PATH: &str = "module_or_path = new URL('duologue_core_bg.wasm', import.meta.url);";
@@ -91,7 +91,8 @@ fn assemble(esbuild: &Path) -> Result<()> {
     }
     let manifest = fs::read_to_string(sources.join("package.json")).context("cannot read web/npm/package.json")?;
     let manifest = replaced(&manifest, "\"version\": \"0.0.0\"", &format!("\"version\": \"{VERSION}\""))?;
-    fs::write(package.join("package.json"), manifest).context("cannot write package.json")
+    fs::write(package.join("package.json"), manifest).context("cannot write package.json")?;
+    integrity::write(&package, &wasm::files_in(&package)?)
 }
 
 /// A folder with all that is bundled for one kind of surroundings, `platform` in the place of the browser's.

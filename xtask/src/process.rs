@@ -6,12 +6,22 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
+/// Names another root than that of the workspace that this was built in: a copy of its sources.
+pub(crate) const ROOT: &str = "DUOLOGUE_XTASK_ROOT";
+
 /// The workspace root.
 pub(crate) fn root() -> &'static Path {
+    static ELSEWHERE: LazyLock<Option<PathBuf>> = LazyLock::new(|| env::var_os(ROOT).map(PathBuf::from));
+    ELSEWHERE.as_deref().unwrap_or_else(home)
+}
+
+/// The workspace that this was built in: what is installed lies there.
+pub(crate) fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
 }
 

@@ -8,6 +8,7 @@
 //! 5. the page's words               in Node: every text in both languages
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
 //! 7. packaging, with `--full`       the npm package in the projects of tests/packaging
+//! 8. the page once more, likewise   built from a copy in another folder, it is the same
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
@@ -22,7 +23,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 
 use crate::process::{self, cargo, step, target};
-use crate::{packaging, tools, wasm};
+use crate::{integrity, packaging, tools, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -140,6 +141,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
 
     if full || std::env::var_os("CI").is_some_and(|value| value == "true") {
         run.packaging();
+        run.prepare("page, a second time", integrity::reproduce);
     }
     run.sum
 }

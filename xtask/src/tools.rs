@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::process::{self, cargo, command, root, step, target, which};
+use crate::process::{self, cargo, command, home, root, step, which};
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const WASM_PACK: &str = "0.15.1";
@@ -42,7 +42,7 @@ const BENCH: [(&str, &str); 10] = [
 
 /// Where the installed programs lie.
 pub(crate) fn bin() -> PathBuf {
-    target("tools/bin")
+    home().join("target/tools/bin")
 }
 
 /// Installs what every wasm build needs.
@@ -56,6 +56,20 @@ pub(crate) fn ensure_wasm() -> Result<()> {
     // versions that a registry mirror lacks, hence no `--locked`.
     ensure_installed("wasm-bindgen", "wasm-bindgen-cli", &locked_version("wasm-bindgen")?, false)?;
     ensure_installed("wasm-pack", "wasm-pack", WASM_PACK, true)
+}
+
+/// What makes the page, by name and version; without node some are missing, as in what is made.
+///
+/// # Errors
+///
+/// When rustc does not start, or no wasm-bindgen is in the lock file.
+pub(crate) fn versions() -> Result<Vec<(&'static str, String)>> {
+    let rustc = process::output(command("rustc").arg("--version")).context("rustc does not start")?;
+    let mut versions = vec![("rustc", rustc), ("wasm-bindgen", locked_version("wasm-bindgen")?)];
+    if has_node() {
+        versions.extend([("wasm-opt", BINARYEN.to_owned()), ("esbuild", ESBUILD.to_owned())]);
+    }
+    Ok(versions)
 }
 
 /// Adds the wasm32 target to the toolchain.
@@ -136,7 +150,7 @@ fn npm_script(package: &str, version: &str, script: &str) -> Option<PathBuf> {
 /// A folder of npm packages, by name and version: what is installed together lies together, and nothing else, because npm
 /// removes what it does not know.
 fn npm_packages(folder: &str, packages: &[(&str, &str)]) -> Result<PathBuf> {
-    let home = target("tools/npm").join(folder);
+    let home = home().join("target/tools/npm").join(folder);
     let is_there = |(package, version): &(&str, &str)| installed_version(&home, package).as_deref() == Some(*version);
     if !packages.iter().all(is_there) {
         step(&format!("installing {folder} (npm)"), || {
@@ -207,9 +221,9 @@ fn ensure_installed(program: &str, package: &str, version: &str, locked: bool) -
     }
     step(&format!("installing {package} {version} (some minutes, once)"), || {
         let mut install = cargo(["install", package, "--version", version, "--root"]);
-        install.arg(target("tools")).args(locked.then_some("--locked"));
+        install.arg(home().join("target/tools")).args(locked.then_some("--locked"));
         // Its own directory: shared between the tools, kept between versions, apart from the workspace's.
-        process::run(install.env("CARGO_TARGET_DIR", target("tools/build")))
+        process::run(install.env("CARGO_TARGET_DIR", home().join("target/tools/build")))
     })
     .with_context(|| format!("{package} {version} is needed and could not be installed into target/tools"))
 }

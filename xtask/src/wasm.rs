@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::imports::imports;
 use crate::process::{self, command, root, step, target};
-use crate::{shrink, tools};
+use crate::{integrity, shrink, tools};
 
 /// The most that JavaScript and wasm which the page loads at its start may weigh, in bytes, compressed by brotli.
 const BOUND: usize = 80_000;
@@ -37,11 +37,9 @@ const PAGE: &str = "page/page.js";
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// The service worker, a script apart.
 const OFFLINE: &str = "page/offline.js";
-/// What the service worker keeps: each file and a hash of it.
-const PARTS: &str = "page/parts.json";
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
-const INPUTS: [&str; 9] = [
+const INPUTS: [&str; 10] = [
     "web",
     "shared",
     "index.html",
@@ -51,6 +49,7 @@ const INPUTS: [&str; 9] = [
     "rust-toolchain.toml",
     "xtask/src/wasm.rs",
     "xtask/src/shrink.rs",
+    "xtask/src/integrity.rs",
 ];
 
 /// The features that the compiler and wasm-bindgen already use; wasm-opt must be told not to avoid them.
@@ -80,13 +79,16 @@ pub(crate) struct Sizes {
     pub(crate) all: usize,
 }
 
-/// Builds the page and prints its sizes.
+/// Builds the page and prints its sizes; or, where it is to be checked, the hashes of two builds.
 ///
 /// # Errors
 ///
-/// When a tool is missing, a build fails, or the page is over [`BOUND`].
-pub(crate) fn verb(dev: bool) -> Result<ExitCode> {
+/// When a tool is missing, a build fails, the page is over [`BOUND`], or a second build is another one.
+pub(crate) fn verb(dev: bool, check_reproducible: bool) -> Result<ExitCode> {
     build(dev, &mut std::io::stdout())?;
+    if check_reproducible {
+        integrity::reproduce()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -215,23 +217,15 @@ fn assemble(dev: bool) -> Result<()> {
     if let Some(script) = (!dev).then(tools::esbuild).flatten() {
         step("bundling the scripts (esbuild)", || bundle(&script, &web))?;
     }
-    list_parts(&web).context("cannot list what the page is made of")?;
+    let index = web.join("index.html");
+    let html = fs::read_to_string(&index).context("cannot read index.html")?;
+    let html = html.split_inclusive('\n').map(|line| integrity::with_hash(line, &web)).collect::<Result<String>>()?;
+    fs::write(index, html).context("cannot write index.html")?;
+    integrity::write(&web, &files_in(&web)?)?;
     for file in files_in(&web)?.iter().filter(|file| is_compressible(file)) {
         compress(file, dev).with_context(|| format!("cannot compress {}", file.display()))?;
     }
     Ok(())
-}
-
-/// Writes [`PARTS`]: all that a page may load, but not what only developers read.
-fn list_parts(web: &Path) -> Result<()> {
-    let mut parts = serde_json::Map::new();
-    for file in files_in(web)?.iter().filter(|file| file.extension().is_some_and(|kind| kind != "ts")) {
-        let mut hasher = DefaultHasher::new();
-        fs::read(file)?.hash(&mut hasher);
-        let name = file.strip_prefix(web).expect("a file of this folder").display().to_string();
-        parts.insert(name, format!("{:016x}", hasher.finish()).into());
-    }
-    Ok(fs::write(web.join(PARTS), serde_json::to_string_pretty(&parts)? + "\n")?)
 }
 
 /// The library as one script, the page as another, `fetch` and each end of a worker as one, because brotli packs one file better
@@ -317,7 +311,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// All files in a folder, sorted; without hidden ones, tests and what package managers put there. For a file, itself.
-fn files_in(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files_in(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
