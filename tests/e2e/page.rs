@@ -261,7 +261,7 @@ async fn browser_loads_one_language_and_keeps_it_when_the_other_cannot_be_had() 
     // Nothing is kept that could stand in for the server. The worker fetches for itself.
     let forget = "
         const { active } = await navigator.serviceWorker.ready;
-        while (!(await (await caches.open('duologue-shell')).match('/page/parts.json')))
+        while (!(await (await caches.open('duologue-shell')).match('/integrity.json')))
             await new Promise((ok) => setTimeout(ok, 50));
         await caches.delete('duologue-shell');
         return active !== null;";
