@@ -46,10 +46,13 @@ use std::{io, path::PathBuf, sync::Arc};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::service::{Call, Service, ServiceError};
+use crate::{
+    service::{Call, Service, ServiceError},
+    services::json_line::{Refusal, say},
+};
 use partial::Partial;
 use quota::Space;
-use wire::{Header, Held, More, Refusal, read_block, read_header, say};
+use wire::{Header, Held, More, read_block, read_header};
 
 /// Read before it is written, in bytes: a write this long costs far more than the way to the blocking thread and back.
 const BLOCK_BYTES: usize = 64 * 1_024;

@@ -53,10 +53,11 @@ use url::Url;
 use crate::{
     ByteStream,
     service::{Call, Service, ServiceError},
+    services::json_line::{Refusal, say},
 };
 use headers::Place;
 use upload::{Progress, Upload, UploadError};
-use wire::{Answer, Head, Refusal, read_head, say};
+use wire::{Answer, Head, read_head};
 
 /// Read from the stream at a time, in bytes.
 const BLOCK_BYTES: usize = 16 * 1_024;

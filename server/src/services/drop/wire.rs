@@ -3,16 +3,14 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{BLOCK_BYTES, DropError};
+use crate::services::json_line::harmless;
 
 /// The longest line in either direction, in bytes with its end: a name of 255 bytes, all of them escaped as `\u00XX`,
 /// takes 1,530.
 pub(super) const LINE_BYTES_MAX: usize = 4_096;
-
-/// What is quoted of an error about a hostile line, in characters.
-const REASON_CHARS_MAX: usize = 200;
 
 /// The client's first line.
 #[derive(Debug, Deserialize)]
@@ -45,17 +43,9 @@ pub(super) struct Held {
     pub(super) blocks: String,
 }
 
-/// Why the server stops.
-#[derive(Serialize)]
-pub(super) struct Refusal {
-    pub(super) error: &'static str,
-    pub(super) message: String,
-}
-
 pub(super) async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Header>, DropError> {
     // The reason may quote the client, and it goes into the log.
-    let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
-    let bad = |reason: &str| DropError::BadHeader(reason.chars().map(printable).take(REASON_CHARS_MAX).collect());
+    let bad = |reason: &str| DropError::BadHeader(harmless(reason));
     let mut line = Vec::new();
     loop {
         // Byte by byte: what follows the line is the file's, and nothing could be put back.
@@ -100,11 +90,4 @@ pub(super) async fn read_block<S: AsyncRead + Unpin>(
         }
     }
     Ok(More::Maybe)
-}
-
-pub(super) async fn say<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(line).expect("texts and numbers are always JSON");
-    line.push(b'\n');
-    stream.write_all(&line).await?;
-    stream.flush().await
 }

@@ -1,19 +1,16 @@
 //! The first line of each direction: parsed into what may be forwarded, or refused with a reason.
 
-use std::io;
-
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 use super::HttpError;
+use crate::services::json_line::harmless;
 
 /// The client's line, in bytes with its end.
 const LINE_BYTES_MAX: u64 = 64 * 1_024;
 /// The longest method; the longest that is registered has 16 bytes.
 const METHOD_BYTES_MAX: usize = 32;
-/// What is quoted of an error about a hostile line, in characters.
-const REASON_CHARS_MAX: usize = 200;
 
 /// The client's line.
 #[derive(Debug, Deserialize)]
@@ -35,13 +32,6 @@ pub(super) struct Answer {
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// The server's line where there is no answer.
-#[derive(Serialize)]
-pub(super) struct Refusal {
-    pub(super) error: &'static str,
-    pub(super) message: String,
-}
-
 /// None if the client went without a word.
 pub(super) async fn read_head<S: AsyncBufRead + Unpin>(stream: &mut S) -> Result<Option<Head>, HttpError> {
     let mut line = Vec::new();
@@ -60,8 +50,7 @@ fn parse(line: &[u8]) -> Result<Head, HttpError> {
 
 /// The reason may quote the client, and it goes into the log.
 pub(super) fn bad(reason: &str) -> HttpError {
-    let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
-    HttpError::BadRequest(reason.chars().map(printable).take(REASON_CHARS_MAX).collect())
+    HttpError::BadRequest(harmless(reason))
 }
 
 /// A method that may be forwarded. CONNECT would make a tunnel, TRACE would show what this server has added.
@@ -70,13 +59,6 @@ pub(super) fn method(name: &str) -> Result<Method, HttpError> {
     let method = Method::from_bytes(name.as_bytes()).ok();
     let method = method.filter(|_| !is_forbidden && name.len() <= METHOD_BYTES_MAX);
     method.ok_or_else(|| bad(&format!("the method {name:?}")))
-}
-
-pub(super) async fn say<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(line).expect("texts and numbers are always JSON");
-    line.push(b'\n');
-    stream.write_all(&line).await?;
-    stream.flush().await
 }
 
 #[cfg(test)]

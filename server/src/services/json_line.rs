@@ -1,0 +1,29 @@
+//! Lines of JSON on a byte stream, as `drop` and `http` say them.
+
+use std::io;
+
+use serde::Serialize;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// What is quoted of an error about a hostile line, in characters.
+const REASON_CHARS_MAX: usize = 200;
+
+/// Says why, in place of what the client waits for.
+#[derive(Serialize)]
+pub(super) struct Refusal {
+    pub(super) error: &'static str,
+    pub(super) message: String,
+}
+
+pub(super) async fn say<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(line).expect("texts and numbers are always JSON");
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    stream.flush().await
+}
+
+/// A reason that may quote the client, for the log and for a terminal.
+pub(super) fn harmless(reason: &str) -> String {
+    let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
+    reason.chars().map(printable).take(REASON_CHARS_MAX).collect()
+}
