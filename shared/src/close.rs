@@ -1,6 +1,6 @@
 //! Why a connection or a channel ended: one registry for each number space.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use alloc::string::String;
 
@@ -128,12 +128,15 @@ pub struct Close {
 /// The reason is a stranger's text: it is shown without anything that could steer a terminal or forge a line of a log.
 impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.code)?;
+        fmt::Display::fmt(&self.code, f)?;
         if self.reason.is_empty() {
             return Ok(());
         }
-        let shown = self.reason.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char });
-        write!(f, " ({})", shown.collect::<String>())
+        f.write_str(" (")?;
+        for char in self.reason.chars() {
+            f.write_char(if char.is_control() { char::REPLACEMENT_CHARACTER } else { char })?;
+        }
+        f.write_char(')')
     }
 }
 

@@ -98,7 +98,8 @@ fn fingerprint(hash: &[u8; 32]) -> String {
         if index > 0 {
             text.push(' ');
         }
-        text.push_str(&alloc::format!("{high:02x}{low:02x}"));
+        let digits = [high >> 4, high & 15, low >> 4, low & 15];
+        text.extend(digits.into_iter().filter_map(|digit| char::from_digit(u32::from(digit), 16)));
     }
     text
 }

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    wd::{WebDriverCompatibleCommand, WindowHandle},
+};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -95,6 +98,29 @@ impl Browser {
 
     pub(crate) async fn reload(&self) {
         within(60, "the page to load again", self.client.refresh()).await.unwrap();
+    }
+
+    /// A further tab, which is the current one from now on.
+    pub(crate) async fn open_tab(&self, url: &str) -> WindowHandle {
+        let tab = within(30, "a tab to open", self.client.new_window(true)).await.unwrap().handle;
+        let tab: WindowHandle = tab.try_into().expect("a driver's handle");
+        self.switch_to(&tab).await;
+        self.open(url).await;
+        tab
+    }
+
+    pub(crate) async fn current_tab(&self) -> WindowHandle {
+        self.client.window().await.unwrap()
+    }
+
+    pub(crate) async fn switch_to(&self, tab: &WindowHandle) {
+        within(30, "the other tab", self.client.switch_to_window(tab.clone())).await.unwrap();
+    }
+
+    /// Closes the current tab, as a person does, and goes to another.
+    pub(crate) async fn close_tab(&self, next: &WindowHandle) {
+        within(30, "the tab to close", self.client.close_window()).await.unwrap();
+        self.switch_to(next).await;
     }
 
     pub(crate) async fn url(&self) -> String {

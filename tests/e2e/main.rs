@@ -38,6 +38,7 @@ mod resume;
 mod server;
 mod silence;
 mod slow;
+mod tabs;
 mod tampering;
 mod tls;
 mod upgrade;

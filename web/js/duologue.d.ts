@@ -131,18 +131,29 @@ export interface ConnectOptions {
   /** Closes the link when it aborts. */
   signal?: AbortSignal;
   /**
-   * Puts socket, cryptography and timers of the line into a worker; everything else is the same. `true` starts one, from
-   * `worker.js` beside this module, for this link alone: it ends with the link. A module `Worker` of that script serves any
-   * number of links, and so does a `MessagePort` (one for each link) whose other end was posted to such a worker,
-   * `worker.postMessage(undefined, [port])`; both live on. The device key stays in the page. The page's policy must permit
-   * `worker-src 'self'`. Default: false, on the page's own thread.
+   * Puts socket, cryptography and timers of the line into a worker; everything else is the same. Default: false, on the
+   * page's own thread.
+   *
+   * - `true` starts a worker, from `worker.js` beside this module, for this link alone: it ends with the link.
+   * - `"shared"` is for pages of which a person may open several: all tabs of this origin have one line, hence one socket,
+   *   to a server. None of them leads, so that closing one costs the others nothing; the line ends with the last. Where a
+   *   browser has no `SharedWorker`, as `true`.
+   * - A module `Worker` of that script serves any number of links, and so does a `MessagePort` (one for each link) whose other
+   *   end was posted to such a worker, `worker.postMessage(undefined, [port])`; both live on. A module `SharedWorker` of that
+   *   script is as `"shared"`.
+   *
+   * Tabs of one line share its 256 channels. `close()`, or leaving the page, ends what that tab has opened: the server sees
+   * a cancellation, and messages that were not sent are `not sent`. What the server opens is for the tab that was looked at
+   * last. `invite`, `deviceName` and `WebSocket` are those of the tab that came first.
+   *
+   * The device key stays in the page. The page's policy must permit `worker-src 'self'`.
    *
    * Beside the page's queues, up to 1 MiB of a channel's messages and 256 KiB of a stream are on their way to the worker,
    * and 128 KiB and one message on their way back; nothing is taken before it is read. A channel that is cancelled here
    * tells what was on its way to the worker as `unknown`. A worker that cannot be loaded, fails or is ended closes the link
    * with `worker-lost`; what was sent and not taken is then `unknown`.
    */
-  worker?: boolean | Worker | MessagePort;
+  worker?: boolean | "shared" | Worker | SharedWorker | MessagePort;
   /**
    * Sees every sealed message just as it crosses the network: for showing, never for using. The bytes are good only during
    * the call: copy what is to be kept.

@@ -1,5 +1,5 @@
 /**
- * What a page and its worker say to each other, over one MessagePort for each line: `remote.js` is the page's end,
+ * What a page and its worker say to each other, over one MessagePort for each link: `remote.js` is the page's end,
  * `worker.js` the other.
  *
  *   page                                             worker
@@ -23,11 +23,12 @@
  * The peer is code of the same page, so that nothing is checked but the version.
  */
 
-export const VERSION = 2;
+/** The name of the shared worker in `remote.js` ends with it: pages of another version have another worker. */
+export const VERSION = 3;
 
 /** What the page commands. */
 export const Command = {
-  HELLO: 0, //     version u8, name of a lock: text
+  HELLO: 0, //     version u8, name of a lock that the worker is to hold: text, of one that the page holds: text, empty if none
   ASK: 1, //       number u32, function of the core: text, argument: bytes
   START: 2, //     options as JSON: text, device key (SubjectPublicKeyInfo): bytes
   OPEN: 3, //      lane, is it a stream u8, label: text
@@ -41,7 +42,7 @@ export const Command = {
   SEEN: 11, //     lane, so many DATAGRAMs u32: the application has taken them
   SIGNATURE: 12, // connection u32, bytes
   RENEWED: 13, //  the page has heard FRESH: what follows concerns the new session
-  WAKE: 14,
+  WAKE: 14, //     does somebody look at the page u8
   CLOSE: 15, //    reason: text
   FREE: 16,
   SEND_ALL: 17, // lane, messages one after the other: bytes, the end of each: ends

@@ -7,7 +7,8 @@
  * than is known here. Commands of one task leave as one message. What arrives is here ahead of its reader, as far as
  * port.js says, and the other end hears that it was taken when the reader takes it.
  *
- * A worker that ends tells nobody: it holds a lock, and this end waits for that lock.
+ * A worker that ends tells nobody: it holds a lock, and this end waits for that lock. So does a shared worker for a lock of
+ * each page, since other pages may outlive it.
  *
  * Errors are plain, with a code, as those of the core: this script is loaded only when it is asked for, apart from
  * `errors.js`, which the page has already.
@@ -37,11 +38,12 @@ const DATAGRAMS_AHEAD = 1_024;
 const failure = (code, message) => Object.assign(new Error(message), { code });
 
 /**
- * The core in a worker: `true` starts one, which ends with the link; else a worker that runs `worker.js`, or a port to one.
- * Rejects with `worker-lost`.
+ * The core in a worker: `true` starts one, which ends with the link; `shared` starts or finds the one that all pages of this
+ * origin share; else a worker, shared or not, that runs `worker.js`, or a port to one. Rejects with `worker-lost`.
  */
 export async function reach(where, ended) {
-  const worker = where === true ? start() : where;
+  const worker = where === "shared" ? share() : where === true ? start() : where;
+  const isOurs = where === true || (where === "shared" && worker instanceof Worker);
   const isPort = typeof worker.start === "function";
   const { port1, port2 } = new MessageChannel();
   const wire = new Wire(isPort ? worker : port1);
@@ -49,14 +51,14 @@ export async function reach(where, ended) {
   const isLost = ({ message }) => wire.fail(message ? `it has failed (${message}).` : "its script cannot be loaded.");
   if (!isPort) {
     worker.addEventListener("error", isLost);
-    worker.postMessage(undefined, [port2]);
+    (worker.port ?? worker).postMessage(undefined, [port2]);
   }
   ended.then(() => {
     wire.end();
     worker.removeEventListener("error", isLost);
-    if (where === true) setTimeout(() => worker.terminate(), LINGER_MILLIS);
+    if (isOurs) setTimeout(() => worker.terminate(), LINGER_MILLIS);
   });
-  await wire.greet();
+  await wire.greet(isPort || worker.port !== undefined);
   const ask = (name) => (argument) => wire.ask(name, argument);
   return {
     parseInvite: ask("parseInvite"),
@@ -70,9 +72,17 @@ export async function reach(where, ended) {
   };
 }
 
-function start() {
+const start = () => made(() => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue" }));
+
+/** Where browsers have none, each page has a worker of its own. */
+function share() {
+  if (!globalThis.SharedWorker) return start();
+  return made(() => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue-3" }));
+}
+
+function made(make) {
   try {
-    return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue" });
+    return make();
   } catch (error) {
     throw failure("worker-lost", `The worker of this link cannot be started: ${error.message}`);
   }
@@ -102,8 +112,10 @@ class Wire {
     };
   }
 
-  async greet() {
+  /** `isShared` if the worker may outlive this page. */
+  async greet(isShared) {
     const lock = `duologue-worker:${crypto.randomUUID()}`;
+    const own = isShared && navigator.locks ? `duologue-page:${crypto.randomUUID()}` : "";
     this.#port.onmessage = ({ data }) => {
       this.#flushed = false;
       this.#commands.reuse(data);
@@ -111,15 +123,25 @@ class Wire {
     };
     this.#port.onmessageerror = () => this.fail("what it said cannot be read.");
     const timer = setTimeout(() => this.fail("it did not answer."), START_MILLIS);
-    this.command().u8(Command.HELLO).u8(VERSION).text(lock);
-    this.flush();
+    const ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
+    const said = this.#hold(own).then(() => {
+      this.command().u8(Command.HELLO).u8(VERSION).text(lock).text(own);
+      this.flush();
+    });
     try {
-      await new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
+      await Promise.all([ready, said]);
     } finally {
       clearTimeout(timer);
     }
     const { signal } = this.#stop;
     navigator.locks?.request(lock, { signal }, () => this.fail("it was ended.")).catch(() => {}); // this end was first
+  }
+
+  /** Holds a lock, if one is named, until the link has ended or the page has gone. */
+  async #hold(lock) {
+    if (lock === "") return;
+    const ended = new Promise((resolve) => this.#stop.signal.addEventListener("abort", resolve));
+    await new Promise((held) => navigator.locks.request(lock, () => (held(), ended)));
   }
 
   ask(name, argument) {
@@ -376,7 +398,7 @@ class Line {
   }
 
   wake() {
-    this.#wire.command().u8(Command.WAKE);
+    this.#wire.command().u8(Command.WAKE).u8(Number(globalThis.document?.visibilityState !== "hidden"));
   }
 
   close(reason) {

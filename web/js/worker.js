@@ -2,15 +2,16 @@
  * The script of a worker that holds lines for pages: socket, cryptography and timers are here, and none of it waits for
  * what a page does, nor makes it wait.
  *
- *   page: remote.js ══ port.js ══► Served ─► core Line ─► WebSocket
+ *   page: remote.js ══ port.js ══► Served ─► held.js ─► core Line ─► WebSocket
  *                   ◄═ one message ═ Served ◄─ onChanged: looked at once, at the end of the task
  *
- * Each port that is posted to the worker is one line. What a port may hold ahead is
- * bounded both ways (port.js); the rest waits in the core, whose bounds are felt at the other end. The device key never
- * comes here: what is to be signed goes to the page.
+ * Each port that is posted to the worker is one link of a page. In a shared worker the links of one device to one server
+ * have one line. What a port may hold ahead is bounded both ways (port.js); the rest waits in the core, whose bounds are
+ * felt at the other end. The device key never comes here: what is to be signed goes to the page.
  */
 
 import { core, ready } from "./core.js";
+import { Held } from "./held.js";
 import { Command, MESSAGE_COST, NO_KEY, News, Packer, STREAM_AHEAD_LEN, UNTAKEN_LEN, Unpacker, VERSION } from "./port.js";
 
 /** How soon datagrams whose fate is open are looked at again: nothing tells that one has passed its deadline. */
@@ -46,11 +47,13 @@ class Lane {
   }
 }
 
+/** One link of a page. */
 class Served {
+  observes = false;
   #port;
-  #line;
+  #held;
+  #line; // the core's, of `#held`
   #lanes = new Map(); // by number
-  #byId = new Map(); // by the core's id
   #changed = new Set();
   #news = new Packer();
   #isDue = false;
@@ -87,19 +90,35 @@ class Served {
     const isReady = () => this.#tell().u8(News.READY);
     if (!navigator.locks) return isReady();
     // It is let go when this worker ends, however it does: nothing else would tell the page.
-    navigator.locks.request(command.text(), () => {
+    const [ours, theirs] = [command.text(), command.text()];
+    navigator.locks.request(ours, () => {
       isReady();
       return new Promise((resolve) => (this.#unlock = resolve));
     });
+    // And so is that of a page which others outlive.
+    if (theirs !== "") navigator.locks.request(theirs, () => this.#free());
   }
 
   #free() {
     served.delete(this);
     this.#port.onmessage = null;
     this.#unlock();
-    this.#lanes.clear();
-    this.#line?.free();
+    for (const lane of this.#lanes.values()) this.#abandon(lane);
+    this.#held?.leave(this);
+    this.#held = undefined;
     this.#line = undefined;
+  }
+
+  /** What the page had of it is gone, or told. */
+  #abandon(lane) {
+    this.#held.cancel(lane.id);
+    this.#release(lane);
+  }
+
+  #release(lane) {
+    this.#lanes.delete(lane.number);
+    this.#changed.delete(lane);
+    this.#held.release(lane.id);
   }
 
   // Commands.
@@ -116,7 +135,7 @@ class Served {
   #apply(what, command) {
     switch (what) {
       case Command.HELLO:
-        return void (command.u8(), command.text());
+        return void (command.u8(), command.text(), command.text());
       case Command.ASK:
         return this.#answer(command.u32(), command.text(), command.bytes());
       case Command.START:
@@ -127,10 +146,12 @@ class Served {
         return this.#line?.provideSignature(command.u32(), command.bytes());
       case Command.RENEWED:
         return void this.#stale--;
-      case Command.WAKE:
-        return this.#line?.wake();
+      case Command.WAKE: {
+        const isVisible = Boolean(command.u8());
+        return this.#held?.wake(this, isVisible);
+      }
       case Command.CLOSE:
-        return this.#line?.close(command.text());
+        return this.#close(command.text());
       case Command.FREE:
         return this.#free();
       default:
@@ -174,11 +195,7 @@ class Served {
         return;
       }
       case Command.RELEASE:
-        if (!lane) return;
-        this.#lanes.delete(lane.number);
-        this.#byId.delete(lane.id);
-        this.#changed.delete(lane);
-        return this.#line.release(lane.id);
+        return lane && this.#release(lane);
       case Command.DATAGRAM: {
         const [millis, key, bytes] = [command.u32(), command.u32(), command.view()];
         if (!lane) return;
@@ -211,37 +228,21 @@ class Served {
   }
 
   #start(options, spki) {
-    this.#line = new core.Line({
-      ...options,
-      spki,
-      openSocket: (url, protocols) => new WebSocket(url, protocols),
-      onRecord: (outward, bytes) => this.#tell().u8(News.RECORD).u8(Number(outward)).bytes(bytes),
-      onSign: (connection, message) => this.#tell().u8(News.SIGN).u32(connection).bytes(message),
-      onOpened: (ticket) => this.#tell().u8(News.OPENED).text(ticket),
-      onState: (state) => this.#tell().u8(News.STATE).text(state),
-      onFresh: (code, reason) => {
-        this.#endAll();
-        this.#lanes.clear();
-        this.#byId.clear();
-        this.#changed.clear();
-        this.#stale++;
-        this.#tell().u8(News.FRESH).text(code).text(reason);
-      },
-      onChannel: (id, label, isStream) => {
-        const lane = this.#add(this.#nextNumber, id, isStream);
-        this.#nextNumber += 2;
-        this.#tell().u8(News.CHANNEL).u32(lane.number).u8(Number(isStream)).text(label);
-        this.#look(lane);
-      },
-      onChanged: (id) => {
-        const lane = this.#byId.get(id);
-        if (lane) this.#look(lane);
-      },
-      onClosed: (code, reason, byPeer) => {
-        this.#endAll();
-        this.#tell().u8(News.CLOSED).text(code).text(reason).u8(Number(byPeer));
-      },
-    });
+    this.observes = options.observed;
+    this.#held = Held.of(this, options, spki);
+    this.#line = this.#held.line;
+  }
+
+  /** Of a line that others use, only what is this link's own. */
+  #close(reason) {
+    if (!this.#held || this.#held.close(reason)) return;
+    for (const lane of Array.from(this.#lanes.values())) {
+      while (this.#hand(lane)); // what has arrived can still be read
+      this.#held.cancel(lane.id);
+      this.#end(lane, { code: "closed", message: "The line has ended." });
+      this.#release(lane);
+    }
+    this.#tell().u8(News.CLOSED).text("normal").text(reason).u8(0);
   }
 
   #open(number, isStream, label) {
@@ -257,7 +258,7 @@ class Served {
   #add(number, id, isStream) {
     const lane = new Lane(number, id, isStream);
     this.#lanes.set(number, lane);
-    this.#byId.set(id, lane);
+    this.#held.own(id, () => this.#look(lane));
     return lane;
   }
 
@@ -297,7 +298,45 @@ class Served {
     this.#look(lane);
   }
 
-  // News.
+  // News of the line.
+
+  onRecord(outward, bytes) {
+    this.#tell().u8(News.RECORD).u8(Number(outward)).bytes(bytes);
+  }
+
+  onSign(connection, message) {
+    this.#tell().u8(News.SIGN).u32(connection).bytes(message);
+  }
+
+  onOpened(ticket) {
+    this.#tell().u8(News.OPENED).text(ticket);
+  }
+
+  onState(state) {
+    this.#tell().u8(News.STATE).text(state);
+  }
+
+  onFresh(code, reason) {
+    this.#endAll();
+    this.#lanes.clear();
+    this.#changed.clear();
+    this.#stale++;
+    this.#tell().u8(News.FRESH).text(code).text(reason);
+  }
+
+  onChannel(id, label, isStream) {
+    const lane = this.#add(this.#nextNumber, id, isStream);
+    this.#nextNumber += 2;
+    this.#tell().u8(News.CHANNEL).u32(lane.number).u8(Number(isStream)).text(label);
+    this.#look(lane);
+  }
+
+  onClosed(code, reason, byPeer) {
+    this.#endAll();
+    this.#tell().u8(News.CLOSED).text(code).text(reason).u8(Number(byPeer));
+  }
+
+  // News of its lanes.
 
   /** Where the next entry goes. All that this task brings leaves together, after what the core does in its own microtask. */
   #tell() {
@@ -435,5 +474,7 @@ class Served {
   }
 }
 
-globalThis.onmessage = ({ ports }) => ports.forEach((port) => new Served(port));
+const serve = ({ ports }) => ports.forEach((port) => new Served(port));
+globalThis.onmessage = serve;
+globalThis.onconnect = ({ ports: [page] }) => (page.onmessage = serve);
 globalThis.addEventListener("error", ({ message }) => [...served].forEach((one) => one.fail(new Error(message))));

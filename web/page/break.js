@@ -1,10 +1,9 @@
 /**
  * "Break it", in development only: a real fault beneath the line, while numbered messages go to the service `echo` and back.
  *
- *   a message each 20 ms ─► fault ─► the line is lost, or slow ─► it is back ─► are all there, once and in order?
+ *   a message each 20 ms ─► fault (breakable.js) ─► the line is lost, or slow ─► it is back ─► are all there, once and in order?
  *
- * The fault is done to the browser's socket, from where the line cannot tell it from one on the way: it is closed; one
- * bit of a sealed record is another; records are held back. Loaded with the first press. The socket must be of this thread.
+ * Loaded with the first press.
  */
 
 import { say } from "./say.js";
@@ -14,48 +13,13 @@ import { BREAK_WORDS } from "./text-break.js";
 const EACH_MS = 20;
 const BEFORE_MS = 400;
 const AFTER_MS = 400;
-const HOLD_MS = 8_000;
 const PATIENCE_MS = 30_000;
 
 addWords(BREAK_WORDS);
 
 const result = document.getElementById("break-result");
 let isRunning = false;
-let socket; // that sent last: the one of the line
-let flips = false;
-let held; // [socket, bytes] while records are held back
-
-const { send } = WebSocket.prototype;
-WebSocket.prototype.send = function (bytes) {
-  socket = this;
-  if (held) {
-    held.push([this, bytes.slice()]); // the view is of memory that is used again
-    return;
-  }
-  if (flips) {
-    flips = false;
-    const other = bytes.slice();
-    other[other.length >> 1] ^= 1;
-    send.call(this, other);
-    return;
-  }
-  send.call(this, bytes);
-};
-
-const FAULTS = {
-  cut: () => socket.close(),
-  flip: () => (flips = true),
-  hold: () => {
-    held = [];
-    setTimeout(() => {
-      const all = held;
-      held = undefined;
-      // What was held back for a socket that has gone is lost, as on the way.
-      for (const [to, bytes] of all) if (to.readyState === WebSocket.OPEN) send.call(to, bytes);
-    }, HOLD_MS);
-  },
-};
-
+const faults = new BroadcastChannel("duologue-break");
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Does one kind of damage to an open link, and says what became of it. */
@@ -91,7 +55,7 @@ export async function breakLine(kind, link) {
   await sleep(BEFORE_MS);
   mark = count.sent;
   const broke = performance.now();
-  FAULTS[kind]();
+  faults.postMessage(kind);
   while (came === undefined && link.state !== "closed" && performance.now() - broke < PATIENCE_MS) await sleep(EACH_MS);
   await sleep(AFTER_MS);
   clearInterval(ticking);

@@ -29,6 +29,7 @@ const reconnect = document.getElementById("reconnect");
 const trust = document.getElementById("trust-new-key");
 const development = document.querySelector('meta[name="duologue-mode"]').content === "dev";
 let duologue; // the library, loaded below
+let worker; // that of the line, where faults can be done to it
 let link; // the current one; events of any other are ignored
 
 function takeInvite() {
@@ -57,7 +58,7 @@ function start(replacePin = false) {
   showState("connecting");
   const opened = (() => {
     try {
-      return duologue.connect({ invite: invite ?? location.href, replacePin, observe: crossed });
+      return duologue.connect({ invite: invite ?? location.href, replacePin, observe: crossed, worker: worker ?? "shared" });
     } catch (error) {
       link = undefined;
       ended({ code: error.code ?? "not-loaded", reason: error.message, byPeer: false });
@@ -158,6 +159,8 @@ startForget(async () => {
 });
 startPulse(() => (link && link.state !== "closed" ? link : undefined));
 if (development) {
+  const Kind = globalThis.SharedWorker ?? Worker;
+  worker = new Kind(new URL("./breakable.js", import.meta.url), { type: "module", name: "duologue" });
   document.getElementById("break").hidden = false;
   for (const button of document.querySelectorAll("[data-break]")) {
     button.addEventListener("click", () =>

@@ -35,8 +35,8 @@ const LIBRARY: [&str; 5] = ["duologue.js", "fetch.js", "kept.js", "remote.js", "
 const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
-/// The service worker, a script apart.
-const OFFLINE: &str = "page/offline.js";
+/// Scripts apart: the service worker, and the line's worker in development.
+const APART: [&str; 2] = ["page/offline.js", "page/breakable.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 10] = [
@@ -233,7 +233,7 @@ fn assemble(dev: bool) -> Result<()> {
 /// more. What they are made of goes, and so do its lines in index.html; the page imports the library as everybody does.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
     let is_bundle = |file: &Path| {
-        file.ends_with(PAGE) || file.ends_with(OFFLINE) || LIBRARY.iter().any(|bundle| file.ends_with(bundle))
+        file.ends_with(PAGE) || APART.iter().chain(&LIBRARY).any(|bundle| file.ends_with(bundle))
     };
     let parts = files_in(web)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "js"));
     let parts = parts.filter(|file| !is_bundle(file)).collect::<Vec<_>>();
@@ -245,13 +245,14 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
             "--external:*/fetch.js",
             "--external:*/kept.js",
             "--external:*/remote.js",
+            "--external:*/worker.js",
             "--log-level=warning",
             "--allow-overwrite",
         ]);
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild
     };
-    process::run(esbuild().args(LIBRARY).arg(OFFLINE))?;
+    process::run(esbuild().args(LIBRARY).args(APART))?;
     let account = target("web-pkg/page.json");
     let mut page = esbuild();
     page.args(["--splitting", "--chunk-names=page/[name]-[hash]"]).arg(format!("--metafile={}", account.display()));

@@ -8,7 +8,7 @@
 //!
 //! `m1.…` is never selected, so that it is never echoed.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 
@@ -23,7 +23,7 @@ const M1_PREFIX: &str = "m1.";
 /// The subprotocols that a client offers.
 #[must_use]
 pub fn offer(m1: &[u8]) -> [String; 3] {
-    [WITH_M1.into(), WITHOUT_M1.into(), format!("{M1_PREFIX}{}", Base64UrlUnpadded::encode_string(m1))]
+    [WITH_M1.into(), WITHOUT_M1.into(), String::from(M1_PREFIX) + &Base64UrlUnpadded::encode_string(m1)]
 }
 
 /// What a server found among the offered subprotocols.

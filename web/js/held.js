@@ -1,0 +1,125 @@
+/**
+ * A core line that a worker holds, and the pages that use it. In a shared worker these are all pages that have the same
+ * server and the same device; in any other, one.
+ *
+ *   page ══ Served ─┐
+ *   page ══ Served ─┼─► Held ─► core Line ─► one WebSocket
+ *   page ══ Served ─┘
+ *
+ * What concerns the line is told to each page, what concerns a lane to the page that has it. No page leads: the line goes
+ * on while there is one. A page that goes takes along what it has opened, and the last one takes the line.
+ */
+
+import { core } from "./core.js";
+import { RESET_CANCELLED } from "./values.js";
+
+/** Lines that a further page may join, by server and device. */
+const joinable = new Map();
+const isShared = "SharedWorkerGlobalScope" in globalThis;
+
+export class Held {
+  line;
+  #name;
+  #pages = new Set(); // the one that was looked at last is the last
+  #lanes = new Map(); // by the core's id: whom to tell of changes
+  #ticket;
+  #state;
+  #isOver = false;
+
+  /** The line of a page, made anew if there is none to join. */
+  static of(page, options, spki) {
+    const name = isShared ? JSON.stringify([options.url, options.serverKey, Array.from(spki)]) : undefined;
+    const held = joinable.get(name) ?? new Held(name, options, spki);
+    held.#join(page);
+    return held;
+  }
+
+  constructor(name, options, spki) {
+    const pages = this.#pages;
+    this.#name = name;
+    this.line = new core.Line({
+      ...options,
+      spki,
+      get observed() {
+        return Array.from(pages).some((page) => page.observes);
+      },
+      openSocket: (url, protocols) => new WebSocket(url, protocols),
+      onRecord: (outward, bytes) => this.#tell((page) => page.observes && page.onRecord(outward, bytes)),
+      // Any of them can sign; whose signature comes first is taken, and one that sleeps is not waited for.
+      onSign: (connection, message) => this.#tell((page) => page.onSign(connection, message)),
+      onOpened: (ticket) => {
+        this.#ticket = ticket;
+        this.#tell((page) => page.onOpened(ticket));
+      },
+      onState: (state) => {
+        this.#state = state;
+        this.#tell((page) => page.onState(state));
+      },
+      onFresh: (code, reason) => {
+        this.#tell((page) => page.onFresh(code, reason));
+        this.#lanes.clear();
+      },
+      onChannel: (id, label, isStream) => Array.from(pages).at(-1)?.onChannel(id, label, isStream),
+      onChanged: (id) => this.#lanes.get(id)?.(),
+      onClosed: (code, reason, byPeer) => {
+        this.#end();
+        this.#tell((page) => page.onClosed(code, reason, byPeer));
+      },
+    });
+    if (name !== undefined) joinable.set(name, this);
+  }
+
+  /** A lane of a page, which hears of its changes. */
+  own(id, changed) {
+    this.#lanes.set(id, changed);
+  }
+
+  release(id) {
+    this.#lanes.delete(id);
+    this.line.release(id);
+  }
+
+  /** Takes back what a page has opened; the other end sees a cancellation. */
+  cancel(id) {
+    if (!this.#isOver) this.line.reset(id, RESET_CANCELLED);
+  }
+
+  /** The device may have slept. What the other end opens from now on is for the page that somebody looks at. */
+  wake(page, isVisible) {
+    if (isVisible) this.#join(page);
+    this.line.wake();
+  }
+
+  /** Ends the line, if it is this page's alone: false if others go on using it. */
+  close(reason) {
+    if (this.#pages.size > 1) return false;
+    this.#end();
+    this.line.close(reason);
+    return true;
+  }
+
+  /** A page has gone, and has released its lanes. */
+  leave(page) {
+    this.#pages.delete(page);
+    if (this.#pages.size > 0) return;
+    this.#end();
+    this.line.free();
+  }
+
+  #join(page) {
+    const isNew = !this.#pages.delete(page);
+    this.#pages.add(page);
+    if (!isNew) return;
+    if (this.#ticket !== undefined) page.onOpened(this.#ticket);
+    if (this.#state !== undefined) page.onState(this.#state);
+  }
+
+  #tell(news) {
+    for (const page of Array.from(this.#pages)) news(page);
+  }
+
+  #end() {
+    this.#isOver = true;
+    if (joinable.get(this.#name) === this) joinable.delete(this.#name);
+  }
+}
