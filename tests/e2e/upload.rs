@@ -175,14 +175,13 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
 }
 
-/// Counts what the page gives to its sockets from now on.
+/// Counts what leaves on the page's line from now on, by another link that watches the same line.
 const COUNT: &str = "
     globalThis.given = 0;
-    const send = WebSocket.prototype.send;
-    WebSocket.prototype.send = function (bytes) {
-        given += bytes.byteLength;
-        return send.call(this, bytes);
-    };";
+    const { connect } = await import('/duologue.js');
+    const worker = new SharedWorker('/page/breakable.js', { type: 'module', name: 'duologue' });
+    const observe = (direction, bytes) => (given += direction === 'out' ? bytes.length : 0);
+    await connect({ worker, observe }).ready;";
 
 const HASH: &str = "return document.querySelector('.file-hash dd')?.innerText";
 

@@ -10,7 +10,7 @@
  *   FREE ────────────────────────────────────────►     the last
  *
  * A message is { head, bulk, back }: entries one after the other in `head`, each a number of one byte and its fields in the
- * order of the lists below; `bulk` has the buffers of what is too long to be copied once more; `back` those of the other
+ * order of the lists in command.js and news.js; `bulk` has the buffers of what is too long to be copied once more; `back` those of the other
  * end that were read, for its next pieces. All are transferred, not copied.
  *
  *   u8, u32, f64    big-endian
@@ -25,50 +25,6 @@
 
 /** The name of the shared worker in `remote.js` ends with it: pages of another version have another worker. */
 export const VERSION = 3;
-
-/** What the page commands. */
-export const Command = {
-  HELLO: 0, //     version u8, name of a lock that the worker is to hold: text, of one that the page holds: text, empty if none
-  ASK: 1, //       number u32, function of the core: text, argument: bytes
-  START: 2, //     options as JSON: text, device key (SubjectPublicKeyInfo): bytes
-  OPEN: 3, //      lane, is it a stream u8, label: text
-  SEND: 4, //      lane, message: bytes
-  WRITE: 5, //     lane, bytes
-  TOOK: 6, //      lane, so many MESSAGEs u32: the application has taken them
-  FINISH: 7, //    lane
-  RESET: 8, //     lane, code u32
-  RELEASE: 9, //   lane
-  DATAGRAM: 10, // lane, milliseconds u32, key u32 (NO_KEY if none), bytes
-  SEEN: 11, //     lane, so many DATAGRAMs u32: the application has taken them
-  SIGNATURE: 12, // connection u32, bytes
-  RENEWED: 13, //  the page has heard FRESH: what follows concerns the new session
-  WAKE: 14, //     does somebody look at the page u8
-  CLOSE: 15, //    reason: text
-  FREE: 16,
-  SEND_ALL: 17, // lane, messages one after the other: bytes, the end of each: ends
-};
-
-/** What the worker tells. */
-export const News = {
-  READY: 0,
-  FAILED: 1, //    sentence: text. Nothing follows
-  ANSWER: 2, //    number u32, did it fail u8, JSON: text; of a failure { code, message }
-  SIGN: 3, //      connection u32, bytes
-  OPENED: 4, //    ticket: text
-  STATE: 5, //     word: text
-  FRESH: 6, //     code: text, reason: text. Lanes that were told so far are gone
-  CHANNEL: 7, //   lane, is it a stream u8, label: text
-  ROOM: 8, //      lane, u32: so much of SEND or WRITE has found its place in the core
-  TAKEN: 9, //     lane, f64 as `Line.taken`, u8 as `Line.allTaken`
-  MESSAGE: 10, //  lane, a message or a stream's bytes
-  END: 11, //      lane: no MESSAGE follows, the other end has finished
-  ENDED: 12, //    lane, code: text, message: text, f64: messages up to this ordinal may have left. Nothing follows on it
-  DATAGRAM: 13, // lane, bytes
-  STATS: 14, //    lane, u32 datagrams taken from the page, six f64 as `Line.datagramStats`
-  CLOSED: 15, //   code: text, reason: text, by the peer u8
-  RECORD: 16, //   outward u8, bytes
-  MESSAGES: 17, // lane, MESSAGEs one after the other: bytes, the end of each: ends
-};
 
 export const NO_KEY = 0xffff_ffff;
 

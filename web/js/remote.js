@@ -14,17 +14,9 @@
  * `errors.js`, which the page has already.
  */
 
-import {
-  Command,
-  MESSAGES_AHEAD_LEN,
-  MESSAGE_COST,
-  NO_KEY,
-  News,
-  Packer,
-  STREAM_AHEAD_LEN,
-  Unpacker,
-  VERSION,
-} from "./port.js";
+import * as Command from "./command.js";
+import * as News from "./news.js";
+import { MESSAGES_AHEAD_LEN, MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN, Unpacker, VERSION } from "./port.js";
 
 /** How long a worker may take to load its script and answer. */
 const START_MILLIS = 30_000;

@@ -3,11 +3,10 @@
  *
  *   a message each 20 ms ─► fault (breakable.js) ─► the line is lost, or slow ─► it is back ─► are all there, once and in order?
  *
- * Loaded with the first press.
+ * Only then is its part of the page shown.
  */
 
-import { say } from "./say.js";
-import { addWords } from "./text.js";
+import { learn, say } from "./say.js";
 import { BREAK_WORDS } from "./text-break.js";
 
 const EACH_MS = 20;
@@ -15,15 +14,22 @@ const BEFORE_MS = 400;
 const AFTER_MS = 400;
 const PATIENCE_MS = 30_000;
 
-addWords(BREAK_WORDS);
-
 const result = document.getElementById("break-result");
 let isRunning = false;
 const faults = new BroadcastChannel("duologue-break");
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
+/** Shows the buttons; `current` tells the link. */
+export function offerFaults(current) {
+  learn(BREAK_WORDS);
+  document.getElementById("break").hidden = false;
+  for (const button of document.querySelectorAll("[data-break]")) {
+    button.addEventListener("click", () => breakLine(button.dataset.break, current()));
+  }
+}
+
 /** Does one kind of damage to an open link, and says what became of it. */
-export async function breakLine(kind, link) {
+async function breakLine(kind, link) {
   if (isRunning) return;
   if (link?.state !== "open") {
     tell("break.not-open", "failed");

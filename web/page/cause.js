@@ -1,10 +1,13 @@
 /**
  * Why a line ended, in words: one sentence for the cause, one for what to do, and for a changed server key both
  * fingerprints. The code is mirrored in `document.documentElement.dataset.code`.
+ *
+ * The words of rare causes are fetched with the first of them; if they do not come soon, the library's own sentence stands
+ * there.
  */
 
 import { compared, dayOf } from "./compared.js";
-import { has, say, sayPlain, words } from "./say.js";
+import { has, learn, say, sayPlain, words } from "./say.js";
 
 const REASON_CHARS = 500; // a peer's own words, shown as text only
 const LOUD = new Set(["pin-changed", "altered", "not-your-server"]);
@@ -14,26 +17,48 @@ const root = document.documentElement;
 const box = document.getElementById("ending");
 const what = document.getElementById("cause-what");
 const remedy = document.getElementById("cause-do");
-const code = document.getElementById("cause-code");
+const shownCode = document.getElementById("cause-code");
 const pin = document.getElementById("pin");
 const oldPin = document.getElementById("pin-old");
 const pinCompared = document.getElementById("pin-compared");
 const newPin = document.getElementById("pin-new");
+const PATIENCE_MS = 1_000;
+let fetching; // the words of rare causes
+let shown; // [info, pins]
 
-/** The sentence of an error in the person's language, else its own English one. */
+/** The sentence of an error in the person's language, else, and until its words are here, its own English one. */
 export function explain(error) {
-  if (has(`reset.${error?.code}`)) return words(`reset.${error.code}`);
-  if (has(`fresh.${error?.code}`)) return words(`fresh.${error.code}`);
-  if (has(`cause.${error?.code}`)) return words(`cause.${error.code}`);
+  const code = error?.code;
+  const key = [`reset.${code}`, `fresh.${code}`, `cause.${code}`].find(has);
+  if (key) return words(key);
+  fetchWords();
   return String(error?.message || error?.reason || error).slice(0, REASON_CHARS);
+}
+
+function fetchWords() {
+  fetching ??= import("./text-cause.js").then(
+    ({ CAUSE_WORDS }) => {
+      learn(CAUSE_WORDS);
+      if (shown) showCause(...shown);
+    },
+    () => (fetching = undefined),
+  );
+  return fetching;
+}
+
+/** Fulfils when there are words for a cause, or it is no use to wait for them. */
+export async function causeWords(code) {
+  if (has(`cause.${code}`)) return;
+  await Promise.race([fetchWords(), new Promise((late) => setTimeout(late, PATIENCE_MS))]);
 }
 
 /** Shows how a line ended. `pins` (for `pin-changed`) holds the fingerprints before and after. */
 export function showCause(info, pins) {
+  shown = [info, pins];
   root.dataset.code = info.code;
   box.dataset.tone = LOUD.has(info.code) ? "loud" : CALM.has(info.code) ? "calm" : "plain";
   box.hidden = false;
-  sayPlain(code, info.code);
+  sayPlain(shownCode, info.code);
   if (has(`cause.${info.code}`)) {
     what.removeAttribute("lang");
     say(what, `cause.${info.code}`);
@@ -53,6 +78,7 @@ export function showCause(info, pins) {
 }
 
 export function hideCause() {
+  shown = undefined;
   delete root.dataset.code;
   box.hidden = true;
   pin.hidden = true;

@@ -8,7 +8,7 @@
  */
 
 import { closeFiles, filesState, forgetFiles, openFiles } from "./attach.js";
-import { hideCause, showCause } from "./cause.js";
+import { causeWords, hideCause, showCause } from "./cause.js";
 import { closeDesk, deskState, forgetDraft, openDesk, renewDesk } from "./desk.js";
 import { pulseState, startPulse } from "./pulse.js";
 import { say, sayPlain, startLanguage } from "./say.js";
@@ -99,6 +99,7 @@ async function ended(how) {
   closeDesk();
   closeFiles();
   await worded; // a cause without a sentence is told otherwise
+  await causeWords(info.code);
   if (link !== endedLink) return;
   showCause(info);
 
@@ -161,15 +162,7 @@ startPulse(() => (link && link.state !== "closed" ? link : undefined));
 if (development) {
   const Kind = globalThis.SharedWorker ?? Worker;
   worker = new Kind(new URL("./breakable.js", import.meta.url), { type: "module", name: "duologue" });
-  document.getElementById("break").hidden = false;
-  for (const button of document.querySelectorAll("[data-break]")) {
-    button.addEventListener("click", () =>
-      import("./break.js").then(
-        ({ breakLine }) => breakLine(button.dataset.break, link),
-        () => say(document.getElementById("break-result"), "break.not-loaded"),
-      ),
-    );
-  }
+  import("./break.js").then(({ offerFaults }) => offerFaults(() => link));
 }
 const worded = startLanguage({ host: location.host });
 sayPlain(document.getElementById("host"), location.host);

@@ -9,7 +9,7 @@
  * Nothing waits for the words at the start: until they come all texts are empty.
  */
 
-import { LANGUAGES, TEXT, loadWords } from "./text.js";
+import { LANGUAGES, TEXT, addWords, loadWords } from "./text.js";
 
 const STORE = "duologue-language";
 const values = new WeakMap();
@@ -89,6 +89,12 @@ function translate() {
     button.setAttribute("aria-pressed", String(button.dataset.language === language));
   }
   for (const listener of listeners) listener();
+}
+
+/** Words that come late: what stands on the page may have waited for them. */
+export function learn(more) {
+  addWords(more);
+  translate();
 }
 
 async function speak(chosen) {

@@ -3,6 +3,14 @@
  */
 
 export const BREAK_WORDS = {
+  "break.title": ["Break it", "La casser"],
+  "break.intro": [
+    "Real faults, beneath the encryption, while numbered messages go back and forth. Watch the line come back.",
+    "De vraies pannes, sous le chiffrement, pendant que des messages numérotés vont et viennent. Regardez la ligne revenir.",
+  ],
+  "break.cut": ["Cut the line", "Couper la ligne"],
+  "break.flip": ["Flip a byte", "Changer un octet"],
+  "break.hold": ["Stall it for 8 s", "La bloquer 8 s"],
   "break.not-open": ["The line is not open.", "La ligne n’est pas ouverte."],
   "break.running": ["Messages are under way…", "Des messages sont en route…"],
   "break.resumed": [

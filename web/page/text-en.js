@@ -23,45 +23,7 @@ export const WORDS = {
   "detail.draining": "What is under way is still being delivered. Then this page calls again until {host} is back.",
   "detail.closed": "Nothing passes until it is opened again.",
 
-  // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`).
-  "cause.no-identity":
-    "This browser has no key for this server: it was never enrolled, or its stored key was lost or cleared.",
-  "do.no-identity":
-    "Ask the server’s owner for a new invite link, made by `duologue invite new`, and open it in this browser.",
-  "cause.identity-lost": "This browser still knows the server, but its own device key is gone.",
-  "do.identity-lost":
-    "Ask the server’s owner for a new invite link, made by `duologue invite new`, and open it here. The server’s key stays pinned.",
-  "cause.bad-invite": "This invite link is damaged or incomplete.",
-  "do.bad-invite": "Copy the whole link again, up to its last character, and open it here.",
-  "cause.invite-used": "This invite was already used by another device: each one admits a single device, once.",
-  "do.invite-used":
-    "Ask the server’s owner for a new one (`duologue invite new`). If you did not use this one yourself, tell the owner: someone else did.",
-  "cause.invite-expired": "This invite has expired.",
-  "do.invite-expired": "Ask the server’s owner for a new one (`duologue invite new`).",
-  "cause.invite-unknown": "The server does not know this invite.",
-  "do.invite-unknown":
-    "Check that the link is meant for this server, or ask its owner for a new one (`duologue invite new`).",
-  "cause.not-enrolled": "The server does not know this device.",
-  "do.not-enrolled": "Ask the server’s owner for an invite link (`duologue invite new`) and open it here.",
-  "cause.device-revoked": "The server’s owner has revoked this device.",
-  "do.device-revoked":
-    "If that is a mistake, ask the owner. To be enrolled anew, forget this device here and open a new invite link.",
-  "cause.origin-refused": "The server does not accept pages from this address.",
-  "do.origin-refused":
-    "Open the page at the address that the server’s owner gave you. The owner can add {origin} to the origins that `duologue serve` allows.",
-  "cause.host-mismatch": "This page and the server do not agree on the server’s address.",
-  "do.host-mismatch":
-    "Something on the way passes the line on under another name. Use the address that the server’s owner gave you.",
-  "cause.not-your-server":
-    "The answer was not made by the server that this browser has pinned, or it was altered on the way.",
-  "do.not-your-server":
-    "Nothing of yours was sent. Try another network; if it stays so, ask the server’s owner, by another way than this page.",
-  "cause.altered": "A message was changed on the way: something between you and the server is tampering with the line.",
-  "do.altered":
-    "The line was cut before the changed message was read. Try another network, and tell the server’s owner.",
-  "cause.pin-changed": "Stop: this link names another server key than the one this browser has pinned.",
-  "do.pin-changed":
-    "Either the server was given a new key, or someone wants to stand in for it. Ask the owner, by telephone or in person, to read out the fingerprint shown by `duologue keys show`.",
+  // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`): what may be told without a network. The rest: text-cause.js.
   "cause.timeout": "The server did not answer in time.",
   "do.timeout": "Check your network and try again.",
   "cause.lost": "The connection was lost.",
@@ -78,33 +40,9 @@ export const WORDS = {
   "do.replaced": "It is perhaps another tab. Reconnecting brings the line back here.",
   "cause.normal": "The line was ended on purpose.",
   "do.normal": "Nothing went wrong. You can connect again.",
-  "cause.protocol": "The two ends did not understand each other.",
-  "do.protocol":
-    "This page and the server may be of different versions: reload the page. If it stays so, tell the server’s owner.",
-  "cause.internal": "The server has failed.",
-  "do.internal": "Connect again; if it happens again, tell the server’s owner.",
-  "cause.bad-signature": "The server did not accept this device’s signature.",
-  "do.bad-signature": "Reload the page. If it stays so, forget this device and open a new invite link.",
-  "cause.forgotten": "This browser has forgotten its key.",
-  "do.forgotten":
-    "To come back, open a new invite link here. The server’s owner still sees the old device in `duologue devices list` and can revoke it.",
   "cause.not-loaded": "A part of this page could not be loaded or started.",
   "do.not-loaded": "Reload the page. It needs a current browser with WebAssembly.",
   "do.unknown": "You can try to connect again.",
-
-  // Why a conversation or a request ended while the line goes on.
-  "reset.cancelled": "the other end has cancelled",
-  "reset.deadline": "no answer in time",
-  "reset.refused": "the server does not offer this service",
-  "reset.failed": "the service at the server has failed",
-  "reset.stopped": "the service at the server reads no more",
-
-  // Why the server began a new session where this page wanted to go on with the old one.
-  "fresh.session-expired": "the connection was gone for too long, so the server had ended the session",
-  "fresh.session-unknown": "the server no longer knew the session",
-  "fresh.session-evicted": "the server had given the session up to make room",
-  "fresh.session-altered": "messages were altered on their way to the server again and again",
-  "fresh.session-restarted": "the server was started again",
 
   "pin.old": "Pinned in this browser",
   "pin.new": "Named by the link",
@@ -161,14 +99,6 @@ export const WORDS = {
   "echo.intro": "64 random bytes go to the server and must come back unchanged.",
   "echo.button": "Send 64 bytes",
   "echo.not-loaded": "The part of this page that measures could not be loaded. Reload the page.",
-
-  "break.title": "Break it",
-  "break.intro":
-    "Real faults, beneath the encryption, while numbered messages go back and forth. Watch the line come back.",
-  "break.cut": "Cut the line",
-  "break.flip": "Flip a byte",
-  "break.hold": "Stall it for 8 s",
-  "break.not-loaded": "The part of this page that breaks things could not be loaded. Reload the page.",
 
   "files.title": "Files",
   "files.intro":

@@ -23,47 +23,7 @@ export const WORDS = {
   "detail.draining": "Ce qui est en route est encore remis. Ensuite, cette page rappelle jusqu’au retour de {host}.",
   "detail.closed": "Rien ne passe tant qu’elle n’est pas rouverte.",
 
-  // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`).
-  "cause.no-identity":
-    "Ce navigateur n’a pas de clé pour ce serveur : il n’a jamais été inscrit, ou sa clé enregistrée a été perdue ou effacée.",
-  "do.no-identity":
-    "Demandez au propriétaire du serveur un nouveau lien d’invitation, créé par `duologue invite new`, et ouvrez-le dans ce navigateur.",
-  "cause.identity-lost": "Ce navigateur connaît encore le serveur, mais sa propre clé d’appareil a disparu.",
-  "do.identity-lost":
-    "Demandez au propriétaire du serveur un nouveau lien d’invitation, créé par `duologue invite new`, et ouvrez-le ici. La clé du serveur reste épinglée.",
-  "cause.bad-invite": "Ce lien d’invitation est abîmé ou incomplet.",
-  "do.bad-invite": "Copiez de nouveau le lien entier, jusqu’à son dernier caractère, et ouvrez-le ici.",
-  "cause.invite-used":
-    "Cette invitation a déjà servi à un autre appareil : chacune n’en admet qu’un seul, une seule fois.",
-  "do.invite-used":
-    "Demandez-en une nouvelle au propriétaire du serveur (`duologue invite new`). Si ce n’est pas vous qui l’avez utilisée, prévenez-le : quelqu’un d’autre l’a fait.",
-  "cause.invite-expired": "Cette invitation a expiré.",
-  "do.invite-expired": "Demandez-en une nouvelle au propriétaire du serveur (`duologue invite new`).",
-  "cause.invite-unknown": "Le serveur ne connaît pas cette invitation.",
-  "do.invite-unknown":
-    "Vérifiez que le lien est bien destiné à ce serveur, ou demandez-en un nouveau à son propriétaire (`duologue invite new`).",
-  "cause.not-enrolled": "Le serveur ne connaît pas cet appareil.",
-  "do.not-enrolled":
-    "Demandez au propriétaire du serveur un lien d’invitation (`duologue invite new`) et ouvrez-le ici.",
-  "cause.device-revoked": "Le propriétaire du serveur a révoqué cet appareil.",
-  "do.device-revoked":
-    "S’il s’agit d’une erreur, voyez avec le propriétaire. Pour être inscrit de nouveau, oubliez cet appareil ici et ouvrez un nouveau lien d’invitation.",
-  "cause.origin-refused": "Le serveur n’accepte pas les pages venant de cette adresse.",
-  "do.origin-refused":
-    "Ouvrez la page à l’adresse que le propriétaire du serveur vous a donnée. Celui-ci peut ajouter {origin} aux origines que `duologue serve` autorise.",
-  "cause.host-mismatch": "La page et le serveur ne s’accordent pas sur l’adresse du serveur.",
-  "do.host-mismatch":
-    "Quelque chose en chemin transmet la ligne sous un autre nom. Utilisez l’adresse que le propriétaire du serveur vous a donnée.",
-  "cause.not-your-server":
-    "La réponse ne vient pas du serveur que ce navigateur a épinglé, ou elle a été altérée en chemin.",
-  "do.not-your-server":
-    "Rien de ce que vous avez écrit n’est parti. Essayez un autre réseau ; si cela persiste, interrogez le propriétaire du serveur par un autre moyen que cette page.",
-  "cause.altered": "Un message a été modifié en chemin : quelque chose, entre vous et le serveur, altère la ligne.",
-  "do.altered":
-    "La ligne a été coupée avant que le message modifié ne soit lu. Essayez un autre réseau et prévenez le propriétaire du serveur.",
-  "cause.pin-changed": "Attention : ce lien désigne une autre clé de serveur que celle que ce navigateur a épinglée.",
-  "do.pin-changed":
-    "Soit le serveur a reçu une nouvelle clé, soit quelqu’un veut se faire passer pour lui. Demandez au propriétaire, par téléphone ou de vive voix, de lire l’empreinte affichée par `duologue keys show`.",
+  // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`): what may be told without a network. The rest: text-cause.js.
   "cause.timeout": "Le serveur n’a pas répondu à temps.",
   "do.timeout": "Vérifiez votre réseau et réessayez.",
   "cause.lost": "La connexion a été perdue.",
@@ -80,34 +40,9 @@ export const WORDS = {
   "do.replaced": "C’est peut-être un autre onglet. Vous reconnecter ramène la ligne ici.",
   "cause.normal": "La ligne a été fermée volontairement.",
   "do.normal": "Rien d’anormal. Vous pouvez vous reconnecter.",
-  "cause.protocol": "Les deux bouts ne se sont pas compris.",
-  "do.protocol":
-    "La page et le serveur sont peut-être de versions différentes : rechargez la page. Si cela persiste, prévenez le propriétaire du serveur.",
-  "cause.internal": "Le serveur a eu une défaillance.",
-  "do.internal": "Reconnectez-vous ; si cela se répète, prévenez le propriétaire du serveur.",
-  "cause.bad-signature": "Le serveur n’a pas accepté la signature de cet appareil.",
-  "do.bad-signature":
-    "Rechargez la page. Si cela persiste, oubliez cet appareil et ouvrez un nouveau lien d’invitation.",
-  "cause.forgotten": "Ce navigateur a oublié sa clé.",
-  "do.forgotten":
-    "Pour revenir, ouvrez ici un nouveau lien d’invitation. Le propriétaire du serveur voit encore l’ancien appareil dans `duologue devices list` et peut le révoquer.",
   "cause.not-loaded": "Une partie de cette page n’a pas pu être chargée ou démarrée.",
   "do.not-loaded": "Rechargez la page. Il lui faut un navigateur récent avec WebAssembly.",
   "do.unknown": "Vous pouvez essayer de vous reconnecter.",
-
-  // Why a conversation or a request ended while the line goes on.
-  "reset.cancelled": "l’autre bout a annulé",
-  "reset.deadline": "pas de réponse à temps",
-  "reset.refused": "le serveur ne propose pas ce service",
-  "reset.failed": "le service a échoué côté serveur",
-  "reset.stopped": "le service ne lit plus côté serveur",
-
-  // Why the server began a new session where this page wanted to go on with the old one.
-  "fresh.session-expired": "la connexion a été coupée trop longtemps, et le serveur avait mis fin à la session",
-  "fresh.session-unknown": "le serveur ne connaissait plus la session",
-  "fresh.session-evicted": "le serveur avait abandonné la session pour faire de la place",
-  "fresh.session-altered": "des messages en route vers le serveur ont été modifiés à plusieurs reprises",
-  "fresh.session-restarted": "le serveur a redémarré",
 
   "pin.old": "Épinglée dans ce navigateur",
   "pin.new": "Désignée par le lien",
@@ -164,14 +99,6 @@ export const WORDS = {
   "echo.intro": "64 octets tirés au hasard vont au serveur et doivent revenir inchangés.",
   "echo.button": "Envoyer 64 octets",
   "echo.not-loaded": "La partie de cette page qui mesure n’a pas pu être chargée. Rechargez la page.",
-
-  "break.title": "La casser",
-  "break.intro":
-    "De vraies pannes, sous le chiffrement, pendant que des messages numérotés vont et viennent. Regardez la ligne revenir.",
-  "break.cut": "Couper la ligne",
-  "break.flip": "Changer un octet",
-  "break.hold": "La bloquer 8 s",
-  "break.not-loaded": "La partie de cette page qui casse n’a pas pu être chargée. Rechargez la page.",
 
   "files.title": "Fichiers",
   "files.intro":

@@ -5,11 +5,11 @@
 
 use core::{arch::wasm32, panic::PanicInfo};
 
-use dlmalloc::GlobalDlmalloc;
+use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
 
-/// The allocator that `std` uses on wasm32, but compiled for size.
+/// Smaller than the allocator of `std`, and faster.
 #[global_allocator]
-static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
+static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
 /// A trap, as with `std`: JavaScript sees a `RuntimeError`.
 #[panic_handler]

@@ -29,14 +29,18 @@ pub(crate) const GOAL: usize = 80_000;
 
 pub(crate) const CORE_JS: &str = "duologue_core.js";
 pub(crate) const CORE_WASM: &str = "duologue_core_bg.wasm";
-/// The scripts that the library's others are bundled into.
-const LIBRARY: [&str; 5] = ["duologue.js", "fetch.js", "kept.js", "remote.js", "worker.js"];
+/// The script that the library's others are bundled into: that of the page, with both ends of its worker.
+const LIBRARY: &str = "duologue.js";
+/// What it exports besides: the work of a worker.
+const SERVE: &str = "export * from \"./duologue.js\"; export { serve } from \"./served.js\";";
+/// The worker's script.
+const WORKER: (&str, &str) = ("worker.js", "import{serve}from\"./duologue.js\";serve();\n");
 /// The script that the page's others are bundled into, but for those that it imports when they are wanted.
 const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
-/// Scripts apart: the service worker, and the line's worker in development.
-const APART: [&str; 2] = ["page/offline.js", "page/breakable.js"];
+/// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
+const APART: [&str; 4] = ["fetch.js", "kept.js", "page/offline.js", "page/breakable.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 10] = [
@@ -53,8 +57,10 @@ const INPUTS: [&str; 10] = [
 ];
 
 /// The features that the compiler and wasm-bindgen already use; wasm-opt must be told not to avoid them.
-const WASM_OPT_FLAGS: [&str; 11] = [
+const WASM_OPT_FLAGS: [&str; 12] = [
     "-O3",
+    // Those of one kind side by side: brotli makes 0.8 % less of them.
+    "--reorder-functions-by-name",
     "--strip-producers",
     "--strip-target-features",
     // Says what it has called them; `shrink::rename` tells the bindings.
@@ -228,33 +234,34 @@ fn assemble(dev: bool) -> Result<()> {
     Ok(())
 }
 
-/// The library as one script, the page as another, `fetch` and each end of a worker as one, because brotli packs one file better
-/// than many. What the page imports when it is wanted becomes a script of its own, and what it shares with the page one
-/// more. What they are made of goes, and so do its lines in index.html; the page imports the library as everybody does.
+/// The library as one script, the page as another, because brotli packs one file better than many. What the page imports
+/// when it is wanted becomes a script of its own, and what it shares with the page one more. What they are made of goes,
+/// and so do its lines in index.html; the page imports the library as everybody does, and so does the worker.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
     let is_bundle = |file: &Path| {
-        file.ends_with(PAGE) || APART.iter().chain(&LIBRARY).any(|bundle| file.ends_with(bundle))
+        [PAGE, LIBRARY, WORKER.0].iter().chain(&APART).any(|bundle| file.ends_with(bundle))
     };
     let parts = files_in(web)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "js"));
     let parts = parts.filter(|file| !is_bundle(file)).collect::<Vec<_>>();
     let esbuild = || {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
-        esbuild.args([
-            "--external:*/duologue.js",
-            "--external:*/fetch.js",
-            "--external:*/kept.js",
-            "--external:*/remote.js",
-            "--external:*/worker.js",
-            "--log-level=warning",
-            "--allow-overwrite",
-        ]);
+        esbuild.args(["--external:*/fetch.js", "--external:*/kept.js", "--log-level=warning", "--allow-overwrite"]);
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild
     };
-    process::run(esbuild().args(LIBRARY).args(APART))?;
+    fs::write(web.join("library.js"), SERVE).context("cannot write under target/")?;
+    process::run(esbuild().arg(format!("{}=library.js", LIBRARY.trim_end_matches(".js"))))?;
+    fs::remove_file(web.join("library.js")).context("cannot remove a script that is bundled")?;
+    fs::write(web.join(WORKER.0), WORKER.1).context("cannot write under target/")?;
+    let users = || {
+        let mut esbuild = esbuild();
+        esbuild.args(["--external:*/duologue.js", "--external:*/worker.js"]);
+        esbuild
+    };
+    process::run(users().args(APART))?;
     let account = target("web-pkg/page.json");
-    let mut page = esbuild();
+    let mut page = users();
     page.args(["--splitting", "--chunk-names=page/[name]-[hash]"]).arg(format!("--metafile={}", account.display()));
     process::run(page.arg(PAGE))?;
     for part in parts {

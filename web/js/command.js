@@ -1,0 +1,22 @@
+/**
+ * What a page commands its worker: the number of each entry of a message, and its fields (port.js).
+ */
+
+export const HELLO = 0;      // version u8, locks by name: that the worker is to hold: text, that the page holds: text, perhaps empty
+export const ASK = 1;        // number u32, function of the core: text, argument: bytes
+export const START = 2;      // options as JSON: text, device key (SubjectPublicKeyInfo): bytes
+export const OPEN = 3;       // lane, is it a stream u8, label: text
+export const SEND = 4;       // lane, message: bytes
+export const WRITE = 5;      // lane, bytes
+export const TOOK = 6;       // lane, so many MESSAGEs u32: the application has taken them
+export const FINISH = 7;     // lane
+export const RESET = 8;      // lane, code u32
+export const RELEASE = 9;    // lane
+export const DATAGRAM = 10;  // lane, milliseconds u32, key u32 (NO_KEY if none), bytes
+export const SEEN = 11;      // lane, so many DATAGRAMs u32: the application has taken them
+export const SIGNATURE = 12; // connection u32, bytes
+export const RENEWED = 13;   // the page has heard FRESH: what follows concerns the new session
+export const WAKE = 14;      // does somebody look at the page u8
+export const CLOSE = 15;     // reason: text
+export const FREE = 16;
+export const SEND_ALL = 17;  // lane, messages one after the other: bytes, the end of each: ends

@@ -1,0 +1,22 @@
+/**
+ * What a worker tells its page: the number of each entry of a message, and its fields (port.js).
+ */
+
+export const READY = 0;
+export const FAILED = 1;    // sentence: text. Nothing follows
+export const ANSWER = 2;    // number u32, did it fail u8, JSON: text; of a failure { code, message }
+export const SIGN = 3;      // connection u32, bytes
+export const OPENED = 4;    // ticket: text
+export const STATE = 5;     // word: text
+export const FRESH = 6;     // code: text, reason: text. Lanes that were told so far are gone
+export const CHANNEL = 7;   // lane, is it a stream u8, label: text
+export const ROOM = 8;      // lane, u32: so much of SEND or WRITE has found its place in the core
+export const TAKEN = 9;     // lane, f64 as `Line.taken`, u8 as `Line.allTaken`
+export const MESSAGE = 10;  // lane, a message or a stream's bytes
+export const END = 11;      // lane: no MESSAGE follows, the other end has finished
+export const ENDED = 12;    // lane, code: text, message: text, f64: messages up to this ordinal may have left. Nothing follows on it
+export const DATAGRAM = 13; // lane, bytes
+export const STATS = 14;    // lane, u32 datagrams taken from the page, six f64 as `Line.datagramStats`
+export const CLOSED = 15;   // code: text, reason: text, by the peer u8
+export const RECORD = 16;   // outward u8, bytes
+export const MESSAGES = 17; // lane, MESSAGEs one after the other: bytes, the end of each: ends

@@ -1,0 +1,485 @@
+/**
+ * The work of a worker that holds lines for pages: socket, cryptography and timers are here, and none of it waits for
+ * what a page does, nor makes it wait.
+ *
+ *   page: remote.js ══ port.js ══► Served ─► held.js ─► core Line ─► WebSocket
+ *                   ◄═ one message ═ Served ◄─ onChanged: looked at once, at the end of the task
+ *
+ * Each port that is posted to the worker is one link of a page. In a shared worker the links of one device to one server
+ * have one line. What a port may hold ahead is bounded both ways (port.js); the rest waits in the core, whose bounds are
+ * felt at the other end. The device key never comes here: what is to be signed goes to the page.
+ */
+
+import * as Command from "./command.js";
+import { core, ready } from "./core.js";
+import { Held } from "./held.js";
+import * as News from "./news.js";
+import { MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN, UNTAKEN_LEN, Unpacker, VERSION } from "./port.js";
+
+/** How soon datagrams whose fate is open are looked at again: nothing tells that one has passed its deadline. */
+const STATS_MILLIS = 25;
+
+/** Room that the page is told of while something waits. */
+const ROOM_LEN_MIN = STREAM_AHEAD_LEN / 2;
+
+const served = new Set();
+
+/** A channel or stream. */
+class Lane {
+  waiting = []; // { bytes, at, ends? }: the core has no room for what is from `at` on
+  room = 0; // what has found its place since the page heard of it
+  finish = ""; // `wanted` while something waits, then `done`
+  accepted = 0; // messages
+  taken = 0;
+  allTaken = false;
+  untaken = []; // what each MESSAGE cost that the application has not taken
+  untakenLen = 0;
+  unseen = []; // the same for datagrams
+  unseenLen = 0;
+  over = false; // no MESSAGE follows
+  ended = false;
+  datagrams = 0; // given by the page
+  stats; // as last told; none while there are no datagrams
+  timer; // of the next look at them
+
+  constructor(number, id, isStream) {
+    this.number = number;
+    this.id = id;
+    this.isStream = isStream;
+  }
+}
+
+/** One link of a page. */
+class Served {
+  observes = false;
+  #port;
+  #held;
+  #line; // the core's, of `#held`
+  #lanes = new Map(); // by number
+  #changed = new Set();
+  #news = new Packer();
+  #isDue = false;
+  #nextNumber = 1;
+  #stale = 0; // sessions whose end the page has not heard of
+  #unlock = () => {};
+
+  constructor(port) {
+    this.#port = port;
+    // Commands wait, in order, until the core is here.
+    port.onmessage = ({ data }) =>
+      ready().then(
+        () => this.#handle(data),
+        (error) => this.fail(error),
+      );
+    // But not this one.
+    port.addEventListener("message", ({ data }) => this.#greet(new Unpacker(data)), { once: true });
+    served.add(this);
+  }
+
+  /** What goes wrong here is no fault of the page's, and nothing is known of the line any more. */
+  fail(error) {
+    if (!served.delete(this)) return;
+    this.#changed.clear();
+    this.#tell().u8(News.FAILED).text(error?.message ?? String(error));
+    this.#post();
+    this.#free();
+  }
+
+  #greet(command) {
+    command.u8();
+    const version = command.u8();
+    if (version !== VERSION) return this.fail(new Error(`the page speaks version ${version}, this worker ${VERSION}`));
+    const isReady = () => this.#tell().u8(News.READY);
+    if (!navigator.locks) return isReady();
+    // It is let go when this worker ends, however it does: nothing else would tell the page.
+    const [ours, theirs] = [command.text(), command.text()];
+    navigator.locks.request(ours, () => {
+      isReady();
+      return new Promise((resolve) => (this.#unlock = resolve));
+    });
+    // And so is that of a page which others outlive.
+    if (theirs !== "") navigator.locks.request(theirs, () => this.#free());
+  }
+
+  #free() {
+    served.delete(this);
+    this.#port.onmessage = null;
+    this.#unlock();
+    for (const lane of this.#lanes.values()) this.#abandon(lane);
+    this.#held?.leave(this);
+    this.#held = undefined;
+    this.#line = undefined;
+  }
+
+  /** What the page had of it is gone, or told. */
+  #abandon(lane) {
+    this.#held.cancel(lane.id);
+    this.#release(lane);
+  }
+
+  #release(lane) {
+    this.#lanes.delete(lane.number);
+    this.#changed.delete(lane);
+    this.#held.release(lane.id);
+  }
+
+  // Commands.
+
+  #handle(message) {
+    try {
+      const commands = new Unpacker(message);
+      while (!commands.isEmpty && served.has(this)) this.#apply(commands.u8(), commands);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #apply(what, command) {
+    switch (what) {
+      case Command.HELLO:
+        return void (command.u8(), command.text(), command.text());
+      case Command.ASK:
+        return this.#answer(command.u32(), command.text(), command.bytes());
+      case Command.START:
+        return this.#start(JSON.parse(command.text()), command.bytes());
+      case Command.OPEN:
+        return this.#open(command.u32(), Boolean(command.u8()), command.text());
+      case Command.SIGNATURE:
+        return this.#line?.provideSignature(command.u32(), command.bytes());
+      case Command.RENEWED:
+        return void this.#stale--;
+      case Command.WAKE: {
+        const isVisible = Boolean(command.u8());
+        return this.#held?.wake(this, isVisible);
+      }
+      case Command.CLOSE:
+        return this.#close(command.text());
+      case Command.FREE:
+        return this.#free();
+      default:
+        return this.#applyTo(this.#lanes.get(command.u32()), what, command);
+    }
+  }
+
+  /** `lane` is undefined when its session has ended and the page has not heard of it: the fields are read all the same. */
+  #applyTo(lane, what, command) {
+    switch (what) {
+      case Command.SEND:
+      case Command.SEND_ALL:
+      case Command.WRITE: {
+        const bytes = command.view();
+        const ends = what === Command.SEND_ALL ? command.ends() : undefined;
+        lane?.waiting.push({ bytes, ends, at: 0 });
+        // The second of two waits for the first.
+        if (lane?.waiting.length === 1) this.#accept(lane);
+        return;
+      }
+      case Command.TOOK: {
+        const count = command.u32();
+        if (!lane) return;
+        for (const cost of lane.untaken.splice(0, count)) lane.untakenLen -= cost;
+        this.#line.take(lane.id, count);
+        return this.#look(lane);
+      }
+      case Command.SEEN: {
+        const count = command.u32();
+        if (!lane) return;
+        for (const cost of lane.unseen.splice(0, count)) lane.unseenLen -= cost;
+        return this.#look(lane);
+      }
+      case Command.FINISH:
+        if (!lane) return;
+        lane.finish = "wanted";
+        return this.#accept(lane);
+      case Command.RESET: {
+        const code = command.u32();
+        if (lane) this.#line.reset(lane.id, code);
+        return;
+      }
+      case Command.RELEASE:
+        return lane && this.#release(lane);
+      case Command.DATAGRAM: {
+        const [millis, key, bytes] = [command.u32(), command.u32(), command.view()];
+        if (!lane) return;
+        lane.datagrams++;
+        lane.stats ??= [];
+        try {
+          this.#line.sendDatagram(lane.id, bytes, millis, key === NO_KEY ? undefined : key);
+        } catch {
+          // The lane has ended, which its news tells.
+        }
+        return this.#look(lane);
+      }
+      default:
+        throw new Error(`there is no command ${what}`);
+    }
+  }
+
+  #answer(number, name, argument) {
+    const asked = {
+      parseInvite: () => core.parseInvite(new TextDecoder().decode(argument)),
+      serverFingerprint: () => core.serverFingerprint(new TextDecoder().decode(argument)),
+      deviceFingerprint: () => core.deviceFingerprint(argument),
+    };
+    try {
+      const answer = JSON.stringify(asked[name]());
+      this.#tell().u8(News.ANSWER).u32(number).u8(0).text(answer);
+    } catch ({ code, message }) {
+      this.#tell().u8(News.ANSWER).u32(number).u8(1).text(JSON.stringify({ code, message }));
+    }
+  }
+
+  #start(options, spki) {
+    this.observes = options.observed;
+    this.#held = Held.of(this, options, spki);
+    this.#line = this.#held.line;
+  }
+
+  /** Of a line that others use, only what is this link's own. */
+  #close(reason) {
+    if (!this.#held || this.#held.close(reason)) return;
+    for (const lane of Array.from(this.#lanes.values())) {
+      while (this.#hand(lane)); // what has arrived can still be read
+      this.#held.cancel(lane.id);
+      this.#end(lane, { code: "closed", message: "The line has ended." });
+      this.#release(lane);
+    }
+    this.#tell().u8(News.CLOSED).text("normal").text(reason).u8(0);
+  }
+
+  #open(number, isStream, label) {
+    // It belongs to the session that has ended: the page ends it when it hears that.
+    if (this.#stale > 0) return;
+    try {
+      this.#add(number, isStream ? this.#line.openStream(label) : this.#line.open(label), isStream);
+    } catch (error) {
+      this.#tellEnd(number, error, 0);
+    }
+  }
+
+  #add(number, id, isStream) {
+    const lane = new Lane(number, id, isStream);
+    this.#lanes.set(number, lane);
+    this.#held.own(id, () => this.#look(lane));
+    return lane;
+  }
+
+  /** Gives the core what waits, as far as there is room, and then the end. */
+  #accept(lane) {
+    try {
+      while (lane.waiting.length > 0) {
+        const next = lane.waiting[0];
+        if (lane.isStream) {
+          const written = this.#line.write(lane.id, next.bytes.subarray(next.at));
+          next.at += written;
+          lane.room += written;
+          if (next.at < next.bytes.length) break;
+          this.#news.giveBack(next.bytes);
+        } else if (next.ends) {
+          const start = next.ends[next.at - 1] ?? 0;
+          const count = this.#line.sendAll(lane.id, next.bytes.subarray(start), next.ends.subarray(next.at).map((end) => end - start));
+          next.at += count;
+          lane.accepted += count;
+          lane.room += (next.ends[next.at - 1] ?? 0) - start + count * MESSAGE_COST;
+          if (next.at < next.ends.length) break;
+        } else {
+          if (!this.#line.send(lane.id, next.bytes)) break;
+          lane.accepted++;
+          lane.room += next.bytes.length + MESSAGE_COST;
+        }
+        lane.waiting.shift();
+      }
+    } catch (error) {
+      // Else the lane has ended, which its news tells.
+      if (error?.code === "message-too-long") this.#end(lane, error);
+    }
+    if (lane.finish === "wanted" && lane.waiting.length === 0) {
+      this.#line.finish(lane.id);
+      lane.finish = "done";
+    }
+    this.#look(lane);
+  }
+
+  // News of the line.
+
+  onRecord(outward, bytes) {
+    this.#tell().u8(News.RECORD).u8(Number(outward)).bytes(bytes);
+  }
+
+  onSign(connection, message) {
+    this.#tell().u8(News.SIGN).u32(connection).bytes(message);
+  }
+
+  onOpened(ticket) {
+    this.#tell().u8(News.OPENED).text(ticket);
+  }
+
+  onState(state) {
+    this.#tell().u8(News.STATE).text(state);
+  }
+
+  onFresh(code, reason) {
+    this.#endAll();
+    this.#lanes.clear();
+    this.#changed.clear();
+    this.#stale++;
+    this.#tell().u8(News.FRESH).text(code).text(reason);
+  }
+
+  onChannel(id, label, isStream) {
+    const lane = this.#add(this.#nextNumber, id, isStream);
+    this.#nextNumber += 2;
+    this.#tell().u8(News.CHANNEL).u32(lane.number).u8(Number(isStream)).text(label);
+    this.#look(lane);
+  }
+
+  onClosed(code, reason, byPeer) {
+    this.#endAll();
+    this.#tell().u8(News.CLOSED).text(code).text(reason).u8(Number(byPeer));
+  }
+
+  // News of its lanes.
+
+  /** Where the next entry goes. All that this task brings leaves together, after what the core does in its own microtask. */
+  #tell() {
+    if (!this.#isDue) {
+      this.#isDue = true;
+      queueMicrotask(() => queueMicrotask(() => this.#post()));
+    }
+    return this.#news;
+  }
+
+  /** There may be news of a lane. */
+  #look(lane) {
+    this.#changed.add(lane);
+    this.#tell();
+  }
+
+  #post() {
+    for (const lane of this.#changed) if (this.#line) this.#lookAt(lane);
+    this.#changed.clear();
+    this.#isDue = false;
+    if (!this.#news.isEmpty) this.#news.post(this.#port);
+  }
+
+  #lookAt(lane) {
+    if (lane.ended || this.#lanes.get(lane.number) !== lane) return;
+    const broken = this.#line.broken(lane.id);
+    if (broken) return this.#end(lane, broken);
+    this.#accept(lane);
+    this.#tellRoom(lane);
+    this.#tellTaken(lane);
+    while (lane.untakenLen < UNTAKEN_LEN && this.#hand(lane));
+    while (lane.unseenLen < UNTAKEN_LEN && this.#handDatagram(lane));
+    this.#tellStats(lane);
+  }
+
+  /** While something waits, little room is not worth a message, and more room will come. */
+  #tellRoom(lane) {
+    if (lane.room < (lane.waiting.length > 0 ? ROOM_LEN_MIN : 1)) return;
+    this.#tell().u8(News.ROOM).u32(lane.number).u32(lane.room);
+    lane.room = 0;
+  }
+
+  #tellTaken(lane) {
+    // Before its end, whether that is all is the page's to say.
+    const [taken, allTaken] = [this.#line.taken(lane.id), lane.finish === "done" && this.#line.allTaken(lane.id)];
+    if (taken === lane.taken && allTaken === lane.allTaken) return;
+    lane.taken = taken;
+    lane.allTaken = allTaken;
+    this.#tell().u8(News.TAKEN).u32(lane.number).f64(taken).u8(Number(allTaken));
+  }
+
+  /** False if nothing is there. */
+  #hand(lane) {
+    if (lane.over) return false;
+    let got;
+    try {
+      got = this.#line.recvAll(lane.id);
+    } catch {
+      return false; // it has ended, which its news tells
+    }
+    if (got === undefined) return false;
+    if (got === null) {
+      lane.over = true;
+      this.#tell().u8(News.END).u32(lane.number);
+      return false;
+    }
+    if (Array.isArray(got)) {
+      const [bytes, ends] = got;
+      ends.forEach((end, index) => this.#handed(lane, end - (ends[index - 1] ?? 0)));
+      this.#tell().u8(News.MESSAGES).u32(lane.number).bytes(bytes, true).ends(ends);
+    } else {
+      this.#handed(lane, got.length);
+      this.#tell().u8(News.MESSAGE).u32(lane.number).bytes(got, true);
+    }
+    return true;
+  }
+
+  #handed(lane, length) {
+    lane.untaken.push(length + MESSAGE_COST);
+    lane.untakenLen += length + MESSAGE_COST;
+  }
+
+  #handDatagram(lane) {
+    const datagram = this.#line.recvDatagram(lane.id);
+    if (!datagram) return false;
+    const cost = datagram.length + MESSAGE_COST;
+    lane.unseen.push(cost);
+    lane.unseenLen += cost;
+    lane.stats ??= [];
+    this.#tell().u8(News.DATAGRAM).u32(lane.number).bytes(datagram, true);
+    return true;
+  }
+
+  #tellStats(lane) {
+    if (!lane.stats) return;
+    const stats = [lane.datagrams, ...this.#line.datagramStats(lane.id)];
+    const [, sent, expired, replaced, overflowed] = stats;
+    clearTimeout(lane.timer);
+    if (sent + expired + replaced + overflowed < lane.datagrams) lane.timer = setTimeout(() => this.#look(lane), STATS_MILLIS);
+    if (stats.every((count, index) => count === lane.stats[index])) return;
+    lane.stats = stats;
+    this.#tell().u8(News.STATS).u32(lane.number).u32(lane.datagrams);
+    for (const count of stats.slice(1)) this.#news.f64(count);
+  }
+
+  /** Nothing comes or goes on it any more: everything that is known of it, and what had arrived. */
+  #end(lane, cause) {
+    if (lane.ended) return;
+    this.#tellTaken(lane);
+    while (this.#hand(lane));
+    while (this.#handDatagram(lane));
+    this.#tellStats(lane);
+    lane.ended = true;
+    this.#tellEnd(lane.number, cause, this.#lastThatMayHaveLeft(lane));
+  }
+
+  #endAll() {
+    for (const lane of this.#lanes.values()) this.#end(lane, { code: "closed", message: "The line has ended." });
+  }
+
+  #tellEnd(number, { code, message }, left) {
+    this.#tell().u8(News.ENDED).u32(number).text(code).text(message).f64(left);
+  }
+
+  /** The core says of each message whether it left; those that did not are the last. */
+  #lastThatMayHaveLeft(lane) {
+    const NOT_SENT = 2;
+    let [low, high] = [lane.taken, lane.accepted];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (this.#line.delivery(lane.id, middle) === NOT_SENT) high = middle - 1;
+      else low = middle;
+    }
+    return low;
+  }
+}
+
+/** Makes this worker one that holds lines. */
+export function serve() {
+  const take = ({ ports }) => ports.forEach((port) => new Served(port));
+  globalThis.onmessage = take;
+  globalThis.onconnect = ({ ports: [page] }) => (page.onmessage = take);
+  globalThis.addEventListener("error", ({ message }) => [...served].forEach((one) => one.fail(new Error(message))));
+}

@@ -1,0 +1,145 @@
+/**
+ * The words of text.js about causes that are rare, and of which a page learns from its server: of a line's end (`cause.`, and
+ * `do.` what to do about it), of a conversation's, of a session's. Loaded by cause.js with the first of them. [English, French].
+ */
+
+export const CAUSE_WORDS = {
+  "cause.no-identity": [
+    "This browser has no key for this server: it was never enrolled, or its stored key was lost or cleared.",
+    "Ce navigateur n’a pas de clé pour ce serveur : il n’a jamais été inscrit, ou sa clé enregistrée a été perdue ou effacée.",
+  ],
+  "do.no-identity": [
+    "Ask the server’s owner for a new invite link, made by `duologue invite new`, and open it in this browser.",
+    "Demandez au propriétaire du serveur un nouveau lien d’invitation, créé par `duologue invite new`, et ouvrez-le dans ce navigateur.",
+  ],
+  "cause.identity-lost": [
+    "This browser still knows the server, but its own device key is gone.",
+    "Ce navigateur connaît encore le serveur, mais sa propre clé d’appareil a disparu.",
+  ],
+  "do.identity-lost": [
+    "Ask the server’s owner for a new invite link, made by `duologue invite new`, and open it here. The server’s key stays pinned.",
+    "Demandez au propriétaire du serveur un nouveau lien d’invitation, créé par `duologue invite new`, et ouvrez-le ici. La clé du serveur reste épinglée.",
+  ],
+  "cause.bad-invite": ["This invite link is damaged or incomplete.", "Ce lien d’invitation est abîmé ou incomplet."],
+  "do.bad-invite": [
+    "Copy the whole link again, up to its last character, and open it here.",
+    "Copiez de nouveau le lien entier, jusqu’à son dernier caractère, et ouvrez-le ici.",
+  ],
+  "cause.invite-used": [
+    "This invite was already used by another device: each one admits a single device, once.",
+    "Cette invitation a déjà servi à un autre appareil : chacune n’en admet qu’un seul, une seule fois.",
+  ],
+  "do.invite-used": [
+    "Ask the server’s owner for a new one (`duologue invite new`). If you did not use this one yourself, tell the owner: someone else did.",
+    "Demandez-en une nouvelle au propriétaire du serveur (`duologue invite new`). Si ce n’est pas vous qui l’avez utilisée, prévenez-le : quelqu’un d’autre l’a fait.",
+  ],
+  "cause.invite-expired": ["This invite has expired.", "Cette invitation a expiré."],
+  "do.invite-expired": [
+    "Ask the server’s owner for a new one (`duologue invite new`).",
+    "Demandez-en une nouvelle au propriétaire du serveur (`duologue invite new`).",
+  ],
+  "cause.invite-unknown": ["The server does not know this invite.", "Le serveur ne connaît pas cette invitation."],
+  "do.invite-unknown": [
+    "Check that the link is meant for this server, or ask its owner for a new one (`duologue invite new`).",
+    "Vérifiez que le lien est bien destiné à ce serveur, ou demandez-en un nouveau à son propriétaire (`duologue invite new`).",
+  ],
+  "cause.not-enrolled": ["The server does not know this device.", "Le serveur ne connaît pas cet appareil."],
+  "do.not-enrolled": [
+    "Ask the server’s owner for an invite link (`duologue invite new`) and open it here.",
+    "Demandez au propriétaire du serveur un lien d’invitation (`duologue invite new`) et ouvrez-le ici.",
+  ],
+  "cause.device-revoked": [
+    "The server’s owner has revoked this device.",
+    "Le propriétaire du serveur a révoqué cet appareil.",
+  ],
+  "do.device-revoked": [
+    "If that is a mistake, ask the owner. To be enrolled anew, forget this device here and open a new invite link.",
+    "S’il s’agit d’une erreur, voyez avec le propriétaire. Pour être inscrit de nouveau, oubliez cet appareil ici et ouvrez un nouveau lien d’invitation.",
+  ],
+  "cause.origin-refused": [
+    "The server does not accept pages from this address.",
+    "Le serveur n’accepte pas les pages venant de cette adresse.",
+  ],
+  "do.origin-refused": [
+    "Open the page at the address that the server’s owner gave you. The owner can add {origin} to the origins that `duologue serve` allows.",
+    "Ouvrez la page à l’adresse que le propriétaire du serveur vous a donnée. Celui-ci peut ajouter {origin} aux origines que `duologue serve` autorise.",
+  ],
+  "cause.host-mismatch": [
+    "This page and the server do not agree on the server’s address.",
+    "La page et le serveur ne s’accordent pas sur l’adresse du serveur.",
+  ],
+  "do.host-mismatch": [
+    "Something on the way passes the line on under another name. Use the address that the server’s owner gave you.",
+    "Quelque chose en chemin transmet la ligne sous un autre nom. Utilisez l’adresse que le propriétaire du serveur vous a donnée.",
+  ],
+  "cause.not-your-server": [
+    "The answer was not made by the server that this browser has pinned, or it was altered on the way.",
+    "La réponse ne vient pas du serveur que ce navigateur a épinglé, ou elle a été altérée en chemin.",
+  ],
+  "do.not-your-server": [
+    "Nothing of yours was sent. Try another network; if it stays so, ask the server’s owner, by another way than this page.",
+    "Rien de ce que vous avez écrit n’est parti. Essayez un autre réseau ; si cela persiste, interrogez le propriétaire du serveur par un autre moyen que cette page.",
+  ],
+  "cause.altered": [
+    "A message was changed on the way: something between you and the server is tampering with the line.",
+    "Un message a été modifié en chemin : quelque chose, entre vous et le serveur, altère la ligne.",
+  ],
+  "do.altered": [
+    "The line was cut before the changed message was read. Try another network, and tell the server’s owner.",
+    "La ligne a été coupée avant que le message modifié ne soit lu. Essayez un autre réseau et prévenez le propriétaire du serveur.",
+  ],
+  "cause.pin-changed": [
+    "Stop: this link names another server key than the one this browser has pinned.",
+    "Attention : ce lien désigne une autre clé de serveur que celle que ce navigateur a épinglée.",
+  ],
+  "do.pin-changed": [
+    "Either the server was given a new key, or someone wants to stand in for it. Ask the owner, by telephone or in person, to read out the fingerprint shown by `duologue keys show`.",
+    "Soit le serveur a reçu une nouvelle clé, soit quelqu’un veut se faire passer pour lui. Demandez au propriétaire, par téléphone ou de vive voix, de lire l’empreinte affichée par `duologue keys show`.",
+  ],
+  "cause.protocol": ["The two ends did not understand each other.", "Les deux bouts ne se sont pas compris."],
+  "do.protocol": [
+    "This page and the server may be of different versions: reload the page. If it stays so, tell the server’s owner.",
+    "La page et le serveur sont peut-être de versions différentes : rechargez la page. Si cela persiste, prévenez le propriétaire du serveur.",
+  ],
+  "cause.internal": ["The server has failed.", "Le serveur a eu une défaillance."],
+  "do.internal": [
+    "Connect again; if it happens again, tell the server’s owner.",
+    "Reconnectez-vous ; si cela se répète, prévenez le propriétaire du serveur.",
+  ],
+  "cause.bad-signature": [
+    "The server did not accept this device’s signature.",
+    "Le serveur n’a pas accepté la signature de cet appareil.",
+  ],
+  "do.bad-signature": [
+    "Reload the page. If it stays so, forget this device and open a new invite link.",
+    "Rechargez la page. Si cela persiste, oubliez cet appareil et ouvrez un nouveau lien d’invitation.",
+  ],
+  "cause.forgotten": ["This browser has forgotten its key.", "Ce navigateur a oublié sa clé."],
+  "do.forgotten": [
+    "To come back, open a new invite link here. The server’s owner still sees the old device in `duologue devices list` and can revoke it.",
+    "Pour revenir, ouvrez ici un nouveau lien d’invitation. Le propriétaire du serveur voit encore l’ancien appareil dans `duologue devices list` et peut le révoquer.",
+  ],
+
+  // Why a conversation or a request ended while the line goes on.
+  "reset.cancelled": ["the other end has cancelled", "l’autre bout a annulé"],
+  "reset.deadline": ["no answer in time", "pas de réponse à temps"],
+  "reset.refused": ["the server does not offer this service", "le serveur ne propose pas ce service"],
+  "reset.failed": ["the service at the server has failed", "le service a échoué côté serveur"],
+  "reset.stopped": ["the service at the server reads no more", "le service ne lit plus côté serveur"],
+
+  // Why the server began a new session where this page wanted to go on with the old one.
+  "fresh.session-expired": [
+    "the connection was gone for too long, so the server had ended the session",
+    "la connexion a été coupée trop longtemps, et le serveur avait mis fin à la session",
+  ],
+  "fresh.session-unknown": ["the server no longer knew the session", "le serveur ne connaissait plus la session"],
+  "fresh.session-evicted": [
+    "the server had given the session up to make room",
+    "le serveur avait abandonné la session pour faire de la place",
+  ],
+  "fresh.session-altered": [
+    "messages were altered on their way to the server again and again",
+    "des messages en route vers le serveur ont été modifiés à plusieurs reprises",
+  ],
+  "fresh.session-restarted": ["the server was started again", "le serveur a redémarré"],
+};
