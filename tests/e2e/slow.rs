@@ -138,20 +138,21 @@ async fn a_slow_service_makes_neither_end_hold_more_than_its_window() {
 async fn browser_a_slow_service_stops_the_pages_pipe() {
     let server = server().await;
     let browser = two_lines(&server).await;
-    stops_the_pipe(&server, &browser, "link", 0).await;
+    stops_the_pipe(&server, &browser, "onThread", 0).await;
     stops_the_pipe(&server, &browser, "inWorker", WORKER_QUEUE).await;
     browser.finish().await;
 }
 
-/// A browser with two lines: `link`, on the page's thread, and `inWorker`.
+/// A browser with two lines: `onThread`, on the page's, and `inWorker`.
 async fn two_lines(server: &InProcess) -> Browser {
     let browser = Browser::start(&Profile::trusting(std::slice::from_ref(&server.spki_pin))).await;
     browser.open(&server.link).await;
     browser.wait_for_state("open").await;
     let open = "
         const { connect } = await import('/duologue.js');
+        globalThis.onThread = connect();
         globalThis.inWorker = connect({ worker: true });
-        await inWorker.ready;";
+        await Promise.all([onThread.ready, inWorker.ready]);";
     browser.run(open, Value::Null).await;
     browser
 }

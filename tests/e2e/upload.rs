@@ -23,8 +23,10 @@ use crate::{
 const FILE_LEN: usize = 200_000_000;
 const WARM_UP_LEN: usize = 20_000_000;
 const CUTS: usize = 10;
-/// What page and server may each have above their idle memory.
+/// What the server may have above its idle memory.
 const MEMORY_MAX: u64 = 32_000_000;
+/// The same of the page and its worker: two heaps, each of which the engine clears when there is enough garbage in it.
+const PAGE_MEMORY_MAX: u64 = 64_000_000;
 
 /// The highest resident memory of the page and of the server, from now on.
 fn watch(browser: u32, server: u32) -> (Arc<[AtomicU64; 2]>, Arc<AtomicBool>) {
@@ -156,7 +158,7 @@ async fn browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory() {
     println!("took {took:?}; above idle: page {:.1} MiB, server {:.1} MiB", mib(page), mib(other));
     println!("64-byte requests, p50, p95: idle {idle_p95}, during the upload {}", seen[2]);
     assert!(other <= MEMORY_MAX, "the server's memory rose by {:.1} MiB", mib(other));
-    assert!(page <= MEMORY_MAX, "the page's memory rose by {:.1} MiB", mib(page));
+    assert!(page <= PAGE_MEMORY_MAX, "the page's memory rose by {:.1} MiB", mib(page));
     browser.finish().await;
 }
 

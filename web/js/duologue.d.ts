@@ -156,9 +156,11 @@ export interface ConnectOptions {
   worker?: boolean | "shared" | Worker | SharedWorker | MessagePort;
   /**
    * Sees every sealed message just as it crosses the network: for showing, never for using. The bytes are good only during
-   * the call: copy what is to be kept.
+   * the call: copy what is to be kept. `length` is that of the whole message.
    */
-  observe?: (direction: "out" | "in", bytes: Uint8Array) => void;
+  observe?: (direction: "out" | "in", bytes: Uint8Array, length: number) => void;
+  /** How many bytes of each message `observe` is shown, from its start. Default: all. In a worker the others stay there. */
+  observeBytes?: number;
 }
 
 export interface RequestOptions {

@@ -182,7 +182,7 @@ export class Link extends EventTarget {
     let pinIsKept = enrolled;
     let state = this.state;
     const show = () => pinIsKept && this.#become(state);
-    const shown = new Uint8Array(options.observe === undefined ? 0 : RECORD_LEN_MAX);
+    const shown = new Uint8Array(options.observe ? Math.min(options.observeBytes ?? RECORD_LEN_MAX, RECORD_LEN_MAX) : 0);
     const line = new core.Line({
       url: url.href,
       serverKey,
@@ -195,12 +195,14 @@ export class Link extends EventTarget {
       host,
       name: options.deviceName ?? browserName(),
       observed: options.observe !== undefined,
+      observedLen: shown.length,
       openSocket: (to, protocols) => openSocket(Socket, to, protocols),
-      onRecord: (outward, bytes) => {
+      onRecord: (outward, bytes, length = bytes.length) => {
         // Not the view itself, whose buffer is the module's memory with all its keys; nor a new copy each time, of which
         // a large file would leave its own length as garbage.
-        shown.set(bytes);
-        options.observe(outward ? "out" : "in", shown.subarray(0, bytes.length));
+        const seen = bytes.subarray(0, shown.length);
+        shown.set(seen);
+        options.observe(outward ? "out" : "in", shown.subarray(0, seen.length), length);
       },
       onSign: (connection, message) =>
         identity.sign(message).then(

@@ -18,5 +18,5 @@ export const ENDED = 12;    // lane, code: text, message: text, f64: messages up
 export const DATAGRAM = 13; // lane, bytes
 export const STATS = 14;    // lane, u32 datagrams taken from the page, six f64 as `Line.datagramStats`
 export const CLOSED = 15;   // code: text, reason: text, by the peer u8
-export const RECORD = 16;   // outward u8, bytes
+export const RECORD = 16;   // outward u8, its length u32, its first bytes: bytes
 export const MESSAGES = 17; // lane, MESSAGEs one after the other: bytes, the end of each: ends

@@ -9,9 +9,9 @@
  *         ◄── ANSWER, STATE, TAKEN, MESSAGE, ROOM, …   news: the same
  *   FREE ────────────────────────────────────────►     the last
  *
- * A message is { head, bulk, back }: entries one after the other in `head`, each a number of one byte and its fields in the
- * order of the lists in command.js and news.js; `bulk` has the buffers of what is too long to be copied once more; `back` those of the other
- * end that were read, for its next pieces. All are transferred, not copied.
+ * A message is { head, bulk }: entries one after the other in `head`, each a number of one byte and its fields in the order
+ * of the lists in command.js and news.js; `bulk` has the buffers of what is too long to be copied once more. All are
+ * transferred.
  *
  *   u8, u32, f64    big-endian
  *   bytes           their length as u32, and the bytes; from BULK_LEN on they are the next of `bulk` instead
@@ -38,8 +38,6 @@ export const UNTAKEN_LEN = 64 * 1_024;
 
 /** From here on a buffer of its own is cheaper than a copy. */
 const BULK_LEN = 16 * 1_024;
-/** Buffers that wait for their next use: as many as a stream has on its way, in pieces of 64 KiB. */
-const SPARE_MAX = 4;
 const HEAD_LEN = 1_024;
 
 /** Entries that leave together. */
@@ -48,8 +46,6 @@ export class Packer {
   #view = new DataView(this.#head.buffer);
   #at = 0;
   #bulk = [];
-  #back = [];
-  #spare = [];
 
   get isEmpty() {
     return this.#at === 0;
@@ -85,7 +81,7 @@ export class Packer {
   bytes(bytes, owned = false) {
     this.u32(bytes.length);
     if (bytes.length >= BULK_LEN) {
-      this.#bulk.push(owned && bytes.length === bytes.buffer.byteLength ? bytes : this.#copy(bytes));
+      this.#bulk.push(owned && bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice());
       return this;
     }
     const at = this.#claim(bytes.length);
@@ -93,32 +89,13 @@ export class Packer {
     return this;
   }
 
-  /** What `Unpacker.view` gave was read: its buffer goes back with the next message. */
-  giveBack(bytes) {
-    if (bytes.length >= BULK_LEN) this.#back.push(bytes);
-  }
-
-  /** Such buffers, come back. Without them a large stream would leave its own length as garbage. */
-  reuse({ back }) {
-    this.#spare = [...back, ...this.#spare].slice(0, SPARE_MAX);
-  }
-
   post(port) {
     const head = this.#head.subarray(0, this.#at);
-    const [bulk, back] = [this.#bulk, this.#back];
+    const bulk = this.#bulk;
     this.#begin(HEAD_LEN);
     this.#at = 0;
     this.#bulk = [];
-    this.#back = [];
-    port.postMessage({ head, bulk, back }, [head, ...bulk, ...back].map(({ buffer }) => buffer));
-  }
-
-  #copy(bytes) {
-    const at = this.#spare.findIndex(({ length }) => length === bytes.length);
-    if (at < 0) return bytes.slice();
-    const [copy] = this.#spare.splice(at, 1);
-    copy.set(bytes);
-    return copy;
+    port.postMessage({ head, bulk }, [head, ...bulk].map(({ buffer }) => buffer));
   }
 
   #begin(length) {

@@ -110,7 +110,6 @@ class Wire {
     const own = isShared && navigator.locks ? `duologue-page:${crypto.randomUUID()}` : "";
     this.#port.onmessage = ({ data }) => {
       this.#flushed = false;
-      this.#commands.reuse(data);
       this.#hear(new Unpacker(data));
     };
     this.#port.onmessageerror = () => this.fail("what it said cannot be read.");
@@ -449,8 +448,10 @@ class Line {
         return options.onOpened(news.text());
       case News.STATE:
         return options.onState(news.text());
-      case News.RECORD:
-        return options.onRecord(Boolean(news.u8()), news.view());
+      case News.RECORD: {
+        const [outward, length, bytes] = [Boolean(news.u8()), news.u32(), news.view()];
+        return options.onRecord(outward, bytes, length);
+      }
       case News.CHANNEL: {
         const [id, isStream, label] = [news.u32(), Boolean(news.u8()), news.text()];
         this.#lanes.set(id, new Lane());

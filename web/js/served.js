@@ -52,6 +52,7 @@ class Lane {
 /** One link of a page. */
 class Served {
   observes = false;
+  #observedLen = 0;
   #port;
   #held;
   #line; // the core's, of `#held`
@@ -231,6 +232,7 @@ class Served {
 
   #start(options, spki) {
     this.observes = options.observed;
+    this.#observedLen = options.observedLen;
     this.#held = Held.of(this, options, spki);
     this.#line = this.#held.line;
   }
@@ -274,7 +276,6 @@ class Served {
           next.at += written;
           lane.room += written;
           if (next.at < next.bytes.length) break;
-          this.#news.giveBack(next.bytes);
         } else if (next.ends) {
           const start = next.ends[next.at - 1] ?? 0;
           const count = this.#line.sendAll(lane.id, next.bytes.subarray(start), next.ends.subarray(next.at).map((end) => end - start));
@@ -303,7 +304,8 @@ class Served {
   // News of the line.
 
   onRecord(outward, bytes) {
-    this.#tell().u8(News.RECORD).u8(Number(outward)).bytes(bytes);
+    const seen = bytes.subarray(0, this.#observedLen);
+    this.#tell().u8(News.RECORD).u8(Number(outward)).u32(bytes.length).bytes(seen);
   }
 
   onSign(connection, message) {

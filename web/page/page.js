@@ -12,7 +12,7 @@ import { causeWords, hideCause, showCause } from "./cause.js";
 import { closeDesk, deskState, forgetDraft, openDesk, renewDesk } from "./desk.js";
 import { pulseState, startPulse } from "./pulse.js";
 import { say, sayPlain, startLanguage } from "./say.js";
-import { crossed } from "./sealed.js";
+import { SHOWN_BYTES, crossed } from "./sealed.js";
 import { showWho, startForget } from "./who.js";
 
 // First of all, and before anything is awaited: the secret leaves the address bar and the history entry.
@@ -58,7 +58,8 @@ function start(replacePin = false) {
   showState("connecting");
   const opened = (() => {
     try {
-      return duologue.connect({ invite: invite ?? location.href, replacePin, observe: crossed, worker: worker ?? "shared" });
+      const observe = { observe: crossed, observeBytes: SHOWN_BYTES };
+      return duologue.connect({ invite: invite ?? location.href, replacePin, worker: worker ?? "shared", ...observe });
     } catch (error) {
       link = undefined;
       ended({ code: error.code ?? "not-loaded", reason: error.message, byPeer: false });

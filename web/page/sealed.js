@@ -9,7 +9,7 @@
 import { say, sayPlain } from "./say.js";
 
 const KEPT = 5; // writings, records out, records in
-const SHOWN_BYTES = 256;
+export const SHOWN_BYTES = 256;
 const ROW_BYTES = 16;
 /** A burst of records is drawn once: a large file would otherwise spend more on its picture than on its way. */
 const DRAW_MILLIS = 250;
@@ -34,22 +34,22 @@ export function pulsing(is) {
 /** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
 export function wrote(where, bytes, text) {
   turn += 1;
-  keep("wrote", bytes, where, text);
+  keep("wrote", bytes, bytes.length, where, text);
 }
 
 /** A sealed message crosses the network (the `observe` of `connect`). */
-export function crossed(direction, bytes) {
-  keep(direction, bytes);
+export function crossed(direction, bytes, length) {
+  keep(direction, bytes, length);
 }
 
-function keep(kind, bytes, where, text) {
+function keep(kind, bytes, length, where, text) {
   // The oldest one's place, once there are enough: of a large file's thousands of records nothing is left to clear away.
   const entry = (isPulse && kind !== "wrote" ? oldestPulse(kind) : undefined) ?? oldest(kind) ?? { kind, room: new Uint8Array(SHOWN_BYTES) };
   const shown = bytes.length > SHOWN_BYTES ? bytes.subarray(0, SHOWN_BYTES) : bytes;
   // A copy: the caller's view may be of memory that is about to be used again.
   entry.room.set(shown);
   entry.bytes = shown.length;
-  entry.length = bytes.length;
+  entry.length = length;
   entry.at = Date.now();
   entry.turn = turn;
   entry.where = where;
