@@ -4,6 +4,7 @@
  *
  *   DUOLOGUE_TARBALL  the package      DUOLOGUE_MATRIX  where projects are laid out
  *   DUOLOGUE_BIN      the server       CHROMIUM         the browser; without it, cases for browsers are skipped
+ *   DUOLOGUE_EXAMPLE  the server's example `json`
  *   DUOLOGUE_FILTER   only the cases whose name contains this
  */
 
@@ -14,7 +15,7 @@ import { after, before, test as nodeTest } from "node:test";
 
 import { reportOf, serveFolder } from "./harness/browser.mjs";
 import { bin, project, start, within } from "./harness/project.mjs";
-import { startServer } from "./harness/server.mjs";
+import { declarations, startExample, startServer } from "./harness/server.mjs";
 
 let server;
 before(async () => (server = await startServer()));
@@ -161,18 +162,34 @@ test("react, StrictMode", needsBrowser, async () => {
   }
 });
 
-test("tsc --strict accepts the examples and rejects five misuses", async () => {
-  const folder = await project("types");
-  const tsc = bin(folder, "typescript/bin/tsc");
-  await within(folder, "node", [tsc, "--project", "tsconfig.json"]);
-  // And each misuse is an error for the reason that is meant.
-  const source = readFileSync(join(folder, "misuses.ts"), "utf8");
-  writeFileSync(join(folder, "misuses.ts"), source.replaceAll("// @ts-expect-error\n", ""));
-  await assert.rejects(within(folder, "node", [tsc, "--project", "tsconfig.json", "--pretty", "false"]), (error) => {
+/** That the compiler takes a project as it is, and that each misuse in it is an error for the reason that is meant. */
+async function compiles(folder, misuses) {
+  const tsc = (...args) => within(folder, "node", [bin(folder, "typescript/bin/tsc"), "--project", "tsconfig.json", ...args]);
+  await tsc();
+  const file = join(folder, "misuses.ts");
+  writeFileSync(file, readFileSync(file, "utf8").replaceAll(/^ *\/\/ @ts-expect-error\n/gm, ""));
+  await assert.rejects(tsc("--noEmit", "--pretty", "false"), (error) => {
     const codes = [...error.message.matchAll(/^misuses\.ts.*error (TS\d+)/gm)].map(([, code]) => code);
-    assert.deepEqual(codes, ["TS2345", "TS2322", "TS2322", "TS2353", "TS2353"], error.message);
+    assert.deepEqual(codes, misuses, error.message);
     return true;
   });
+}
+
+test("tsc --strict accepts the examples and rejects five misuses", async () => {
+  await compiles(await project("types"), ["TS2345", "TS2322", "TS2322", "TS2353", "TS2353"]);
+});
+
+test("typed protocol, declared by the server's own message types", async () => {
+  const folder = await project("typed");
+  cpSync(declarations, join(folder, "protocol.d.ts"));
+  await compiles(folder, ["TS2345", "TS2345", "TS2322", "TS18047", "TS2741", "TS2322", "TS2353", "TS2339"]);
+  const example = await startExample();
+  try {
+    const env = { DUOLOGUE_URL: example.url, DUOLOGUE_INVITE: example.link, NODE_EXTRA_CA_CERTS: example.certificate };
+    assert.match(await within(folder, "node", ["dist/main.js"], env), /^typed: ok$/m);
+  } finally {
+    example.stop();
+  }
 });
 
 test("publint", async () => {
