@@ -15,6 +15,7 @@ import { after, before, test as nodeTest } from "node:test";
 
 import { reportOf, serveFolder } from "./harness/browser.mjs";
 import { bin, project, start, within } from "./harness/project.mjs";
+import { recipes } from "./harness/recipes.mjs";
 import { declarations, startExample, startServer } from "./harness/server.mjs";
 
 let server;
@@ -161,6 +162,20 @@ test("react, StrictMode", needsBrowser, async () => {
     await vite.stop();
   }
 });
+
+for (const [name, files] of [["vue", ["useLink.js", "Echo.vue"]], ["svelte", ["link.svelte.js", "Echo.svelte"]]]) {
+  test(`${name}, the recipe`, needsBrowser, async () => {
+    const folder = await project(name, { shared: ["counted.js"] });
+    recipes(folder, files);
+    await within(folder, "node", [bin(folder, "vite/bin/vite.js"), "build"]);
+    const site = await serveFolder(join(folder, "dist"));
+    try {
+      assert.deepEqual(await reportOf(site.address, server), { links: 1, sockets: 1, closed: ["normal"], left: "" });
+    } finally {
+      site.stop();
+    }
+  });
+}
 
 /** That the compiler takes a project as it is, and that each misuse in it is an error for the reason that is meant. */
 async function compiles(folder, misuses) {
