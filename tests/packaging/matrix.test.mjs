@@ -58,6 +58,20 @@ test("node, require, with ws", async () => {
   await programEchoes(await project("node", { shared: ["echo.mjs"] }), "node", ["require.cjs"]);
 });
 
+test("node, identities that are damaged, and links that race on one store", async () => {
+  const folder = await project("node");
+  const other = await startServer();
+  try {
+    const here = { DUOLOGUE_INVITE: server.invite(), RACE_INVITE: server.invite(), FILE_INVITE: server.invite() };
+    const there = { OTHER_INVITE: other.invite(), OTHER_RACE_INVITE: other.invite(), OTHER_FILE_INVITE: other.invite() };
+    const trust = { DUOLOGUE_CERTIFICATE: server.certificate, OTHER_CERTIFICATE: other.certificate };
+    const env = { DUOLOGUE_URL: server.url, OTHER_URL: other.url, ...trust, ...here, ...there };
+    assert.match(await within(folder, "node", ["kept.mjs"], env), /^kept: ok$/m);
+  } finally {
+    other.stop();
+  }
+});
+
 test("vite, dev", needsBrowser, async () => {
   const folder = await project("vite", { shared: ["report.js"] });
   const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);

@@ -1,3 +1,5 @@
+import assert from "node:assert/strict";
+
 import { connect } from "duologue";
 import { fileIdentity } from "duologue/node";
 import WebSocket from "ws";
@@ -5,3 +7,9 @@ import WebSocket from "ws";
 import { echo } from "./echo.mjs";
 
 console.log(`echoed: ${await echo(connect, fileIdentity, WebSocket)}`);
+
+// `ws` would end this process over a socket's error that nobody hears.
+const nowhere = { url: "wss://localhost:1/line", invite: process.env.DUOLOGUE_INVITE, WebSocket };
+const link = connect({ ...nowhere, identity: { load: async () => undefined, store: async () => {} } });
+const { code, byPeer } = await link.closed;
+assert.deepEqual([code, byPeer], ["unreachable", false]);
