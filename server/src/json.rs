@@ -37,9 +37,11 @@ pub enum JsonError {
 /// message out, as often as the caller asks on the channel.
 ///
 /// A message that is not of its type ends its channel with `failed`, and nothing else; why is in the log. So does an answer
-/// with an integer beyond ±(2^53 − 1), which JavaScript would round: give such a field a text (`#[serde(with = "…")]`). What
-/// JSON does not have either: NaN and the infinities, which arrive as `null`; and bytes, which are lists of numbers, four times
-/// as long. Send bytes as messages or by streams.
+/// with an integer beyond ±(2^53 − 1), which JavaScript would round: give such a field a text (`#[serde(with = "…")]`). What a
+/// page asks with is what its own arithmetic has made of it, and is taken as it comes.
+///
+/// JSON has no NaN and no infinities, which arrive as `null`, and no bytes, which become lists of numbers, four times as long:
+/// send bytes as messages or by streams.
 ///
 /// ```
 /// # use duologue::typed::Request;
