@@ -33,15 +33,15 @@ pub enum JsonError {
     NotSaid(String),
 }
 
-/// A service that answers typed requests as JSON, as [`answer`](crate::answer) does for Rust clients: one message in, one
-/// message out, as often as the caller asks on the channel.
+/// A service that answers typed requests as JSON, as [`answer`](crate::answer) does for Rust clients: one message in,
+/// one message out, as often as the caller asks on the channel.
 ///
-/// A message that is not of its type ends its channel with `failed`, and nothing else; why is in the log. So does an answer
-/// with an integer beyond ±(2^53 − 1), which JavaScript would round: give such a field a text (`#[serde(with = "…")]`). What a
-/// page asks with is what its own arithmetic has made of it, and is taken as it comes.
+/// A message that is not of its type ends its channel with `failed`, and nothing else; why is in the log. So does an
+/// answer with an integer beyond ±(2^53 − 1), which JavaScript would round: give such a field a text (`#[serde(with =
+/// "…")]`). What a page asks with is what its own arithmetic has made of it, and is taken as it comes.
 ///
-/// JSON has no NaN and no infinities, which arrive as `null`, and no bytes, which become lists of numbers, four times as long:
-/// send bytes as messages or by streams.
+/// JSON has no NaN and no infinities, which arrive as `null`, and no bytes, which become lists of numbers, four times
+/// as long: send bytes as messages or by streams.
 ///
 /// ```
 /// # use duologue::typed::Request;
@@ -81,8 +81,8 @@ pub trait Conversation: 'static {
     type ToClient: Serialize + 'static;
 }
 
-/// A channel of JSON messages: what a page's `sendJson` and `json()` speak with. As with [`answer_json`], no integer is said that
-/// JavaScript would round.
+/// A channel of JSON messages: what a page's `sendJson` and `json()` speak with. As with [`answer_json`], no integer is
+/// said that JavaScript would round.
 pub struct JsonChannel<C: Conversation> {
     channel: Channel,
     conversation: PhantomData<fn() -> C>,
@@ -98,8 +98,8 @@ impl<C: Conversation> JsonChannel<C> {
     /// The next message; none when the client has finished.
     ///
     /// # Errors
-    /// [`LineError`](crate::LineError) if the channel was cancelled or the line has ended; [`JsonError`] if the message is
-    /// not of the type.
+    /// [`LineError`](crate::LineError) if the channel was cancelled or the line has ended; [`JsonError`] if
+    /// the message is not of the type.
     pub async fn recv(&self) -> Result<Option<C::FromClient>, ServiceError> {
         let message = self.channel.recv().await?;
         Ok(message.map(|bytes| decode(&bytes)).transpose()?)
@@ -108,8 +108,8 @@ impl<C: Conversation> JsonChannel<C> {
     /// Queues a message; waits while 16 MiB are queued already. What comes back tells when it was taken.
     ///
     /// # Errors
-    /// [`JsonError`] if it cannot be said in JSON; [`LineError`](crate::LineError) if the channel or the line has ended, or
-    /// the message is longer than 16 MiB.
+    /// [`JsonError`] if it cannot be said in JSON; [`LineError`](crate::LineError) if the channel or the line
+    /// has ended, or the message is longer than 16 MiB.
     pub async fn send(&self, message: &C::ToClient) -> Result<Sent, ServiceError> {
         Ok(self.channel.send(encode(message)?).await?)
     }

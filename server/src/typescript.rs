@@ -1,7 +1,7 @@
 //! The protocol of a line as a TypeScript file, from the message types of its services.
 //!
 //! ```text
-//! Request, Conversation ─► label, types ─► ts-rs: each type and those that it is made of ─► one file ─► a test that keeps it
+//! Request, Conversation ─► label, types ─► ts-rs: each type and what it is made of ─► one file ─► a test keeps it
 //! ```
 
 use std::{
@@ -74,11 +74,11 @@ pub enum DeclarationError {
 /// # Ok::<(), duologue_server::DeclarationError>(())
 /// ```
 ///
-/// What each type becomes is `ts-rs`'s doing, version 12, which reads serde's attributes: an `Option` is `T | null`, an enum
-/// a union, bytes are `Array<number>`. `i64`, `u64` and wider are `number`, since that is what JSON becomes in JavaScript:
-/// see [`answer_json`](crate::answer_json) for what happens beyond 2^53. A field that is said as a text needs
-/// `#[ts(type = "string")]` beside its `#[serde(with = "…")]`. Only what calls this needs the derives: a dev-dependency on this
-/// crate's feature and `#[cfg_attr(test, derive(ts_rs::TS))]` leave a server as it is.
+/// What each type becomes is `ts-rs`'s doing, version 12, which reads serde's attributes: an `Option` is `T | null`, an
+/// enum a union, bytes are `Array<number>`. `i64`, `u64` and wider are `number`, since that is what JSON becomes in
+/// JavaScript: see [`answer_json`](crate::answer_json) for what happens beyond 2^53. A field that is said as a text
+/// needs `#[ts(type = "string")]` beside its `#[serde(with = "…")]`. Only what calls this needs the derives: a
+/// dev-dependency on this crate's feature and `#[cfg_attr(test, derive(ts_rs::TS))]` leave a server as it is.
 #[derive(Debug, Default)]
 pub struct Declarations {
     services: Vec<(&'static str, String)>,
@@ -150,8 +150,8 @@ impl Declarations {
         Ok(text)
     }
 
-    /// Holds a file to the types, for a test. Where the environment has `DUOLOGUE_DECLARATIONS=renew`, it writes the file
-    /// instead. A relative path begins at the package's folder, where `cargo test` runs tests.
+    /// Holds a file to the types, for a test. Where the environment has `DUOLOGUE_DECLARATIONS=renew`, it writes the
+    /// file instead. A relative path begins at the package's folder, where `cargo test` runs tests.
     ///
     /// ```no_run
     /// # use duologue_server::Declarations;

@@ -182,7 +182,7 @@ test("react, StrictMode", needsBrowser, async () => {
   }
 });
 
-for (const [name, files] of [["vue", ["useLink.js", "Echo.vue"]], ["svelte", ["link.svelte.js", "Echo.svelte"]]]) {
+for (const [name, ...files] of [["vue", "useLink.js", "Echo.vue"], ["svelte", "link.svelte.js", "Echo.svelte"]]) {
   test(`${name}, the recipe`, needsBrowser, async () => {
     const folder = await project(name, { shared: ["counted.js"] });
     recipes(folder, files);
