@@ -21,7 +21,8 @@
 //! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
 //! control.rs   the running server's admin socket                   http.rs, tls.rs, assets.rs  what the binary serves with
 //! drain.rs     a server that stops                                 services/    echo, desk, drop, http, pair
-//! words.rs     fingerprints to read aloud
+//! words.rs     fingerprints to read aloud                         json.rs      services that speak JSON with pages
+//! typescript.rs (feature `typescript`) their protocol as a TypeScript file
 //! ```
 //!
 //! Services never see a record, a key or a socket.
@@ -31,6 +32,7 @@ mod control;
 mod directory;
 mod drain;
 mod http;
+mod json;
 mod line;
 mod lobby;
 mod policy;
@@ -41,6 +43,8 @@ mod state;
 mod store;
 mod tickets;
 mod tls;
+#[cfg(feature = "typescript")]
+mod typescript;
 mod words;
 
 pub use assets::page;
@@ -48,10 +52,13 @@ pub use control::{Answer, Question, ask, listen};
 pub use directory::Directory;
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use http::{Peer, serve};
+pub use json::{Conversation, JsonChannel, JsonError, answer_json};
 pub use line::Duologue;
 pub use policy::{Origins, Policy};
 pub use service::{Call, Identity, Service, ServiceError, Transport, answer};
 pub use state::{State, StateError, server_key};
 pub use store::{Device, DeviceStatus, Store, StoreError};
 pub use tls::{TlsError, development, from_files};
+#[cfg(feature = "typescript")]
+pub use typescript::{DeclarationError, Declarations};
 pub use words::{Language, spoken};

@@ -71,16 +71,27 @@ where
     T: Future<Output = Result<R::Response, ServiceError>> + Send + 'static,
 {
     let respond = Arc::new(respond);
-    move |call: Call| {
-        let respond = Arc::clone(&respond);
-        async move {
-            while let Some(message) = call.channel.recv().await? {
-                let response = respond(typed::decode(&message)?, call.clone()).await?;
-                call.channel.send(typed::encode(&response)).await?;
-            }
-            Ok(())
-        }
+    let encode = |response: &R::Response| Ok(typed::encode(response));
+    move |call: Call| answering(call, Arc::clone(&respond), |bytes| Ok(typed::decode(bytes)?), encode)
+}
+
+/// Answers the messages of a channel until there are no more.
+pub(crate) async fn answering<R, F, T>(
+    call: Call,
+    respond: Arc<F>,
+    decode: impl Fn(&[u8]) -> Result<R, ServiceError>,
+    encode: impl Fn(&R::Response) -> Result<Vec<u8>, ServiceError>,
+) -> Result<(), ServiceError>
+where
+    R: Request,
+    F: Fn(R, Call) -> T,
+    T: Future<Output = Result<R::Response, ServiceError>>,
+{
+    while let Some(message) = call.channel.recv().await? {
+        let response = respond(decode(&message)?, call.clone()).await?;
+        call.channel.send(encode(&response)?).await?;
     }
+    Ok(())
 }
 
 /// [`Service`] with its future boxed, so that services of different types stand in one table.

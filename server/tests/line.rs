@@ -12,7 +12,9 @@ use std::{
 use axum::Router;
 use duologue::{ChannelError, CloseCode, ConnectionError, DeviceId, ResetCode};
 use duologue_client::{Client, Keyring, Line, LineError, Target};
-use duologue_server::{Call, Duologue, Policy, State, serve, services};
+use duologue_server::{
+    Call, Conversation, Duologue, JsonChannel, Policy, ServiceError, State, answer_json, serve, services,
+};
 use tokio::{net::TcpListener, sync::mpsc};
 
 /// A running app and a client that it knows.
@@ -91,7 +93,7 @@ fn stuck() -> (Arc<AtomicBool>, impl Fn(Call) -> StuckFuture + Send + Sync + 'st
     (alive, service)
 }
 
-type StuckFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), duologue_server::ServiceError>> + Send>>;
+type StuckFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send>>;
 
 struct Alive(Arc<AtomicBool>);
 
@@ -140,6 +142,110 @@ async fn an_unknown_service_and_a_failing_one_are_told_apart() {
     let reset = |code| Err(LineError::Channel(ChannelError::Reset(code)));
     assert_eq!(line.request("nothing", "?").await, reset(ResetCode::Refused));
     assert_eq!(line.request("fails", "?").await, reset(ResetCode::Failed));
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Add {
+    a: i64,
+    b: i64,
+}
+
+impl duologue::typed::Request for Add {
+    const LABEL: &'static str = "add";
+    type Response = Option<i64>;
+}
+
+fn add() -> impl duologue_server::Service {
+    answer_json(|Add { a, b }: Add, _call| async move { Ok(a.checked_add(b)) })
+}
+
+#[tokio::test]
+async fn a_typed_request_is_answered_in_json() {
+    let (_bench, line) = Bench::start(|duologue| duologue.service("add", add())).await;
+    assert_eq!(line.request("add", r#"{"a":40,"b":2}"#).await, Ok(b"42".to_vec()));
+    assert_eq!(line.request("add", r#"{"a":9223372036854775807,"b":1}"#).await, Ok(b"null".to_vec()));
+}
+
+/// What the server logs meanwhile, on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn start(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(log)
+    }
+
+    /// The lines that have `what`.
+    fn of(&self, what: &str) -> Vec<String> {
+        let log = String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text");
+        log.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn hostile_json_fails_its_channel_alone_and_the_log_says_why() {
+    let log = Log::default();
+    let _logging = log.start();
+    let (_bench, line) = Bench::start(|duologue| duologue.service("add", add())).await;
+    let deep = "[".repeat(1_000_000);
+    let hostile = ["", "{", "null", r#"{"a":40}"#, r#"{"a":40,"b":"\u001b[2J"}"#, r#"{"a":40,"b":2}{"#, &deep];
+    let failed = Err(LineError::Channel(ChannelError::Reset(ResetCode::Failed)));
+    for request in hostile {
+        assert_eq!(line.request("add", request).await, failed, "{request:.20}");
+    }
+    // The page would read another number.
+    assert_eq!(line.request("add", r#"{"a":9007199254740991,"b":1}"#).await, failed);
+    assert_eq!(line.request("add", r#"{"a":9007199254740990,"b":1}"#).await, Ok(b"9007199254740991".to_vec()));
+
+    let lines = log.of("a service failed");
+    assert_eq!(lines.len(), 8, "{lines:#?}");
+    assert!(lines.iter().all(|line| line.contains("label=\"add\"") && line.len() < 400), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("not of the type expected: missing field `b`")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("JavaScript would round 9007199254740992")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains('\u{1b}')), "{lines:#?}");
+}
+
+struct Count;
+
+impl Conversation for Count {
+    const LABEL: &'static str = "count";
+    type FromClient = String;
+    type ToClient = usize;
+}
+
+#[tokio::test]
+async fn a_conversation_in_json_goes_on_until_a_message_is_of_another_type() {
+    let count = |call: Call| async move {
+        let channel = JsonChannel::<Count>::new(call.channel);
+        while let Some(text) = channel.recv().await? {
+            channel.send(&text.len()).await?;
+        }
+        Ok::<(), ServiceError>(())
+    };
+    let (_bench, line) = Bench::start(|duologue| duologue.service(Count::LABEL, count)).await;
+    let channel = line.channel("count").expect("the line is open");
+    for (said, heard) in [(r#""""#, "0"), (r#""four""#, "4")] {
+        channel.send(said).await.expect("there is room");
+        assert_eq!(channel.recv().await, Ok(Some(heard.into())));
+    }
+    channel.send("4").await.expect("there is room");
+    assert_eq!(channel.recv().await, Err(LineError::Channel(ChannelError::Reset(ResetCode::Failed))));
+    let channel = line.channel("count").expect("the line is still open");
+    channel.finish();
+    assert_eq!(channel.recv().await, Ok(None));
 }
 
 #[tokio::test]

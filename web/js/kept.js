@@ -10,6 +10,8 @@
  */
 
 const VERSION = 1;
+/** 32 bytes as base64url. */
+const SERVER_KEY = /^[\w-]{43}$/;
 const CURVE = { Ed25519: { name: "Ed25519" }, "P-256": { name: "ECDSA", namedCurve: "P-256" } };
 
 /** The last change of each store. */
@@ -18,25 +20,46 @@ const turns = new WeakMap();
 const toText = (bytes) => btoa(String.fromCharCode(...bytes));
 const toBytes = (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
 
+const bad = (message) => Object.assign(new Error(message), { code: "bad-identity" });
+
+/** What is known of each server. What is no such thing is never overwritten: somebody may still want it. */
+function parse(bytes) {
+  if (bytes === undefined || bytes === null) return {};
+  let kept;
+  try {
+    kept = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    kept = undefined;
+  }
+  if (Number.isInteger(kept?.version) && kept.version !== VERSION) {
+    throw bad(`What the identity's load() gives has version ${kept.version}, and this package knows ${VERSION} only: use the package that stored it.`);
+  }
+  if (kept?.version === VERSION && isObject(kept.servers)) return kept.servers;
+  throw bad("What the identity's load() gives is nothing that its store() was given: restore it, or remove it.");
+}
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const isOptional = (type, value) => value === undefined || typeof value === type;
+
+/** What is known of a server; undefined if nothing is. */
+function recordOf(servers, host) {
+  if (!Object.hasOwn(servers, host)) return undefined;
+  const record = servers[host];
+  const isKnown = isObject(record) && isOptional("boolean", record.enrolled) && isOptional("string", record.ticket);
+  if (isKnown && (record.serverKey === undefined || SERVER_KEY.test(record.serverKey))) return record;
+  throw damaged(host);
+}
+
+const damaged = (host) => bad(`What the identity's load() gives for ${host} is damaged: restore it, or remove it.`);
+
 export function identities(store) {
-  const read = async () => {
-    const bytes = await store.load();
-    if (bytes === undefined || bytes === null) return {};
-    let kept;
-    try {
-      kept = JSON.parse(new TextDecoder().decode(bytes));
-    } catch {
-      kept = undefined;
-    }
-    if (kept?.version === VERSION && typeof kept.servers === "object") return kept.servers;
-    const message = "What the identity's load() gives is nothing that its store() was given: restore it, or remove it.";
-    throw Object.assign(new Error(message), { code: "bad-identity" });
-  };
+  const read = async () => parse(await store.load());
   const change = (host, work) => {
     const turn = (turns.get(store) ?? Promise.resolve()).then(async () => {
       const servers = await read();
-      const record = await work(servers[host]);
-      if (record === servers[host]) return record;
+      const known = recordOf(servers, host);
+      const record = await work(known);
+      if (record === known) return record;
       const kept = { version: VERSION, servers: { ...servers, [host]: record } };
       await store.store(new TextEncoder().encode(`${JSON.stringify(kept)}\n`));
       return record;
@@ -47,12 +70,12 @@ export function identities(store) {
   };
   return {
     async load(host) {
-      const record = (await read())[host];
+      const record = recordOf(await read(), host);
       if (!record) return undefined;
       const { serverKey, enrolled = false, ticket } = record;
-      return { device: await signer(record), serverKey, enrolled, ticket };
+      return { device: await signer(host, record), serverKey, enrolled, ticket };
     },
-    createIdentity: async (host) => signer(await change(host, (record) => record ?? generate())),
+    createIdentity: async (host) => signer(host, await change(host, (record) => record ?? generate())),
     // Removed meanwhile: it stays so.
     store: (host, known) => change(host, (record) => record && { ...record, ...known }),
   };
@@ -74,9 +97,18 @@ async function generate() {
   return { algorithm, pkcs8: toText(new Uint8Array(pkcs8)), spki: toText(new Uint8Array(spki)) };
 }
 
-async function signer({ algorithm, pkcs8, spki }) {
-  const key = await crypto.subtle.importKey("pkcs8", toBytes(pkcs8), CURVE[algorithm], false, ["sign"]);
+/** A key whose halves do not fit would be refused by the server, which cannot know why. */
+async function signer(host, { algorithm, pkcs8, spki }) {
   const parameters = algorithm === "Ed25519" ? CURVE.Ed25519 : { name: "ECDSA", hash: "SHA-256" };
-  const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, key, message));
-  return { algorithm, spki: toBytes(spki), sign };
+  try {
+    const [secret, open] = [toBytes(pkcs8), toBytes(spki)];
+    const key = await crypto.subtle.importKey("pkcs8", secret, CURVE[algorithm], false, ["sign"]);
+    const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, key, message));
+    const check = await crypto.subtle.importKey("spki", open, CURVE[algorithm], false, ["verify"]);
+    const probe = new Uint8Array(32);
+    if (await crypto.subtle.verify(parameters, check, await sign(probe), probe)) return { algorithm, spki: open, sign };
+  } catch {
+    // It is no key of that kind; how so, platforms say differently.
+  }
+  throw damaged(host);
 }

@@ -3,16 +3,24 @@
  *
  *   store(bytes) ─► FILE.<random>, mode 0600, on the disk ─► renamed to FILE
  *
- * Whoever reads the file is this device. One process at a time may use it: of two, the later keeps what it knows.
+ * Whoever reads the file is this device. One process at a time may use it: of two, the later keeps what it knows. Within a
+ * process a file has one keeper, whose changes wait for each other.
  */
 
 import { randomUUID } from "node:crypto";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
+const keepers = new Map();
+
 export function fileIdentity(file) {
-  const path = file instanceof URL ? fileURLToPath(file) : file;
+  const path = resolve(file instanceof URL ? fileURLToPath(file) : file);
+  if (!keepers.has(path)) keepers.set(path, keeper(path));
+  return keepers.get(path);
+}
+
+function keeper(path) {
   return {
     async load() {
       try {

@@ -37,6 +37,8 @@ pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
     }
     let tarball = npm::build()?;
     step("building the server", || process::run(&mut cargo(["build", "-p", "duologue-server"])))?;
+    let example = ["build", "-p", "duologue-server", "--example", "json"];
+    step("building the server's example", || process::run(&mut cargo(example)))?;
     let mut command = process::command("node");
     command.args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
     if let Some(filter) = filter {
@@ -44,13 +46,13 @@ pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
     }
     command.arg("tests/packaging/matrix.test.mjs");
     command.env("DUOLOGUE_TARBALL", tarball).env("DUOLOGUE_MATRIX", target("npm/matrix"));
-    command.env("DUOLOGUE_BIN", binary());
+    command.env("DUOLOGUE_BIN", program("duologue")).env("DUOLOGUE_EXAMPLE", program("examples/json"));
     if let Some(chromium) = tools::chromium() {
         command.env("CHROMIUM", chromium);
     }
     Ok(Some(command))
 }
 
-fn binary() -> PathBuf {
-    target("debug").join(format!("duologue{}", std::env::consts::EXE_SUFFIX))
+fn program(name: &str) -> PathBuf {
+    target("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }

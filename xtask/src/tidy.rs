@@ -51,7 +51,9 @@ pub(crate) fn check(fix: bool) -> Vec<&'static str> {
         });
     }
     // Libraries only: the binary `duologue` and the library `duologue` would write the same pages.
-    check("docs", &mut || process::run(cargo(["doc", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings")));
+    check("docs", &mut || {
+        process::run(cargo(["doc", "--no-deps", "--lib", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
+    });
     if which("cargo-deny").is_some() {
         check("dependencies", &mut || process::run(&mut cargo(["deny", "check"])));
     } else {

@@ -23,7 +23,7 @@ pub(super) async fn say<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Seria
 }
 
 /// A reason that may quote the client, for the log and for a terminal.
-pub(super) fn harmless(reason: &str) -> String {
+pub(crate) fn harmless(reason: &str) -> String {
     let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
     reason.chars().map(printable).take(REASON_CHARS_MAX).collect()
 }

@@ -3,7 +3,7 @@
 pub mod desk;
 pub mod drop;
 pub mod http;
-mod json_line;
+pub(crate) mod json_line;
 pub mod pair;
 
 use duologue::limits::DATAGRAM_TTL_MILLIS;

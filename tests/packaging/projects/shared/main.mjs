@@ -1,3 +1,5 @@
+// Where there is a WebSocket already: Bun, Deno, Node.js from 22 on.
+
 import process from "node:process";
 
 import { connect } from "duologue";

@@ -1,9 +1,0 @@
-import process from "node:process";
-
-import { connect } from "duologue";
-import { fileIdentity } from "duologue/node";
-
-import { echo } from "./echo.mjs";
-
-console.log(`echoed: ${await echo(connect, fileIdentity)}`);
-process.exit(0);
