@@ -103,7 +103,6 @@ impl Browser {
     /// A further tab, which is the current one from now on.
     pub(crate) async fn open_tab(&self, url: &str) -> WindowHandle {
         let tab = within(30, "a tab to open", self.client.new_window(true)).await.unwrap().handle;
-        let tab: WindowHandle = tab.try_into().expect("a driver's handle");
         self.switch_to(&tab).await;
         self.open(url).await;
         tab

@@ -128,7 +128,7 @@ async fn browser_tabs_go_on_together_after_their_path_was_cut() {
         browser.wait_until("seen.came === seen.next").await;
         browser.switch_to(&second).await;
     }
-    let states = json!(vec!["resuming", "open"].repeat(CUTS));
+    let states = json!(["resuming", "open"].repeat(CUTS));
     assert_whole(&browser, states.clone()).await;
     browser.switch_to(&first).await;
     assert_whole(&browser, states).await;

@@ -28,7 +28,7 @@ const test = (name, ...rest) => name.includes(process.env.DUOLOGUE_FILTER ?? "")
 
 const needsBrowser = { skip: process.env.CHROMIUM ? false : "no browser" };
 const PAGE = "on the page's thread";
-const WORKER = "in a worker";
+const WORKERS = ["in a worker", "in a shared worker"];
 
 /** What a program needs to reach the server. */
 const line = () => ({ DUOLOGUE_URL: server.url, DUOLOGUE_INVITE: server.invite(), NODE_EXTRA_CA_CERTS: server.certificate });
@@ -82,7 +82,7 @@ test("vite, dev", needsBrowser, async () => {
   const folder = await project("vite", { shared: ["report.js"] });
   const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);
   try {
-    await pageEchoes(vite.match[0], [PAGE, WORKER, "in a worker of its own"]);
+    await pageEchoes(vite.match[0], [PAGE, ...WORKERS, "in a worker of its own"]);
   } finally {
     await vite.stop();
   }
@@ -91,19 +91,19 @@ test("vite, dev", needsBrowser, async () => {
 test("vite, build", needsBrowser, async () => {
   const folder = await project("vite", { shared: ["report.js"] });
   await within(folder, "node", [bin(folder, "vite/bin/vite.js"), "build"]);
-  await folderEchoes(join(folder, "dist"), [PAGE, WORKER, "in a worker of its own"]);
+  await folderEchoes(join(folder, "dist"), [PAGE, ...WORKERS, "in a worker of its own"]);
 });
 
 test("webpack", needsBrowser, async () => {
   const folder = await project("webpack", { shared: ["report.js"] });
   await within(folder, "node", ["build.mjs"]);
-  await folderEchoes(join(folder, "dist"), [PAGE, WORKER, "in a worker of its own"]);
+  await folderEchoes(join(folder, "dist"), [PAGE, ...WORKERS, "in a worker of its own"]);
 });
 
 test("rspack", needsBrowser, async () => {
   const folder = await project("rspack", { shared: ["report.js"] });
   await within(folder, "node", ["build.mjs"]);
-  await folderEchoes(join(folder, "dist"), [PAGE, WORKER, "in a worker of its own"]);
+  await folderEchoes(join(folder, "dist"), [PAGE, ...WORKERS, "in a worker of its own"]);
 });
 
 test("next, client and server", needsBrowser, async () => {
@@ -112,7 +112,7 @@ test("next, client and server", needsBrowser, async () => {
   await within(folder, "node", [next, "build"]);
   const site = await start(folder, "node", [next, "start", "--port", "0", "--hostname", "localhost"], /http:\/\/localhost:\d+/, line());
   try {
-    await pageEchoes(site.match[0], [PAGE, WORKER]);
+    await pageEchoes(site.match[0], [PAGE, ...WORKERS]);
     const answer = await fetch(`${site.match[0]}/api/echo`);
     assert.equal(await answer.text(), "echoed: hello", site.said());
   } finally {
