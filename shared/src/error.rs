@@ -304,7 +304,10 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    use alloc::string::String;
+    use alloc::{
+        format,
+        string::{String, ToString},
+    };
 
     use super::*;
 
@@ -328,6 +331,24 @@ mod tests {
             (ConnectionError::PeerClosed(close), CloseCode::InviteUsed, "invite-used"),
         ] {
             assert_eq!((error.close_code(), error.word()), (code, word), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn sentences_with_numbers_and_parts_are_whole() {
+        let malformed = |cause: InvalidMessage| ConnectionError::from(cause).to_string();
+        let start = "the other end sent a malformed message: ";
+        assert_eq!(malformed(InvalidMessage::UnknownType(0x2a)), format!("{start}type 0x2a is not known here"));
+        assert_eq!(malformed(InvalidMessage::UnknownSuite(3)), format!("{start}suite 0x03 is not spoken here"));
+        assert_eq!(
+            malformed(InvalidMessage::UnknownVersion(255)),
+            format!("{start}protocol version 255 is not spoken here")
+        );
+        let close = Close { code: CloseCode::Normal, reason: String::from("b\u{1b}ye"), received: 0 };
+        assert_eq!(ConnectionError::PeerClosed(close).to_string(), "The line was closed. (b\u{fffd}ye)");
+        for (len, max) in [(0, 9), (10, 16_777_216), (usize::MAX, 100)] {
+            let said = ChannelError::MessageTooLong { len, max }.to_string();
+            assert_eq!(said, format!("the message has {len} bytes; the other end takes at most {max}"));
         }
     }
 }

@@ -238,9 +238,7 @@ fn assemble(dev: bool) -> Result<()> {
 /// when it is wanted becomes a script of its own, and what it shares with the page one more. What they are made of goes,
 /// and so do its lines in index.html; the page imports the library as everybody does, and so does the worker.
 fn bundle(script: &Path, web: &Path) -> Result<()> {
-    let is_bundle = |file: &Path| {
-        [PAGE, LIBRARY, WORKER.0].iter().chain(&APART).any(|bundle| file.ends_with(bundle))
-    };
+    let is_bundle = |file: &Path| [PAGE, LIBRARY, WORKER.0].iter().chain(&APART).any(|bundle| file.ends_with(bundle));
     let parts = files_in(web)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "js"));
     let parts = parts.filter(|file| !is_bundle(file)).collect::<Vec<_>>();
     let esbuild = || {

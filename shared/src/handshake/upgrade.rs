@@ -59,6 +59,8 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    use alloc::format;
+
     use super::*;
 
     #[test]
