@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DUOLOGUE_ENGINE   chromium (unless told)   chromium.rs   SPKI pin             DevTools, beyond WebDriver
-//!                   firefox                  firefox.rs    its own trust store  bidi.rs: scripts, log, screen
+//!                   firefox                  firefox.rs    its own trust store  bidi.rs: scripts, screen
 //!                   webkit                   webkit.rs     certificate by host  a display of its own
 //! ```
 //!
@@ -22,7 +22,6 @@ use std::{
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bidi::Bidi;
-
 use fantoccini::{
     Client, ClientBuilder, Locator,
     actions::{InputSource, KeyAction, KeyActions},
