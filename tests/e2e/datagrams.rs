@@ -85,6 +85,7 @@ pub(crate) async fn give_through_a_stall(browser: &Browser, path: &Path, link: &
             give(number);
             await new Promise((ok) => setTimeout(ok, 20));
         }
+        for (let tries = 0; came.length < 20 && tries < 100; tries++) await new Promise((ok) => setTimeout(ok, 20));
         return came.length;"
         .replace("LINK", link);
     assert_eq!(browser.run(&start, json!(null)).await, json!(20));
