@@ -57,7 +57,7 @@ async fn start() -> (Backend, Server) {
 
 /// A page whose `line` is its own, on its thread.
 async fn page(server: &Server) -> Browser {
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
     browser.open(server.link()).await;
     browser.wait_for_state("open").await;
     browser.run("globalThis.line = link", Value::Null).await;
@@ -101,7 +101,7 @@ async fn browser_fetch_does_the_same_where_a_request_has_no_stream() {
 #[tokio::test]
 async fn browser_fetch_does_the_same_in_a_worker() {
     let (backend, server) = start().await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
     let (address, _) = server.link().split_once('#').unwrap();
     browser.open(address).await;
     browser.wait_for_state("closed").await;
@@ -171,7 +171,7 @@ async fn browser_fetch_goes_on_where_it_was_when_the_connection_is_cut() {
     let mut chance = Chance::new();
     let (_backend, server) = start().await;
     let path = Path::to(&server).await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
     browser.open(&through(server.link(), path.port)).await;
     browser.wait_for_state("open").await;
     let begin = "

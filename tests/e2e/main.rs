@@ -3,7 +3,7 @@
 //! ```text
 //! server.rs   the binary, as a child process        proxy.rs, wire.rs   the middleman, and what it sees
 //! raw.rs      a client that can misbehave           policy.rs           what the middleman does
-//! tls.rs      certificates and whom they convince   browser.rs          Chromium through WebDriver
+//! tls.rs      certificates and whom they convince   browser/            three engines through WebDriver
 //! chance.rs   seeds that are printed                path.rs             a path that cuts, stalls and forgets
 //! memory.rs   what processes hold
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does

@@ -15,7 +15,7 @@ async fn browser_an_invite_used_from_another_profile_is_refused_with_the_reason(
     let server = Server::dev().await;
     let (_profile, browser) = enrolled(&server).await;
     browser.finish().await;
-    let second = Profile::trusting(&[server.spki_pin()]);
+    let second = Profile::trusting(server.trust());
     let browser = Browser::start(&second).await;
     browser.open(server.link()).await;
     let cause = browser.wait_for_end("invite-used").await;
@@ -33,7 +33,7 @@ async fn browser_an_invite_used_from_another_profile_is_refused_with_the_reason(
 #[tokio::test]
 async fn browser_an_expired_and_a_damaged_invite_say_so() {
     let server = Server::dev().await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
     browser.open(&server.invite("0s").await).await;
     let cause = browser.wait_for_end("invite-expired").await;
     assert!(cause.contains("expired"), "{cause}");
@@ -47,7 +47,7 @@ async fn browser_an_expired_and_a_damaged_invite_say_so() {
 #[tokio::test]
 async fn browser_without_key_and_invite_the_page_says_how_to_get_in() {
     let server = Server::dev().await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
     browser.open(&server.address()).await;
     let cause = browser.wait_for_end("no-identity").await;
     assert!(cause.contains("duologue invite new"), "{cause}");
@@ -121,7 +121,7 @@ async fn browser_a_link_with_another_server_key_does_not_replace_the_pin() {
 async fn browser_that_reads_french_is_told_in_french() {
     let server = Server::dev().await;
     let _first = within(20, "the first device", stranger().connect(&target(server.link()))).await.unwrap();
-    let profile = Profile::trusting(&[server.spki_pin()]).french();
+    let profile = Profile::trusting(server.trust()).french();
     let browser = Browser::start(&profile).await;
     browser.open(server.link()).await;
     let cause = browser.wait_for_end("invite-used").await;

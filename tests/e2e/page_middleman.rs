@@ -17,7 +17,7 @@ use crate::{
 
 /// A fresh browser that trusts the proxy, with the line open through it.
 async fn open_through(proxy: &Proxy, server: &Server) -> Browser {
-    let browser = Browser::start(&Profile::trusting(&[proxy.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&through(server.link(), proxy.port)).await;
     browser.wait_for_state("open").await;
     browser
@@ -27,7 +27,7 @@ async fn open_through(proxy: &Proxy, server: &Server) -> Browser {
 async fn browser_does_its_work_through_a_middleman_that_reads_nothing() {
     let mut server = Server::dev().await;
     let proxy = Proxy::before(&[&server]).await;
-    let profile = Profile::trusting(&[proxy.spki_pin()]);
+    let profile = Profile::trusting(proxy.trust());
     let browser = Browser::start(&profile).await;
     let link = through(server.link(), proxy.port);
     browser.open(&link).await;
@@ -141,8 +141,10 @@ async fn browser_names_a_byte_changed_in_the_handshake() {
         (ToClient, 2, "altered", "changed on the way"),
     ];
     for (direction, message, code, words) in cases {
+        // The old page goes first: Firefox takes its socket away before that, and it would dial the line that is altered.
+        browser.open("about:blank").await;
         proxy.act(direction, When::OfANewLine(message), Act::Flip(chance.below(1_000)));
-        browser.reload().await;
+        browser.open(&proxy.address()).await;
         assert_named(&browser, &proxy, direction, code, words).await;
     }
     browser.reload().await;
@@ -162,7 +164,7 @@ async fn browser_names_a_middleman_that_answers_with_a_key_of_its_own() {
     let proxy = Proxy::before(&[&server, &other]).await;
     let swapped = Policy { line_port: Some(other.port), ..Policy::default() };
     proxy.set(swapped);
-    let browser = Browser::start(&Profile::trusting(&[proxy.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&through(server.link(), proxy.port)).await;
     let cause = browser.wait_for_end("not-your-server").await;
     assert!(cause.contains("not made by the server"), "{cause}");
@@ -202,7 +204,7 @@ async fn browser_whose_auth_ok_was_lost_gets_in_with_the_same_invite() {
     let server = Server::dev().await;
     let proxy = Proxy::before(&[&server]).await;
     proxy.act(ToClient, When::OfANewLine(2), Act::Cut);
-    let browser = Browser::start(&Profile::trusting(&[proxy.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&through(server.link(), proxy.port)).await;
     browser.wait_for_end("lost").await;
     assert_eq!(server.devices().await.len(), 1, "the server had let it in");

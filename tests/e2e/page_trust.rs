@@ -89,7 +89,9 @@ async fn browser_the_words_to_read_aloud_are_those_of_the_server_in_both_languag
     browser.click("[data-language=fr]").await;
     let text = json!(english);
     browser
-        .wait_until(&format!("document.getElementById('server-words').innerText.split(/\\s+/).join(' ') !== {text}"))
+        .wait_until(&format!(
+            "document.getElementById('server-words').innerText.trim().split(/\\s+/).join(' ') !== {text}"
+        ))
         .await;
     let french = words("server").await;
     assert!(keys.contains(&format!("mots         {french}\n")), "{french:?} is not in {keys:?}");
@@ -150,14 +152,14 @@ async fn browser_an_enrolled_device_lets_one_more_in_by_a_link_and_its_qr_code()
     assert_eq!(browser.text("#device-revoke").await, format!("duologue devices revoke {id}"));
     browser.finish().await;
 
-    let second = Profile::trusting(&[server.spki_pin()]);
+    let second = Profile::trusting(server.trust());
     let browser = Browser::start(&second).await;
     browser.open(&links[0]).await;
     browser.wait_for_state("open").await;
     assert_eq!(server.devices().await.len(), 2);
     // Whoever is put out takes along what was not used.
     server.verb(&["devices", "revoke", &id]).await;
-    let third = Profile::trusting(&[server.spki_pin()]);
+    let third = Profile::trusting(server.trust());
     browser.finish().await;
     let browser = Browser::start(&third).await;
     browser.open(&links[1]).await;

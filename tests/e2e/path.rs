@@ -108,7 +108,7 @@ impl Path {
 
     /// A fresh browser with the page of a server at the other end, and its line open.
     pub(crate) async fn page(&self, server: &Server) -> Browser {
-        let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+        let browser = Browser::start(&Profile::trusting(server.trust())).await;
         browser.open(&through(server.link(), self.port)).await;
         browser.wait_for_state("open").await;
         browser

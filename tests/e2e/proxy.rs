@@ -28,7 +28,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::{
     policy::{Act, Policy, Rule, When, read_head, without_m1},
     server::{SERVED_NAME, Server},
-    tls::{self, Authority},
+    tls::{self, Authority, Trust},
     wire::{Direction, Frame, Kind, Log, Sighting},
 };
 
@@ -96,8 +96,8 @@ impl Proxy {
     }
 
     /// What a browser must be told to trust it.
-    pub(crate) fn spki_pin(&self) -> String {
-        tls::spki_pin(&self.authority.key)
+    pub(crate) fn trust(&self) -> Trust {
+        self.authority.trust()
     }
 
     /// Its certificate authority, for a native client.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    tls::{self, Authority},
+    tls::{Authority, Trust, pem},
     within,
 };
 
@@ -81,8 +81,7 @@ pub(crate) struct Server {
     child: Child,
     stdin: ChildStdin,
     directory: Arc<TempDir>,
-    certificate: CertificateDer<'static>,
-    spki_pin: String,
+    trust: Trust,
     ready: String,
     pub(crate) port: u16,
     pub(crate) stdout: Lines,
@@ -103,9 +102,8 @@ impl Server {
         let ready = stdout.with("ready ").await;
         let link = ready.strip_prefix("ready ").expect("the line starts with ready").to_owned();
         let port = port_of(&link);
-        let certificate = tls::certificate_of_file(&directory.path().join("tls-cert.pem"));
-        let spki_pin = tls::spki_pin_of_file(&directory.path().join("tls-key.pem"));
-        Self { child, stdin, directory, certificate, spki_pin, ready: link, port, stdout, stderr }
+        let trust = Trust::in_development(directory.path());
+        Self { child, stdin, directory, trust, ready: link, port, stdout, stderr }
     }
 
     /// `duologue serve` as <https://duologue.example>, with further arguments.
@@ -125,23 +123,23 @@ impl Server {
         let listening = stdout.with("listening ").await;
         let port = listening.rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no port in {listening:?}"));
-        let (certificate, spki_pin) = (authority.ca, tls::spki_pin(&authority.key));
-        Self { child, stdin, directory, certificate, spki_pin, ready: String::new(), port, stdout, stderr }
+        let trust = authority.trust();
+        Self { child, stdin, directory, trust, ready: String::new(), port, stdout, stderr }
     }
 
     /// Killed without warning, and started again with the same state; by `dev` only.
     pub(crate) async fn restarted(self) -> Self {
-        let Self { mut child, directory, certificate, spki_pin, .. } = self;
+        let Self { mut child, directory, trust, .. } = self;
         child.kill().await.expect("it runs");
-        Self::dev_in(directory, certificate, spki_pin).await
+        Self::dev_in(directory, trust).await
     }
 
-    async fn dev_in(directory: Arc<TempDir>, certificate: CertificateDer<'static>, spki_pin: String) -> Self {
+    async fn dev_in(directory: Arc<TempDir>, trust: Trust) -> Self {
         let (child, stdin, stdout, stderr) = spawn(&["dev", "--port", "0"], directory.path());
         let ready = stdout.with("ready ").await;
         let link = ready.strip_prefix("ready ").expect("the line starts with ready").to_owned();
         let port = port_of(&link);
-        Self { child, stdin, directory, certificate, spki_pin, ready: link, port, stdout, stderr }
+        Self { child, stdin, directory, trust, ready: link, port, stdout, stderr }
     }
 
     /// Asked to stop, as service managers ask.
@@ -153,9 +151,9 @@ impl Server {
 
     /// Waits for its end, and starts a successor with the same state.
     pub(crate) async fn succeeded(self) -> Self {
-        let Self { mut child, directory, certificate, spki_pin, .. } = self;
+        let Self { mut child, directory, trust, .. } = self;
         within(40, "the server to stop", child.wait()).await.expect("it runs");
-        Self::dev_in(directory, certificate, spki_pin).await
+        Self::dev_in(directory, trust).await
     }
 
     /// Its state directory.
@@ -180,12 +178,12 @@ impl Server {
 
     /// What a client must trust to reach it.
     pub(crate) fn certificate(&self) -> CertificateDer<'static> {
-        self.certificate.clone()
+        self.trust.root.clone()
     }
 
     /// What a browser must be told to reach it.
-    pub(crate) fn spki_pin(&self) -> String {
-        self.spki_pin.clone()
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust.clone()
     }
 
     /// A new invite link, by the verb.
@@ -259,11 +257,4 @@ fn spawn(arguments: &[&str], state: &Path) -> (Child, ChildStdin, Lines, Lines) 
     let stdout = Lines::of(child.stdout.take().expect("stdout is piped"));
     let stderr = Lines::of(child.stderr.take().expect("stderr is piped"));
     (child, stdin, stdout, stderr)
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    use base64::{Engine, prelude::BASE64_STANDARD};
-    let text = BASE64_STANDARD.encode(certificate);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

@@ -22,7 +22,8 @@ use crate::{
     browser::{Browser, Profile},
     enrolment::stranger,
     server::target,
-    tls, within,
+    tls::Trust,
+    within,
 };
 
 const BYTES_PER_SEC: usize = 100_000;
@@ -38,7 +39,7 @@ const QUEUE_AND_WINDOW: usize = STREAM_QUEUE_LEN_MAX + WINDOW;
 
 struct InProcess {
     _directory: TempDir,
-    spki_pin: String,
+    trust: Trust,
     link: String,
     /// The server's ends of the lines that have called the slow service.
     lines: Arc<Mutex<Vec<Line>>>,
@@ -73,8 +74,8 @@ async fn server() -> InProcess {
     let app = Router::new().route("/line", duologue.route()).merge(page(true));
     let stop = CancellationToken::new();
     tokio::spawn(duologue_server::serve(listener, Some(tls), app, stop.clone()));
-    let spki_pin = tls::spki_pin_of_file(&directory.path().join("tls-key.pem"));
-    InProcess { _directory: directory, spki_pin, link, lines, taken, stop }
+    let trust = Trust::in_development(directory.path());
+    InProcess { _directory: directory, trust, link, lines, taken, stop }
 }
 
 /// Sends ten messages, and counts those that the page has taken.
@@ -145,7 +146,7 @@ async fn browser_a_slow_service_stops_the_pages_pipe() {
 
 /// A browser with two lines: `onThread`, on the page's, and `inWorker`.
 async fn two_lines(server: &InProcess) -> Browser {
-    let browser = Browser::start(&Profile::trusting(std::slice::from_ref(&server.spki_pin))).await;
+    let browser = Browser::start(&Profile::trusting(server.trust.clone())).await;
     browser.open(&server.link).await;
     browser.wait_for_state("open").await;
     let open = "

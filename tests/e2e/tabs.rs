@@ -58,7 +58,7 @@ async fn open_tab(browser: &Browser, address: &str) -> WindowHandle {
 async fn browser_tabs_have_one_socket_and_the_first_that_closes_costs_the_others_nothing() {
     let mut server = Server::dev().await;
     let proxy = Proxy::before(&[&server]).await;
-    let browser = Browser::start(&Profile::trusting(&[proxy.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&through(server.link(), proxy.port)).await;
     browser.wait_for_state("open").await;
     server.stdout.with("is here").await;
@@ -127,7 +127,9 @@ async fn browser_tabs_go_on_together_after_their_path_was_cut() {
         browser.run("burst(100)", Value::Null).await;
         tokio::time::sleep(Duration::from_millis(chance.below(40) as u64)).await;
         path.cut(Cut::Both);
-        browser.wait_until("link.state === 'resuming' || seen.states.length % 2 === 0 && seen.came === seen.next").await;
+        browser
+            .wait_until("link.state === 'resuming' || seen.states.length % 2 === 0 && seen.came === seen.next")
+            .await;
         browser.wait_until("link.state === 'open' && seen.came === seen.next").await;
         browser.switch_to(&second).await;
     }
@@ -177,7 +179,7 @@ async fn browser_tabs_hear_together_that_the_session_is_a_fresh_one() {
 #[tokio::test]
 async fn browser_a_tab_that_goes_without_a_word_takes_along_what_it_had_opened() {
     let server = Server::dev().await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
     browser.open(server.link()).await;
     browser.wait_for_state("open").await;
     let first = browser.current_tab().await;
@@ -209,7 +211,7 @@ async fn browser_a_tab_that_goes_without_a_word_takes_along_what_it_had_opened()
 #[tokio::test]
 async fn browser_a_shared_line_where_there_are_no_shared_workers_is_one_of_the_page() {
     let server = Server::dev().await;
-    let browser = Browser::start(&Profile::trusting(&[server.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
     browser.open(server.link()).await;
     browser.wait_for_state("open").await;
     let body = "
@@ -227,7 +229,7 @@ async fn browser_a_shared_line_where_there_are_no_shared_workers_is_one_of_the_p
 async fn browser_two_shared_links_of_one_page_have_one_line_and_records_for_those_who_watch() {
     let server = Server::dev().await;
     let proxy = Proxy::before(&[&server]).await;
-    let browser = Browser::start(&Profile::trusting(&[proxy.spki_pin()])).await;
+    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&through(server.link(), proxy.port)).await;
     browser.wait_for_state("open").await;
     let body = "

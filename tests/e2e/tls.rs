@@ -10,21 +10,39 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
 };
 
-/// What `--ignore-certificate-errors-spki-list` names a certificate by.
-pub(crate) fn spki_pin(key: &KeyPair) -> String {
-    let hash = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
-    BASE64_STANDARD.encode(hash)
+/// What a client is told to trust, and it does real TLS with it: each browser engine asks for another part.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    /// Whose signature convinces: the leaf itself, if it has signed itself.
+    pub(crate) root: CertificateDer<'static>,
+    /// What the server presents.
+    pub(crate) leaf: CertificateDer<'static>,
+    /// The hash of its key.
+    pub(crate) spki_pin: String,
 }
 
-/// The same, for the key that a server keeps in its state directory.
-pub(crate) fn spki_pin_of_file(key: &Path) -> String {
-    let pem = std::fs::read_to_string(key).unwrap_or_else(|error| panic!("cannot read {}: {error}", key.display()));
-    spki_pin(&KeyPair::from_pem(&pem).expect("a private key in PEM"))
+impl Trust {
+    fn of(root: &CertificateDer<'static>, leaf: &CertificateDer<'static>, key: &KeyPair) -> Self {
+        let hash = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
+        Self { root: root.clone(), leaf: leaf.clone(), spki_pin: BASE64_STANDARD.encode(hash) }
+    }
+
+    /// In the self-signed certificate that `dev` keeps in its state directory.
+    pub(crate) fn in_development(directory: &Path) -> Self {
+        let (certificate, key) = (directory.join("tls-cert.pem"), directory.join("tls-key.pem"));
+        let leaf = CertificateDer::from_pem_file(&certificate)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", certificate.display()));
+        let pem =
+            std::fs::read_to_string(&key).unwrap_or_else(|error| panic!("cannot read {}: {error}", key.display()));
+        Self::of(&leaf, &leaf, &KeyPair::from_pem(&pem).expect("a private key in PEM"))
+    }
 }
 
-/// The first certificate of a PEM file.
-pub(crate) fn certificate_of_file(path: &Path) -> CertificateDer<'static> {
-    CertificateDer::from_pem_file(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+/// A certificate as a file has it.
+pub(crate) fn pem(certificate: &CertificateDer<'_>) -> String {
+    let text = BASE64_STANDARD.encode(certificate);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 /// A certificate authority of its own, and one certificate by it.
@@ -46,6 +64,11 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
         Self { ca_pem: ca.pem(), ca: ca.der().clone(), leaf: leaf.der().clone(), key }
+    }
+
+    /// What its victims are told to trust.
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::of(&self.ca, &self.leaf, &self.key)
     }
 
     /// The server's side of TLS with it.

@@ -12,6 +12,7 @@ use crate::{
     datagrams::give_through_a_stall,
     path::{Cut, Path},
     server::{Server, through},
+    tls::Trust,
 };
 
 const CUTS: usize = 12;
@@ -20,8 +21,8 @@ const MESSAGES: usize = 3_000;
 const BLOCKED_MILLIS_MAX: f64 = 100.0;
 
 /// A fresh browser at the page of a server, whose own line has no invite and closes; `line` is one in a worker.
-async fn page(pin: String, link: &str) -> Browser {
-    let browser = Browser::start(&Profile::trusting(&[pin])).await;
+async fn page(trust: Trust, link: &str) -> Browser {
+    let browser = Browser::start(&Profile::trusting(trust)).await;
     let (address, _) = link.split_once('#').expect("an invite link has a fragment");
     browser.open(address).await;
     browser.wait_for_state("closed").await;
@@ -37,7 +38,7 @@ async fn page(pin: String, link: &str) -> Browser {
 #[tokio::test]
 async fn browser_worker_answers_and_takes_a_thousand_messages_of_one_tick_in_order() {
     let server = Server::dev().await;
-    let browser = page(server.spki_pin(), server.link()).await;
+    let browser = page(server.trust(), server.link()).await;
     let body = "
         const answer = new TextDecoder().decode(await line.request('echo', 'hello'));
         const channel = line.channel('echo');
@@ -79,7 +80,7 @@ async fn browser_worker_answers_and_takes_a_thousand_messages_of_one_tick_in_ord
 #[tokio::test]
 async fn browser_worker_echoes_a_stream_whole() {
     let server = Server::dev().await;
-    let browser = page(server.spki_pin(), server.link()).await;
+    let browser = page(server.trust(), server.link()).await;
     let body = "
         const bytes = new Uint8Array(8_000_000);
         for (let at = 0; at < bytes.length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
@@ -101,7 +102,7 @@ async fn browser_worker_loses_nothing_and_doubles_nothing_when_the_path_is_cut()
     let mut chance = Chance::new();
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = page(server.spki_pin(), &through(server.link(), path.port)).await;
+    let browser = page(server.trust(), &through(server.link(), path.port)).await;
     let start = "
         const channel = line.channel('echo');
         globalThis.seen = { next: 0, taken: 0, failed: [], came: 0, wrong: [], states: [] };
@@ -143,7 +144,7 @@ async fn browser_worker_loses_nothing_and_doubles_nothing_when_the_path_is_cut()
 async fn browser_worker_hears_of_a_fresh_session_and_goes_on_in_it() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = page(server.spki_pin(), &through(server.link(), path.port)).await;
+    let browser = page(server.trust(), &through(server.link(), path.port)).await;
     let start = "
         globalThis.fresh = [];
         line.addEventListener('fresh', (event) => fresh.push(event.detail.code));
@@ -169,7 +170,7 @@ async fn browser_worker_hears_of_a_fresh_session_and_goes_on_in_it() {
 async fn browser_worker_datagrams_have_one_fate_each_through_a_stall() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
-    let browser = page(server.spki_pin(), &through(server.link(), path.port)).await;
+    let browser = page(server.trust(), &through(server.link(), path.port)).await;
     give_through_a_stall(&browser, &path, "line").await;
     let fates = "const { sent, expired, replaced, overflowed } = lane.datagrams.stats; return sent + expired + replaced + overflowed";
     browser.wait_until(&format!("(() => {{ {fates} }})() === 220")).await;
@@ -185,7 +186,7 @@ async fn browser_worker_datagrams_have_one_fate_each_through_a_stall() {
 #[tokio::test]
 async fn browser_worker_that_is_ended_settles_every_promise() {
     let server = Server::dev().await;
-    let browser = page(server.spki_pin(), server.link()).await;
+    let browser = page(server.trust(), server.link()).await;
     let body = "
         const { connect, DuologueError } = await import('/duologue.js');
         const worker = new Worker('/worker.js', { type: 'module' });
@@ -237,7 +238,7 @@ async fn browser_worker_that_is_ended_settles_every_promise() {
 #[tokio::test]
 async fn browser_worker_never_blocks_the_page_while_50_mb_go_through_a_stream() {
     let server = Server::dev().await;
-    let browser = page(server.spki_pin(), server.link()).await;
+    let browser = page(server.trust(), server.link()).await;
     let body = "
         // A timer, which browsers call after 4 ms: a ticker that never rests would itself be what the machine has no time for.
         let [blocks, last, going] = [[], performance.now(), true];
@@ -299,7 +300,7 @@ async fn browser_worker_never_blocks_the_page_while_50_mb_go_through_a_stream() 
 #[tokio::test]
 async fn browser_worker_goes_on_when_the_browser_shows_a_left_page_again() {
     let server = Server::dev().await;
-    let browser = page(server.spki_pin(), server.link()).await;
+    let browser = page(server.trust(), server.link()).await;
     let leave = "
         globalThis.kept = [];
         addEventListener('pagehide', ({ persisted }) => kept.push(persisted));

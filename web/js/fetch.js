@@ -27,6 +27,7 @@ const failed = (cause) => new TypeError(`Failed to fetch: ${cause?.message ?? ca
 const bad = (code, message) => failed(new DuologueError(code, message));
 
 export async function send(link, input, init) {
+  if (init?.body instanceof FormData) init = { ...init, body: multipart(init.body) };
   const request = requestOf(originOf(link), input, init);
   const { signal } = request;
   const stream = hasStreams() ? request.body : streamOf(init);
@@ -92,6 +93,20 @@ function requestOf(origin, input, init) {
   if (request.integrity) throw bad("not-supported", "`integrity` is not checked here, and so it is refused.");
   if (request.cache === "only-if-cached") throw bad("not-supported", "Nothing is cached here.");
   return request;
+}
+
+/** A form as bytes, its type among them: WebKit does not read the body of a Request that is a form with a file. */
+function multipart(form) {
+  const boundary = `duologue-${crypto.randomUUID()}`; // in small letters, as a Blob's type is
+  const lines = (text) => text.replace(/\r\n?|\n/g, "\r\n");
+  const quoted = (text) => `"${text.replace(/\r/g, "%0D").replace(/\n/g, "%0A").replace(/"/g, "%22")}"`;
+  const parts = [...form].flatMap(([name, value]) => {
+    const head = `--${boundary}\r\nContent-Disposition: form-data; name=${quoted(lines(name))}`;
+    if (typeof value === "string") return [`${head}\r\n\r\n${lines(value)}\r\n`];
+    const type = value.type || "application/octet-stream";
+    return [`${head}; filename=${quoted(value.name)}\r\nContent-Type: ${type}\r\n\r\n`, value, "\r\n"];
+  });
+  return new Blob([...parts, `--${boundary}--\r\n`], { type: `multipart/form-data; boundary=${boundary}` });
 }
 
 const streamOf = (init) => (init?.body instanceof ReadableStream ? init.body : undefined);

@@ -5,12 +5,15 @@ use core::cell::{Cell, RefCell};
 
 use duologue::ConnectionNo;
 use wasm_bindgen::{JsCast, prelude::*};
-use web_sys::{BinaryType, MessageEvent, WebSocket};
+use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use crate::{
     driver::{Driver, outlive},
     surface::LineOptions,
 };
+
+/// The code of an end without a close frame, such as that of a socket that never opened (RFC 6455, 7.1.5).
+const NO_CLOSE_FRAME: u16 = 1006;
 
 pub(crate) struct Socket {
     pub(crate) no: ConnectionNo,
@@ -21,7 +24,7 @@ pub(crate) struct Socket {
 struct Callbacks {
     _open: Closure<dyn FnMut()>,
     _message: Closure<dyn FnMut(MessageEvent)>,
-    _close: Closure<dyn FnMut()>,
+    _close: Closure<dyn FnMut(CloseEvent)>,
 }
 
 impl Socket {
@@ -52,9 +55,10 @@ impl Socket {
             }
         });
         let weak = Rc::downgrade(driver);
-        let close = Closure::<dyn FnMut()>::new(move || {
+        let close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
             if let Some(driver) = weak.upgrade() {
-                driver.handle_lost(no, opened.get());
+                // Firefox can leave `open` out when the server closes right behind the 101; it tells that close all the same.
+                driver.handle_lost(no, opened.get() || event.code() != NO_CLOSE_FRAME);
             }
         });
         web.set_onopen(Some(open.as_ref().unchecked_ref()));

@@ -15,6 +15,7 @@ mod bench;
 mod charts;
 mod ci;
 mod demo;
+mod engines;
 mod figures;
 mod gate;
 mod imports;
@@ -77,9 +78,12 @@ enum Verb {
         /// Only the tests whose name contains this
         #[arg(long)]
         filter: Option<String>,
-        /// The packaging matrix and a second build of the page too; where CI=true they always run
+        /// Two more browser engines, the packaging matrix and a second build of the page too; where CI=true they always run
         #[arg(long)]
         full: bool,
+        /// Only the end-to-end tests in this engine
+        #[arg(long, conflicts_with = "full")]
+        engine: Option<engines::Engine>,
     },
     /// Measure, each figure beside a baseline in the same run; without a group all of them, into docs/BENCHMARKS.md
     #[command(args_conflicts_with_subcommands = true)]
@@ -114,7 +118,8 @@ fn main() -> ExitCode {
         Verb::Demo { port, state } => demo::verb(port, state),
         Verb::Npm { matrix: false, .. } => npm::verb(),
         Verb::Npm { matrix: true, filter } => packaging::verb(filter.as_deref()),
-        Verb::Test { filter, full } => test::verb(filter.as_deref(), full),
+        Verb::Test { filter, engine: Some(engine), .. } => test::engine_verb(filter.as_deref(), engine),
+        Verb::Test { filter, full, engine: None } => test::verb(filter.as_deref(), full),
         Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Ci => ci::verb(),

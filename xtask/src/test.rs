@@ -7,13 +7,14 @@
 //! 4. the core as wasm               the same tests, in Chromium, or in Node where there is none
 //! 5. the page's words               in Node: every text in both languages
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
-//! 7. packaging, with `--full`       the npm package in the projects of tests/packaging
-//! 8. the page once more, likewise   built from a copy in another folder, it is the same
+//! 7. further engines, with `--full` the tests of the browser in Firefox and in WebKitGTK
+//! 8. packaging, likewise            the npm package in the projects of tests/packaging
+//! 9. the page once more, likewise   built from a copy in another folder, it is the same
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
 //! failure. Output is shown as it comes; the last line is exactly `N passed, N failed, N skipped`. Skipped are tests
-//! marked `ignore` and those left out for want of a browser, not those that `--filter` leaves out.
+//! marked `ignore` and those left out for want of a browser or of what it can do, not those that `--filter` leaves out.
 
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -22,6 +23,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use crate::engines::Engine;
 use crate::process::{self, cargo, step, target};
 use crate::{integrity, packaging, tools, wasm};
 
@@ -39,6 +41,19 @@ const WASM_TEST_TIMEOUT_SECS: &str = "600";
 /// None of its own: what fails is counted.
 pub(crate) fn verb(filter: Option<&str>, full: bool) -> Result<ExitCode> {
     Ok(all(filter, full).finish())
+}
+
+/// Runs the end-to-end tests of the browser in one of the further engines.
+///
+/// # Errors
+///
+/// None of its own: what fails is counted.
+pub(crate) fn engine_verb(filter: Option<&str>, engine: Engine) -> Result<ExitCode> {
+    let mut run = Run { filter, sum: Counts::default() };
+    run.prepare("page", || wasm::build(false, &mut io::stderr()).map(drop));
+    run.prepare("debug server", debug_server);
+    run.engine(engine);
+    Ok(run.sum.finish())
 }
 
 /// How many tests passed, failed and did not run.
@@ -83,7 +98,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
     let native = ["test", "--no-fail-fast", "--workspace", "--exclude", "duologue-web", "--exclude", "duologue-tests"];
     run.group("native", cargo(native), &[]);
 
-    run.prepare("debug server", || process::run(&mut cargo(["build", "-p", "duologue-server"])));
+    run.prepare("debug server", debug_server);
 
     // `--tests`: libraries and integration tests, without the examples in docs; those ran natively.
     let wasm = [
@@ -120,11 +135,6 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
         }
     }
 
-    let end_to_end = || {
-        let mut command = cargo(["test", "--no-fail-fast", "-p", "duologue-tests"]);
-        command.env("DUOLOGUE_BIN", target("debug").join(format!("duologue{}", std::env::consts::EXE_SUFFIX)));
-        command
-    };
     if let Some(driver) = &chromedriver {
         let mut command = end_to_end();
         command.env("CHROMEDRIVER", driver);
@@ -140,10 +150,23 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
     }
 
     if full || std::env::var_os("CI").is_some_and(|value| value == "true") {
+        for engine in Engine::ALL {
+            run.engine(engine);
+        }
         run.packaging();
         run.prepare("page, a second time", integrity::reproduce);
     }
     run.sum
+}
+
+fn debug_server() -> Result<()> {
+    process::run(&mut cargo(["build", "-p", "duologue-server"]))
+}
+
+fn end_to_end() -> Command {
+    let mut command = cargo(["test", "--no-fail-fast", "-p", "duologue-tests"]);
+    command.env("DUOLOGUE_BIN", target("debug").join(format!("duologue{}", std::env::consts::EXE_SUFFIX)));
+    command
 }
 
 struct Run<'a> {
@@ -164,6 +187,35 @@ impl Run<'_> {
     fn group(&mut self, name: &str, mut command: Command, harness: &[&str]) {
         command.arg("--").args(self.filter).args(harness);
         self.stream(name, &mut command);
+    }
+
+    /// The end-to-end tests of the browser in one more engine.
+    fn engine(&mut self, engine: Engine) {
+        let Some((variable, tool)) = engine.environment() else {
+            return self.skip_tests(BROWSER_TESTS, &format!("no {}", engine.name()), end_to_end());
+        };
+        let all = Self::list(end_to_end(), None);
+        let mut names: Vec<&str> = tests_in(&all, BROWSER_TESTS).collect();
+        for (left_out, why) in engine.left_out() {
+            match names.iter().position(|name| *name == left_out) {
+                Some(at) => _ = names.swap_remove(at),
+                None => {
+                    eprintln!("xtask: failed: there is no {left_out} to leave out");
+                    self.sum += Counts::FAILURE;
+                }
+            }
+            if self.filter.is_none_or(|filter| left_out.contains(filter)) {
+                eprintln!("xtask: skipped: {left_out} ({}: {why})", engine.name());
+                self.sum.skipped += 1;
+            }
+        }
+        names.retain(|name| self.filter.is_none_or(|filter| name.contains(filter)));
+        if names.is_empty() && self.filter.is_some() {
+            return;
+        }
+        let mut command = end_to_end();
+        command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool).args(["--", "--exact"]).args(names);
+        self.stream(&format!("end to end, {}", engine.name()), &mut command);
     }
 
     /// The npm package in its matrix.
@@ -203,12 +255,17 @@ impl Run<'_> {
     }
 
     /// Counts and names the tests that `--skip` will leave out.
-    fn skip_tests(&mut self, kind: &str, why: &str, mut list: Command) {
-        list.arg("--").args(self.filter).arg("--list").stderr(Stdio::inherit());
-        for name in tests_in(&process::output(&mut list).unwrap_or_default(), kind) {
+    fn skip_tests(&mut self, kind: &str, why: &str, tests: Command) {
+        for name in tests_in(&Self::list(tests, self.filter), kind) {
             eprintln!("xtask: skipped: {name} ({why})");
             self.sum.skipped += 1;
         }
+    }
+
+    /// What `--list` says of the tests whose name contains the filter.
+    fn list(mut tests: Command, filter: Option<&str>) -> String {
+        tests.arg("--").args(filter).arg("--list").stderr(Stdio::inherit());
+        process::output(&mut tests).unwrap_or_default()
     }
 }
 

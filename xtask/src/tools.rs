@@ -3,12 +3,14 @@
 //! ```text
 //! needed      wasm32 target (rustup)   wasm-bindgen, wasm-pack (target/tools/bin)
 //! better      wasm-opt (target/tools/npm)   clippy, rustfmt (rustup)   chromium, chromedriver (Debian)
+//! fuller      firefox-esr, certutil, MiniBrowser, WebKitWebDriver, Xvfb (Debian)   geckodriver (target/tools/bin)
 //! ```
 //!
 //! A needed tool that cannot be installed is an error. For the others the answer is `None` or `false`, after a line
 //! that names what will be skipped. Nothing here takes a `wasm-opt` from PATH: Debian's (108) exits 0 and writes a
 //! module that cannot start.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +20,12 @@ use crate::process::{self, cargo, command, home, root, step, which};
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const WASM_PACK: &str = "0.15.1";
+const GECKODRIVER: &str = "0.37.1";
 const BINARYEN: &str = "132.0.0";
 /// The npm package that minifies scripts.
 const ESBUILD: &str = "0.28.2";
+
+const CHROMIUM_PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 
 /// The npm package that looks for what shuts people out of a page.
 const AXE: &str = "4.14.1";
@@ -54,8 +59,8 @@ pub(crate) fn ensure_wasm() -> Result<()> {
     ensure_wasm_target()?;
     // The bindings and the tool that writes their JavaScript must be of one version. Its own lock file can name
     // versions that a registry mirror lacks, hence no `--locked`.
-    ensure_installed("wasm-bindgen", "wasm-bindgen-cli", &locked_version("wasm-bindgen")?, false)?;
-    ensure_installed("wasm-pack", "wasm-pack", WASM_PACK, true)
+    ensure_installed("wasm-bindgen", "wasm-bindgen-cli", &locked_version("wasm-bindgen")?, &[])?;
+    ensure_installed("wasm-pack", "wasm-pack", WASM_PACK, &["--locked"])
 }
 
 /// What makes the page, by name and version; without node some are missing, as in what is made.
@@ -172,7 +177,7 @@ pub(crate) fn has_node() -> bool {
 pub(crate) fn chromedriver() -> Option<PathBuf> {
     let found = || which("chromedriver").filter(|_| chromium_on_path().is_some());
     let driver = found().or_else(|| {
-        install_chromium();
+        apt_install("Chromium", &CHROMIUM_PACKAGES);
         found()
     });
     if driver.is_none() {
@@ -184,9 +189,51 @@ pub(crate) fn chromedriver() -> Option<PathBuf> {
 /// Chromium itself.
 pub(crate) fn chromium() -> Option<PathBuf> {
     chromium_on_path().or_else(|| {
-        install_chromium();
+        apt_install("Chromium", &CHROMIUM_PACKAGES);
         chromium_on_path()
     })
+}
+
+/// The geckodriver of a Firefox that is there too, with what makes its profile.
+pub(crate) fn geckodriver() -> Option<PathBuf> {
+    let there = || which("firefox").or_else(|| which("firefox-esr")).and(which("certutil"));
+    let there = there().or_else(|| {
+        apt_install("Firefox", &["firefox-esr", "libnss3-tools"]);
+        there()
+    });
+    if there.is_none() {
+        eprintln!("xtask: no firefox with NSS's certutil on PATH: its tests will be skipped");
+        return None;
+    }
+    which("geckodriver").or_else(|| {
+        // It waits for Firefox: built in a third of the time it is as fast.
+        ensure_installed("geckodriver", "geckodriver", GECKODRIVER, &["--locked", "--debug"])
+            .inspect_err(|error| eprintln!("xtask: no geckodriver, so that Firefox's tests will be skipped: {error:#}"))
+            .is_ok()
+            .then(|| bin().join("geckodriver"))
+    })
+}
+
+/// WebKitGTK's MiniBrowser, whose driver is there too, and a display for it.
+pub(crate) fn minibrowser() -> Option<PathBuf> {
+    let found = || which("WebKitWebDriver").and(which("Xvfb")).and_then(|_| minibrowser_in_its_places());
+    let browser = found().or_else(|| {
+        apt_install("WebKitGTK", &["webkit2gtk-driver", "xvfb"]);
+        found()
+    });
+    if browser.is_none() {
+        eprintln!(
+            "xtask: no MiniBrowser of WebKitGTK with WebKitWebDriver and Xvfb on PATH: its tests will be skipped"
+        );
+    }
+    browser
+}
+
+/// It is on no PATH: Debian has it among the libraries, others elsewhere.
+fn minibrowser_in_its_places() -> Option<PathBuf> {
+    let libraries = format!("/usr/lib/{}-linux-gnu", env::consts::ARCH);
+    let folders = [libraries.as_str(), "/usr/libexec", "/usr/lib", "/usr/lib64"];
+    folders.map(|folder| Path::new(folder).join("webkit2gtk-4.1/MiniBrowser")).into_iter().find(|file| file.is_file())
 }
 
 fn chromium_on_path() -> Option<PathBuf> {
@@ -194,16 +241,16 @@ fn chromium_on_path() -> Option<PathBuf> {
 }
 
 /// Only for root on Debian. A failure is not the end: what needs a browser is then skipped by name.
-fn install_chromium() {
+fn apt_install(what: &str, packages: &[&str]) {
     if !is_root_on_debian() {
         return;
     }
-    let _ = step("installing Chromium (apt)", || {
+    let _ = step(&format!("installing {what} (apt)"), || {
         let apt = |args: &[&str]| {
             process::run(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-q").args(args))
         };
         apt(&["update"])?;
-        apt(&["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"])
+        apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
     });
 }
 
@@ -213,7 +260,7 @@ fn is_root_on_debian() -> bool {
         && process::output(command("id").arg("-u")).as_deref() == Some("0")
 }
 
-fn ensure_installed(program: &str, package: &str, version: &str, locked: bool) -> Result<()> {
+fn ensure_installed(program: &str, package: &str, version: &str, flags: &[&str]) -> Result<()> {
     // `--version` says "wasm-bindgen 0.2.130".
     let there = process::output(command(bin().join(program)).arg("--version"));
     if there.is_some_and(|said| said.split_whitespace().nth(1) == Some(version)) {
@@ -221,7 +268,7 @@ fn ensure_installed(program: &str, package: &str, version: &str, locked: bool) -
     }
     step(&format!("installing {package} {version} (some minutes, once)"), || {
         let mut install = cargo(["install", package, "--version", version, "--root"]);
-        install.arg(home().join("target/tools")).args(locked.then_some("--locked"));
+        install.arg(home().join("target/tools")).args(flags);
         // Its own directory: shared between the tools, kept between versions, apart from the workspace's.
         process::run(install.env("CARGO_TARGET_DIR", home().join("target/tools/build")))
     })

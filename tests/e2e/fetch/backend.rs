@@ -78,6 +78,12 @@ async fn answer(request: Request, counts: Counts) -> Response {
     let status = StatusCode::from_u16(u16::try_from(number("status", 200)).unwrap()).unwrap();
     let mut response = match &*path {
         "/inspect" => inspect(request).await,
+        // The body comes back whole, with its type.
+        "/mirror" => {
+            let kind = request.headers().get("content-type").cloned();
+            let body = axum::body::to_bytes(request.into_body(), 1 << 26).await.unwrap_or_default();
+            ([("content-type", kind.unwrap_or_else(|| HeaderValue::from_static("text/plain")))], body).into_response()
+        }
         // The body comes back as it comes in.
         "/echo" => Response::new(Body::from_stream(request.into_body().into_data_stream().map(move |piece| {
             let _alive = &alive;

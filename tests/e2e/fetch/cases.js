@@ -224,15 +224,28 @@ const groups = {
     },
     "response/response-consume: a multipart body goes there and comes back": async () => {
       const form = new FormData();
-      form.append("file", new Blob([new Uint8Array(300_000)]), "a.bin");
-      const sent = new Request("/echo", { method: "POST", body: form });
-      const type = sent.headers.get("content-type");
-      const back = await fetch(`/echo?headers=${encodeURIComponent(new URLSearchParams([["content-type", type]]))}`, {
-        method: "POST",
-        body: await sent.blob(),
-      });
-      const file = (await back.formData()).get("file");
-      equal([file.name, file.size], ["a.bin", 300_000]);
+      form.append("name", "one\ntwo");
+      form.append("file", new File([new Uint8Array(300_000).fill(7)], "\u00e9.bin", { type: "image/png" }));
+      form.append("file", new Blob(["x"]));
+      const back = await fetch("/mirror", { method: "POST", body: form });
+      equal(back.headers.get("content-type").startsWith("multipart/form-data; boundary="), true);
+      const read = await back.formData();
+      equal(read.get("name"), "one\r\ntwo");
+      const [file, blob] = read.getAll("file");
+      equal([file.name, file.type, file.size, blob.size], ["\u00e9.bin", "image/png", 300_000, 1]);
+      equal(new Uint8Array(await file.arrayBuffer()).every((byte) => byte === 7), true);
+    },
+    "response/response-consume: a multipart body as it is written": async () => {
+      const form = new FormData();
+      form.append('a "name"\n', "one\rtwo");
+      form.append("file", new File(["x"], '"\n.bin', { type: "image/png" }));
+      const told = await inspect({ method: "POST", body: form });
+      const [, boundary] = /^multipart\/form-data; boundary=(\S+)$/.exec(header(told, "content-type"));
+      equal(told.body.split("\r\n"), [
+        `--${boundary}`, 'Content-Disposition: form-data; name="a %22name%22%0D%0A"', "", "one", "two",
+        `--${boundary}`, 'Content-Disposition: form-data; name="file"; filename="%22%0A.bin"', "Content-Type: image/png", "", "x",
+        `--${boundary}--`, "",
+      ]);
     },
     "response/response-stream-disturbed, -consume-stream: a body is read once": async () => {
       const response = await fetch("/text?body=abc");

@@ -1,50 +1,96 @@
-//! Chromium through WebDriver: one driver and one browser for each, at most two at a time.
+//! A browser through WebDriver: one driver and one browser for each, at most two at a time.
 //!
-//! The driver is `CHROMEDRIVER`, else the one on PATH. Certificates are trusted by the hash of their key, so that the browser
-//! still does real TLS. What the console says is collected: a violation of the Content Security Policy fails the test.
+//! ```text
+//! DUOLOGUE_ENGINE   chromium (unless told)   chromium.rs   SPKI pin             DevTools, beyond WebDriver
+//!                   firefox                  firefox.rs    its own trust store  bidi.rs: scripts, screen
+//!                   webkit                   webkit.rs     certificate by host  a display of its own
+//! ```
+//!
+//! Each trusts the one certificate of its profile and does real TLS with it. What the console says is collected: a violation
+//! of the Content Security Policy fails the test.
+
+mod bidi;
+mod chromium;
+mod firefox;
+mod webkit;
 
 use std::{
     io::{Read, Write},
-    process::Stdio,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bidi::Bidi;
 use fantoccini::{
     Client, ClientBuilder, Locator,
+    actions::{InputSource, KeyAction, KeyActions},
+    key::Key,
     wd::{WebDriverCompatibleCommand, WindowHandle},
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     sync::{Semaphore, SemaphorePermit},
 };
 use tokio_tungstenite::tungstenite::http::Method;
 
 use crate::{
-    server::{Lines, SERVED_NAME, Server, workspace},
+    server::{Server, workspace},
+    tls::Trust,
     within,
 };
 
 static BROWSERS: Semaphore = Semaphore::const_new(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Has the page say what the console says, where no driver tells it.
+const LISTEN: &str = "() => {
+    const log = (globalThis.consoleLog = []);
+    const uncaught = (reason) => log.push(`Uncaught ${reason} ${reason?.stack ?? ''}`);
+    addEventListener('error', ({ message, error }) => uncaught(error ?? message));
+    addEventListener('unhandledrejection', ({ reason }) => uncaught(reason));
+    addEventListener('securitypolicyviolation', ({ effectiveDirective, blockedURI }) =>
+        log.push(`${effectiveDirective} of the Content Security Policy: ${blockedURI}`));
+}";
+
+/// Which browser this run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Chromium,
+    Firefox,
+    WebKit,
+}
+
+impl Engine {
+    /// `DUOLOGUE_ENGINE`.
+    pub(crate) fn of_this_run() -> Self {
+        static CHOSEN: LazyLock<Engine> = LazyLock::new(|| match std::env::var("DUOLOGUE_ENGINE").as_deref() {
+            Err(_) | Ok("chromium") => Engine::Chromium,
+            Ok("firefox") => Engine::Firefox,
+            Ok("webkit") => Engine::WebKit,
+            Ok(other) => panic!("DUOLOGUE_ENGINE is {other:?}, not chromium, firefox or webkit"),
+        });
+        *CHOSEN
+    }
+}
+
 /// A browser's memory, which may outlive the browser.
 pub(crate) struct Profile {
     directory: Arc<TempDir>,
-    /// Hashes of the keys whose certificates are trusted.
-    pins: Vec<String>,
+    /// Whose certificate is trusted.
+    trust: Trust,
     language: &'static str,
-    /// The port of this machine where [`SERVED_NAME`] is to be found.
+    /// The port of this machine where [`crate::server::SERVED_NAME`] is to be found.
     served_at: Option<u16>,
 }
 
 impl Profile {
-    pub(crate) fn trusting(pins: &[String]) -> Self {
+    pub(crate) fn trusting(trust: Trust) -> Self {
         let directory = Arc::new(TempDir::with_prefix("duologue-browser-").unwrap());
-        Self { directory, pins: pins.to_vec(), language: "en-US", served_at: None }
+        Self { directory, trust, language: "en-US", served_at: None }
     }
 
     /// Of a person who reads French.
@@ -54,15 +100,24 @@ impl Profile {
 
     /// Whose name service knows a server that runs as `serve`.
     pub(crate) fn knowing(server: &Server) -> Self {
-        Self { served_at: Some(server.port), ..Self::trusting(&[server.spki_pin()]) }
+        Self { served_at: Some(server.port), ..Self::trusting(server.trust()) }
     }
+}
+
+/// A running driver.
+struct Driver {
+    child: Child,
+    port: u16,
+    /// What the browser draws on, where it cannot do without.
+    display: Option<Child>,
 }
 
 /// A running browser with one page.
 pub(crate) struct Browser {
     client: Client,
-    driver: Child,
-    port: u16,
+    /// In Firefox.
+    bidi: Option<Bidi>,
+    driver: Driver,
     session: String,
     console: Vec<String>,
     /// Not to be deleted under a running browser.
@@ -73,18 +128,27 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) async fn start(profile: &Profile) -> Self {
         let permit = within(600, "its turn for a browser", BROWSERS.acquire()).await.expect("it is never closed");
-        let (driver, port) = chromedriver(profile).await;
-
-        let capabilities = capabilities(profile);
+        let engine = Engine::of_this_run();
+        let (driver, mut capabilities) = match engine {
+            Engine::Chromium => (chromium::driver(profile).await, chromium::capabilities(profile)),
+            Engine::Firefox => (firefox::driver(profile).await, firefox::capabilities(profile)),
+            Engine::WebKit => (webkit::driver(profile).await, webkit::capabilities(profile)),
+        };
+        capabilities["timeouts"] = json!({ "script": 30_000, "pageLoad": 50_000 });
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities.as_object().expect("an object").clone());
-        let address = format!("http://127.0.0.1:{port}");
-        let client = within(60, "Chromium to start", builder.connect(&address)).await.expect("Chromium starts");
+        let address = format!("http://127.0.0.1:{}", driver.port);
+        let client = within(60, "the browser to start", builder.connect(&address)).await;
+        let client = client.unwrap_or_else(|error| panic!("{engine:?} does not start: {error}"));
         let session = client.session_id().await.unwrap().expect("a session has an id");
+        let bidi = match client.capabilities().and_then(|has| has.get("webSocketUrl")).and_then(Value::as_str) {
+            Some(url) => Some(Bidi::connect(url, String::from(client.window().await.unwrap()), LISTEN).await),
+            None => None,
+        };
         Self {
             client,
+            bidi,
             driver,
-            port,
             session,
             console: Vec::new(),
             _directory: Arc::clone(&profile.directory),
@@ -94,10 +158,17 @@ impl Browser {
 
     pub(crate) async fn open(&self, url: &str) {
         within(60, format!("{url} to load"), self.client.goto(url)).await.unwrap_or_else(|e| panic!("{url}: {e}"));
+        self.listen().await;
     }
 
     pub(crate) async fn reload(&self) {
+        if let Some(bidi) = &self.bidi {
+            // Firefox's `refresh` goes past the service worker, as Shift does.
+            bidi.on_window("browsingContext.reload", json!({ "wait": "complete" })).await;
+            return;
+        }
         within(60, "the page to load again", self.client.refresh()).await.unwrap();
+        self.listen().await;
     }
 
     /// A further tab, which is the current one from now on.
@@ -114,6 +185,9 @@ impl Browser {
 
     pub(crate) async fn switch_to(&self, tab: &WindowHandle) {
         within(30, "the other tab", self.client.switch_to_window(tab.clone())).await.unwrap();
+        if let Some(bidi) = &self.bidi {
+            bidi.switch_to(String::from(tab.clone()));
+        }
     }
 
     /// Closes the current tab, as a person does, and goes to another.
@@ -128,13 +202,19 @@ impl Browser {
 
     /// Runs the body of an asynchronous function with `args` in the page, and returns what it returns.
     pub(crate) async fn try_run(&self, body: &str, args: Value) -> Result<Value, String> {
-        let script = format!(
-            "const [args, done] = arguments;
-             (async () => {{ {body} }})().then(
-                (value) => done({{ value: value === undefined ? null : value }}),
-                (error) => done({{ error: `${{error?.code ?? error?.name}}: ${{error?.message ?? error}}` }}));"
+        let function = format!(
+            "(args) => (async () => {{ {body} }})().then(
+                (value) => ({{ value: value === undefined ? null : value }}),
+                (error) => ({{ error: `${{error?.code ?? error?.name}}: ${{error?.message ?? error}}` }}))"
         );
-        let ran = within(40, format!("the script {body:?}"), self.client.execute_async(&script, vec![args])).await;
+        let run = async {
+            if let Some(bidi) = &self.bidi {
+                return bidi.call(&function, &args).await;
+            }
+            let script = format!("const [args, done] = arguments; ({function})(args).then(done)");
+            self.client.execute_async(&script, vec![args]).await.map_err(|error| error.to_string())
+        };
+        let ran = within(40, format!("the script {body:?}"), run).await;
         let mut answer = ran.unwrap_or_else(|error| panic!("the script {body:?} did not run: {error}"));
         match answer.get("error") {
             Some(error) => Err(error.as_str().unwrap_or_default().to_owned()),
@@ -148,7 +228,7 @@ impl Browser {
 
     /// The process of the driver, whose children are the browser's.
     pub(crate) fn pid(&self) -> u32 {
-        self.driver.id().expect("it runs")
+        self.driver.child.id().expect("it runs")
     }
 
     /// Waits until an expression is true, and says what the page shows if it never is.
@@ -216,8 +296,17 @@ impl Browser {
         Ok(serde_json::from_value(answer).expect("bytes are an array of numbers"))
     }
 
-    /// The screen that the page believes to have.
+    /// The screen that the page believes to have; in WebKit the window, which is never narrower than 447 pixels.
     pub(crate) async fn set_screen(&self, width: u32, height: u32) {
+        if let Some(bidi) = &self.bidi {
+            let viewport = json!({ "viewport": { "width": width, "height": height }, "devicePixelRatio": 1 });
+            bidi.on_window("browsingContext.setViewport", viewport).await;
+            return;
+        }
+        if Engine::of_this_run() == Engine::WebKit {
+            self.client.set_window_rect(0, 0, width, height).await.unwrap();
+            return;
+        }
         let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", screen).await;
     }
@@ -230,10 +319,9 @@ impl Browser {
 
     /// One press of the Tab key, as the system hands it to the page.
     pub(crate) async fn press_tab(&self) {
-        for kind in ["rawKeyDown", "keyUp"] {
-            let key = json!({ "type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9 });
-            self.devtools("Input.dispatchKeyEvent", key).await;
-        }
+        let value = Key::Tab.into();
+        let press = KeyActions::new("keyboard".into()).then(KeyAction::Down { value }).then(KeyAction::Up { value });
+        self.client.perform_actions(press).await.unwrap();
     }
 
     /// As [`Self::run`], with the page's Content Security Policy set aside: for tools that the page itself may not load.
@@ -242,24 +330,52 @@ impl Browser {
         self.run(body, args).await
     }
 
-    /// The whole page, saved as `target/screenshots/NAME.png`.
+    /// The whole page, saved as `target/screenshots/NAME.png`, or `ENGINE-NAME.png`; in WebKit only what is seen.
     pub(crate) async fn screenshot(&self, name: &str) {
-        use base64::{Engine, prelude::BASE64_STANDARD};
-        let wanted = json!({ "format": "png", "captureBeyondViewport": true });
-        let picture = self.devtools("Page.captureScreenshot", wanted).await;
-        let png = BASE64_STANDARD.decode(picture["data"].as_str().expect("a picture in base64")).unwrap();
+        let whole = match (&self.bidi, Engine::of_this_run()) {
+            (Some(bidi), _) => {
+                bidi.on_window("browsingContext.captureScreenshot", json!({ "origin": "document" })).await
+            }
+            (None, Engine::WebKit) => {
+                json!({ "data": BASE64_STANDARD.encode(self.client.screenshot().await.unwrap()) })
+            }
+            (None, _) => {
+                let wanted = json!({ "format": "png", "captureBeyondViewport": true });
+                self.devtools("Page.captureScreenshot", wanted).await
+            }
+        };
+        let png = BASE64_STANDARD.decode(whole["data"].as_str().expect("a picture in base64")).unwrap();
         let directory = workspace().join("target/screenshots");
         std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join(format!("{name}.png")), png).unwrap();
+        let engine = match Engine::of_this_run() {
+            Engine::Chromium => "",
+            Engine::Firefox => "firefox-",
+            Engine::WebKit => "webkit-",
+        };
+        std::fs::write(directory.join(format!("{engine}{name}.png")), png).unwrap();
     }
 
+    /// Of Chromium alone.
     async fn devtools(&self, method: &str, params: Value) -> Value {
+        let engine = Engine::of_this_run();
+        assert_eq!(engine, Engine::Chromium, "{method} is nothing that {engine:?} has");
         let command = Extension { path: "goog/cdp/execute", body: json!({ "cmd": method, "params": params }) };
         within(30, method, self.client.issue_cmd(command)).await.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
+    /// In WebKit a page is heard from the end of its loading on.
+    async fn listen(&self) {
+        if Engine::of_this_run() == Engine::WebKit {
+            self.run(&format!("({LISTEN})()"), Value::Null).await;
+        }
+    }
+
     /// What the console has said since the last call.
     pub(crate) async fn log(&self) -> Vec<String> {
+        if Engine::of_this_run() != Engine::Chromium {
+            let said = self.run("return globalThis.consoleLog?.splice(0) ?? []", Value::Null).await;
+            return serde_json::from_value(said).expect("lines are strings");
+        }
         let command = Extension { path: "se/log", body: json!({ "type": "browser" }) };
         let entries = within(30, "the console", self.client.issue_cmd(command)).await.unwrap();
         let line = |entry: &Value| format!("{} {}", entry["level"], entry["message"]);
@@ -279,62 +395,17 @@ impl Browser {
 impl Drop for Browser {
     /// By hand and without the runtime, because a failed test has none left: a driver that is only killed leaves its browser.
     fn drop(&mut self) {
-        let request =
-            format!("DELETE /session/{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", self.session);
-        if let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.port)) {
+        let port = self.driver.port;
+        // geckodriver refuses hosts with any other port.
+        let head = format!("DELETE /session/{} HTTP/1.1\r\nhost: localhost:{port}", self.session);
+        let request = format!("{head}\r\nconnection: close\r\n\r\n");
+        if let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
             let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut [0; 256]).map(drop));
         }
-        let _ = self.driver.start_kill();
+        let _ = self.driver.child.start_kill();
+        let _ = self.driver.display.as_mut().map(Child::start_kill);
     }
-}
-
-/// Starts chromedriver on a port of its choice. It takes one that is free for IPv6 and gives up if IPv4 has another use for
-/// it: then it is started again.
-async fn chromedriver(profile: &Profile) -> (Child, u16) {
-    let program = std::env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
-    for _ in 0..10 {
-        let mut command = Command::new(&program);
-        // Debian's launcher takes the language from the environment.
-        command.arg("--port=0").env("LANGUAGE", profile.language).stdin(Stdio::null()).kill_on_drop(true);
-        let driver = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut driver = driver.unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-        let lines = Lines::of(driver.stdout.take().unwrap());
-        if let Some(started) = lines.find("started successfully on port ").await {
-            let port = started.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
-            return (driver, port.unwrap_or_else(|| panic!("no port in {started:?}")));
-        }
-    }
-    panic!("{} found no free port in ten attempts", program.display());
-}
-
-fn capabilities(profile: &Profile) -> Value {
-    let mut arguments = vec![
-        "--headless".to_owned(),
-        "--no-sandbox".to_owned(),
-        "--disable-gpu".to_owned(),
-        "--disable-dev-shm-usage".to_owned(),
-        "--disable-quic".to_owned(),
-        "--no-first-run".to_owned(),
-        "--disable-background-networking".to_owned(),
-        "--disable-component-update".to_owned(),
-        "--disable-sync".to_owned(),
-        // As on a telephone, and so that pictures have the width that was asked for.
-        "--hide-scrollbars".to_owned(),
-        "--window-size=1280,900".to_owned(),
-        format!("--lang={}", profile.language),
-        format!("--user-data-dir={}", profile.directory.path().display()),
-    ];
-    arguments.push(format!("--ignore-certificate-errors-spki-list={}", profile.pins.join(",")));
-    if let Some(port) = profile.served_at {
-        arguments.push(format!("--host-resolver-rules=MAP {SERVED_NAME} 127.0.0.1:{port}"));
-    }
-    json!({
-        "browserName": "chrome",
-        "goog:chromeOptions": { "args": arguments, "prefs": { "intl.accept_languages": profile.language } },
-        "goog:loggingPrefs": { "browser": "ALL" },
-        "timeouts": { "script": 30_000, "pageLoad": 50_000 },
-    })
 }
 
 /// A command of Chromium's own driver.

@@ -1,0 +1,83 @@
+//! The end-to-end tests in two more engines: Firefox's, and WebKitGTK's, which is Safari's kin.
+//!
+//! ```text
+//! tests named browser_… ─► less those named here, each with its reason ─► the same binary with DUOLOGUE_ENGINE
+//! ```
+//!
+//! docs/ENGINES.md says what each engine lacks and what the page does instead.
+
+use std::path::PathBuf;
+
+use crate::tools;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Engine {
+    Firefox,
+    Webkit,
+}
+
+/// Tests that are left out, by their whole name, and why.
+type LeftOut = (&'static str, &'static str);
+
+/// Those that only Chromium can run, or need not be run thrice.
+const FOR_CHROMIUM: [LeftOut; 9] = [
+    ("page_access::browser_axe_finds_nothing_serious_in_either_language_and_theme", "asks for what only DevTools can"),
+    ("upload::browser_with_a_handle_to_the_file_a_reload_goes_on_by_itself", "the page gets no handle to a file"),
+    ("fetch::browser_a_large_answer_leaves_the_pages_memory_flat", "measured in Chromium"),
+    ("upload::browser_a_file_of_200_mb_survives_ten_cuts_in_flat_memory", "measured in Chromium"),
+    ("worker::browser_worker_never_blocks_the_page_while_50_mb_go_through_a_stream", "measured in Chromium"),
+    ("page_trust::browser_round_trips_are_measured_by_themselves_while_the_page_is_seen", "measured in Chromium"),
+    ("resume::browser_ten_thousand_messages_each_way_survive_fifty_cuts", "long; another has twelve cuts"),
+    (
+        "upload::browser_another_file_of_the_same_name_and_length_does_not_go_on_where_the_first_was",
+        "long, and the server's matter",
+    ),
+    ("fetch::browser_fetch_does_the_same_where_a_request_has_no_stream", "it has none anyway"),
+];
+
+const FOR_FIREFOX: [LeftOut; 1] = [(
+    "worker::browser_worker_goes_on_when_the_browser_shows_a_left_page_again",
+    "a page that had a WebSocket is loaded anew",
+)];
+
+const FOR_WEBKIT: [LeftOut; 8] = [
+    ("page::browser_that_is_started_again_has_its_key", "nothing is kept under its driver"),
+    ("page::browser_a_served_page_works_and_offers_its_link_to_nobody", "it can be given no name"),
+    ("page::browser_every_file_delivered_is_the_one_that_the_build_lists", "it can be given no name"),
+    ("page_trust::browser_a_server_whose_owner_does_not_allow_it_gives_no_links", "it can be given no name"),
+    ("page_causes::browser_that_reads_french_is_told_in_french", "it has the machine's language"),
+    ("page_access::browser_nothing_overflows_at_320_pixels_in_french", "no window is so narrow"),
+    ("pictures::browser_picture_of_a_narrow_page_in_french", "no window is so narrow"),
+    (
+        "page::browser_loads_one_language_and_keeps_it_when_the_other_cannot_be_had",
+        "its cache has the other, and no page can empty it",
+    ),
+];
+
+impl Engine {
+    pub(crate) const ALL: [Self; 2] = [Self::Firefox, Self::Webkit];
+
+    /// As `DUOLOGUE_ENGINE` has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Firefox => "firefox",
+            Self::Webkit => "webkit",
+        }
+    }
+
+    /// What its tests find in their environment; none where it is missing.
+    pub(crate) fn environment(self) -> Option<(&'static str, PathBuf)> {
+        match self {
+            Self::Firefox => tools::geckodriver().map(|driver| ("GECKODRIVER", driver)),
+            Self::Webkit => tools::minibrowser().map(|browser| ("MINIBROWSER", browser)),
+        }
+    }
+
+    pub(crate) fn left_out(self) -> impl Iterator<Item = LeftOut> {
+        let own = match self {
+            Self::Firefox => FOR_FIREFOX.as_slice(),
+            Self::Webkit => FOR_WEBKIT.as_slice(),
+        };
+        FOR_CHROMIUM.iter().chain(own).copied()
+    }
+}
