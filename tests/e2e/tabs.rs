@@ -121,16 +121,14 @@ async fn browser_tabs_go_on_together_after_their_path_was_cut() {
     browser.run(COUNT, Value::Null).await;
     let second = open_tab(&browser, &through(&server.address(), path.port)).await;
     browser.run(COUNT, Value::Null).await;
-    for _ in 0..CUTS {
+    for cuts in 1..=CUTS {
         browser.run("burst(100)", Value::Null).await;
         browser.switch_to(&first).await;
         browser.run("burst(100)", Value::Null).await;
         tokio::time::sleep(Duration::from_millis(chance.below(40) as u64)).await;
         path.cut(Cut::Both);
-        browser
-            .wait_until("link.state === 'resuming' || seen.states.length % 2 === 0 && seen.came === seen.next")
-            .await;
-        browser.wait_until("link.state === 'open' && seen.came === seen.next").await;
+        // Lost, and back.
+        browser.wait_until(&format!("seen.states.length === {} && seen.came === seen.next", 2 * cuts)).await;
         browser.switch_to(&second).await;
     }
     let states = json!(["resuming", "open"].repeat(CUTS));
