@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A fresh browser that trusts the proxy, with the line open through it.
-async fn open_through(proxy: &Proxy, server: &Server) -> Browser {
+pub(crate) async fn open_through(proxy: &Proxy, server: &Server) -> Browser {
     let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&through(server.link(), proxy.port)).await;
     browser.wait_for_state("open").await;

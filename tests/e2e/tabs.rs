@@ -12,8 +12,10 @@ use fantoccini::wd::WindowHandle;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, Profile},
+    browser::Browser,
     chance::Chance,
+    page::enrolled,
+    page_middleman::open_through,
     path::{Cut, Path},
     proxy::Proxy,
     server::{Server, through},
@@ -58,9 +60,7 @@ async fn open_tab(browser: &Browser, address: &str) -> WindowHandle {
 async fn browser_tabs_have_one_socket_and_the_first_that_closes_costs_the_others_nothing() {
     let mut server = Server::dev().await;
     let proxy = Proxy::before(&[&server]).await;
-    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
-    browser.open(&through(server.link(), proxy.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = open_through(&proxy, &server).await;
     server.stdout.with("is here").await;
     let first = browser.current_tab().await;
     let second = open_tab(&browser, &proxy.address()).await;
@@ -177,9 +177,7 @@ async fn browser_tabs_hear_together_that_the_session_is_a_fresh_one() {
 #[tokio::test]
 async fn browser_a_tab_that_goes_without_a_word_takes_along_what_it_had_opened() {
     let server = Server::dev().await;
-    let browser = Browser::start(&Profile::trusting(server.trust())).await;
-    browser.open(server.link()).await;
-    browser.wait_for_state("open").await;
+    let (_profile, browser) = enrolled(&server).await;
     let first = browser.current_tab().await;
     open_tab(&browser, &server.address()).await;
     // As if its process had died: nothing hears that the page is left.
@@ -209,9 +207,7 @@ async fn browser_a_tab_that_goes_without_a_word_takes_along_what_it_had_opened()
 #[tokio::test]
 async fn browser_a_shared_line_where_there_are_no_shared_workers_is_one_of_the_page() {
     let server = Server::dev().await;
-    let browser = Browser::start(&Profile::trusting(server.trust())).await;
-    browser.open(server.link()).await;
-    browser.wait_for_state("open").await;
+    let (_profile, browser) = enrolled(&server).await;
     let body = "
         link.close();
         delete globalThis.SharedWorker;
@@ -227,9 +223,7 @@ async fn browser_a_shared_line_where_there_are_no_shared_workers_is_one_of_the_p
 async fn browser_two_shared_links_of_one_page_have_one_line_and_records_for_those_who_watch() {
     let server = Server::dev().await;
     let proxy = Proxy::before(&[&server]).await;
-    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
-    browser.open(&through(server.link(), proxy.port)).await;
-    browser.wait_for_state("open").await;
+    let browser = open_through(&proxy, &server).await;
     let body = "
         link.close();
         await link.closed;

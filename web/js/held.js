@@ -98,12 +98,18 @@ export class Held {
     return true;
   }
 
-  /** A page has gone, and has released its lanes. */
-  leave(page) {
+  /** A page has gone, which had these lanes. The end of the line is theirs too. */
+  leave(page, ids) {
     this.#pages.delete(page);
-    if (this.#pages.size > 0) return;
-    this.#end();
-    this.line.free();
+    if (this.#pages.size === 0) {
+      this.#end();
+      this.line.free();
+      return;
+    }
+    for (const id of ids) {
+      this.cancel(id);
+      this.release(id);
+    }
   }
 
   #join(page) {

@@ -1,6 +1,6 @@
 /**
  * What a page and its worker say to each other, over one MessagePort for each link: `remote.js` is the page's end,
- * `worker.js` the other.
+ * `served.js` the other.
  *
  *   page                                             worker
  *   HELLO ───────────────────────────────────────►

@@ -106,16 +106,10 @@ class Served {
     served.delete(this);
     this.#port.onmessage = null;
     this.#unlock();
-    for (const lane of this.#lanes.values()) this.#abandon(lane);
-    this.#held?.leave(this);
+    this.#held?.leave(this, Array.from(this.#lanes.values(), ({ id }) => id));
+    this.#lanes.clear();
     this.#held = undefined;
     this.#line = undefined;
-  }
-
-  /** What the page had of it is gone, or told. */
-  #abandon(lane) {
-    this.#held.cancel(lane.id);
-    this.#release(lane);
   }
 
   #release(lane) {

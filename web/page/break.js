@@ -3,7 +3,7 @@
  *
  *   a message each 20 ms ─► fault (breakable.js) ─► the line is lost, or slow ─► it is back ─► are all there, once and in order?
  *
- * Only then is its part of the page shown.
+ * Its part of the page is shown when this script is here.
  */
 
 import { learn, say } from "./say.js";
