@@ -14,6 +14,7 @@
 mod bench;
 mod charts;
 mod ci;
+mod codes;
 mod demo;
 mod engines;
 mod figures;
@@ -102,6 +103,8 @@ enum Verb {
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
+    /// Write the codes that errors have into the declarations, and check the table of what to do about them
+    Codes,
     /// tidy, then test
     Ci,
     /// Check formatting, lints, docs and the text of tracked files
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
         Verb::Test { filter, full, engine: None } => test::verb(filter.as_deref(), full),
         Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
+        Verb::Codes => codes::verb(),
         Verb::Ci => ci::verb(),
         Verb::Tidy { fix } => tidy::verb(fix),
     };
