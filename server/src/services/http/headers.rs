@@ -100,8 +100,8 @@ pub(super) fn answered(headers: &HeaderMap, place: &Place) -> Vec<(String, Strin
     let named: Vec<String> = named.map(|name| plain(name.trim_ascii())).collect();
     let kept = headers.iter().filter(|(name, _)| !is_for_one_hop(&plain(name.as_str().as_bytes()), &named));
     let line = kept.map(|(name, value)| {
-        let value = text(value.as_bytes());
-        (name.as_str().to_owned(), if name == header::LOCATION { place.seen_from_outside(value) } else { value })
+        let value = value.as_bytes();
+        (name.as_str().to_owned(), if name == header::LOCATION { place.seen_from_outside(value) } else { text(value) })
     });
     line.collect()
 }
@@ -134,6 +134,12 @@ fn escaped(text: &str) -> HeaderValue {
     };
     let text: String = text.bytes().map(escape).collect();
     HeaderValue::try_from(text).expect("printable ASCII is a value")
+}
+
+/// Bytes with those beyond ASCII as `%XX`.
+fn encoded(bytes: &[u8]) -> String {
+    let encode = |&byte: &u8| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    bytes.iter().map(encode).collect()
 }
 
 /// The backend's place: the path that all requests are below, and the names by which it calls itself.
@@ -174,8 +180,10 @@ impl Place {
         Ok(format!("{}{target}", self.path))
     }
 
-    /// A redirection's target, as it reads at the other end of the line, where the backend's own address means nothing.
-    fn seen_from_outside(&self, location: String) -> String {
+    /// A redirection's target, as it reads at the other end of the line, where the backend's own address means nothing. Bytes
+    /// beyond ASCII, which are UTF-8 to backends and browsers, are percent-encoded as both do it.
+    fn seen_from_outside(&self, location: &[u8]) -> String {
+        let location = encoded(location);
         let own = Url::parse(&location).ok().filter(|url| {
             let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
             matches!(url.scheme(), "http" | "https") && self.authorities.iter().any(|own| own == authority)
@@ -336,10 +344,15 @@ mod tests {
             ("http://127.0.0.1:3001/", "http://127.0.0.1:3001/", "http://127.0.0.1:3001/"),
             ("http://other/", "http://other/", "http://other/"),
             ("", "", ""),
+            // Once these were taken for characters: /caf%C3%83%C2%A9.
+            ("/b/café", "/b/caf%C3%A9", "/caf%C3%A9"),
+            ("http://127.0.0.1:3000/b/café?à", "/b/caf%C3%A9?%C3%A0", "/caf%C3%A9?%C3%A0"),
         ] {
-            assert_eq!(root.seen_from_outside(location.to_owned()), at_root, "{location}");
-            assert_eq!(below.seen_from_outside(location.to_owned()), from_below, "{location}");
+            assert_eq!(root.seen_from_outside(location.as_bytes()), at_root, "{location}");
+            assert_eq!(below.seen_from_outside(location.as_bytes()), from_below, "{location}");
         }
+        assert_eq!(root.seen_from_outside(b"/caf\xe9"), "/caf%E9");
+        assert_eq!(place("http://a:1/bé").seen_from_outside("/bé/à".as_bytes()), "/%C3%A0");
     }
 
     #[test]
