@@ -31,10 +31,11 @@
 //! Nothing of a request is copied into the backend's connection: hyper writes each message from parsed parts, so that no
 //! request can end early or hide another. What the backend learns of the caller comes in three groups of headers that
 //! only this server writes; `headers` has them and what is dropped. `wire` reads and says the lines, `upload` is the
-//! request's body.
+//! request's body, `backend` has the connections to the backend, and what is asked again on another one.
 //!
 //! Not here: cookies, caches, redirects and decoding, which are the client's; and how many may ask, which is the line's.
 
+mod backend;
 mod headers;
 mod upload;
 mod wire;
@@ -43,10 +44,7 @@ use std::{error::Error as StdError, fmt, future::poll_fn, io, pin::Pin, sync::Ar
 
 use axum::http::{HeaderValue, Method, Request, Response, Uri, header, uri};
 use hyper::body::{Body, Incoming};
-use hyper_util::{
-    client::legacy::{self, Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
 use url::Url;
 
@@ -55,22 +53,17 @@ use crate::{
     service::{Call, Service, ServiceError},
     services::json_line::{Refusal, say},
 };
+use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;
 use upload::{Progress, Upload, UploadError};
 use wire::{Answer, Head, read_head};
 
 /// Read from the stream at a time, in bytes.
 const BLOCK_BYTES: usize = 16 * 1_024;
-/// How long a connection to the backend may take.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long the backend may take to begin its answer, unless told otherwise.
 const ANSWER: Duration = Duration::from_secs(60);
-/// How long an unused connection is kept: less than the 5 s after which Node.js closes it, perhaps under a request.
-const IDLE: Duration = Duration::from_secs(4);
-/// After so long without a packet the system asks whether the backend's machine is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// What is read of an answer ahead of the caller, in bytes.
-const ANSWER_BUFFER_BYTES: usize = 64 * 1_024;
+/// A body of so many bytes, of a method that may be repeated, is read whole before the backend is asked.
+const WHOLE_BYTES_MAX: u64 = 64 * 1_024;
 /// Names and values of an answer's headers together, in bytes: what fits into the buffer, where one read may go beyond.
 const ANSWER_HEAD_BYTES_MAX: usize = ANSWER_BUFFER_BYTES;
 
@@ -80,7 +73,7 @@ pub struct Http(Arc<Backend>);
 
 #[derive(Clone, Debug)]
 struct Backend {
-    client: Client<HttpConnector, Upload>,
+    connections: Connections,
     authority: uri::Authority,
     place: Place,
     host: Option<HeaderValue>,
@@ -113,18 +106,9 @@ impl Http {
             && url.fragment().is_none();
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let authority = uri::Authority::try_from(authority).ok().filter(|_| is_plain).ok_or_else(wrong)?;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_keepalive(Some(KEEPALIVE));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .http1_max_buf_size(ANSWER_BUFFER_BYTES)
-            .build(connector);
         let place = Place::new(&url);
-        Ok(Self(Arc::new(Backend { client, authority, place, host: None, answer: ANSWER })))
+        let connections = Connections::new();
+        Ok(Self(Arc::new(Backend { connections, authority, place, host: None, answer: ANSWER })))
     }
 
     /// What the backend reads in `Host`, in place of its own address.
@@ -161,7 +145,7 @@ impl Http {
         let request = self.request(call, head, stream, &progress).await?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = tokio::select! {
-            response = self.0.client.request(request) => response.map_err(HttpError::from)?,
+            response = self.0.connections.ask(request, &progress) => response.map_err(HttpError::from)?,
             () = progress.stalled(self.0.answer) => return Err(HttpError::Timeout),
         };
         let status = response.status();
@@ -204,7 +188,13 @@ impl Http {
             if method == Method::GET || method == Method::HEAD {
                 return Err(HttpError::BadRequest(format!("{method} has no body")));
             }
-            Upload::new(stream, head.length, Arc::clone(progress))
+            let is_short = head.length.is_some_and(|length| length <= WHOLE_BYTES_MAX);
+            let body = Upload::new(stream, head.length, Arc::clone(progress));
+            if is_short && method.is_idempotent() {
+                body.whole().await.map_err(|error| HttpError::from(&error))?
+            } else {
+                body
+            }
         };
         let uri = Uri::builder().scheme("http").authority(self.0.authority.clone()).path_and_query(path).build();
         let uri = uri.map_err(|_| HttpError::BadRequest("the target is none".to_owned()))?;
@@ -300,12 +290,20 @@ impl From<legacy::Error> for HttpError {
         let mut cause: Option<&(dyn StdError + 'static)> = error.source();
         while let Some(found) = cause {
             match found.downcast_ref::<UploadError>() {
-                Some(UploadError::Length(why)) => return Self::BadBody(why),
-                Some(UploadError::Stream(broken)) => return Self::Gone(broken.kind().into()),
+                Some(body) => return body.into(),
                 None => cause = found.source(),
             }
         }
         Self::BadResponse(error.into())
+    }
+}
+
+impl From<&UploadError> for HttpError {
+    fn from(error: &UploadError) -> Self {
+        match error {
+            UploadError::Length(why) => Self::BadBody(why),
+            UploadError::Stream(broken) => Self::Gone(broken.kind().into()),
+        }
     }
 }
 

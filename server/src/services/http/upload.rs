@@ -1,6 +1,9 @@
 //! A request's body, from the client's stream into the backend's connection, no faster than either goes.
+//!
+//! A short one of a method that may be repeated is read whole before the backend is asked, so that it can be sent again.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -8,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncBufRead, BufReader, ReadHalf},
@@ -23,7 +26,8 @@ pub(super) struct Upload<S = BufReader<ReadHalf<ByteStream>>> {
     stream: Option<S>,
     /// Bytes that are announced and have not come; none if nobody knows.
     left: Option<u64>,
-    /// The announced last bytes: the backend gets them when it is sure that they are the last ones.
+    /// The announced last bytes: the backend gets them when it is sure that they are the last ones. All of a body that was
+    /// read before.
     last: Bytes,
     progress: Arc<Progress>,
 }
@@ -39,11 +43,21 @@ pub(super) enum UploadError {
 
 impl Upload {
     pub(super) fn none() -> Self {
-        Self { stream: None, left: Some(0), last: Bytes::new(), progress: Arc::default() }
+        Self::of(Bytes::new())
     }
 }
 
 impl<S> Upload<S> {
+    /// A body that is here.
+    fn of(bytes: Bytes) -> Self {
+        Self { stream: None, left: Some(0), last: bytes, progress: Arc::default() }
+    }
+
+    /// The same once more; none of what is still in the client's stream.
+    pub(super) fn again(&self) -> Option<Self> {
+        self.stream.is_none().then(|| Self::of(self.last.clone()))
+    }
+
     /// A body of this length; none if it is not known before its end.
     pub(super) fn new(stream: S, length: Option<u64>, progress: Arc<Progress>) -> Self {
         Self { stream: Some(stream), left: length, last: Bytes::new(), progress }
@@ -54,7 +68,22 @@ impl<S> Upload<S> {
         frame: Option<Result<Frame<Bytes>, UploadError>>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         self.stream = None;
+        self.last = Bytes::new();
         Poll::Ready(frame)
+    }
+}
+
+impl<S: AsyncBufRead + Unpin> Upload<S> {
+    /// All of it, read.
+    pub(super) async fn whole(mut self) -> Result<Self, UploadError> {
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
+            // What is no data is a trailer, of which this body has none.
+            if let Ok(data) = frame?.into_data() {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(Self::of(bytes.freeze()))
     }
 }
 
@@ -65,7 +94,10 @@ impl<S: AsyncBufRead + Unpin> Body for Upload<S> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
         loop {
-            let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
+            let Some(stream) = &mut this.stream else {
+                let bytes = std::mem::take(&mut this.last);
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+            };
             let polled = Pin::new(&mut *stream).poll_fill_buf(cx);
             this.progress.note(polled.is_pending());
             let bytes = match ready!(polled) {
@@ -95,7 +127,7 @@ impl<S: AsyncBufRead + Unpin> Body for Upload<S> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_none()
+        self.stream.is_none() && self.last.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -114,7 +146,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    fn note(&self, waits_for_the_client: bool) {
+    pub(super) fn note(&self, waits_for_the_client: bool) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (!waits_for_the_client).then(Instant::now);
     }
 
@@ -133,8 +165,6 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::io::AsyncWriteExt;
 
     use super::*;
@@ -177,6 +207,27 @@ mod tests {
             assert_eq!(end, Err("it goes on behind its length".to_owned()));
             assert!(bytes.len() < 40, "{} bytes", bytes.len());
         }
+    }
+
+    #[tokio::test]
+    async fn a_whole_body_is_the_same_twice() {
+        let body = async |bytes: &'static [u8], length| {
+            Upload::new(BufReader::with_capacity(16, bytes), Some(length), Arc::default()).whole().await
+        };
+        let mut upload = body(&[7; 40], 40).await.expect("as long as it says");
+        for _ in 0..2 {
+            let mut again = upload.again().expect("all of it is here");
+            assert_eq!((upload.size_hint().exact(), upload.is_end_stream()), (Some(40), false));
+            let frame = poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await.expect("data").expect("no error");
+            assert_eq!(frame.into_data().expect("data"), [7; 40][..]);
+            assert!(upload.is_end_stream());
+            assert!(poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await.is_none());
+            std::mem::swap(&mut upload, &mut again);
+        }
+        for (bytes, length) in [(&[7; 39][..], 40), (&[7; 41], 40), (b"", 1)] {
+            assert!(body(bytes, length).await.is_err(), "it is not as long as it says");
+        }
+        assert!(Upload::new(BufReader::new(&b""[..]), None, Arc::default()).again().is_none());
     }
 
     #[tokio::test]
