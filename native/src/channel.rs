@@ -95,6 +95,28 @@ impl Channel {
         .await
     }
 
+    /// As [`Self::recv`], for an application that is not sure yet whether it can use the message: the sender hears that it was
+    /// taken by [`Self::take`], and `unknown` if the channel ends before.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub async fn recv_ahead(&self) -> Result<Option<Vec<u8>>, LineError> {
+        self.wait(|channel| match channel.recv_ahead() {
+            Ok(Received::Message(message)) => Some(Ok(Some(message))),
+            Ok(Received::End) => Some(Ok(None)),
+            Ok(Received::Pending) => None,
+            Err(error) => Some(Err(error)),
+        })
+        .await
+    }
+
+    /// Takes the oldest of the messages that [`Self::recv_ahead`] has handed over.
+    pub fn take(&self) {
+        self.command(|channel| {
+            channel.take();
+        });
+    }
+
     /// Sends a datagram: at most once, unless `ttl` passes before the link takes it, or a newer one of the same `key` comes
     /// while it waits. It never waits, and nobody tells whether it arrived.
     ///

@@ -5,7 +5,7 @@
 //! raw.rs      a client that can misbehave           policy.rs           what the middleman does
 //! tls.rs      certificates and whom they convince   browser/            three engines through WebDriver
 //! chance.rs   seeds that are printed                path.rs             a path that cuts, stalls and forgets
-//! memory.rs   what processes hold
+//! memory.rs   what processes hold                  terminal.rs          where the server's owner sits
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does
 //! ```
 //!
@@ -18,6 +18,7 @@
 mod browser;
 mod chance;
 mod datagrams;
+mod desk;
 mod drain;
 mod enrolment;
 mod failures;
@@ -40,6 +41,7 @@ mod silence;
 mod slow;
 mod tabs;
 mod tampering;
+mod terminal;
 mod tls;
 mod upgrade;
 mod upload;

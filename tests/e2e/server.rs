@@ -11,12 +11,13 @@ use duologue_client::Target;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, Command},
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
     sync::watch,
 };
 
 use crate::{
+    terminal::Terminal,
     tls::{Authority, Trust, pem},
     within,
 };
@@ -53,6 +54,18 @@ impl Lines {
         Self(receiver)
     }
 
+    /// Of a terminal, which cannot be read without waiting.
+    fn of_terminal(terminal: &Terminal) -> Self {
+        let (sender, receiver) = watch::channel(Vec::new());
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(terminal.shown()));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                sender.send_modify(|seen| seen.push(line));
+            }
+        });
+        Self(receiver)
+    }
+
     pub(crate) fn seen(&self) -> Vec<String> {
         self.0.borrow().clone()
     }
@@ -79,7 +92,8 @@ impl Lines {
 /// A running server.
 pub(crate) struct Server {
     child: Child,
-    stdin: ChildStdin,
+    /// Where there is a desk.
+    terminal: Option<Terminal>,
     directory: Arc<TempDir>,
     trust: Trust,
     ready: String,
@@ -97,13 +111,13 @@ impl Server {
     /// The same with further arguments, which a restarted one has no more.
     pub(crate) async fn dev_with(arguments: &[&str]) -> Self {
         let directory = Arc::new(TempDir::with_prefix("duologue-state-").unwrap());
-        let all = [&["dev", "--port", "0"], arguments].concat();
-        let (child, stdin, stdout, stderr) = spawn(&all, directory.path());
-        let ready = stdout.with("ready ").await;
-        let link = ready.strip_prefix("ready ").expect("the line starts with ready").to_owned();
-        let port = port_of(&link);
-        let trust = Trust::in_development(directory.path());
-        Self { child, stdin, directory, trust, ready: link, port, stdout, stderr }
+        Self::dev_at(directory, arguments, None, true).await
+    }
+
+    /// `duologue dev`, as a script starts it.
+    pub(crate) async fn dev_without_terminal() -> Self {
+        let directory = Arc::new(TempDir::with_prefix("duologue-state-").unwrap());
+        Self::dev_at(directory, &[], None, false).await
     }
 
     /// `duologue serve` as <https://duologue.example>, with further arguments.
@@ -119,27 +133,29 @@ impl Server {
         let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
         let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--url", &url, "--cert", cert, "--key", key];
         all.extend_from_slice(arguments);
-        let (child, stdin, stdout, stderr) = spawn(&all, directory.path());
+        let (child, terminal, stdout, stderr) = spawn(&all, directory.path(), arguments.contains(&"--desk"));
         let listening = stdout.with("listening ").await;
         let port = listening.rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no port in {listening:?}"));
         let trust = authority.trust();
-        Self { child, stdin, directory, trust, ready: String::new(), port, stdout, stderr }
+        Self { child, terminal, directory, trust, ready: String::new(), port, stdout, stderr }
     }
 
     /// Killed without warning, and started again with the same state; by `dev` only.
     pub(crate) async fn restarted(self) -> Self {
         let Self { mut child, directory, trust, .. } = self;
         child.kill().await.expect("it runs");
-        Self::dev_in(directory, trust).await
+        Self::dev_at(directory, &[], Some(trust), true).await
     }
 
-    async fn dev_in(directory: Arc<TempDir>, trust: Trust) -> Self {
-        let (child, stdin, stdout, stderr) = spawn(&["dev", "--port", "0"], directory.path());
+    async fn dev_at(directory: Arc<TempDir>, arguments: &[&str], trust: Option<Trust>, at_terminal: bool) -> Self {
+        let all = [&["dev", "--port", "0"], arguments].concat();
+        let (child, terminal, stdout, stderr) = spawn(&all, directory.path(), at_terminal);
         let ready = stdout.with("ready ").await;
         let link = ready.strip_prefix("ready ").expect("the line starts with ready").to_owned();
         let port = port_of(&link);
-        Self { child, stdin, directory, trust, ready: link, port, stdout, stderr }
+        let trust = trust.unwrap_or_else(|| Trust::in_development(directory.path()));
+        Self { child, terminal, directory, trust, ready: link, port, stdout, stderr }
     }
 
     /// Asked to stop, as service managers ask.
@@ -153,7 +169,7 @@ impl Server {
     pub(crate) async fn succeeded(self) -> Self {
         let Self { mut child, directory, trust, .. } = self;
         within(40, "the server to stop", child.wait()).await.expect("it runs");
-        Self::dev_in(directory, trust).await
+        Self::dev_at(directory, &[], Some(trust), true).await
     }
 
     /// Its state directory.
@@ -215,8 +231,12 @@ impl Server {
 
     /// What a person types at the server's terminal.
     pub(crate) async fn type_line(&mut self, text: &str) {
-        self.stdin.write_all(format!("{text}\n").as_bytes()).await.expect("the server reads its terminal");
-        self.stdin.flush().await.expect("the server reads its terminal");
+        self.terminal.as_ref().expect("it has a terminal").type_line(text);
+    }
+
+    /// Closes the window of the server's terminal; the server lives on, as under `nohup`.
+    pub(crate) fn close_terminal(&mut self) {
+        drop(self.terminal.take().expect("it has a terminal"));
     }
 
     /// Fails if the server has ended, with what it said.
@@ -248,13 +268,23 @@ fn port_of(link: &str) -> u16 {
     url::Url::parse(link).ok().and_then(|url| url.port()).unwrap_or_else(|| panic!("no port in {link:?}"))
 }
 
-fn spawn(arguments: &[&str], state: &Path) -> (Child, ChildStdin, Lines, Lines) {
+/// With a terminal, or with nothing to read and a pipe to write to, as service managers start it.
+fn spawn(arguments: &[&str], state: &Path, at_terminal: bool) -> (Child, Option<Terminal>, Lines, Lines) {
     let mut command = Command::new(binary());
     command.args(arguments).arg("--state").arg(state);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let terminal = at_terminal.then(|| {
+        let (terminal, [stdin, stdout]) = Terminal::new();
+        command.stdin(stdin).stdout(stdout);
+        terminal
+    });
     let mut child = command.spawn().expect("the binary starts");
-    let stdin = child.stdin.take().expect("stdin is piped");
-    let stdout = Lines::of(child.stdout.take().expect("stdout is piped"));
+    // Else the terminal would not end with the child.
+    drop(command);
+    let stdout = match &terminal {
+        Some(terminal) => Lines::of_terminal(terminal),
+        None => Lines::of(child.stdout.take().expect("stdout is piped")),
+    };
     let stderr = Lines::of(child.stderr.take().expect("stderr is piped"));
-    (child, stdin, stdout, stderr)
+    (child, terminal, stdout, stderr)
 }

@@ -1,19 +1,36 @@
 //! The desk: a conversation between a page and the person at the server's terminal.
 //!
-//! What a page sends is printed; what is typed goes to the page that spoke or came last. Never to two: the terminal says to
+//! What a page sends is shown; what is typed goes to the page that spoke or came last. Never to two: the terminal says to
 //! whom it goes.
+//!
+//! ```text
+//! message ─► printable ─► the terminal has it ─► taken         it cannot be shown ─► reset, and not taken
+//! ```
+//!
+//! There is no desk without a terminal: nothing of a conversation may end in a file or in a service manager's journal, and
+//! the page must not say "taken" of what nobody can read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    io::{self, IsTerminal},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use duologue::DeviceId;
+use duologue::{DeviceId, ResetCode};
 use duologue_native::Channel;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::service::{Call, Service, ServiceError};
 
 /// The terminal's end of all desk channels.
-#[derive(Clone, Debug, Default)]
-pub struct Desk(Arc<Mutex<Option<Partner>>>);
+#[derive(Clone, Debug)]
+pub struct Desk(Arc<Terminal>);
+
+#[derive(Debug)]
+struct Terminal {
+    partner: Mutex<Option<Partner>>,
+    /// One line after the other.
+    out: tokio::sync::Mutex<tokio::io::Stdout>,
+}
 
 /// Whom the terminal speaks with.
 #[derive(Clone, Debug)]
@@ -26,12 +43,21 @@ impl Service for Desk {
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         let Call { channel, identity, claims, .. } = call;
         let who = format!("{} ({})", printable(&claims.name), short(identity.device));
+        if self.print(&format!("desk: {who} is here; what you type goes there")).await.is_err() {
+            channel.reset(ResetCode::Refused);
+            return Ok(());
+        }
         self.turn_to(identity.device, &channel);
         let leaves = Leaves { desk: self.clone(), channel: channel.clone(), who: who.clone() };
-        print(&format!("desk: {who} is here; what you type goes there")).await;
-        while let Some(message) = channel.recv().await? {
+        while let Some(message) = channel.recv_ahead().await? {
             self.turn_to(identity.device, &channel);
-            print(&format!("desk: {who}: {}", printable(&String::from_utf8_lossy(&message)))).await;
+            let line = format!("desk: {who}: {}", printable(&String::from_utf8_lossy(&message)));
+            if self.print(&line).await.is_err() {
+                // A terminal that has gone (its window was closed, say) shows nothing, so that nothing is taken here.
+                channel.reset(ResetCode::Refused);
+                break;
+            }
+            channel.take();
         }
         drop(leaves);
         Ok(())
@@ -39,6 +65,14 @@ impl Service for Desk {
 }
 
 impl Desk {
+    /// The desk of this process; none if its input or its output is no terminal.
+    #[must_use]
+    pub fn at_terminal() -> Option<Self> {
+        let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        let terminal = || Terminal { partner: Mutex::default(), out: tokio::io::stdout().into() };
+        is_terminal.then(|| Self(Arc::new(terminal())))
+    }
+
     /// Sends the terminal's lines until there are no more.
     pub async fn read_terminal(self) {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -46,12 +80,13 @@ impl Desk {
             if line.is_empty() {
                 continue;
             }
-            let partner = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let partner = self.0.partner.lock().unwrap_or_else(PoisonError::into_inner).clone();
             match partner {
-                None => print("desk: nobody is here to read that").await,
+                None => drop(self.print("desk: nobody is here to read that").await),
                 Some(partner) => {
                     if let Err(error) = partner.channel.send(line).await {
-                        print(&format!("desk: not sent to {}: {error}", short(partner.device))).await;
+                        let failed = format!("desk: not sent to {}: {error}", short(partner.device));
+                        let _ = self.print(&failed).await;
                     }
                 }
             }
@@ -59,7 +94,15 @@ impl Desk {
     }
 
     fn turn_to(&self, device: DeviceId, channel: &Channel) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Partner { device, channel: channel.clone() });
+        *self.0.partner.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Partner { device, channel: channel.clone() });
+    }
+
+    /// Succeeds when the terminal has it.
+    async fn print(&self, line: &str) -> io::Result<()> {
+        let mut out = self.0.out.lock().await;
+        out.write_all(format!("{line}\n").as_bytes()).await?;
+        out.flush().await
     }
 }
 
@@ -72,20 +115,14 @@ struct Leaves {
 
 impl Drop for Leaves {
     fn drop(&mut self) {
-        let mut partner = self.desk.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partner = self.desk.0.partner.lock().unwrap_or_else(PoisonError::into_inner);
         if partner.as_ref().is_some_and(|partner| partner.channel.is(&self.channel)) {
             *partner = None;
         }
         let gone = format!("desk: {} has gone", self.who);
-        tokio::spawn(async move { print(&gone).await });
+        let desk = self.desk.clone();
+        tokio::spawn(async move { desk.print(&gone).await });
     }
-}
-
-async fn print(line: &str) {
-    let mut out = tokio::io::stdout();
-    // A terminal that is gone is no reason to end a conversation.
-    let _ = out.write_all(format!("{line}\n").as_bytes()).await;
-    let _ = out.flush().await;
 }
 
 fn short(device: DeviceId) -> String {

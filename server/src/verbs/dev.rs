@@ -4,7 +4,11 @@ use std::{io::Write, net::Ipv4Addr, time::Duration};
 
 use anyhow::Context;
 use duologue::limits::INVITE_TTL_SECS;
-use duologue_server::{Language, Policy, State, development, services::pair::Pair, spoken};
+use duologue_server::{
+    Language, Policy, State, development,
+    services::{desk::Desk, pair::Pair},
+    spoken,
+};
 use tokio::net::TcpListener;
 
 use super::Extras;
@@ -32,12 +36,17 @@ impl Dev {
         state.store().set_address(&address)?;
         let invite = state.new_invite(Duration::from_secs(INVITE_TTL_SECS))?;
         let extras = self.services.open(Some(state.directory().join("drop")))?;
-        let extras = Extras { pair: Some(Pair::new(state.clone(), &address)), ..extras };
+        let desk = Desk::at_terminal();
+        let is_desk_served = desk.is_some();
+        let extras = Extras { pair: Some(Pair::new(state.clone(), &address)), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
         super::run(state, Policy::loopback(), true, extras, listener, Some(tls), || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");
+            if !is_desk_served {
+                eprintln!("There is no desk to talk at: this is no terminal, and what people say goes into no file.");
+            }
             writeln!(std::io::stdout(), "ready {}", invite.to_link(&address))?;
             Ok(())
         })

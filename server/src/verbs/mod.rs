@@ -5,6 +5,7 @@ pub(crate) mod dev;
 pub(crate) mod devices;
 pub(crate) mod invite;
 pub(crate) mod keys;
+mod plain;
 pub(crate) mod serve;
 
 use std::{path::PathBuf, sync::Arc};
@@ -13,7 +14,7 @@ use anyhow::Context;
 use axum::Router;
 use duologue_server::{
     Duologue, Policy, State, listen, page,
-    services::{self, drop::Drops, http::Http, pair::Pair},
+    services::{self, desk::Desk, drop::Drops, http::Http, pair::Pair},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -73,12 +74,13 @@ pub(crate) struct Extras {
     drops: Option<Drops>,
     http: Option<Http>,
     pub(crate) pair: Option<Pair>,
+    pub(crate) desk: Option<Desk>,
 }
 
 impl ServiceOptions {
     /// With the directory for files where none was named.
     pub(crate) fn open(self, directory: Option<PathBuf>) -> anyhow::Result<Extras> {
-        Ok(Extras { drops: self.drop.open(directory)?, http: self.http.open()?, pair: None })
+        Ok(Extras { drops: self.drop.open(directory)?, http: self.http.open()?, pair: None, desk: None })
     }
 }
 
@@ -101,9 +103,10 @@ pub(crate) async fn run(
     tls: Option<Arc<rustls::ServerConfig>>,
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let desk = services::desk::Desk::default();
-    let mut duologue =
-        Duologue::new(state.clone(), policy).service("echo", services::echo).service("desk", desk.clone());
+    let mut duologue = Duologue::new(state.clone(), policy).service("echo", services::echo);
+    if let Some(desk) = extras.desk.clone() {
+        duologue = duologue.service("desk", desk);
+    }
     if let Some(drops) = extras.drops {
         duologue = duologue.service("drop", drops);
     }
@@ -115,9 +118,14 @@ pub(crate) async fn run(
     }
     let control = listen(state, duologue.clone()).context("cannot make the control socket")?;
     tokio::spawn(control);
-    tokio::spawn(desk.read_terminal());
+    if let Some(desk) = extras.desk {
+        tokio::spawn(desk.read_terminal());
+    }
 
-    let app = Router::new().route("/line", duologue.route()).merge(page(development));
+    let mut app = Router::new().route("/line", duologue.route()).merge(page(development));
+    if development {
+        app = app.route("/plain", plain::route());
+    }
     let stop = CancellationToken::new();
     let server = tokio::spawn(duologue_server::serve(listener, tls, app, stop.clone()));
     ready()?;

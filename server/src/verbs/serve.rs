@@ -3,11 +3,17 @@
 use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
-use duologue_server::{Policy, State, from_files, services::pair::Pair};
+use duologue_server::{
+    Policy, State, from_files,
+    services::{desk::Desk, pair::Pair},
+};
 use tokio::net::TcpListener;
 use url::Url;
 
 use super::Extras;
+
+const NO_TERMINAL: &str = "--desk needs a terminal, because what people say is shown there and nowhere else: start this in \
+     one, with neither input nor output redirected, or leave out --desk";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
@@ -35,6 +41,9 @@ pub(crate) struct Serve {
     /// Lets each enrolled device make links for further ones, at most 5 at a time. Revoking it revokes them.
     #[arg(long)]
     pairing: bool,
+    /// Lets each device talk with whoever sits at this terminal. Refused without one: what is said goes into no log.
+    #[arg(long)]
+    desk: bool,
     #[command(flatten)]
     directory: super::StateDirectory,
     #[command(flatten)]
@@ -50,6 +59,7 @@ impl Serve {
         if self.behind_proxy && !self.listen.ip().is_loopback() {
             bail!("--behind-proxy listens without TLS: --listen must be a loopback address such as 127.0.0.1:8080");
         }
+        let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let mut origins = vec![address.clone()];
         for origin in &self.origins {
             let parsed = Url::parse(origin).ok().map(|url| url.origin().ascii_serialization());
@@ -68,7 +78,7 @@ impl Serve {
         let bound = listener.local_addr()?;
         state.store().set_address(&address)?;
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address));
-        let extras = Extras { pair, ..self.services.open(None)? };
+        let extras = Extras { pair, desk, ..self.services.open(None)? };
         let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
         super::run(state, policy, false, extras, listener, tls, || {
             Ok(writeln!(std::io::stdout(), "listening {bound}")?)
