@@ -42,6 +42,8 @@ pub async fn serve(
                 continue;
             }
         };
+        // An IPv4 address where the listener has both kinds.
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let (app, acceptor, stop) = (app.clone(), acceptor.clone(), stop.clone());
         tokio::spawn(async move {
             let _ = tcp.set_nodelay(true);

@@ -6,7 +6,7 @@
 //!
 //! let state = State::open("state-directory")?;
 //! let line = Duologue::new(state, Policy::loopback()).service("echo", duologue_server::services::echo);
-//! let app: axum::Router = axum::Router::new().route("/line", line.route());
+//! let app: axum::Router = axum::Router::new().merge(line.router());
 //! # Ok(())
 //! # }
 //! ```
@@ -16,17 +16,19 @@
 //! ```text
 //! line.rs      the axum adapter: upgrade, handshake, services      service.rs  Service, Call, and who the caller is
 //! socket.rs    the WebSocket, without buffers while it is idle
-//! policy.rs    which origins and hosts; the verdict on a device    directory.rs sessions by device: to reach, resume, revoke
+//! policy.rs    which pages, apps and hosts; origin.rs whose       directory.rs sessions by device: to reach, resume, revoke
 //! state.rs     identity key and store on disk                      store.rs    devices and invites in redb
 //! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
 //! control.rs   the running server's admin socket                   http.rs, tls.rs, assets.rs  what the binary serves with
 //! drain.rs     a server that stops                                 services/    echo, desk, drop, http, pair
 //! words.rs     fingerprints to read aloud                         json.rs      services that speak JSON with pages
+//! address.rs   where browsers reach a server                      well_known.rs  the answer that shows that they can
 //! typescript.rs (feature `typescript`) their protocol as a TypeScript file
 //! ```
 //!
 //! Services never see a record, a key or a socket.
 
+mod address;
 mod assets;
 mod control;
 mod directory;
@@ -35,6 +37,7 @@ mod http;
 mod json;
 mod line;
 mod lobby;
+mod origin;
 mod policy;
 mod service;
 pub mod services;
@@ -45,8 +48,10 @@ mod tickets;
 mod tls;
 #[cfg(feature = "typescript")]
 mod typescript;
+mod well_known;
 mod words;
 
+pub use address::{Address, InvalidAddress};
 pub use assets::page;
 pub use control::{Answer, Question, ask, listen};
 pub use directory::Directory;
@@ -54,7 +59,8 @@ pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use http::{Peer, serve};
 pub use json::{Conversation, JsonChannel, JsonError, answer_json};
 pub use line::Duologue;
-pub use policy::{Origins, Policy};
+pub use origin::InvalidOrigin;
+pub use policy::Policy;
 pub use service::{Call, Identity, Service, ServiceError, Transport, answer};
 pub use state::{State, StateError, server_key};
 pub use store::{Device, DeviceStatus, Store, StoreError};

@@ -44,6 +44,7 @@ use crate::{
     state::State,
     store::{Device, DeviceStatus, StoreError},
     tickets::Tickets,
+    well_known,
 };
 
 /// A Duologue server, ready to be mounted. Clones share everything.
@@ -91,13 +92,26 @@ impl Duologue {
         self
     }
 
-    /// What to mount in a router, at any path. Browsers look for it at `/line`.
+    /// What to mount in a router, at any path. Browsers look for it at `/line`. [`Duologue::router`] has all there is.
     pub fn route<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
         let duologue = self.clone();
         axum::routing::get(move |request: Request| {
             let duologue = duologue.clone();
             async move { duologue.upgrade(request).await }
         })
+    }
+
+    /// What to mount beside it at `/.well-known/duologue`, from the line's own listener on: where a browser asks its person
+    /// before a page may reach this machine or its network, the page asks here first. 204, and readable for pages that may
+    /// come.
+    pub fn well_known<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
+        let shared = Arc::clone(&self.shared);
+        axum::routing::any(move |request: Request| async move { well_known::respond(&shared.policy, &request) })
+    }
+
+    /// Both in one: the line at `/line`, and `/.well-known/duologue`. To be merged into a router, or nested below a path.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
+        axum::Router::new().route("/line", self.route()).route(well_known::PATH, self.well_known())
     }
 
     /// The devices that are connected, to open channels to them.
@@ -147,13 +161,10 @@ impl Duologue {
             Offered::M1(m1) => (upgrade::WITH_M1, Some(m1)),
         };
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(selected));
-        let transport = Transport {
-            address: peer_address(request.extensions()),
-            origin: request
-                .headers()
-                .get(header::ORIGIN)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        };
+        let origin = request.headers().get(header::ORIGIN);
+        let origin = origin.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let (origin, app_origin) = self.shared.policy.seen(origin);
+        let transport = Transport { address: peer_address(request.extensions()), origin, app_origin };
         let upgraded = hyper::upgrade::on(&mut request);
         let connections = self.shared.connections.clone();
         connections.spawn(async move {

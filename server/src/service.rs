@@ -22,8 +22,11 @@ pub struct Identity {
 pub struct Transport {
     /// The peer's address.
     pub address: IpAddr,
-    /// The `Origin` header; none for native clients.
+    /// The `Origin` header of a page, which is its owner's alone; none for native clients, and for apps.
     pub origin: Option<String>,
+    /// That of an app, such as `capacitor://localhost`. Every app of its kind has the same, so that it counts as a native
+    /// client: nothing may be allowed by it that is not allowed to these.
+    pub app_origin: Option<String>,
 }
 
 /// One opened channel and its caller. What is proved, what was seen and what is merely said are three values, never mixed.

@@ -247,6 +247,21 @@ impl Server {
     }
 }
 
+/// What a verb says to arguments that it refuses at once, with a fresh state.
+pub(crate) async fn refused(arguments: &[&str]) -> String {
+    let directory = TempDir::with_prefix("duologue-state-").unwrap();
+    let mut command = Command::new(binary());
+    command
+        .args(arguments)
+        .env("DUOLOGUE_STATE", directory.path().join("state"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = within(20, format!("duologue {arguments:?}"), command.output()).await.expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "duologue {arguments:?} should have refused, and said {said}");
+    said
+}
+
 /// A link as it reads for somebody who must go through another port of this machine.
 pub(crate) fn through(link: &str, port: u16) -> String {
     let mut url = url::Url::parse(link).expect("an invite link is a URL");

@@ -27,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
     let line = Duologue::new(state, Policy::loopback())
         .service(Add::LABEL, answer_json(|Add { a, b }: Add, _call| async move { Ok(a.checked_add(b)) }))
         .service(Chat::LABEL, chat);
-    let app = Router::new().route("/line", line.route());
+    let app: Router = line.router();
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("ready {}", invite.to_link(&format!("https://localhost:{}", listener.local_addr()?.port())));

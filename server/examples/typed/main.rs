@@ -14,7 +14,7 @@ async fn main() -> anyhow::Result<()> {
     let tls = development(state.directory())?;
     let line = Duologue::new(state, Policy::loopback())
         .service("add", answer(|Add { a, b }: Add, _call| async move { Ok(a.checked_add(b)) }));
-    let app = Router::new().route("/line", line.route());
+    let app: Router = line.router();
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("https://localhost:{}", listener.local_addr()?.port());

@@ -19,6 +19,8 @@ pub(crate) struct Dev {
     #[arg(long, default_value_t = 8443)]
     port: u16,
     #[command(flatten)]
+    origins: super::OriginOptions,
+    #[command(flatten)]
     directory: super::StateDirectory,
     /// Default: `drop` in the state directory.
     #[command(flatten)]
@@ -27,6 +29,7 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let policy = self.origins.apply(Policy::loopback())?;
         let state = State::open(&self.directory.state)?;
         let tls = development(state.directory())?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))
@@ -40,7 +43,7 @@ impl Dev {
         let is_desk_served = desk.is_some();
         let extras = Extras { pair: Some(Pair::new(state.clone(), &address)), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
-        super::run(state, Policy::loopback(), true, extras, listener, Some(tls), || {
+        super::run(state, policy, true, extras, listener, Some(tls), || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");

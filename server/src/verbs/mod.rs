@@ -11,7 +11,6 @@ pub(crate) mod serve;
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
-use axum::Router;
 use duologue_server::{
     Duologue, Policy, State, listen, page,
     services::{self, desk::Desk, drop::Drops, http::Http, pair::Pair},
@@ -57,6 +56,44 @@ impl HttpBackend {
             Some(host) => Ok(Some(http.with_host(&host).context("--http-host")?)),
             None => Ok(Some(http)),
         }
+    }
+}
+
+/// Whose pages and apps may connect, beside the server's own.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OriginOptions {
+    /// An origin whose pages may connect, such as https://app.example or chrome-extension://ID; may be repeated. The
+    /// server's own always may.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// The origin of an app that may connect, such as capacitor://localhost; may be repeated. Every app made in that way has
+    /// the same one: it counts as a native client, not as a page.
+    #[arg(long = "app-origin", value_name = "ORIGIN")]
+    app_origins: Vec<String>,
+    /// Refuses clients that are no browser's pages: native ones, and apps.
+    #[arg(long)]
+    no_native_clients: bool,
+}
+
+impl OriginOptions {
+    /// Adds them to a policy that knows the server's own.
+    pub(crate) fn apply(self, mut policy: Policy) -> anyhow::Result<Policy> {
+        policy.native_clients = !self.no_native_clients;
+        for origin in &self.origins {
+            policy = policy.with_origin(origin).map_err(|error| anyhow::anyhow!("--origin {error}"))?;
+        }
+        for origin in &self.app_origins {
+            policy = policy.with_app_origin(origin).map_err(|error| anyhow::anyhow!("--app-origin {error}"))?;
+            if self.no_native_clients {
+                tracing::warn!(
+                    origin,
+                    "apps of this origin are refused: they are native clients (--no-native-clients)"
+                );
+            } else {
+                tracing::info!(origin, "every app made in this way has this origin: they count as native clients");
+            }
+        }
+        Ok(policy)
     }
 }
 
@@ -122,7 +159,7 @@ pub(crate) async fn run(
         tokio::spawn(desk.read_terminal());
     }
 
-    let mut app = Router::new().route("/line", duologue.route()).merge(page(development));
+    let mut app = duologue.router().merge(page(development));
     if development {
         app = app.route("/plain", plain::route());
     }

@@ -32,12 +32,8 @@ pub(crate) struct Serve {
     /// Listens without TLS, because a proxy on this machine has it. `--listen` must then be a loopback address.
     #[arg(long, conflicts_with_all = ["cert", "key"])]
     behind_proxy: bool,
-    /// An origin whose pages may connect; may be repeated. Default: that of --url.
-    #[arg(long = "origin", value_name = "ORIGIN")]
-    origins: Vec<String>,
-    /// Refuses clients that are no browsers.
-    #[arg(long)]
-    no_native_clients: bool,
+    #[command(flatten)]
+    origins: super::OriginOptions,
     /// Lets each enrolled device make links for further ones, at most 5 at a time. Revoking it revokes them.
     #[arg(long)]
     pairing: bool,
@@ -60,14 +56,8 @@ impl Serve {
             bail!("--behind-proxy listens without TLS: --listen must be a loopback address such as 127.0.0.1:8080");
         }
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
-        let mut origins = vec![address.clone()];
-        for origin in &self.origins {
-            let parsed = Url::parse(origin).ok().map(|url| url.origin().ascii_serialization());
-            if parsed.as_deref() != Some(origin) {
-                bail!("--origin {origin} is no origin: write scheme, host and port only, such as https://example.org");
-            }
-            origins.push(origin.clone());
-        }
+        let host = address.trim_start_matches("https://");
+        let policy = self.origins.apply(Policy::listed(vec![address.clone()]).with_host(host))?;
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,
@@ -79,7 +69,6 @@ impl Serve {
         state.store().set_address(&address)?;
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
-        let policy = Policy { native_clients: !self.no_native_clients, ..Policy::listed(origins) };
         super::run(state, policy, false, extras, listener, tls, || {
             Ok(writeln!(std::io::stdout(), "listening {bound}")?)
         })
