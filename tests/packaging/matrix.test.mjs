@@ -9,15 +9,16 @@
  */
 
 import assert from "node:assert/strict";
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { createHash, generateKeyPairSync } from "node:crypto";
+import { cpSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test as nodeTest } from "node:test";
 
-import { reportOf, serveFolder } from "./harness/browser.mjs";
+import { extend, reportOf, serve, serveFolder, visit } from "./harness/browser.mjs";
 import { bin, project, start, within } from "./harness/project.mjs";
 import { recipes } from "./harness/recipes.mjs";
 import { needs, runtime } from "./harness/runtimes.mjs";
-import { declarations, startExample, startServer } from "./harness/server.mjs";
+import { declarations, startExample, startServer, startServing } from "./harness/server.mjs";
 
 let server;
 before(async () => (server = await startServer()));
@@ -171,6 +172,12 @@ test("rollup, inline", needsBrowser, async () => {
   await folderEchoes(join(folder, "dist"), [PAGE]);
 });
 
+test("parcel, which reads no exports", needsBrowser, async () => {
+  const folder = await project("parcel", { shared: ["report.js"] });
+  await within(folder, "node", [bin(folder, "parcel/lib/bin.js"), "build", "index.html", "--no-cache", "--public-url", "./"]);
+  await folderEchoes(join(folder, "dist"), [PAGE, ...WORKERS, "in a worker of its own"]);
+});
+
 test("react, StrictMode", needsBrowser, async () => {
   const folder = await project("react");
   const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);
@@ -195,6 +202,26 @@ for (const [name, ...files] of [["vue", "useLink.js", "Echo.vue"], ["svelte", "l
     }
   });
 }
+
+test("tsc without the DOM's types", async () => {
+  const folder = await project("types-plain");
+  const tsc = (...args) => within(folder, "node", [bin(folder, "typescript/bin/tsc"), "--project", "tsconfig.json", ...args]);
+  await tsc();
+  // Beside the declarations of others, whose names are the same.
+  for (const [lib, ...types] of [["es2023", "node"], ["es2023,dom"], ["es2023,dom", "node"], ["es2023,webworker"]]) {
+    await tsc("--lib", lib, ...types.flatMap((name) => ["--types", name]));
+  }
+  await tsc("--module", "esnext", "--moduleResolution", "bundler");
+  writeFileSync(join(folder, "tsconfig.json"), readFileSync(join(folder, "tsconfig.json"), "utf8").replace('"main.ts"', '"main.ts", "disposed.ts"'));
+  await tsc("--lib", "es2023,esnext.disposable");
+});
+
+test("tsc with moduleResolution node", async () => {
+  const folder = await project("node10");
+  const tsc = (...args) => within(folder, "node", [bin(folder, "typescript/bin/tsc"), "--project", "tsconfig.json", ...args]);
+  await tsc();
+  await tsc("--module", "esnext", "--lib", "es2023,dom");
+});
 
 /** That the compiler takes a project as it is, and that each misuse in it is an error for the reason that is meant. */
 async function compiles(folder, misuses) {
@@ -237,7 +264,7 @@ test("arethetypeswrong", async () => {
     within(folder, "node", [bin(folder, "@arethetypeswrong/cli/dist/index.js"), process.env.DUOLOGUE_TARBALL, ...args]);
   // Left out: what an import of the .wasm gives is the tool's choice (a URL in Vite and webpack, a module in workerd, the
   // exports of an instance in Deno and newer Node.js), so that one declaration would be wrong in most.
-  await right("--profile", "node16", "--exclude-entrypoints", "./worker", "./core.wasm");
+  await right("--profile", "strict", "--exclude-entrypoints", "./worker", "./core.wasm");
   // The script of a module worker, which nobody loads by `require`.
   await right("--profile", "esm-only", "--entrypoints", "./worker");
 });

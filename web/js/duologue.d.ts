@@ -11,6 +11,26 @@
  * Only when the server does not know the session any more is something lost, and then every promise says what.
  */
 
+import type {
+  AbortSignal,
+  AddEventListenerOptions,
+  CustomEvent,
+  DisposableEventTarget,
+  Event,
+  EventListenerOptions,
+  EventListenerOrEventListenerObject,
+  EventTarget,
+  MessagePort,
+  ReadableStream,
+  RequestInfo,
+  RequestInit,
+  Response,
+  SharedWorker,
+  URL,
+  Worker,
+  WritableStream,
+} from "./platform.js";
+
 /**
  * `connecting` until the server has accepted this device for the first time; then
  * `open`, what is sent leaves at once;
@@ -254,7 +274,7 @@ export interface LinkEventMap {
 /**
  * One line to one server, through any number of connections.
  */
-export class Link<P extends ProtocolOf<P> = Loose> extends EventTarget {
+export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget {
   readonly state: LinkState;
   /** Fulfils when the server has accepted this device for the first time; rejects with the cause if it never does. */
   readonly ready: Promise<void>;

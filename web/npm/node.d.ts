@@ -1,4 +1,5 @@
 import type { IdentityStore } from "duologue";
+import type { URL } from "./platform.js";
 
 /**
  * Keeps the identity in a file that only its owner can read (mode 0600), replaced in one step at each change. The folder is

@@ -15,7 +15,6 @@ mod bench;
 mod charts;
 mod ci;
 mod codes;
-mod compress;
 mod demo;
 mod engines;
 mod figures;

@@ -4,7 +4,7 @@
 //! web/js + bindings + one platform file ─ esbuild ─► duologue.js and those it loads when wanted   the module beside them
 //!   (platform.js, or that of web/npm/)               inline.js, inline.cjs                        the module as text within
 //!                                                    workerd.js                                   the module by an import
-//! web/npm/, web/js/duologue.d.ts, licences ────────► target/npm/package ─ npm pack ─► the tarball
+//! web/npm/, declarations, licences ────────────────► target/npm/package ─ npm pack ─► the tarball
 //! ```
 //!
 //! Scripts are bundled, not minified: whoever uses them does that, and may want to read them before.
@@ -21,6 +21,10 @@ use crate::{integrity, tools};
 
 /// Where wasm-bindgen's script looks if nobody tells it: bundlers would find that too.
 const DEFAULT_PATH: &str = "module_or_path = new URL('duologue_core_bg.wasm', import.meta.url);";
+/// What a bundle exports besides is said there.
+const FACE: &str = "face.js";
+/// Entry points, and whether they have a twin for `require`.
+const ENTRIES: [(&str, bool); 4] = [("inline", true), ("node", true), ("react", true), ("worker", false)];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Builds the package and prints where it is.
@@ -73,17 +77,22 @@ fn assemble(esbuild: &Path) -> Result<()> {
     let out = ["--format=esm".to_owned(), outfile(&dist, "workerd.js"), "--external:*.wasm".to_owned()];
     bundle(esbuild, &workerd, &["duologue.js"], &out)?;
     for name in ["node", "react"] {
-        copy(&sources.join(format!("{name}.js")), &dist.join(format!("{name}.js")))?;
-        let out = ["--format=cjs".to_owned(), outfile(&dist, &format!("{name}.cjs")), "--packages=external".to_owned()];
-        bundle(esbuild, &sources, &[&format!("{name}.js")], &out)?;
-    }
-    for name in ["duologue", "node", "react"] {
-        let from = if name == "duologue" { root().join("web/js") } else { sources.clone() };
-        for kind in ["d.ts", "d.cts"] {
-            copy(&from.join(format!("{name}.d.ts")), &dist.join(format!("{name}.{kind}")))?;
+        for (format, kind) in [("esm", "js"), ("cjs", "cjs")] {
+            let out = [format!("--format={format}"), outfile(&dist, &format!("{name}.{kind}"))];
+            let out = [out.as_slice(), &["--packages=external".to_owned()]].concat();
+            bundle(esbuild, &sources, &[&format!("{name}.js")], &out)?;
         }
     }
+    for name in ["duologue", "platform", "node", "react"] {
+        let from = if matches!(name, "duologue" | "platform") { root().join("web/js") } else { sources.clone() };
+        declare(&from, &dist, name)?;
+    }
     copy(&sources.join("worker.d.ts"), &dist.join("worker.d.ts"))?;
+    for (name, is_required) in ENTRIES {
+        fs::create_dir(package.join(name)).context("cannot write under target/")?;
+        fs::write(package.join(name).join("package.json"), without_exports(name, is_required))
+            .context("cannot write under target/")?;
+    }
     copy(&target("web-pkg").join(CORE_WASM), &dist.join(CORE_WASM))?;
     copy(&sources.join("README.md"), &package.join("README.md"))?;
     for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
@@ -95,10 +104,33 @@ fn assemble(esbuild: &Path) -> Result<()> {
     integrity::write(&package, &wasm::files_in(&package)?)
 }
 
+/// The declarations of a script, and of its twin, which must name the other's twins.
+fn declare(from: &Path, dist: &Path, name: &str) -> Result<()> {
+    let text =
+        fs::read_to_string(from.join(format!("{name}.d.ts"))).with_context(|| format!("cannot read {name}.d.ts"))?;
+    let twin = text.replace(".js\";\n", ".cjs\";\n");
+    for (kind, text) in [("d.ts", text), ("d.cts", twin)] {
+        fs::write(dist.join(format!("{name}.{kind}")), text).context("cannot write under target/")?;
+    }
+    Ok(())
+}
+
+/// For what resolves by folders and does not read `exports`: Parcel as it comes, and `moduleResolution: node`.
+fn without_exports(name: &str, is_required: bool) -> String {
+    let types = if name == "inline" { "duologue" } else { name };
+    let main = if is_required { format!("{name}.cjs") } else { format!("{name}.js") };
+    let fields = [("main", main), ("module", format!("{name}.js")), ("types", format!("{types}.d.ts"))];
+    let fields = fields.map(|(field, file)| format!("  \"{field}\": \"../dist/{file}\""));
+    let effects = if is_required { "false" } else { "true" };
+    format!("{{\n  \"type\": \"module\",\n  \"sideEffects\": {effects},\n{}\n}}\n", fields.join(",\n"))
+}
+
 /// A folder with all that is bundled for one kind of surroundings, `platform` in the place of the browser's.
 fn parts(name: &str, platform: Option<&str>) -> Result<PathBuf> {
     let folder = target("npm/parts").join(name);
     copy_tree(&root().join("web/js"), &folder)?;
+    fs::rename(folder.join("duologue.js"), folder.join("library.js")).context("cannot write under target/")?;
+    copy(&root().join("web/npm").join(FACE), &folder.join("duologue.js"))?;
     let bindings = fs::read_to_string(target("web-pkg").join(CORE_JS)).context("wasm-pack left no script")?;
     let bindings = replaced(&bindings, DEFAULT_PATH, "throw new Error('the module is missing');")?;
     fs::write(folder.join(CORE_JS), bindings).context("cannot write under target/")?;

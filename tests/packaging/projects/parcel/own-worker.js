@@ -1,0 +1,1 @@
+import "duologue/worker";
