@@ -178,6 +178,45 @@ test("parcel, which reads no exports", needsBrowser, async () => {
   await folderEchoes(join(folder, "dist"), [PAGE, ...WORKERS, "in a worker of its own"]);
 });
 
+for (const mode of ["strict", "loose"]) test(`react, hot reload, ${mode}`, needsBrowser, async () => {
+  const folder = await project("react-refresh");
+  const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);
+  const file = join(folder, "Echo.jsx");
+  const edit = async (version, change) => {
+    // A watcher takes two changes of one moment for one.
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const next = readFileSync(file, "utf8").replace(/VERSION = \d/, `VERSION = ${version}`);
+    // In one step, as editors save.
+    writeFileSync(`${file}.next`, change(next));
+    renameSync(`${file}.next`, file);
+  };
+  const edits = [
+    (text) => text,
+    (text) => text.replace("<p>", "<p title='other'>"),
+    // Another hook: React mounts the component anew, with nothing of its state.
+    (text) => text.replace("{ useEffect }", "{ useEffect, useState }").replace("const messages", "useState(0);\n  const messages"),
+    (text) => text.replace("useState(0);\n  ", ""),
+    (text) => `${text.replace("{view.state}<", "<Word text={view.state} /><")}\nfunction Word({ text }) {\n  return text;\n}\n`,
+  ];
+  try {
+    await visit(`${vite.match[0]}#${mode}`, server, async (next) => {
+      const messages = ["from version 1"];
+      assert.deepEqual(await next(), { version: 1, links: 1, closed: 0, messages });
+      for (const [index, change] of edits.entries()) {
+        const version = index + 2;
+        await edit(version, change);
+        messages.push(`from version ${version}`);
+        assert.deepEqual(await next(), { version, links: 1, closed: 0, messages }, vite.said());
+      }
+      // Whoever changes how it is opened wants it to be opened so.
+      await edit(9, (text) => text.replace("() => open()", "() => open(true)"));
+      assert.deepEqual(await next(), { version: 9, links: 2, closed: 1, messages: ["from version 9"] });
+    });
+  } finally {
+    await vite.stop();
+  }
+});
+
 test("react, StrictMode", needsBrowser, async () => {
   const folder = await project("react");
   const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);

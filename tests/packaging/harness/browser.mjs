@@ -13,7 +13,8 @@ import { extname, join, normalize } from "node:path";
 const KINDS = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".css": "text/css" };
 const PATIENCE_MILLIS = 60_000;
 
-async function listen(handler) {
+/** A server of this machine. */
+export async function serve(handler) {
   const server = createServer(handler);
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const stop = () => {
@@ -36,7 +37,7 @@ async function remove(folder) {
 
 /** Serves the files of a folder. */
 export const serveFolder = (folder) =>
-  listen(async (request, response) => {
+  serve(async (request, response) => {
     const path = normalize(new URL(request.url, "http://localhost").pathname);
     try {
       const body = await readFile(join(folder, path.endsWith("/") ? `${path}index.html` : path));
@@ -48,39 +49,67 @@ export const serveFolder = (folder) =>
   });
 
 /** Opens `address` and waits for what the page reports. */
-export async function reportOf(address, server) {
-  let settle;
-  const reported = new Promise((resolve, reject) => (settle = { resolve, reject }));
-  const collector = await listen((request, response) => {
+export const reportOf = (address, server) => visit(address, server, (next) => next());
+
+/** Opens `address`; `work` is given a function that waits for the page's next report. */
+export const visit = (address, server, work) =>
+  browse(server, work, (collector) => {
+    const url = new URL(address);
+    url.search = new URLSearchParams({ report: collector, url: server.url, invite: server.invite() });
+    return [url.href];
+  });
+
+/** Starts a browser that opens nothing but what an extension in `folder` does, once `prepare` has written where it reports. */
+export const extend = (folder, server, prepare, work) =>
+  browse(server, work, (collector) => {
+    prepare(collector);
+    // Chromium loads no extension at the command line without the second.
+    return [`--load-extension=${folder}`, "--disable-features=DisableLoadExtensionCommandLineSwitch", "about:blank"];
+  });
+
+async function browse(server, work, argumentsFor) {
+  const reports = [];
+  let hear = () => {};
+  let fail;
+  const broken = new Promise((_, reject) => (fail = reject));
+  broken.catch(() => {}); // whoever waits hears it
+  const collector = await serve((request, response) => {
     response.writeHead(200, { "access-control-allow-origin": "*" });
     let body = "";
     request.on("data", (piece) => (body += piece));
     request.on("end", () => {
       response.end();
-      if (request.method === "POST") settle.resolve(JSON.parse(body));
+      if (request.method !== "POST") return;
+      reports.push(JSON.parse(body));
+      hear();
     });
   });
   const profile = mkdtempSync(join(tmpdir(), "duologue-chromium-"));
-  const url = new URL(address);
-  url.search = new URLSearchParams({ report: collector.address, url: server.url, invite: server.invite() });
   const flags = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--enable-logging=stderr", `--user-data-dir=${profile}`,
-    `--ignore-certificate-errors-spki-list=${server.pin}`, url.href,
+    `--ignore-certificate-errors-spki-list=${server.pin}`, ...argumentsFor(collector.address),
   ];
   const browser = spawn(process.env.CHROMIUM, flags, { stdio: ["ignore", "ignore", "pipe"], detached: true });
   let said = "";
   browser.stderr.on("data", (piece) => (said += piece));
-  browser.once("error", (error) => settle.reject(error));
-  browser.once("exit", (code) => settle.reject(new Error(`Chromium has ended with ${code}: ${said}`)));
-  const timer = setTimeout(() => {
-    const console = said.split("\n").filter((line) => line.includes("CONSOLE"));
-    settle.reject(new Error(`the page reported nothing: ${console.join("\n") || said.slice(-2_000)}`));
-  }, PATIENCE_MILLIS);
+  browser.once("error", (error) => fail(error));
+  browser.once("exit", (code) => fail(new Error(`Chromium has ended with ${code}: ${said}`)));
+  const next = async () => {
+    const timer = setTimeout(() => {
+      const console = said.split("\n").filter((line) => line.includes("CONSOLE"));
+      fail(new Error(`the page reported nothing: ${console.join("\n") || said.slice(-2_000)}`));
+    }, PATIENCE_MILLIS);
+    try {
+      while (reports.length === 0) await Promise.race([new Promise((resolve) => (hear = resolve)), broken]);
+      return reports.shift();
+    } finally {
+      clearTimeout(timer);
+    }
+  };
   try {
-    return await reported;
+    return await work(next);
   } finally {
-    clearTimeout(timer);
     browser.removeAllListeners("exit");
     const ended = new Promise((resolve) => browser.once("exit", resolve));
     process.kill(-browser.pid, "SIGKILL"); // and what it has started, which may outlive it by a moment
