@@ -178,6 +178,42 @@ test("parcel, which reads no exports", needsBrowser, async () => {
   await folderEchoes(join(folder, "dist"), [PAGE, ...WORKERS, "in a worker of its own"]);
 });
 
+test("an extension's service worker, without a bundler", needsBrowser, async () => {
+  const folder = await project("extension");
+  cpSync(bin(folder, "duologue/dist/inline.js"), join(folder, "duologue.js"));
+  // With a key an extension's id is the same wherever it lies.
+  const key = generateKeyPairSync("rsa", { modulusLength: 2_048 }).publicKey.export({ type: "spki", format: "der" });
+  const id = [...createHash("sha256").update(key).digest("hex").slice(0, 32)].map((digit) => "abcdefghijklmnop"[parseInt(digit, 16)]).join("");
+  const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8"));
+  writeFileSync(join(folder, "manifest.json"), JSON.stringify({ ...manifest, key: key.toString("base64") }));
+  const backend = await serve((request, response) => request.pipe(response.writeHead(201)));
+  const serving = await startServing([`chrome-extension://${id}`], backend.address);
+  const parameters = (report) => {
+    const values = { URL: serving.url, INVITE: serving.invite(), REPORT: report };
+    const lines = Object.entries(values).map(([name, value]) => `export const ${name} = ${JSON.stringify(value)};\n`);
+    writeFileSync(join(folder, "parameters.js"), lines.join(""));
+  };
+  try {
+    assert.deepEqual(await extend(folder, serving, parameters, (next) => next()), {
+      thrown: "TypeError", // or this test would show nothing
+      named: 43,
+      request: "a message",
+      channel: "on a channel",
+      stream: "in a stream",
+      fetch: [201, "a body"],
+      refused: "other-origin",
+      kept: true,
+      again: "again",
+      unknown: "no-identity",
+      worker: "worker-lost",
+      forgotten: false,
+    });
+  } finally {
+    serving.stop();
+    backend.stop();
+  }
+});
+
 for (const mode of ["strict", "loose"]) test(`react, hot reload, ${mode}`, needsBrowser, async () => {
   const folder = await project("react-refresh");
   const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/);
