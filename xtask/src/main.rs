@@ -15,6 +15,7 @@ mod bench;
 mod charts;
 mod ci;
 mod codes;
+mod compress;
 mod demo;
 mod engines;
 mod figures;

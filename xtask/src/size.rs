@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::compress::compressed_len;
 use crate::process::{self, step, target};
 use crate::{bench, tools, wasm};
 
@@ -59,7 +60,7 @@ fn peers(modules: &Path, bundles: &Path) -> Result<Vec<(&'static str, usize)>> {
     let mut esbuild = bench::esbuild(modules, bundles)?;
     esbuild.args(["--minify", "--format=esm", "--target=es2022"]);
     process::run(esbuild.args(PEERS.map(|(_, script)| format!("bench/page/{script}.js"))))?;
-    let weigh = |(peer, script)| Ok((peer, wasm::brotli_len(&bundles.join(format!("{script}.js")))?));
+    let weigh = |(peer, script)| Ok((peer, compressed_len(&bundles.join(format!("{script}.js")))?));
     PEERS.into_iter().map(weigh).collect()
 }
 

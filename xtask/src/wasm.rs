@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::compress::{compress, compressed, is_compressible};
 use crate::imports::imports;
 use crate::process::{self, command, root, step, target};
 use crate::{integrity, shrink, tools};
@@ -43,7 +44,7 @@ const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 const APART: [&str; 4] = ["fetch.js", "kept.js", "page/offline.js", "page/breakable.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
-const INPUTS: [&str; 10] = [
+const INPUTS: [&str; 11] = [
     "web",
     "shared",
     "index.html",
@@ -52,6 +53,7 @@ const INPUTS: [&str; 10] = [
     ".cargo/config.toml",
     "rust-toolchain.toml",
     "xtask/src/wasm.rs",
+    "xtask/src/compress.rs",
     "xtask/src/shrink.rs",
     "xtask/src/integrity.rs",
 ];
@@ -228,10 +230,8 @@ fn assemble(dev: bool) -> Result<()> {
     let html = html.split_inclusive('\n').map(|line| integrity::with_hash(line, &web)).collect::<Result<String>>()?;
     fs::write(index, html).context("cannot write index.html")?;
     integrity::write(&web, &files_in(&web)?)?;
-    for file in files_in(&web)?.iter().filter(|file| is_compressible(file)) {
-        compress(file, dev).with_context(|| format!("cannot compress {}", file.display()))?;
-    }
-    Ok(())
+    let files = files_in(&web)?.into_iter().filter(|file| is_compressible(file)).collect::<Vec<_>>();
+    step("compressing (brotli)", || compress(&files, dev))
 }
 
 /// The library as one script, the page as another, because brotli packs one file better than many. What the page imports
@@ -332,35 +332,6 @@ pub(crate) fn files_in(path: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn is_compressible(file: &Path) -> bool {
-    let kinds = ["html", "css", "js", "mjs", "ts", "json", "map", "svg", "txt", "wasm", "webmanifest"];
-    file.extension().is_some_and(|kind| kinds.iter().any(|known| kind == *known))
-}
-
-fn compressed(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".br");
-    name.into()
-}
-
-fn compress(file: &Path, dev: bool) -> Result<()> {
-    // The best quality is worth its seconds once, not in every development build.
-    let params = brotli::enc::BrotliEncoderParams { quality: if dev { 5 } else { 11 }, ..Default::default() };
-    let mut packed = Vec::new();
-    brotli::BrotliCompress(&mut fs::read(file)?.as_slice(), &mut packed, &params)?;
-    Ok(fs::write(compressed(file), packed)?)
-}
-
-/// The bytes of a file, compressed as those of the page are.
-///
-/// # Errors
-///
-/// When it cannot be read, or its copy not be written beside it.
-pub(crate) fn brotli_len(file: &Path) -> Result<usize> {
-    compress(file, false)?;
-    Ok(fs::read(compressed(file))?.len())
 }
 
 /// Writes the table of sizes; returns the compressed ones of the JavaScript and wasm that is loaded at the start.
