@@ -174,7 +174,7 @@ test("rollup, inline", needsBrowser, async () => {
 
 test("parcel, which reads no exports", needsBrowser, async () => {
   const folder = await project("parcel", { shared: ["report.js"] });
-  await within(folder, "node", [bin(folder, "parcel/lib/bin.js"), "build", "index.html", "--no-cache", "--public-url", "./"]);
+  await within(folder, "node", [bin(folder, "parcel/lib/bin.js"), "build", "index.html", "--no-cache", "--cache-dir", ".cache", "--public-url", "./"]);
   await folderEchoes(join(folder, "dist"), [PAGE, ...WORKERS, "in a worker of its own"]);
 });
 
