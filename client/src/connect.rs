@@ -26,7 +26,6 @@ use tokio::{
 use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{
-        Error as WebSocketError,
         client::IntoClientRequest,
         http::{HeaderValue, header},
         protocol::WebSocketConfig,
@@ -35,6 +34,7 @@ use tokio_tungstenite::{
 
 use crate::{
     keyring::{Keyring, KeyringError, KnownServer},
+    refusal,
     socket::WebSocket,
     target::Target,
     tls,
@@ -221,7 +221,7 @@ impl Dialler {
             let name =
                 ServerName::try_from(self.target.host_name()).map_err(|error| ConnectError::Tls(error.to_string()))?;
             let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
-            let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
+            let stream = stream.map_err(|error| ConnectError::Tls(refusal::of_tls(&error)))?;
             self.upgrade(line, no, offer, stream).await
         };
         let opened = tokio::time::timeout(limit, opening).await;
@@ -242,10 +242,7 @@ impl Dialler {
         let offer = HeaderValue::from_str(&offer).expect("base64url is ASCII");
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
         let upgraded = client_async_with_config(request, stream, Some(websocket_config())).await;
-        let (socket, response) = upgraded.map_err(|error| match error {
-            WebSocketError::Http(response) => no_line(format!("the server answered {}", response.status())),
-            other => no_line(other.to_string()),
-        })?;
+        let (socket, response) = upgraded.map_err(|error| no_line(refusal::of_upgrade(&error)))?;
         let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
         line.command(|line, now| line.handle_upgrade(now, no, selected));

@@ -14,10 +14,11 @@
 //! # Layout
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
-//! special · `connect.rs` upgrade and driver · `socket.rs` the WebSocket.
+//! special · `connect.rs` upgrade and driver · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
 
 mod connect;
 mod keyring;
+mod refusal;
 mod socket;
 mod target;
 mod tls;
