@@ -34,6 +34,8 @@ pub(crate) const CORE_WASM: &str = "duologue_core_bg.wasm";
 const LIBRARY: &str = "duologue.js";
 /// What it exports besides: the work of a worker.
 const SERVE: &str = "export * from \"./duologue.js\"; export { serve } from \"./served.js\";";
+/// How link.js loads the script for workers, where not every page needs it.
+const ON_DEMAND: &str = "await import(\"./remote.js\")";
 /// The worker's script.
 const WORKER: (&str, &str) = ("worker.js", "import{serve}from\"./duologue.js\";serve();\n");
 /// The script that the page's others are bundled into, but for those that it imports when they are wanted.
@@ -41,7 +43,7 @@ const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 4] = ["fetch.js", "kept.js", "page/offline.js", "page/breakable.js"];
+const APART: [&str; 6] = ["fetch.js", "kept.js", "ways.js", "why.js", "page/offline.js", "page/breakable.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 11] = [
@@ -224,6 +226,9 @@ fn assemble(dev: bool) -> Result<()> {
     }
     if let Some(script) = (!dev).then(tools::esbuild).flatten() {
         step("bundling the scripts (esbuild)", || bundle(&script, &web))?;
+        if let Some(script) = tools::terser() {
+            step("making them small (terser)", || minify(&script, &web))?;
+        }
     }
     let index = web.join("index.html");
     let html = fs::read_to_string(&index).context("cannot read index.html")?;
@@ -244,11 +249,17 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
     let esbuild = || {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
-        esbuild.args(["--external:*/fetch.js", "--external:*/kept.js", "--log-level=warning", "--allow-overwrite"]);
+        esbuild.args(["fetch", "kept", "ways", "why"].map(|name| format!("--external:*/{name}.js")));
+        esbuild.args(["--log-level=warning", "--allow-overwrite"]);
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild
     };
     fs::write(web.join("library.js"), SERVE).context("cannot write under target/")?;
+    // Every page needs it at its start, and esbuild wraps all that is behind an `import()` in functions.
+    let link = fs::read_to_string(web.join("link.js")).context("cannot read link.js")?;
+    ensure!(link.contains(ON_DEMAND), "link.js has no {ON_DEMAND:?} any more: say here what has taken its place");
+    let link = format!("import * as remoteModule from \"./remote.js\";\n{}", link.replace(ON_DEMAND, "remoteModule"));
+    fs::write(web.join("link.js"), link).context("cannot write under target/")?;
     process::run(esbuild().arg(format!("{}=library.js", LIBRARY.trim_end_matches(".js"))))?;
     fs::remove_file(web.join("library.js")).context("cannot remove a script that is bundled")?;
     fs::write(web.join(WORKER.0), WORKER.1).context("cannot write under target/")?;
@@ -281,6 +292,16 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         }
     }
     fs::write(index, html).context("cannot write index.html")
+}
+
+/// Each script once more, by a minifier that has more patience.
+fn minify(script: &Path, web: &Path) -> Result<()> {
+    for file in files_in(web)?.iter().filter(|file| file.extension().is_some_and(|kind| kind == "js")) {
+        let mut terser = command("node");
+        terser.arg(script).arg(file).args(["--module", "--ecma", "2022", "--compress", "passes=2", "--mangle", "-o"]);
+        process::run(terser.arg(file))?;
+    }
+    Ok(())
 }
 
 /// The script that a line of index.html names, as every page loads it at its start.
