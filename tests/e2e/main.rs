@@ -45,6 +45,7 @@ mod terminal;
 mod tls;
 mod upgrade;
 mod upload;
+mod ways;
 mod wire;
 mod worker;
 

@@ -78,6 +78,13 @@ pub(crate) async fn read_head(from: &mut (impl AsyncBufReadExt + Unpin)) -> io::
     }
 }
 
+/// Asks for the only answer of its connection, so that the next request is read here too.
+pub(crate) fn without_a_next_one(head: &[u8]) -> Vec<u8> {
+    let head = std::str::from_utf8(head).expect("a head is ASCII");
+    let lines = head.trim_end().split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    lines.chain(["connection: close", "", ""]).collect::<Vec<_>>().join("\r\n").into_bytes()
+}
+
 /// Leaves only the bare subprotocol in the offer.
 pub(crate) fn without_m1(head: &[u8]) -> Vec<u8> {
     let head = std::str::from_utf8(head).expect("a head is ASCII");

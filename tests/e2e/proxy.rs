@@ -1,11 +1,12 @@
 //! The hostile proxy: it has a certificate that its victim trusts, ends TLS, reads everything, and changes what its policy says.
 //!
 //! ```text
-//! client ══TLS══► accept ─► head ─┬─ a file:  bytes to and fro ───────────► server
+//! client ══TLS══► accept ─► head ─┬─ a file:  bytes to and fro ───────────► server, or an answer of its own
 //!                                 └─ a line:  frames to and fro, rules ───► server, or another one
 //! ```
 
 use std::{
+    collections::HashMap,
     io,
     path::PathBuf,
     sync::{
@@ -26,7 +27,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
-    policy::{Act, Policy, Rule, When, read_head, without_m1},
+    policy::{Act, Policy, Rule, When, read_head, without_a_next_one, without_m1},
     server::{SERVED_NAME, Server},
     tls::{self, Authority, Trust},
     wire::{Direction, Frame, Kind, Log, Sighting},
@@ -45,6 +46,8 @@ struct Shared {
     port: u16,
     trusted: Vec<CertificateDer<'static>>,
     policy: Mutex<Policy>,
+    /// What is answered here, by path: further headers, and the body.
+    answers: Mutex<HashMap<&'static str, (&'static str, String)>>,
     connections: AtomicUsize,
     log: watch::Sender<Log>,
 }
@@ -67,6 +70,7 @@ impl Proxy {
             port: servers[0].port,
             trusted: servers.iter().map(|server| server.certificate()).collect(),
             policy: Mutex::default(),
+            answers: Mutex::default(),
             connections: AtomicUsize::new(0),
             log: watch::Sender::new(Log::default()),
         });
@@ -78,6 +82,17 @@ impl Proxy {
 
     pub(crate) fn set(&self, policy: Policy) {
         *self.shared.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// Answers a path itself from now on, with these headers.
+    pub(crate) fn answer(&self, path: &'static str, headers: &'static str, body: &str) {
+        let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.insert(path, (headers, body.to_owned()));
+    }
+
+    /// Passes it on again.
+    pub(crate) fn answer_no_more(&self, path: &str) {
+        self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
     }
 
     /// One intervention.
@@ -152,6 +167,13 @@ async fn converse(connection: usize, tcp: TcpStream, acceptor: TlsAcceptor, shar
     shared.see_head(connection, Direction::ToServer, if is_line { Kind::Upgrade } else { Kind::Head }, &head);
     if is_line && policy.strip_m1 {
         head = without_m1(&head);
+    }
+    if let Some(answer) = shared.own_answer(&head) {
+        client_write.write_all(&answer).await?;
+        return client_write.shutdown().await;
+    }
+    if !is_line && shared.has_answers() {
+        head = without_a_next_one(&head);
     }
 
     let port = policy.line_port.filter(|_| is_line).unwrap_or(shared.port);
@@ -244,6 +266,19 @@ async fn frames(
 }
 
 impl Shared {
+    fn has_answers(&self) -> bool {
+        !self.answers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn own_answer(&self, head: &[u8]) -> Option<Vec<u8>> {
+        let path = std::str::from_utf8(head).ok()?.split_whitespace().nth(1)?.to_owned();
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (headers, body) = answers.get(path.as_str())?;
+        let head =
+            format!("HTTP/1.1 200 OK\r\n{headers}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        Some([head.as_bytes(), body.as_bytes()].concat())
+    }
+
     fn see_head(&self, connection: usize, direction: Direction, kind: Kind, head: &[u8]) {
         let sighting = Sighting { connection, direction, kind, len: head.len() };
         self.log.send_modify(|log| log.see(sighting, head, head));

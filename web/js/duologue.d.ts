@@ -32,13 +32,15 @@ import type {
 } from "./platform.js";
 
 /**
- * `connecting` until the server has accepted this device for the first time; then
+ * `connecting` until the server has accepted this device for the first time, or for a while
+ * `waiting`, where each tab has a line of its own and sixteen have one, which is what a server keeps of a device: it goes on
+ * when one of them closes; then
  * `open`, what is sent leaves at once;
  * `resuming`, the connection is lost and dialled again: what is sent waits its turn, and nothing is lost;
  * `draining`, the server is about to stop: what is under way is still delivered, and the line is resumed afterwards;
  * `closed`, for good.
  */
-export type LinkState = "connecting" | "open" | "resuming" | "draining" | "closed";
+export type LinkState = "connecting" | "waiting" | "open" | "resuming" | "draining" | "closed";
 
 /**
  * What can be sent: bytes as they are, a string as UTF-8. JSON has methods of its own. Bytes are read until the promise
@@ -211,8 +213,8 @@ export interface ConnectOptions {
    *
    * - `true` starts a worker, from `worker.js` beside this module, for this link alone: it ends with the link.
    * - `"shared"` is for pages of which a person may open several: all tabs of this origin have one line, hence one socket,
-   *   to a server. None of them leads, so that closing one costs the others nothing; the line ends with the last. Where a
-   *   browser has no `SharedWorker`, as `true`.
+   *   to a server. None of them leads, so that closing one costs the others nothing; the line ends with the last.
+   * - A `URL` is that of a module script of your own which imports `worker.js`: as `"shared"`.
    * - A module `Worker` of that script serves any number of links, and so does a `MessagePort` (one for each link) whose other
    *   end was posted to such a worker, `worker.postMessage(undefined, [port])`; both live on. A module `SharedWorker` of that
    *   script is as `"shared"`.
@@ -221,14 +223,20 @@ export interface ConnectOptions {
    * a cancellation, and messages that were not sent are `not sent`. What the server opens is for the tab that was looked at
    * last. `invite`, `deviceName` and `WebSocket` are those of the tab that came first.
    *
-   * The device key stays in the page. The page's policy must permit `worker-src 'self'`.
+   * A worker that cannot be had does not end the link: where the browser has none, the page's policy or storage permits none,
+   * its script does not load or fails, or no socket opens in it although the server answers the page (browsers do not let
+   * shared workers use a certificate that their person has accepted), the line goes on in a worker of this page, and then on
+   * the page's own thread. What was given to it before moves along; nothing of it had left. `Link.context` tells where. The
+   * page's next load begins anew. Where tabs come to have a line each by that, the 17th waits (`waiting`).
+   *
+   * The device key stays in the page. The page's policy should permit `worker-src 'self'`.
    *
    * Beside the page's queues, up to 1 MiB of a channel's messages and 256 KiB of a stream are on their way to the worker,
    * and 128 KiB and one message on their way back; nothing is taken before it is read. A channel that is cancelled here
-   * tells what was on its way to the worker as `unknown`. A worker that cannot be loaded, fails or is ended closes the link
-   * with `worker-lost`; what was sent and not taken is then `unknown`.
+   * tells what was on its way to the worker as `unknown`. A worker that fails or is ended when its line was open closes the
+   * link with `worker-lost`; what was sent and not taken is then `unknown`.
    */
-  worker?: boolean | "shared" | Worker | SharedWorker | MessagePort;
+  worker?: boolean | "shared" | URL | Worker | SharedWorker | MessagePort;
   /**
    * Sees every sealed message just as it crosses the network: for showing, never for using. The bytes are good only during
    * the call: copy what is to be kept. `length` is that of the whole message.
@@ -276,6 +284,8 @@ export interface LinkEventMap {
  */
 export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget {
   readonly state: LinkState;
+  /** Where the line's socket, cryptography and timers are: see `ConnectOptions.worker`. Undefined until that is known. */
+  readonly context: "page" | "worker" | "shared" | undefined;
   /** Fulfils when the server has accepted this device for the first time; rejects with the cause if it never does. */
   readonly ready: Promise<void>;
   /** Fulfils when the link has ended, however it did. Never rejects. */

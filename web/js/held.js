@@ -43,7 +43,7 @@ export class Held {
       get observed() {
         return Array.from(pages).some((page) => page.observes);
       },
-      openSocket: (url, protocols) => new WebSocket(url, protocols),
+      openSocket: (url, protocols) => this.#dial(url, protocols),
       onRecord: (outward, bytes) => this.#tell((page) => page.observes && page.onRecord(outward, bytes)),
       // Any of them can sign; whose signature comes first is taken, and one that sleeps is not waited for.
       onSign: (connection, message) => this.#tell((page) => page.onSign(connection, message)),
@@ -118,6 +118,15 @@ export class Held {
     if (!isNew) return;
     if (this.#ticket !== undefined) page.onOpened(this.#ticket);
     if (this.#state !== undefined) page.onState(this.#state);
+  }
+
+  #dial(url, protocols) {
+    const socket = new WebSocket(url, protocols);
+    let isOpen = false;
+    socket.addEventListener("open", () => (isOpen = true));
+    // 1006 is that of no close frame; Firefox may leave `open` out before any other.
+    socket.addEventListener("close", ({ code }) => isOpen || code !== 1006 || this.#tell((page) => page.onUnopened()));
+    return socket;
   }
 
   #tell(news) {

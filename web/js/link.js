@@ -16,15 +16,18 @@ import * as browser from "./identity.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
 import { browserName, deviceInfo, inviteOf, keyInfo, lineUrl, watchPage } from "./surroundings.js";
-import { Queue, RESET_CANCELLED, RESET_DEADLINE, deferred, fromJson } from "./values.js";
+import { Queue, RESET_CANCELLED, RESET_DEADLINE, deferred, fromJson, within } from "./values.js";
 
 /** The longest sealed message. */
 const RECORD_LEN_MAX = 65_535;
+/** How long the words of a cause may take to load. */
+const WHY_MILLIS = 2_000;
 /** Numbers on the wire. */
 const ALGORITHM = { Ed25519: 1, "P-256": 2 };
 
 export class Link extends EventTarget {
   state = "connecting";
+  context;
   server;
   device;
   incoming;
@@ -57,10 +60,7 @@ export class Link extends EventTarget {
       cancel: () => (this.#streams = undefined),
     });
     options.signal?.addEventListener("abort", () => this.close("aborted"), { once: true });
-    this.#start(options).catch((error) => {
-      const { code, message } = wrap(error);
-      this.#finish(code, message, false);
-    });
+    this.#start(options).catch((error) => this.#fail(wrap(error)));
     if (options.signal?.aborted) this.close("aborted");
   }
 
@@ -128,33 +128,37 @@ export class Link extends EventTarget {
   }
 
   /** The core, here or in a worker: the same surface, but that the latter's questions are answered later. */
-  async #reach(worker) {
-    if (!worker) return ready();
+  async #reach(worker, url) {
+    if (!worker) {
+      this.context = "page";
+      return ready();
+    }
     let remote;
     try {
       remote = await import("./remote.js");
     } catch (error) {
       throw new DuologueError("worker-lost", `The script for workers cannot be loaded: ${error.message}`);
     }
-    return remote.reach(worker, this.closed);
+    const onContext = (context) => (this.context = context);
+    return remote.reach(worker, { url, ended: this.closed, onContext, onState: (state) => this.#become(state) });
   }
 
   async #start(options) {
     if (!globalThis.crypto?.subtle) {
-      throw new DuologueError("insecure-context", "Browsers keep keys for secure pages only: open this page over https.");
+      throw new DuologueError("insecure-context");
     }
     if (!options.identity && !globalThis.indexedDB) {
-      throw new DuologueError("no-store", "There is no IndexedDB here to keep a device key in: give connect an identity.");
+      throw new DuologueError("no-store");
     }
     const Socket = options.WebSocket ?? globalThis.WebSocket;
-    if (!Socket) throw new DuologueError("no-websocket", "There is no WebSocket here: give connect one.");
+    if (!Socket) throw new DuologueError("no-websocket");
     // Loaded only by those who need it.
     const { load, createIdentity, store } = options.identity
       ? (await import("./kept.js")).identities(options.identity)
       : browser;
-    const core = await this.#reach(options.worker);
     const url = lineUrl(options.url);
     const host = url.host;
+    const core = await this.#reach(options.worker, url);
     const link = inviteOf(options.invite);
     const named = link === undefined ? undefined : await core.parseInvite(link);
     const known = await load(host);
@@ -163,13 +167,11 @@ export class Link extends EventTarget {
     if (known?.device) this.device = await deviceInfo(core, known.device);
     const replaced = named !== undefined && pinned !== undefined && named !== pinned;
     if (replaced && !options.replacePin) {
-      throw new DuologueError("pin-changed", "The link names another server key than the one that is pinned here.");
+      throw new DuologueError("pin-changed");
     }
     const serverKey = replaced ? named : (pinned ?? named);
     if (serverKey === undefined || (!known?.device && link === undefined)) {
-      throw pinned === undefined
-        ? new DuologueError("no-identity", "This browser has no key for this server: ask its owner for an invite link.")
-        : new DuologueError("identity-lost", "This browser has lost its device key: ask the server's owner for a new invite link.");
+      throw new DuologueError(pinned === undefined ? "no-identity" : "identity-lost");
     }
     const identity = await createIdentity(host);
     // The pin is kept only once the line has opened: a link that leads nowhere leaves no trace.
@@ -260,6 +262,13 @@ export class Link extends EventTarget {
     queueMicrotask(() => {
       if (!this.#end) this.dispatchEvent(new CustomEvent("fresh", { detail: Object.freeze({ code, reason }) }));
     });
+  }
+
+  /** Ends with a cause whose words may have to be loaded. */
+  async #fail(cause) {
+    const explained = import("./why.js").then(({ explain }) => explain(cause));
+    const { code, message } = await within(WHY_MILLIS, explained).catch(() => cause);
+    this.#finish(code, message || code, false);
   }
 
   #finish(code, reason, byPeer) {

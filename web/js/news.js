@@ -3,7 +3,7 @@
  */
 
 export const READY = 0;
-export const FAILED = 1;    // sentence: text. Nothing follows
+export const FAILED = 1;    // code: text, sentence: text. Nothing follows
 export const ANSWER = 2;    // number u32, did it fail u8, JSON: text; of a failure { code, message }
 export const SIGN = 3;      // connection u32, bytes
 export const OPENED = 4;    // ticket: text
@@ -19,4 +19,5 @@ export const DATAGRAM = 13; // lane, bytes
 export const STATS = 14;    // lane, u32 datagrams taken from the page, six f64 as `Line.datagramStats`
 export const CLOSED = 15;   // code: text, reason: text, by the peer u8
 export const RECORD = 16;   // outward u8, its length u32, its first bytes: bytes
+export const UNOPENED = 18; // a socket has ended that never opened
 export const MESSAGES = 17; // lane, MESSAGEs one after the other: bytes, the end of each: ends

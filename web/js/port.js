@@ -23,8 +23,8 @@
  * The peer is code of the same page, so that nothing is checked but the version.
  */
 
-/** The name of the shared worker in `remote.js` ends with it: pages of another version have another worker. */
-export const VERSION = 3;
+/** The name of the shared worker in `wire.js` ends with it: pages of another version have another worker. */
+export const VERSION = 4;
 
 export const NO_KEY = 0xffff_ffff;
 

@@ -4,11 +4,11 @@
  *   Link, Channel, … ─► Line (mirror: ids, room, what was taken, what has arrived) ══ port.js ══► worker.js ─► core Line
  *
  * What the core answers at once is answered by the mirror, which the worker's news keep up to date; it promises no more
- * than is known here. Commands of one task leave as one message. What arrives is here ahead of its reader, as far as
- * port.js says, and the other end hears that it was taken when the reader takes it.
+ * than is known here. What arrives is here ahead of its reader, as far as port.js says, and the other end hears that it was
+ * taken when the reader takes it.
  *
- * A worker that ends tells nobody: it holds a lock, and this end waits for that lock. So does a shared worker for a lock of
- * each page, since other pages may outlive it.
+ * Until the core has reached its server, what is commanded waits here: if it cannot do so from where it is, another one can
+ * from elsewhere (wire.js), and nothing has left yet.
  *
  * Errors are plain, with a code, as those of the core: this script is loaded only when it is asked for, apart from
  * `errors.js`, which the page has already.
@@ -16,192 +16,37 @@
 
 import * as Command from "./command.js";
 import * as News from "./news.js";
-import { MESSAGES_AHEAD_LEN, MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN, Unpacker, VERSION } from "./port.js";
+import { MESSAGES_AHEAD_LEN, MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN } from "./port.js";
+import { Way, failure } from "./wire.js";
 
-/** How long a worker may take to load its script and answer. */
-const START_MILLIS = 30_000;
-/** How long a worker of ours outlives its line: the browser has yet to send the last record. */
-const LINGER_MILLIS = 1_000;
 const MESSAGE_LEN_MAX = 16 * 1_024 * 1_024;
 const LABEL_LEN_MAX = 64;
 /** Datagrams that may be on their way to the worker. */
 const DATAGRAMS_AHEAD = 1_024;
+/** Ends that may be those of a context alone. */
+const ELSEWHERE = new Set(["unreachable", "blocked"]);
 
-const failure = (code, message) => Object.assign(new Error(message), { code });
+const unopened = () => failure("unreachable", "the server cannot be reached");
 
 /**
  * The core in a worker: `true` starts one, which ends with the link; `shared` starts or finds the one that all pages of this
- * origin share; else a worker, shared or not, that runs `worker.js`, or a port to one. Rejects with `worker-lost`.
+ * origin share, and so does the URL of a script; else a worker, shared or not, that runs `worker.js`, or a port to one.
+ * Rejects if the core can be nowhere.
  */
-export async function reach(where, ended) {
-  const worker = where === "shared" ? share() : where === true ? start() : where;
-  const isOurs = where === true || (where === "shared" && worker instanceof Worker);
-  const isPort = typeof worker.start === "function";
-  const { port1, port2 } = new MessageChannel();
-  const wire = new Wire(isPort ? worker : port1);
-  // A script that does not load has no message.
-  const isLost = ({ message }) => wire.fail(message ? `it has failed (${message}).` : "its script cannot be loaded.");
-  if (!isPort) {
-    worker.addEventListener("error", isLost);
-    (worker.port ?? worker).postMessage(undefined, [port2]);
-  }
-  ended.then(() => {
-    wire.end();
-    worker.removeEventListener("error", isLost);
-    if (isOurs) setTimeout(() => worker.terminate(), LINGER_MILLIS);
-  });
-  await wire.greet(isPort || worker.port !== undefined);
-  const ask = (name) => (argument) => wire.ask(name, argument);
+export async function reach(where, link) {
+  const way = new Way(where, link);
+  await way.begin();
+  const ask = (name) => (argument) => way.ask(name, argument);
   return {
     parseInvite: ask("parseInvite"),
     serverFingerprint: ask("serverFingerprint"),
     deviceFingerprint: ask("deviceFingerprint"),
     Line: class extends Line {
       constructor(options) {
-        super(wire, options);
+        super(way, options);
       }
     },
   };
-}
-
-const start = () => made(() => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue" }));
-
-/** Where browsers have none, each page has a worker of its own. */
-function share() {
-  if (!globalThis.SharedWorker) return start();
-  return made(() => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue-3" }));
-}
-
-function made(make) {
-  try {
-    return make();
-  } catch (error) {
-    throw failure("worker-lost", `The worker of this link cannot be started: ${error.message}`);
-  }
-}
-
-/** The port, and what leaves through it at the end of a task. */
-class Wire {
-  line; // hears the news
-  #port;
-  #commands = new Packer();
-  #isDue = false;
-  #flushed = false; // a microtask of this task has flushed
-  #nextTaskIsDue = false;
-  #pace = new MessageChannel(); // the way to the next task
-  #asked = new Map();
-  #numbers = 0;
-  #ready; // { resolve, reject }
-  #lost;
-  #stop = new AbortController();
-
-  constructor(port) {
-    this.#port = port;
-    this.#pace.port2.onmessage = () => {
-      this.#nextTaskIsDue = false;
-      this.#flushed = false;
-      this.flush();
-    };
-  }
-
-  /** `isShared` if the worker may outlive this page. */
-  async greet(isShared) {
-    const lock = `duologue-worker:${crypto.randomUUID()}`;
-    const own = isShared && navigator.locks ? `duologue-page:${crypto.randomUUID()}` : "";
-    this.#port.onmessage = ({ data }) => {
-      this.#flushed = false;
-      this.#hear(new Unpacker(data));
-    };
-    this.#port.onmessageerror = () => this.fail("what it said cannot be read.");
-    const timer = setTimeout(() => this.fail("it did not answer."), START_MILLIS);
-    const ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
-    const said = this.#hold(own).then(() => {
-      this.command().u8(Command.HELLO).u8(VERSION).text(lock).text(own);
-      this.flush();
-    });
-    try {
-      await Promise.all([ready, said]);
-    } finally {
-      clearTimeout(timer);
-    }
-    const { signal } = this.#stop;
-    navigator.locks?.request(lock, { signal }, () => this.fail("it was ended.")).catch(() => {}); // this end was first
-  }
-
-  /** Holds a lock, if one is named, until the link has ended or the page has gone. */
-  async #hold(lock) {
-    if (lock === "") return;
-    const ended = new Promise((resolve) => this.#stop.signal.addEventListener("abort", resolve));
-    await new Promise((held) => navigator.locks.request(lock, () => (held(), ended)));
-  }
-
-  ask(name, argument) {
-    const number = this.#numbers++;
-    const bytes = typeof argument === "string" ? new TextEncoder().encode(argument) : argument;
-    return new Promise((resolve, reject) => {
-      if (this.#lost) return reject(this.#lost);
-      this.#asked.set(number, { resolve, reject });
-      this.command().u8(Command.ASK).u32(number).text(name).bytes(bytes);
-    });
-  }
-
-  /** Where the next command goes. It leaves in a microtask, with all others of this tick; what comes after that in the same
-   * task, and what can wait, leaves in the next one. */
-  command(isUrgent = true) {
-    if (isUrgent && !this.#flushed && !this.#isDue) {
-      this.#isDue = true;
-      queueMicrotask(() => {
-        this.#flushed = true;
-        this.flush();
-      });
-    } else if (!this.#isDue && !this.#nextTaskIsDue) {
-      this.#nextTaskIsDue = true;
-      this.#pace.port1.postMessage(undefined);
-    }
-    return this.#commands;
-  }
-
-  flush() {
-    this.#isDue = false;
-    this.line?._tellTaken(this.#commands);
-    if (!this.#commands.isEmpty && !this.#lost) this.#commands.post(this.#port);
-  }
-
-  /** The worker is gone, or as good as that. */
-  fail(why) {
-    if (this.#lost) return;
-    const error = (this.#lost = failure("worker-lost", `The worker of this link is lost: ${why}`));
-    this.#ready?.reject(error);
-    for (const { reject } of this.#asked.values()) reject(error);
-    this.line?._lost(error);
-  }
-
-  /** The link has ended. */
-  end() {
-    this.#lost ??= failure("closed", "The line has ended.");
-    this.#ready?.reject(this.#lost);
-    for (const { reject } of this.#asked.values()) reject(this.#lost);
-    this.#stop.abort();
-    for (const port of [this.#port, this.#pace.port1, this.#pace.port2]) port.close();
-  }
-
-  #hear(news) {
-    while (!news.isEmpty && !this.#lost) {
-      const what = news.u8();
-      if (what === News.READY) this.#ready.resolve();
-      else if (what === News.FAILED) this.fail(`it has failed (${news.text()}).`);
-      else if (what === News.ANSWER) this.#answered(news.u32(), news.u8(), JSON.parse(news.text()));
-      else this.line._hear(what, news);
-    }
-    if (!this.#lost) this.line?._heardAll();
-  }
-
-  #answered(number, failed, answer) {
-    const { resolve, reject } = this.#asked.get(number);
-    this.#asked.delete(number);
-    if (failed) reject(failure(answer.code, answer.message));
-    else resolve(answer);
-  }
 }
 
 /** A channel or stream, as far as it is known here. */
@@ -238,20 +83,32 @@ function tellTaken(commands, id, lane) {
 }
 
 class Line {
-  #wire;
+  #way;
   #options;
   #lanes = new Map();
   #nextNumber = 0;
   #changed = new Set();
   #took = new Set();
+  #held = new Packer(); // what waits until the core has reached its server; none from then on
+  #early = []; // datagrams that wait as long, and whose time runs
+  #isMoving = false;
+  #ended; // [code, reason, by the peer]: the line has ended, unless there is another context
 
-  constructor(wire, options) {
-    this.#wire = wire;
+  constructor(way, options) {
+    this.#way = way;
     this.#options = options;
-    wire.line = this;
-    const { spki, ...others } = options;
+    this.#start();
+  }
+
+  get #wire() {
+    return this.#way.wire;
+  }
+
+  #start() {
+    this.#wire.line = this;
+    const { spki, ...others } = this.#options;
     // Without the callbacks, which JSON leaves out.
-    wire.command().u8(Command.START).text(JSON.stringify(others)).bytes(spki);
+    this.#wire.command().u8(Command.START).text(JSON.stringify(others)).bytes(spki);
   }
 
   open(label) {
@@ -349,7 +206,8 @@ class Line {
       return;
     }
     lane.given++;
-    this.#command(Command.DATAGRAM, id).u32(millis).u32(key ?? NO_KEY).bytes(bytes);
+    if (this.#held) this.#early.push({ id, bytes, until: performance.now() + millis, key });
+    else this.#command(Command.DATAGRAM, id).u32(millis).u32(key ?? NO_KEY).bytes(bytes);
   }
 
   recvDatagram(id) {
@@ -379,7 +237,7 @@ class Line {
   release(id) {
     const lane = this.#lanes.get(id);
     if (!lane) return;
-    tellTaken(this.#wire.command(), id, lane);
+    tellTaken(this.#commands, id, lane);
     this.#command(Command.RELEASE, id);
     this.#lanes.delete(id);
   }
@@ -393,7 +251,8 @@ class Line {
   }
 
   close(reason) {
-    this.#wire.command().u8(Command.CLOSE).text(reason);
+    if (this.#isMoving) this.#end("normal", reason, false);
+    else this.#wire.command().u8(Command.CLOSE).text(reason);
   }
 
   /** At once: the page may be on its way out. */
@@ -418,8 +277,44 @@ class Line {
     return lane;
   }
 
+  get #commands() {
+    return this.#held ?? this.#wire.command();
+  }
+
   #command(what, id) {
-    return this.#wire.command().u8(what).u32(id);
+    return this.#commands.u8(what).u32(id);
+  }
+
+  /** The core has reached its server: what waited for that. */
+  #settle() {
+    if (!this.#held) return;
+    this.#wire.post(this.#held);
+    this.#held = undefined;
+    const now = performance.now();
+    for (const { id, bytes, until, key } of this.#early.splice(0)) {
+      this.#command(Command.DATAGRAM, id).u32(Math.max(0, Math.ceil(until - now))).u32(key ?? NO_KEY).bytes(bytes);
+    }
+  }
+
+  /** The core cannot do its work where it is: goes on elsewhere, with all that waits, or ends as it was told. */
+  async #move(error) {
+    if (this.#isMoving) return;
+    this.#isMoving = true;
+    try {
+      await this.#way.next(error, () => this.#held !== undefined);
+      this.#ended = undefined;
+      this.#options.onState("connecting");
+      this.#start();
+    } catch {
+      if (this.#ended) this.#end(...this.#ended);
+    } finally {
+      this.#isMoving = false;
+    }
+  }
+
+  #end(code, reason, byPeer) {
+    this.#endAll();
+    this.#options.onClosed(code, reason, byPeer);
   }
 
   /** What the application takes can wait for whatever else this task brings. */
@@ -443,31 +338,47 @@ class Line {
     const options = this.#options;
     switch (what) {
       case News.SIGN:
+        this.#settle();
         return options.onSign(news.u32(), news.bytes());
       case News.OPENED:
         return options.onOpened(news.text());
-      case News.STATE:
-        return options.onState(news.text());
+      case News.STATE: {
+        const state = news.text();
+        if (state === "open" || state === "draining") this.#settle();
+        return options.onState(state);
+      }
       case News.RECORD: {
         const [outward, length, bytes] = [Boolean(news.u8()), news.u32(), news.view()];
         return options.onRecord(outward, bytes, length);
       }
       case News.CHANNEL: {
         const [id, isStream, label] = [news.u32(), Boolean(news.u8()), news.text()];
+        this.#settle();
         this.#lanes.set(id, new Lane());
         return options.onChannel(id, label, isStream);
       }
       case News.FRESH: {
-        this.#endAll();
-        options.onFresh(news.text(), news.text());
-        this.#lanes.clear();
-        this.#changed.clear();
+        const [code, reason] = [news.text(), news.text()];
+        // What has not left belongs to no session yet.
+        if (!this.#held) {
+          this.#endAll();
+          options.onFresh(code, reason);
+          this.#lanes.clear();
+          this.#changed.clear();
+        }
         this.#wire.command().u8(Command.RENEWED);
         return;
       }
-      case News.CLOSED:
-        this.#endAll();
-        return options.onClosed(news.text(), news.text(), Boolean(news.u8()));
+      case News.UNOPENED:
+        if (this.#held) this.#move(unopened());
+        return;
+      case News.CLOSED: {
+        const ended = [news.text(), news.text(), Boolean(news.u8())];
+        if (!this.#held || !ELSEWHERE.has(ended[0])) return this.#end(...ended);
+        this.#ended = ended;
+        this.#move(failure(...ended));
+        return;
+      }
       default: {
         const id = news.u32();
         // News of a lane that was released here is read, and of no use.
@@ -523,7 +434,9 @@ class Line {
   }
 
   /** @private */
-  _lost({ code, message }) {
-    this.#options.onClosed(code, message, false);
+  _lost(error) {
+    if (!this.#held) return this.#options.onClosed(error.code, error.message, false);
+    this.#ended = [error.code, error.message, false];
+    this.#move(error);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The work of a worker that holds lines for pages: socket, cryptography and timers are here, and none of it waits for
- * what a page does, nor makes it wait.
+ * what a page does, nor makes it wait. Where there can be no worker, a page does it itself, for itself.
  *
  *   page: remote.js ══ port.js ══► Served ─► held.js ─► core Line ─► WebSocket
  *                   ◄═ one message ═ Served ◄─ onChanged: looked at once, at the end of the task
@@ -50,7 +50,7 @@ class Lane {
 }
 
 /** One link of a page. */
-class Served {
+export class Served {
   observes = false;
   #observedLen = 0;
   #port;
@@ -81,7 +81,8 @@ class Served {
   fail(error) {
     if (!served.delete(this)) return;
     this.#changed.clear();
-    this.#tell().u8(News.FAILED).text(error?.message ?? String(error));
+    const code = typeof error?.code === "string" ? error.code : "worker-lost";
+    this.#tell().u8(News.FAILED).text(code).text(error?.message ?? String(error));
     this.#post();
     this.#free();
   }
@@ -300,6 +301,10 @@ class Served {
   onRecord(outward, bytes) {
     const seen = bytes.subarray(0, this.#observedLen);
     this.#tell().u8(News.RECORD).u8(Number(outward)).u32(bytes.length).bytes(seen);
+  }
+
+  onUnopened() {
+    this.#tell().u8(News.UNOPENED);
   }
 
   onSign(connection, message) {

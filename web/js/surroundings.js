@@ -25,7 +25,7 @@ export const hostOf = (url) => new URL(url ?? globalThis.location.href, globalTh
 
 /** The address of a line: `ws:` and `wss:` as they are, `http:` and `https:` as theirs. */
 export function lineUrl(url = "/line") {
-  if (url === "/line" && !globalThis.location) throw new DuologueError("no-url", "Where there is no page, connect needs a url.");
+  if (url === "/line" && !globalThis.location) throw new DuologueError("no-url");
   const line = new URL(url, globalThis.location?.href);
   line.protocol = line.protocol === "http:" || line.protocol === "ws:" ? "ws:" : "wss:";
   return line;

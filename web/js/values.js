@@ -32,6 +32,13 @@ export function deferred() {
   return { promise, ...settle };
 }
 
+/** What a promise comes to, if it does in time; else rejects. */
+export function within(millis, promise) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("It took too long.")), millis)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 /** Values for iterators: those that wait, and those who wait for one. */
 export class Queue {
   #values = [];

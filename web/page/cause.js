@@ -46,9 +46,9 @@ function fetchWords() {
   return fetching;
 }
 
-/** Fulfils when there are words for a cause, or it is no use to wait for them. */
+/** Fulfils when there are words for a cause, or a rare state, or it is no use to wait for them. */
 export async function causeWords(code) {
-  if (has(`cause.${code}`)) return;
+  if (has(`cause.${code}`) || has(`state.${code}`)) return;
   await Promise.race([fetchWords(), new Promise((late) => setTimeout(late, PATIENCE_MS))]);
 }
 

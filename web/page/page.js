@@ -29,7 +29,7 @@ const reconnect = document.getElementById("reconnect");
 const trust = document.getElementById("trust-new-key");
 const development = document.querySelector('meta[name="duologue-mode"]').content === "dev";
 let duologue; // the library, loaded below
-let worker; // that of the line, where faults can be done to it
+let worker; // the script of the line's, where faults can be done to it
 let link; // the current one; events of any other are ignored
 
 function takeInvite() {
@@ -41,6 +41,7 @@ function takeInvite() {
 
 function showState(state) {
   root.dataset.state = state;
+  if (state === "waiting") causeWords(state); // it is a rare one
   say(stateWords, `state.${state}`);
   say(detail, `detail.${state}`, { host: location.host });
   deskState(state);
@@ -161,8 +162,7 @@ startForget(async () => {
 });
 startPulse(() => (link && link.state !== "closed" ? link : undefined));
 if (development) {
-  const Kind = globalThis.SharedWorker ?? Worker;
-  worker = new Kind(new URL("./breakable.js", import.meta.url), { type: "module", name: "duologue" });
+  worker = new URL("./breakable.js", import.meta.url);
   import("./break.js").then(({ offerFaults }) => offerFaults(() => link));
 }
 const worded = startLanguage({ host: location.host });

@@ -120,6 +120,13 @@ export const CAUSE_WORDS = {
     "Pour revenir, ouvrez ici un nouveau lien d’invitation. Le propriétaire du serveur voit encore l’ancien appareil dans `duologue devices list` et peut le révoquer.",
   ],
 
+  // The line of one tab too many.
+  "state.waiting": ["Waiting for a place", "En attente d’une place"],
+  "detail.waiting": [
+    "Sixteen tabs of this browser have a line to {host} already, which is as many as it keeps for one device. Close one of them, and this one goes on by itself.",
+    "Seize onglets de ce navigateur ont déjà une ligne vers {host}, autant qu’il en garde pour un appareil. Fermez-en un, et celui-ci continuera de lui-même.",
+  ],
+
   // Why a conversation or a request ended while the line goes on.
   "reset.cancelled": ["the other end has cancelled", "l’autre bout a annulé"],
   "reset.deadline": ["no answer in time", "pas de réponse à temps"],
