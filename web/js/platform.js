@@ -2,7 +2,13 @@
  * What differs between surroundings: in the npm package other files take this one's place, see `web/npm/`.
  */
 
+/** The hash of the wasm module, `sha384-…`, with which it is fetched. The build of the page writes it here, nobody else. */
+const INTEGRITY = "";
+
 /** Where the wasm module comes from: a file beside this script. */
-export const source = () => new URL("./duologue_core_bg.wasm", import.meta.url);
+export const source = () => {
+  const url = new URL("./duologue_core_bg.wasm", import.meta.url);
+  return INTEGRITY ? fetch(url, { integrity: INTEGRITY }) : url;
+};
 
 export const openSocket = (Socket, url, protocols) => new Socket(url, protocols);

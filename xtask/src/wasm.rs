@@ -38,6 +38,8 @@ const SERVE: &str = "export * from \"./duologue.js\"; export { serve } from \"./
 const ON_DEMAND: &str = "await import(\"./remote.js\")";
 /// The worker's script.
 const WORKER: (&str, &str) = ("worker.js", "import{serve}from\"./duologue.js\";serve();\n");
+/// Where the library's script has the hash with which the module is fetched, and what stands there until it is known.
+const PLATFORM: (&str, &str) = ("platform.js", "const INTEGRITY = \"\";");
 /// The script that the page's others are bundled into, but for those that it imports when they are wanted.
 const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
@@ -218,6 +220,11 @@ fn assemble(dev: bool) -> Result<()> {
     for name in [CORE_JS, CORE_WASM] {
         copy(target("web-pkg").join(name), name)?;
     }
+    let platform = fs::read_to_string(web.join(PLATFORM.0)).context("cannot read platform.js")?;
+    ensure!(platform.matches(PLATFORM.1).count() == 1, "{} has not one {:?}", PLATFORM.0, PLATFORM.1);
+    let hash = integrity::hash(&fs::read(web.join(CORE_WASM)).context("cannot read the module")?);
+    let platform = platform.replace(PLATFORM.1, &format!("const INTEGRITY = \"{hash}\";"));
+    fs::write(web.join(PLATFORM.0), platform).context("cannot write under target/")?;
     copy_tree(&root().join("web/page"), &web.join("page"))?;
     // wasm-bindgen writes the JavaScript that Rust code carries inline here.
     let snippets = target("web-pkg/snippets");
