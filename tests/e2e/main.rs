@@ -29,6 +29,7 @@ mod page;
 mod page_access;
 mod page_causes;
 mod page_middleman;
+mod page_person;
 mod page_trust;
 mod path;
 mod pictures;

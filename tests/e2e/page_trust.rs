@@ -182,15 +182,32 @@ async fn browser_a_server_whose_owner_does_not_allow_it_gives_no_links() {
 async fn browser_what_is_broken_in_the_page_comes_back_with_nothing_lost() {
     let server = Server::dev().await;
     let (_profile, browser) = enrolled(&server).await;
-    for (kind, words) in
-        [("cut", "Lost, and resumed after"), ("flip", "Lost, and resumed after"), ("hold", "only late")]
+    for (kind, words) in [("cut", "lost, and resumed after"), ("flip", "lost, and resumed after"), ("hold", "late by")]
     {
         browser.click(&format!("[data-break={kind}]")).await;
         browser.wait_until("document.getElementById('break-result').dataset.status === 'waiting'").await;
         browser.wait_until_within(40, "document.getElementById('break-result').dataset.status !== 'waiting'").await;
         let said = browser.text("#break-result").await;
         println!("{kind}: {said}");
-        assert!(said.contains(words) && said.contains(": 0 lost, 0 twice"), "{kind}: {said}");
+        assert!(said.contains(words) && said.contains("with 0 messages lost, 0 changed or twice"), "{kind}: {said}");
+        // And beside it what became of the plain one, through the same fault.
+        let count = async |of: &str| {
+            let text = browser.text(&format!("[data-race={of}]")).await;
+            text.parse::<u32>().unwrap_or_else(|_| panic!("{of} is {text:?}"))
+        };
+        let (sent, back) = (count("line-sent").await, count("line-back").await);
+        assert!(sent > 20 && sent == back && sent == count("plain-sent").await, "the same work: {sent}, {back}");
+        assert_eq!(count("line-lost").await + count("line-wrong").await, 0);
+        let (lost, wrong) = (count("plain-lost").await, count("plain-wrong").await);
+        assert_eq!(count("plain-back").await + lost + wrong, sent);
+        match kind {
+            "cut" => assert!(lost > 0 && wrong == 0, "{said}"),
+            "flip" => assert_eq!((lost, wrong), (0, 1), "{said}"),
+            _ => assert_eq!((lost, wrong), (0, 0), "{said}"),
+        }
+        for runner in ["line", "plain"] {
+            assert!(browser.text(&format!("[data-race={runner}-time]")).await.ends_with(" ms"));
+        }
     }
     browser.finish().await;
 }
@@ -199,9 +216,21 @@ async fn browser_what_is_broken_in_the_page_comes_back_with_nothing_lost() {
 async fn browser_round_trips_are_measured_by_themselves_while_the_page_is_seen() {
     let server = Server::dev().await;
     let (_profile, browser) = enrolled(&server).await;
-    browser.wait_until_within(30, "document.querySelectorAll('#echo-summary').length && /^Half of [2-9]/.test(document.getElementById('echo-summary').innerText)").await;
-    let chart = browser.run("return document.querySelector('.spark').getAttribute('aria-label')", Value::Null).await;
-    assert!(chart.as_str().is_some_and(|chart| chart.contains("95 % within")), "{chart}");
+    browser
+        .wait_until_within(30, "/^[2-9] round trips so far/.test(document.getElementById('echo-summary').innerText)")
+        .await;
     assert_eq!(browser.text("#echo-result").await, "", "nothing is said aloud of them");
+    // Of fewer than ten, percentiles would say nothing.
+    let shown = "return [document.querySelector('.spark').getAttribute('aria-label'), document.querySelectorAll('.spark-median').length]";
+    for presses in 1..=10 {
+        let seen = browser.run(shown, Value::Null).await;
+        let count = browser.run("return document.querySelector('.spark-line').points.length", Value::Null).await;
+        let (has_percentiles, lines) = (seen[0].as_str().unwrap().contains("95 % within"), seen[1].as_u64().unwrap());
+        assert_eq!((has_percentiles, lines > 0), (count.as_u64() >= Some(10), count.as_u64() >= Some(10)), "{seen}");
+        browser.run("document.getElementById('echo-result').dataset.status = ''", Value::Null).await;
+        browser.click("#echo-button").await;
+        browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
+        assert!(presses < 10 || browser.text("#echo-summary").await.starts_with("Half of 1"));
+    }
     browser.finish().await;
 }

@@ -61,6 +61,8 @@ pub(crate) struct Policy {
     /// Pass lines on to this port, files to the real server still.
     pub(crate) line_port: Option<u16>,
     pub(crate) rule: Option<Rule>,
+    /// Each file whose path begins so is another, as [`alter`] makes it.
+    pub(crate) altered_file: Option<&'static str>,
 }
 
 /// Everything up to the empty line; nothing if the client hung up at once.
@@ -97,4 +99,28 @@ pub(crate) fn without_m1(head: &[u8]) -> Vec<u8> {
         _ => line.to_owned(),
     });
     lines.collect::<Vec<_>>().join("\r\n").into_bytes()
+}
+
+/// A request whose answer comes as it is, not packed.
+pub(crate) fn unpacked(head: &[u8]) -> Vec<u8> {
+    let head = std::str::from_utf8(head).expect("a head is ASCII");
+    let lines = head.split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("accept-encoding:"));
+    lines.collect::<Vec<_>>().join("\r\n").into_bytes()
+}
+
+/// Changes a file in an answer so that nothing but its hash tells: a space of a script is a tab, of anything else the last
+/// bit is another.
+pub(crate) fn alter(answer: &mut [u8]) {
+    let body = answer.windows(4).position(|at| at == b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
+    let (head, body) = answer.split_at_mut(body);
+    let is_script = String::from_utf8_lossy(head).contains("text/javascript");
+    match body.iter_mut().find(|byte| is_script && **byte == b' ') {
+        Some(space) => *space = b'\t',
+        None => body.last_mut().into_iter().for_each(|last| *last ^= 1),
+    }
+}
+
+/// Whether a request is for a path that begins so.
+pub(crate) fn asks_for(head: &[u8], start: &str) -> bool {
+    head.split(|byte| *byte == b' ').nth(1).is_some_and(|path| path.starts_with(start.as_bytes()))
 }

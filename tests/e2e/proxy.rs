@@ -27,7 +27,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
-    policy::{Act, Policy, Rule, When, read_head, without_a_next_one, without_m1},
+    policy::{Act, Policy, Rule, When, alter, asks_for, read_head, unpacked, without_a_next_one, without_m1},
     server::{SERVED_NAME, Server},
     tls::{self, Authority, Trust},
     wire::{Direction, Frame, Kind, Log, Sighting},
@@ -172,7 +172,11 @@ async fn converse(connection: usize, tcp: TcpStream, acceptor: TlsAcceptor, shar
         client_write.write_all(&answer).await?;
         return client_write.shutdown().await;
     }
-    if !is_line && shared.has_answers() {
+    let altered = policy.altered_file.filter(|_| !is_line);
+    if altered.is_some() {
+        head = unpacked(&head);
+    }
+    if !is_line && (altered.is_some() || shared.has_answers()) {
         head = without_a_next_one(&head);
     }
 
@@ -190,6 +194,15 @@ async fn converse(connection: usize, tcp: TcpStream, acceptor: TlsAcceptor, shar
     let mut server_read = BufReader::new(server_read);
     server_write.write_all(&head).await?;
     server_write.flush().await?;
+    if let Some(start) = altered {
+        let mut answer = Vec::new();
+        server_read.read_to_end(&mut answer).await?;
+        if asks_for(&head, start) {
+            alter(&mut answer);
+        }
+        client_write.write_all(&answer).await?;
+        return client_write.shutdown().await;
+    }
     if !is_line {
         let there = pump(connection, Direction::ToServer, &mut client_read, &mut server_write, shared);
         let back = pump(connection, Direction::ToClient, &mut server_read, &mut client_write, shared);

@@ -492,7 +492,7 @@ export class BidirectionalStream extends EventTarget {
   ): void;
 }
 
-/** True if this browser holds a device key for the server of `url` (default: this page's). */
+/** True if this browser holds a device key that the server of `url` (default: this page's) has let in. */
 export function hasIdentity(url?: string | URL): Promise<boolean>;
 /** Forgets this browser's device key, pin and ticket for the server of `url`. An open link stays open until it is closed. */
 export function forgetIdentity(url?: string | URL): Promise<void>;

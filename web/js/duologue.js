@@ -28,7 +28,8 @@ export function connect(options = {}) {
 }
 
 export async function hasIdentity(url) {
-  return Boolean((await load(hostOf(url)))?.device);
+  const known = await load(hostOf(url));
+  return Boolean(known?.device && known.enrolled);
 }
 
 export async function forgetIdentity(url) {

@@ -2,7 +2,7 @@
  * Bytes, parts and times in the words of the person's language.
  */
 
-import { words } from "./say.js";
+import { words } from "./base.js";
 
 const UNITS = ["b", "kb", "mb", "gb", "tb"];
 

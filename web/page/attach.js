@@ -1,21 +1,35 @@
 /**
- * "Files": the three ways in (chosen, dropped on the page, pasted). What becomes of them is the matter of files.js, which
- * is loaded when there is something for it to do.
+ * "Files": the three ways in (chosen, dropped on the page, pasted). Loaded when the server takes files, or an earlier page
+ * has left some unfinished. What becomes of them is the matter of files.js, which is loaded when there is something for it
+ * to do.
  *
  *   change, drop, paste ─► import("./files.js") ─► addFiles; from then on it hears of the line too
  *   an upload that an earlier page left unfinished ─► the same ─► restore
  */
 
-import { say } from "./say.js";
+import { learn, say } from "./base.js";
+import { ATTACH_WORDS } from "./text-attach.js";
 
 const root = document.documentElement;
+const section = document.getElementById("files");
 const input = document.getElementById("files-input");
 const choose = document.getElementById("files-choose");
 const note = document.getElementById("files-note");
+const list = document.getElementById("files-list");
 let link; // of a line that was open at least once, until it ends
 let state = "connecting";
 let files; // the module, once it is there
 let loading;
+let isServed = false;
+
+learn(ATTACH_WORDS);
+
+/** Whether the server takes files: nothing is offered that it refuses. What was under way stays to be seen. */
+export function served(is) {
+  isServed = is;
+  choose.hidden = !is;
+  section.hidden = !is && list.hidden;
+}
 
 /** The line is open for the first time: what waits is sent. */
 export function openFiles(openLink) {
@@ -36,7 +50,13 @@ export function filesState(next) {
 
 /** This device is forgotten, and with it what was left unfinished. */
 export async function forgetFiles() {
-  if (files || isUnfinished()) await (await load())?.forgetFiles();
+  await (await load())?.forgetFiles();
+}
+
+/** Shows what an earlier page has left unfinished. */
+export async function restoreFiles() {
+  await (await load())?.restore();
+  served(isServed);
 }
 
 /** Loads what sends files, once. Undefined if that fails; the page says so. */
@@ -87,7 +107,7 @@ input.addEventListener("change", () => {
   input.value = ""; // so that the same file can be chosen again
 });
 
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+const carriesFiles = (event) => isServed && event.dataTransfer?.types.includes("Files");
 addEventListener("dragover", (event) => {
   if (!carriesFiles(event)) return;
   event.preventDefault();
@@ -108,17 +128,7 @@ addEventListener("drop", (event) => {
 addEventListener("paste", (event) => {
   const { files: pasted, types } = event.clipboardData;
   // Office programs offer a picture of the text beside it: in a field, the text is meant.
-  if (pasted.length === 0 || (event.target.closest?.("textarea") && types.includes("text/plain"))) return;
+  if (!isServed || pasted.length === 0 || (event.target.closest?.("textarea") && types.includes("text/plain"))) return;
   event.preventDefault();
   add([...pasted]);
 });
-
-function isUnfinished() {
-  try {
-    return localStorage.getItem("duologue-uploads") !== null;
-  } catch {
-    return false; // where nothing can be kept, nothing was
-  }
-}
-
-if (isUnfinished()) load().then((module) => module?.restore());

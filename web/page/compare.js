@@ -7,9 +7,7 @@
  * `duologue keys show` and `devices list --words` print the same words (server/src/words.rs).
  */
 
-import { setCompared } from "./compared.js";
-import { locale, onLanguage, say, sayPlain } from "./say.js";
-import { addWords } from "./text.js";
+import { addWords, locale, onLanguage, say, sayPlain, setCompared } from "./base.js";
 import { COMPARE_WORDS } from "./text-compare.js";
 
 const WORDS = 6;

@@ -1,20 +1,19 @@
 /**
  * Echo round trip: 64 random bytes there and back, compared and timed, when the button is pressed, and every few seconds
- * while the page is seen and the line is open; the last times as a small chart with its 50th and 95th percentile.
- * Loaded when the line is open (pulse.js).
+ * while the page is seen and the line is open; the last times as a small chart, from ten on with its 50th and 95th
+ * percentile. Loaded when a server that offers it has opened the line.
  *
  * A request lives on while the line is being picked up again: that time counts neither against the server's patience nor
  * as a round trip.
  */
 
-import { explain } from "./cause.js";
-import { label, onLanguage, say, words } from "./say.js";
-import { pulsing, wrote } from "./sealed.js";
-import { addWords } from "./text.js";
+import { explain, label, learn, onLanguage, pulsing, say, words, wrote } from "./base.js";
 import { ECHO_WORDS } from "./text-echo.js";
 
 const BYTES = 64;
 const KEPT = 60;
+/** Of fewer, percentiles say nothing: the 95th would be the slowest one. */
+const PERCENTILES_FROM = 10;
 /** The chart is as wide as so many at least: a few do not look like many. */
 const WIDE = 20;
 const PULSE_MS = 5_000;
@@ -24,8 +23,10 @@ const WIDTH = 240;
 const HEIGHT = 48;
 const EDGE = 5;
 
-addWords(ECHO_WORDS);
+learn(ECHO_WORDS);
 
+const section = document.getElementById("echo");
+const button = document.getElementById("echo-button");
 const result = document.getElementById("echo-result");
 const figure = document.getElementById("echo-figure");
 const summary = document.getElementById("echo-summary");
@@ -36,19 +37,26 @@ let lineIsOpen = false;
 
 /** `currentLink` answers the link that is in use now, if it is open. */
 export function startEcho(currentLink) {
+  button.addEventListener("click", () => roundTrip(currentLink()));
   onLanguage(() => times.length > 0 && draw());
   setInterval(() => {
     const link = currentLink();
-    if (link && lineIsOpen && !waiting && document.visibilityState === "visible") pulse(link);
+    if (link && lineIsOpen && !section.hidden && !waiting && document.visibilityState === "visible") pulse(link);
   }, PULSE_MS);
+}
+
+/** Whether the server offers it. */
+export function served(is) {
+  section.hidden = !is;
 }
 
 export function echoState(state) {
   lineIsOpen = state === "open" || state === "draining";
+  button.disabled = state === "closed" || state === "connecting";
   if (waiting) watch();
 }
 
-export async function roundTrip(link) {
+async function roundTrip(link) {
   if (!link) {
     fail(() => words("echo.not-open"));
     return;
@@ -129,18 +137,19 @@ const round = (ms) => Math.round(ms * 10) / 10;
 function draw() {
   const sorted = times.toSorted((a, b) => a - b);
   const percentile = (part) => sorted[Math.ceil(part * sorted.length) - 1];
-  const [p50, p95] = [percentile(0.5), percentile(0.95)];
-  const values = { p50: round(p50), p95: round(p95), count: times.length };
-  say(summary, "echo.summary", values);
+  const lines = times.length < PERCENTILES_FROM ? [] : [percentile(0.5), percentile(0.95)];
+  const [p50, p95] = lines.map(round);
+  const values = { p50, p95, count: times.length, min: round(sorted[0]), max: round(sorted.at(-1)) };
+  say(summary, lines.length > 0 ? "echo.summary" : times.length === 1 ? "echo.one" : "echo.few", values);
 
   const fresh = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "spark" });
-  label(fresh, "echo.chart", { ...values, min: round(sorted[0]), max: round(sorted.at(-1)) });
+  label(fresh, lines.length > 0 ? "echo.chart" : "echo.chart-few", values);
   const top = sorted.at(-1) || 1;
   const x = (at) => EDGE + (at * (WIDTH - 2 * EDGE)) / (Math.max(WIDE, times.length) - 1);
   const y = (ms) => HEIGHT - EDGE - (ms / top) * (HEIGHT - 2 * EDGE);
   const base = HEIGHT - EDGE;
   fresh.append(svg("line", { class: "spark-base", x1: 0, x2: WIDTH, y1: base, y2: base }));
-  for (const ms of [p50, p95]) fresh.append(svg("line", { class: "spark-median", x1: 0, x2: WIDTH, y1: y(ms), y2: y(ms) }));
+  for (const ms of lines) fresh.append(svg("line", { class: "spark-median", x1: 0, x2: WIDTH, y1: y(ms), y2: y(ms) }));
   fresh.append(svg("polyline", { class: "spark-line", points: times.map((ms, at) => `${x(at)},${y(ms)}`).join(" ") }));
   const last = times.length - 1;
   fresh.append(svg("circle", { class: "spark-dot", cx: x(last), cy: y(times[last]), r: 4 }));

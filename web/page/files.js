@@ -9,9 +9,7 @@
  */
 
 import { duration, percent, size } from "./amounts.js";
-import { explain } from "./cause.js";
-import { label, say, sayPlain } from "./say.js";
-import { addWords } from "./text.js";
+import { addWords, explain, label, say, sayPlain, uploading } from "./base.js";
 import { FILES_WORDS } from "./text-files.js";
 import { forgetAllUploads, forgetUpload, remember, unfinished } from "./unfinished.js";
 import { DropError, Upload } from "./upload.js";
@@ -72,6 +70,7 @@ async function sendNext() {
   const used = link;
   job.samples = [];
   become(job, "sending");
+  uploading(true);
   const timer = setInterval(() => draw(job), DRAW_MS);
   const keeper = setInterval(() => keep(job), REMEMBER_MS);
   try {
@@ -82,6 +81,7 @@ async function sendNext() {
     if (job.upload.cancelled) become(job, job.next);
     else become(job, used.state === "closed" ? "waiting" : "failed");
   }
+  uploading(false);
   clearInterval(timer);
   clearInterval(keeper);
   if (job.status === "done" || job.status === "cancelled") forgetUpload(job.upload.id);

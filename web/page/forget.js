@@ -2,9 +2,7 @@
  * The question before this device's key is erased. Loaded when it is asked.
  */
 
-import { explain } from "./cause.js";
-import { say, sayPlain } from "./say.js";
-import { addWords } from "./text.js";
+import { addWords, explain, say, sayPlain } from "./base.js";
 import { FORGET_WORDS } from "./text-forget.js";
 
 addWords(FORGET_WORDS);

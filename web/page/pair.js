@@ -5,9 +5,7 @@
  */
 
 import { browserName } from "../surroundings.js";
-import { explain } from "./cause.js";
-import { label, say, sayPlain } from "./say.js";
-import { addWords } from "./text.js";
+import { addWords, explain, label, say, sayPlain } from "./base.js";
 import { PAIR_WORDS } from "./text-pair.js";
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,21 +1,25 @@
 /**
  * "The letter and the envelope": the plaintext that was handed to the line beside the records that crossed the network.
+ * Loaded when it is opened; ledger.js decides what comes here.
  *
  * One timeline in two lists. It is cut at each writing: a turn is one writing and, beside it in order, the records
  * that crossed from then until the next writing. The newest turn is on top. The page cannot know which record
  * carries which message, and does not say so. Only real bytes are shown: what `observe` gave, what `send` was given.
  */
 
-import { say, sayPlain } from "./say.js";
+import { learn, say, sayPlain, SHOWN_BYTES } from "./base.js";
+import { SEALED_WORDS } from "./text-sealed.js";
 
 const KEPT = 5; // writings, records out, records in
-export const SHOWN_BYTES = 256;
 const ROW_BYTES = 16;
 /** A burst of records is drawn once: a large file would otherwise spend more on its picture than on its way. */
 const DRAW_MILLIS = 250;
 /** The same while more crosses than is shown. Out of view, a burst is drawn when it is over: layout leaves much garbage. */
 const BURST_DRAW_MILLIS = 1_000;
+/** In this tab: the person wants it closed. */
+const CLOSED = "duologue-ledger";
 
+const seal = document.getElementById("seal");
 const wroteList = document.getElementById("wrote");
 const seesList = document.getElementById("proxy-sees");
 const entries = [];
@@ -24,41 +28,44 @@ let kept = 0; // since the last drawing
 let wait = DRAW_MILLIS;
 let timer; // of the next drawing, if one is due
 let inView = true;
-let isPulse = false; // what crosses now belongs to a round trip that nobody asked for
+let wasOpened = false; // by a message
 
-/** Regular round trips begin and end: of their records only the newest is kept, so that they do not drive out all others. */
-export function pulsing(is) {
-  isPulse = is;
+learn(SEALED_WORDS);
+
+/** There is a message: opens it, once, unless the person has closed it in this tab. */
+export function openOnce() {
+  if (wasOpened) return;
+  wasOpened = true;
+  if (!isClosedByHand()) seal.open = true;
 }
 
-/** Something of the person's own is about to be sent. `text` is there when the bytes are text. */
-export function wrote(where, bytes, text) {
-  turn += 1;
-  keep("wrote", bytes, bytes.length, where, text);
+function isClosedByHand() {
+  try {
+    return sessionStorage.getItem(CLOSED) !== null;
+  } catch {
+    return false; // where nothing can be kept, nothing was
+  }
 }
 
-/** A sealed message crosses the network (the `observe` of `connect`). */
-export function crossed(direction, bytes, length) {
-  keep(direction, bytes, length);
-}
-
-function keep(kind, bytes, length, where, text) {
-  // The oldest one's place, once there are enough: of a large file's thousands of records nothing is left to clear away.
-  const entry = (isPulse && kind !== "wrote" ? oldestPulse(kind) : undefined) ?? oldest(kind) ?? { kind, room: new Uint8Array(SHOWN_BYTES) };
+/** Of `length` bytes that were written (`where`, and as `text` if it is some) or that crossed, the first ones. */
+export function keep(kind, bytes, at, length, isPulse, where, text) {
+  if (kind === "wrote") turn += 1;
+  // The oldest one's place, once there are enough: of many records nothing is left to clear away.
+  const entry = (isPulse ? oldestPulse(kind) : undefined) ?? oldest(kind) ?? { kind, room: new Uint8Array(SHOWN_BYTES) };
   const shown = bytes.length > SHOWN_BYTES ? bytes.subarray(0, SHOWN_BYTES) : bytes;
   // A copy: the caller's view may be of memory that is about to be used again.
   entry.room.set(shown);
   entry.bytes = shown.length;
   entry.length = length;
-  entry.at = Date.now();
+  entry.at = at;
   entry.turn = turn;
   entry.where = where;
   entry.text = text;
-  entry.isPulse = isPulse && kind !== "wrote";
+  entry.isPulse = isPulse;
   entry.item = undefined;
   entries.push(entry);
   kept += 1;
-  timer ??= setTimeout(draw, wait);
+  if (seal.open) timer ??= setTimeout(draw, wait);
 }
 
 function oldestPulse(kind) {
@@ -80,6 +87,7 @@ function oldest(kind) {
 
 function draw() {
   timer = undefined;
+  if (!seal.open) return;
   const isBurst = kept > 2 * KEPT;
   wait = isBurst ? BURST_DRAW_MILLIS : DRAW_MILLIS;
   kept = 0;
@@ -179,4 +187,13 @@ new IntersectionObserver((changes) => {
   clearTimeout(timer);
   draw();
 }).observe(document.querySelector(".ledger"));
+seal.addEventListener("toggle", () => {
+  try {
+    if (seal.open) sessionStorage.removeItem(CLOSED);
+    else sessionStorage.setItem(CLOSED, "");
+  } catch {
+    // Then it is closed until the next load.
+  }
+  draw();
+});
 draw();

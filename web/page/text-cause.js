@@ -119,6 +119,14 @@ export const CAUSE_WORDS = {
     "To come back, open a new invite link here. The server’s owner still sees the old device in `duologue devices list` and can revoke it.",
     "Pour revenir, ouvrez ici un nouveau lien d’invitation. Le propriétaire du serveur voit encore l’ancien appareil dans `duologue devices list` et peut le révoquer.",
   ],
+  "cause.worker-lost": [
+    "A part of this page could not be loaded or started, or was changed on the way and therefore not run.",
+    "Une partie de cette page n’a pas pu être chargée ou démarrée, ou a été modifiée en chemin et n’a donc pas été exécutée.",
+  ],
+  "do.worker-lost": [
+    "Reload the page. If it stays so, try another network or a current browser, and tell the server’s owner.",
+    "Rechargez la page. Si cela persiste, essayez un autre réseau ou un navigateur récent, et prévenez le propriétaire du serveur.",
+  ],
 
   // The line of one tab too many.
   "state.waiting": ["Waiting for a place", "En attente d’une place"],

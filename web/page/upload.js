@@ -8,7 +8,6 @@
  * what the server has. The bytes flow from the disk as the server takes them; the file is never in memory as a whole.
  */
 
-import { wrote } from "./sealed.js";
 
 const LINE_LEN_MAX = 4_096;
 /** Read from the disk at a time. */
@@ -88,7 +87,6 @@ export class Upload {
       const lines = linesOf(reader);
       const header = JSON.stringify({ name: this.#file.name, size: this.#file.size, upload: this.#id });
       const bytes = new TextEncoder().encode(`${header}\n`);
-      wrote("file", bytes, header);
       const writer = stream.writable.getWriter();
       // If it fails, the stream has ended, and the next line says why.
       await writer.write(bytes).catch(() => {});

@@ -16,6 +16,7 @@ const panel = document.getElementById("compare-panel");
 const pair = document.getElementById("pair");
 const pairPanel = document.getElementById("pair-panel");
 let shown; // the link whose keys are shown
+let givesLinks = true; // the server, as far as it has told
 
 /** Shows the identities of a link, or that there are none (`undefined`). */
 export function showWho(link) {
@@ -34,9 +35,19 @@ export function showWho(link) {
   if (known !== shown) closePair();
   shown = known;
   compare.hidden = !known;
-  pair.hidden = !known || known.state === "closed";
-  if (pair.hidden) closePair();
+  showPair();
   showCompared(link?.server);
+}
+
+/** Whether the server gives devices links for further ones: nothing is offered that it refuses. */
+export function pairServed(is) {
+  givesLinks = is;
+  showPair();
+}
+
+function showPair() {
+  pair.hidden = !givesLinks || !shown || shown.state === "closed" || shown.state === "connecting";
+  if (pair.hidden) closePair();
 }
 
 /** Whether somebody has vouched for this key. */
@@ -105,17 +116,18 @@ pair.addEventListener("click", async () => {
   }
 });
 
-/** `erase` closes the line and erases the key; it may fail. The question is loaded when it is to be asked. */
+/** `erase` closes the line and erases the key; it may fail. What asks is returned; it is loaded when it is to be asked. */
 export function startForget(erase) {
   const forget = document.getElementById("forget");
   const forgetAll = async () => {
     await erase();
     setCompared(undefined);
   };
-  forget.addEventListener("click", () =>
+  const ask = () =>
     import("./forget.js").then(
       ({ ask }) => ask(forgetAll),
       () => say(forget, "who.not-loaded"),
-    ),
-  );
+    );
+  forget.addEventListener("click", ask);
+  return ask;
 }
