@@ -23,6 +23,7 @@ mod drain;
 mod enrolment;
 mod failures;
 mod fetch;
+mod giving;
 mod memory;
 mod origins;
 mod page;

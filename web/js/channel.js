@@ -12,7 +12,7 @@
 
 import { Datagrams } from "./datagrams.js";
 import { DuologueError, cancelledHere, wrap } from "./errors.js";
-import { Queue, RESET_CANCELLED, fromJson, split, toBytes } from "./values.js";
+import { Queue, RESET_CANCELLED, fromJson, split, toJson, toMessage } from "./values.js";
 
 /** What the core says of a message. */
 const PENDING = 0;
@@ -28,13 +28,15 @@ const ends = new Uint32Array(4_096);
 function give(line, id, messages, at) {
   let [count, length] = [0, 0];
   for (; at + count < messages.length && count < ends.length; count++) {
-    const { bytes } = messages[at + count];
-    if (bytes.length > SMALL_LEN_MAX || length + bytes.length > together.length) break;
+    const { bytes, whole } = messages[at + count];
+    if (bytes.length !== whole || whole > SMALL_LEN_MAX || length + whole > together.length) break;
     together.set(bytes, length);
     ends[count] = length += bytes.length;
   }
   if (count > 1) return line.sendAll(id, together.subarray(0, length), ends.subarray(0, count));
-  return Number(line.send(id, messages[at].bytes));
+  const { bytes, whole } = messages[at];
+  if (bytes.length !== whole) throw new DuologueError("detached", "The buffer was given away before its bytes had left.");
+  return Number(line.send(id, bytes));
 }
 
 const finished = () => new DuologueError("finished", "This channel was finished: nothing more can be sent on it.");
@@ -43,7 +45,7 @@ const notTaken = () => new DuologueError("not-taken", "The channel ended before 
 export class Channel {
   #link;
   #id;
-  #outbox = []; // { bytes, resolve, reject }: they go to the core together, at the end of the tick
+  #outbox = []; // { bytes, whole (their length), resolve, reject }: they go to the core together, at the end of the tick
   #backlog = []; // the same, for which it had no room
   #sends = []; // the same, which it has
   #sent = 0; // as many as it ever had: the ordinal of the last
@@ -59,10 +61,10 @@ export class Channel {
   /** @private */
   constructor(link, label, id) {
     this.#link = link;
-    this.label = label;
+    this.label = String(label);
     link._run(
       (line) => {
-        this.#id = id ?? line.open(label);
+        this.#id = id ?? line.open(this.label);
         link._channels.set(this.#id, this);
       },
       (error) => this._ended(undefined, error),
@@ -71,12 +73,13 @@ export class Channel {
 
   send(data) {
     return new Promise((resolve, reject) => {
-      if (this.#outbox.push({ bytes: toBytes(data), resolve, reject }) === 1) queueMicrotask(() => this.#post());
+      const bytes = toMessage(data);
+      if (this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1) queueMicrotask(() => this.#post());
     });
   }
 
   async sendJson(value) {
-    return this.send(JSON.stringify(value));
+    return this.send(toJson(value));
   }
 
   finish() {

@@ -5,7 +5,7 @@
  */
 
 import { DuologueError } from "./errors.js";
-import { Queue, toBytes } from "./values.js";
+import { Queue, toBytes, toMillis } from "./values.js";
 
 const DATAGRAM_LEN_MAX = 16_384;
 const DEADLINE_MS = 1_000;
@@ -28,20 +28,25 @@ export class Datagrams {
   }
 
   send(data, { deadline = DEADLINE_MS, replace } = {}) {
-    const bytes = toBytes(data);
+    let bytes = toBytes(data);
     if (bytes.length > DATAGRAM_LEN_MAX) {
       throw new DuologueError("message-too-long", `The datagram has ${bytes.length} bytes; at most 16,384 can be sent.`);
     }
-    if (!(deadline >= 0)) throw new RangeError("A datagram's deadline is a number of milliseconds, 0 or more.");
+    const until = performance.now() + Math.min(toMillis(deadline), DEADLINE_MAX_MS);
     const key = replace === undefined ? undefined : this.#keyOf(replace);
-    const until = performance.now() + Math.min(deadline, DEADLINE_MAX_MS);
+    let isGiven = false;
     let failure;
     this.#run(
       // Before the line exists this waits, and the deadline does not.
-      (line, id) => line.sendDatagram(id, bytes, Math.max(0, Math.ceil(until - performance.now())), key),
+      (line, id) => {
+        isGiven = true;
+        line.sendDatagram(id, bytes, Math.max(0, Math.ceil(until - performance.now())), key);
+      },
       (error) => (failure = error),
     );
     if (failure) throw failure;
+    // Whoever waits for the line has bytes of its own: nothing tells the application when these have left.
+    if (!isGiven) bytes = bytes.slice();
   }
 
   async *[Symbol.asyncIterator]() {

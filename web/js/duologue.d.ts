@@ -63,6 +63,7 @@ export type ErrorCode =
   | "cancelled"
   | "closed"
   | "deadline"
+  | "detached"
   | "device-revoked"
   | "failed"
   | "finished"
@@ -85,6 +86,7 @@ export type ErrorCode =
   | "no-websocket"
   | "normal"
   | "not-enrolled"
+  | "not-loaded"
   | "not-supported"
   | "not-taken"
   | "not-your-server"
@@ -251,7 +253,7 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /**
    * Milliseconds after which the request is cancelled, with the error code `deadline`; time without a connection counts.
-   * Default: none.
+   * Any number from 0 on, `Infinity` too; anything else rejects with a `RangeError`. Default: none.
    */
   timeout?: number;
 }
@@ -311,7 +313,8 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
   createBidirectionalStream(label: keyof P & string): Promise<BidirectionalStream>;
   /**
    * One message there, one message back; lost connections on the way are not noticed. Rejects with the service's refusal
-   * (`refused`, `failed`, …), `no-answer`, `deadline`, the session's end (`session-…`) or the link's.
+   * (`refused`, `failed`, …), `no-answer`, `deadline`, the session's end (`session-…`) or the link's; before the service is
+   * asked, with a `TypeError` for what cannot be sent, or `message-too-long`.
    */
   request(label: keyof P & string, data: Data, options?: RequestOptions): Promise<Uint8Array>;
   /** `request` with JSON both ways. */
@@ -382,7 +385,8 @@ export class Channel<Send = unknown, Receive = unknown> implements AsyncIterable
   /**
    * Sends a message of at most 16 MiB. Fulfils when the other application has taken it, however many connections that
    * needs. Rejects with what is known (`delivery`): `not-taken` if the channel ended first, `finished`,
-   * `message-too-long`, `session-…` if the session ended, or the link's end.
+   * `message-too-long`, `detached` if its buffer was given away meanwhile, `session-…` if the session ended, or the link's
+   * end; with a `TypeError` for what cannot be sent. None of these concerns any other message.
    */
   send(data: Data): Promise<void>;
   sendJson(value: Send): Promise<void>;
@@ -396,7 +400,10 @@ export class Channel<Send = unknown, Receive = unknown> implements AsyncIterable
 }
 
 export interface DatagramOptions {
-  /** Milliseconds after which it is worth nothing: it is dropped if it has not left this page by then. Default: 1,000. */
+  /**
+   * Milliseconds after which it is worth nothing: it is dropped if it has not left this page by then. Any number from 0 on,
+   * `Infinity` too. Default: 1,000.
+   */
   deadline?: number;
   /** Takes the place of a datagram of the same key that has not left yet. Default: replaces none. */
   replace?: string | number;
@@ -425,7 +432,7 @@ export interface DatagramStats {
 export class Datagrams implements AsyncIterable<Uint8Array> {
   /**
    * Sends at most 16 KiB, or drops them: `stats` tells. Throws `message-too-long`, and after the end of the channel the
-   * cause of that.
+   * cause of that; a `TypeError` for what cannot be sent, a `RangeError` for a deadline that is none.
    */
   send(data: Data, options?: DatagramOptions): void;
   /** The counts as they are now; of a line in a worker, as they were 25 ms ago at most. */

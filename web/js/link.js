@@ -16,7 +16,18 @@ import * as browser from "./identity.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
 import { browserName, deviceInfo, inviteOf, keyInfo, lineUrl, watchPage } from "./surroundings.js";
-import { Queue, RESET_CANCELLED, RESET_DEADLINE, deferred, fromJson, within } from "./values.js";
+import {
+  Queue,
+  RESET_CANCELLED,
+  RESET_DEADLINE,
+  after,
+  deferred,
+  fromJson,
+  toJson,
+  toMessage,
+  toMillis,
+  within,
+} from "./values.js";
 
 /** The longest sealed message. */
 const RECORD_LEN_MAX = 65_535;
@@ -70,14 +81,18 @@ export class Link extends EventTarget {
 
   createBidirectionalStream(label) {
     return new Promise((resolve, reject) =>
-      this._run((line) => resolve(new BidirectionalStream(this, label, line.openStream(label))), reject),
+      this._run((line) => resolve(new BidirectionalStream(this, String(label), line.openStream(String(label)))), reject),
     );
   }
 
   async request(label, data, { signal, timeout } = {}) {
     signal?.throwIfAborted();
+    if (timeout !== undefined) toMillis(timeout);
+    let message = toMessage(data);
+    // Bytes that nobody may change meanwhile: a request without them would be another.
+    if (!this.#line) message = message.slice();
     const channel = this.channel(label);
-    const sent = channel.send(data);
+    const sent = channel.send(message);
     sent.catch(() => {}); // an answer, or its absence, says more
     channel.finish();
     const stop = deferred();
@@ -88,13 +103,13 @@ export class Link extends EventTarget {
     const abort = () => give(RESET_CANCELLED, signal.reason);
     const late = () => give(RESET_DEADLINE, new DuologueError("deadline", "The answer did not come in time."));
     signal?.addEventListener("abort", abort, { once: true });
-    const timer = timeout === undefined ? undefined : setTimeout(late, timeout);
+    const stopTimer = after(timeout ?? Infinity, late);
     try {
       const { value, done } = await Promise.race([channel._next(), stop.promise]);
       if (done) throw new DuologueError("no-answer", "The service has finished without an answer.");
       return value;
     } finally {
-      clearTimeout(timer);
+      stopTimer();
       signal?.removeEventListener("abort", abort);
       // Reads the end, so that the channel can go.
       channel._next().catch(() => {});
@@ -102,7 +117,7 @@ export class Link extends EventTarget {
   }
 
   async requestJson(label, value, options) {
-    return fromJson(await this.request(label, JSON.stringify(value), options));
+    return fromJson(await this.request(label, toJson(value), options));
   }
 
   async fetch(input, init) {

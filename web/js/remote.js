@@ -19,7 +19,6 @@ import * as News from "./news.js";
 import { MESSAGES_AHEAD_LEN, MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN } from "./port.js";
 import { Way, failure } from "./wire.js";
 
-const MESSAGE_LEN_MAX = 16 * 1_024 * 1_024;
 const LABEL_LEN_MAX = 64;
 /** Datagrams that may be on their way to the worker. */
 const DATAGRAMS_AHEAD = 1_024;
@@ -122,10 +121,6 @@ class Line {
   send(id, message) {
     const lane = this.#lane(id);
     const cost = message.length + MESSAGE_COST;
-    if (message.length > MESSAGE_LEN_MAX) {
-      const sentence = `the message has ${message.length} bytes; the other end takes at most ${MESSAGE_LEN_MAX}`;
-      throw failure("message-too-long", sentence);
-    }
     if (!hasRoom(lane, cost)) return false;
     lane.ahead += cost;
     this.#command(Command.SEND, id).bytes(message);

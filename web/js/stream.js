@@ -24,7 +24,7 @@ export class BidirectionalStream extends EventTarget {
   #rest = []; // what had arrived when the stream ended
   #readError; // what a reader finds after `rest`; none if the other end had finished
   #readOver = false;
-  #writing; // { bytes, at, resolve, reject }: the chunk that is being given to the core
+  #writing; // { bytes, whole (their length), at, resolve, reject }: the chunk that is being given to the core
   #closing; // { resolve, reject }
   #writeOver = false;
   #over = false;
@@ -130,7 +130,8 @@ export class BidirectionalStream extends EventTarget {
   #write(chunk) {
     return new Promise((resolve, reject) => {
       try {
-        this.#writing = { bytes: toBytes(chunk), at: 0, resolve, reject };
+        const bytes = toBytes(chunk);
+        this.#writing = { bytes, whole: bytes.length, at: 0, resolve, reject };
       } catch (error) {
         this.#abort();
         throw error;
@@ -146,7 +147,11 @@ export class BidirectionalStream extends EventTarget {
     const writing = this.#writing;
     if (!writing) return;
     try {
-      while (writing.at < writing.bytes.length) {
+      while (writing.at < writing.whole) {
+        if (writing.bytes.length !== writing.whole) {
+          line.reset(this.#id, RESET_CANCELLED); // or the stream would have a gap
+          throw new DuologueError("detached", "The buffer was given away before its bytes had left.");
+        }
         const slice = writing.bytes.subarray(writing.at, writing.at + SLICE_LEN);
         const written = line.write(this.#id, slice);
         writing.at += written;

@@ -2,15 +2,53 @@
  * What passes through the other files: bytes from whatever the page gives, and values that are waited for.
  */
 
+import { DuologueError } from "./errors.js";
+
+/** The longest message. */
+const MESSAGE_LEN_MAX = 16 * 1_024 * 1_024;
+/** The longest that the platform's timers wait. */
+const TIMER_MILLIS_MAX = 0x7fff_ffff;
+
 /** Codes on the wire for what this end gives up. */
 export const RESET_CANCELLED = 1;
 export const RESET_DEADLINE = 2;
 
 export function toBytes(data) {
   if (typeof data === "string") return new TextEncoder().encode(data);
-  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  if (Object.prototype.toString.call(data) === "[object ArrayBuffer]") return new Uint8Array(data); // of a frame too
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   throw new TypeError("Duologue sends a Uint8Array, an ArrayBuffer or a string; for anything else use sendJson.");
+}
+
+/** The bytes of a message. */
+export function toMessage(data) {
+  const bytes = toBytes(data);
+  if (bytes.length <= MESSAGE_LEN_MAX) return bytes;
+  const sentence = `The message has ${bytes.length} bytes; the other end takes at most ${MESSAGE_LEN_MAX}.`;
+  throw new DuologueError("message-too-long", sentence, "not sent");
+}
+
+export function toJson(value) {
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new TypeError(`Of ${typeof value} there is no JSON.`);
+  return text;
+}
+
+/** Milliseconds as the application gives them; any number that is none is refused. */
+export function toMillis(value) {
+  if (typeof value === "number" && value >= 0) return value;
+  throw new RangeError(`A time is a number of milliseconds, 0 or more, or Infinity: ${String(value)} is none.`);
+}
+
+/** Calls after so many milliseconds, however many they are. Returns what undoes it. */
+export function after(millis, work) {
+  let timer;
+  const wait = (left) => {
+    const next = Math.min(left, TIMER_MILLIS_MAX);
+    timer = setTimeout(() => (left > next ? wait(left - next) : work()), next);
+  };
+  if (millis !== Infinity) wait(millis);
+  return () => clearTimeout(timer);
 }
 
 export const fromJson = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
