@@ -139,13 +139,13 @@ impl Client {
     /// # Errors
     /// Why it did not open.
     pub async fn connect(&self, target: &Target) -> Result<Line, ConnectError> {
-        let host = target.host();
+        let place = target.place();
         let config = self.config(target)?;
         let server_key = config.server_key;
         let line = Line::new(duologue::Line::client(config, chance()));
         let (failed, failure) = std::sync::mpsc::channel();
         let dialler = Dialler { client: self.clone(), target: target.clone(), failed };
-        let mut endpoint = ClientEndpoint { dialler, host, server_key };
+        let mut endpoint = ClientEndpoint { dialler, place, server_key };
         let own = line.unguarded();
         tokio::spawn(async move { keep(&own, &mut endpoint).await });
         match line.ready().await {
@@ -156,17 +156,17 @@ impl Client {
     }
 
     fn config(&self, target: &Target) -> Result<ClientConfig, ConnectError> {
-        let host = target.host();
-        let known = self.keyring.server(&host);
+        let (host, place) = (target.host(), target.place());
+        let known = self.keyring.server(&place);
         let pinned = known.as_ref().map(|server| server.key);
         let named = target.invite().map(Invite::server_key);
         if let (Some(pinned), Some(named)) = (pinned, named)
             && pinned != named
         {
             let (pinned, named) = (pinned.fingerprint(), named.fingerprint());
-            return Err(ConnectError::PinChanged { host, pinned, named });
+            return Err(ConnectError::PinChanged { host: place, pinned, named });
         }
-        let server_key = pinned.or(named).ok_or_else(|| ConnectError::Unknown(host.clone()))?;
+        let server_key = pinned.or(named).ok_or(ConnectError::Unknown(place))?;
         let enrolled = known.as_ref().is_some_and(|server| server.enrolled);
         let offer = match (target.invite(), known.and_then(|server| server.ticket)) {
             (Some(invite), _) => Offer::Invite(invite.clone()),
@@ -260,7 +260,7 @@ fn chance() -> u64 {
 
 struct ClientEndpoint {
     dialler: Dialler,
-    host: String,
+    place: String,
     server_key: ServerKey,
 }
 
@@ -281,7 +281,7 @@ impl Endpoint for ClientEndpoint {
                     tracing::warn!(%reason, "a new session");
                 }
                 let server = KnownServer { key: self.server_key, enrolled: true, ticket: Some(grant.ticket) };
-                if let Err(error) = self.dialler.client.keyring.remember(&self.host, server) {
+                if let Err(error) = self.dialler.client.keyring.remember(&self.place, server) {
                     // The line is good all the same; the next connection will have to do without the ticket.
                     tracing::warn!(%error, "the ticket could not be kept");
                 }

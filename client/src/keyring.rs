@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! device.p8      the device key, PKCS #8, mode 0600
-//! servers.json   by host: the pinned key, whether it has let us in, the ticket; mode 0600
+//! servers.json   by host, and path if there is one: the pinned key, whether it has let us in, the ticket; mode 0600
 //! ```
 
 use std::{
@@ -113,13 +113,13 @@ impl Keyring {
         self.pair.sign(message).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
     }
 
-    pub(crate) fn server(&self, host: &str) -> Option<KnownServer> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    pub(crate) fn server(&self, place: &str) -> Option<KnownServer> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned()
     }
 
-    pub(crate) fn remember(&self, host: &str, server: KnownServer) -> Result<(), KeyringError> {
+    pub(crate) fn remember(&self, place: &str, server: KnownServer) -> Result<(), KeyringError> {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.insert(host.to_owned(), server);
+        servers.insert(place.to_owned(), server);
         let Some(directory) = &self.directory else { return Ok(()) };
         let stored: BTreeMap<_, _> = servers.iter().map(|(host, server)| (host, StoredServer::from(server))).collect();
         let json = serde_json::to_vec_pretty(&stored).expect("strings and numbers are JSON");

@@ -71,6 +71,14 @@ impl Target {
         }
     }
 
+    /// By what this server is known: its host, and the path above the line where there is one, because a host may have several.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let path = self.path();
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        format!("{}{above}", self.host())
+    }
+
     /// The name that the certificate must have, without port or brackets.
     pub(crate) fn host_name(&self) -> String {
         match self.url.host() {
@@ -98,11 +106,15 @@ impl Target {
         }
     }
 
-    /// Where the line is: the address's own path, or `/line`.
+    /// Where the line is: the address's own path, or `line` below it if it ends with a slash.
     pub(crate) fn websocket_url(&self) -> String {
         let scheme = if self.is_tls() { "wss" } else { "ws" };
-        let path = if self.url.path() == "/" { "/line" } else { self.url.path() };
-        format!("{scheme}://{}{path}", self.host())
+        format!("{scheme}://{}{}", self.host(), self.path())
+    }
+
+    fn path(&self) -> String {
+        let path = self.url.path();
+        if path.ends_with('/') { format!("{path}line") } else { path.to_owned() }
     }
 }
 
@@ -116,6 +128,15 @@ mod tests {
         assert_eq!((target.websocket_url().as_str(), target.port()), ("wss://localhost:8443/line", 8443));
         let target = Target::parse("https://example.org/private/line").expect("an address");
         assert_eq!((target.websocket_url().as_str(), target.port()), ("wss://example.org/private/line", 443));
+        // An invite link of a server below a path.
+        let target = Target::parse("https://example.org:8443/app/").expect("an address");
+        assert_eq!(target.websocket_url(), "wss://example.org:8443/app/line");
+        assert_eq!((target.host().as_str(), target.place().as_str()), ("example.org:8443", "example.org:8443/app"));
+        for root in
+            ["https://example.org", "https://example.org/", "https://example.org/line", "https://example.org/ws"]
+        {
+            assert_eq!(Target::parse(root).expect("an address").place(), "example.org", "{root}");
+        }
         assert_eq!(Target::parse("https://[::1]:1/").expect("an address").host_name(), "::1");
     }
 

@@ -91,6 +91,12 @@ impl Address {
         self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
+    /// Its host alone, a name or an address, as a certificate has it; one of IPv6 in brackets.
+    #[must_use]
+    pub fn host_name(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
     /// The path above everything, with a slash at both ends; `/` where there is none.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -1,13 +1,17 @@
 //! The page: embedded in a release, read from `target/web` while developing, where `cargo xtask wasm` puts it.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::Body,
-    extract::Request,
+    extract::{OriginalUri, Request},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use rust_embed::RustEmbed;
+
+use crate::address::Address;
 
 #[derive(RustEmbed)]
 #[folder = "../target/web"]
@@ -18,12 +22,23 @@ struct Page;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
      worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page as a router's fallback. In development the page offers its link to the console.
+/// The page as a router's fallback, at the root or nested below any path. In development it offers its link to the console.
 pub fn page(development: bool) -> Router {
-    Router::new().fallback(move |request: Request| async move { respond(&request, development) })
+    Router::new().fallback(move |request: Request| async move { respond(&request, development, "") })
 }
 
-fn respond(request: &Request, development: bool) -> Response {
+/// The same for a server whose address is known, so that the page finds its parts even where a proxy takes the path off an
+/// address without its last slash.
+pub fn page_at(address: &Address, development: bool) -> Router {
+    let base: Arc<str> = if address.path() == "/" { "" } else { address.path() }.into();
+    Router::new().fallback(move |request: Request| {
+        let base = Arc::clone(&base);
+        async move { respond(&request, development, &base) }
+    })
+}
+
+/// What a browser is told; `base` stands before the relative addresses of the page.
+fn respond(request: &Request, development: bool, base: &str) -> Response {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
     }
@@ -31,6 +46,14 @@ fn respond(request: &Request, development: bool) -> Response {
         "" => "index.html",
         path => path,
     };
+    // Nested below a path, where the page's relative addresses lead elsewhere without the last slash.
+    if let (Some(OriginalUri(uri)), "index.html") = (request.extensions().get::<OriginalUri>(), path)
+        && let Some(last) = uri.path().rsplit('/').next().filter(|last| !matches!(*last, "" | "index.html"))
+    {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let to = [(header::LOCATION, format!("{last}/{query}"))];
+        return (StatusCode::TEMPORARY_REDIRECT, to).into_response();
+    }
     let Some(file) = Page::get(path).filter(|_| !path.ends_with(".br")) else {
         let text = if Page::get("index.html").is_none() {
             "This server was built without its page: run `cargo xtask demo`, which builds it first."
@@ -45,8 +68,8 @@ fn respond(request: &Request, development: bool) -> Response {
     // The page must fit its server: it is asked for again each time, and sent only when it has changed.
     insert(&mut headers, header::CACHE_CONTROL, "no-cache");
     if path == "page/offline.js" {
-        // It keeps the whole page, not only what lies beside it.
-        insert(&mut headers, "service-worker-allowed", "/");
+        // It keeps the whole page, not only what lies beside it: one folder up from the script, wherever that is.
+        insert(&mut headers, "service-worker-allowed", "../");
     }
     insert(&mut headers, header::VARY, "accept-encoding");
     if path == "index.html" {
@@ -55,10 +78,10 @@ fn respond(request: &Request, development: bool) -> Response {
         let mode = if development { "content=\"dev\"" } else { "content=\"serve\"" };
         let html =
             html.replacen("name=\"duologue-mode\" content=\"serve\"", &format!("name=\"duologue-mode\" {mode}"), 1);
-        return (headers, html).into_response();
+        return (headers, below(&html, base)).into_response();
     }
     insert(&mut headers, header::ETAG, &etag);
-    if request.headers().get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == etag.as_bytes()) {
+    if has_it(request.headers(), &etag) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
     match Page::get(&format!("{path}.br")).filter(|_| takes_brotli(request.headers())) {
@@ -104,11 +127,87 @@ fn mime(path: &str) -> &'static str {
     }
 }
 
+/// The page's relative addresses with a path before them.
+fn below(html: &str, base: &str) -> String {
+    if base.is_empty() {
+        return html.to_owned();
+    }
+    let mut rest = html;
+    let mut out = String::with_capacity(html.len() + 2_048);
+    while let Some(at) = rest.find("=\"") {
+        let (before, value) = rest.split_at(at + 2);
+        out.push_str(before);
+        let is_address = [" href", " src"].iter().any(|name| before[..at].ends_with(name));
+        let is_relative = value.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && value.split('"').next().is_some_and(|value| !value.contains(':'));
+        if is_address && is_relative {
+            out.push_str(base);
+        }
+        rest = value;
+    }
+    out + rest
+}
+
+/// Whether what a browser has is still current (RFC 9110, section 13.1.2): compared weakly, because a proxy that compresses
+/// makes the tag a weak one.
+fn has_it(headers: &HeaderMap, etag: &str) -> bool {
+    let all = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = all.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
 fn takes_brotli(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accepted.split(',').any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "br"))
+    let all = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut codings = all.flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_br = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("br"));
+        // `q=0` is a refusal, however many zeros it has (RFC 9110, section 12.4.2).
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        is_br && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).expect("ASCII"))])
+    }
+
+    #[test]
+    fn relative_addresses_get_the_path_and_nothing_else_does() {
+        let html = "<link rel=\"icon\" href=\"page/icon.svg\"><a class=\"skip\" href=\"#desk\" data-text=\"page.skip\">\
+            <script type=\"module\" src=\"page/page.js\" integrity=\"sha384-x=\"></script><a href=\"https://x/y\">";
+        let below = below(html, "/app/");
+        assert_eq!(
+            below,
+            "<link rel=\"icon\" href=\"/app/page/icon.svg\"><a class=\"skip\" href=\"#desk\" data-text=\"page.skip\">\
+            <script type=\"module\" src=\"/app/page/page.js\" integrity=\"sha384-x=\"></script><a href=\"https://x/y\">"
+        );
+        assert_eq!(super::below(html, ""), html);
+    }
+
+    #[test]
+    fn a_coding_that_is_refused_is_not_sent() {
+        for (value, takes) in
+            [("br", true), ("gzip, BR;q=0.5", true), ("br;q=0", false), ("br; q=0.000", false), ("gzip", false)]
+        {
+            assert_eq!(takes_brotli(&with(header::ACCEPT_ENCODING, value)), takes, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_a_browser_has_is_known_by_a_weak_tag_and_in_a_list() {
+        for (value, has) in
+            [("\"a\"", true), ("W/\"a\"", true), ("\"b\", W/\"a\"", true), ("*", true), ("\"b\"", false)]
+        {
+            assert_eq!(has_it(&with(header::IF_NONE_MATCH, value), "\"a\""), has, "{value}");
+        }
+    }
 }

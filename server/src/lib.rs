@@ -52,7 +52,7 @@ mod well_known;
 mod words;
 
 pub use address::{Address, InvalidAddress};
-pub use assets::page;
+pub use assets::{page, page_at};
 pub use control::{Answer, Question, ask, listen};
 pub use directory::Directory;
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
@@ -64,7 +64,7 @@ pub use policy::Policy;
 pub use service::{Call, Identity, Service, ServiceError, Transport, answer};
 pub use state::{State, StateError, server_key};
 pub use store::{Device, DeviceStatus, Store, StoreError};
-pub use tls::{TlsError, development, from_files};
+pub use tls::{TlsError, development, development_at, from_files, is_for};
 #[cfg(feature = "typescript")]
 pub use typescript::{DeclarationError, Declarations};
 pub use words::{Language, spoken};

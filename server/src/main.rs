@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 /// One private line between a web page and this machine.
 #[derive(Debug, Parser)]
-#[command(name = "duologue", version, about)]
+#[command(name = "duologue", version)]
 enum Verb {
     /// Serves the page on this machine with a self-signed certificate, and prints an invite link.
     Dev(verbs::dev::Dev),

@@ -1,11 +1,17 @@
 //! TLS 1.3 by rustls with ring: from certificate files, or self-signed for development.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ServerConfig,
+    client::verify_server_name,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
+    server::ParsedCertificate,
 };
 use thiserror::Error;
 
@@ -14,19 +20,42 @@ use crate::state::{StateError, write_private};
 /// Why there is no TLS.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file is missing or is no PEM of the kind asked for.
-    #[error("cannot read {what} from {path}")]
+    /// A file is missing, or damaged.
+    #[error("cannot read {what} from {}", .path.display())]
     Pem {
         /// A certificate or a key.
         what: &'static str,
         /// The file.
-        path: String,
+        path: PathBuf,
         /// What happened.
         source: pem::Error,
     },
+    /// A file holds something else.
+    #[error("{} holds no {what}{hint}", .path.display())]
+    Missing {
+        /// A certificate or a key.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it holds instead, and what to do.
+        hint: &'static str,
+    },
     /// Certificate and key do not go together.
-    #[error("the certificate cannot be used")]
-    Rustls(#[from] rustls::Error),
+    #[error("the private key in {} is not that of the certificate in {}", .key.display(), .certificate.display())]
+    OtherKey {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's.
+        key: PathBuf,
+    },
+    /// The certificate is none that a server can show.
+    #[error("the certificate in {} cannot be used", .path.display())]
+    Unusable {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
     /// The self-signed certificate could not be made.
     #[error("the self-signed certificate could not be made")]
     Rcgen(#[from] rcgen::Error),
@@ -40,21 +69,59 @@ pub enum TlsError {
 /// # Errors
 /// What is wrong with the files.
 pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let unreadable = |what, path: &Path| {
-        let path = path.display().to_string();
-        move |source| TlsError::Pem { what, path, source }
+    let chain = chain(certificate)?;
+    let unreadable = |source| match source {
+        pem::Error::NoItemsFound => missing("private key", key),
+        source => TlsError::Pem { what: "a private key", path: key.to_owned(), source },
     };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unreadable("a certificate", certificate))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable("a private key", key))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has suites of TLS 1.3");
+    let mut config = builder.with_no_client_auth().with_single_cert(chain, private).map_err(|source| match source {
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
+            TlsError::OtherKey { certificate: certificate.to_owned(), key: key.to_owned() }
+        }
+        source => TlsError::Unusable { path: certificate.to_owned(), source },
+    })?;
     // WebSocket upgrades are HTTP/1.1.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The certificates of a file, at least one.
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |source| TlsError::Pem { what: "a certificate", path: path.to_owned(), source };
+    let all = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+    let chain = all.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if chain.is_empty() { Err(missing("certificate", path)) } else { Ok(chain) }
+}
+
+/// What a file holds that should hold something else.
+fn missing(what: &'static str, path: &Path) -> TlsError {
+    let text = std::fs::read(path).unwrap_or_default();
+    let has = |label: &str| text.windows(label.len()).any(|part| part == label.as_bytes());
+    let hint = if has("-----BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
+        ": its private key needs a password; take that off by `openssl pkey -in FILE -out NEW`"
+    } else if what == "certificate" && has("PRIVATE KEY-----") {
+        ", but a private key: were --cert and --key exchanged?"
+    } else if what == "private key" && has("-----BEGIN CERTIFICATE-----") {
+        ", but a certificate: were --cert and --key exchanged?"
+    } else if has("-----BEGIN ") {
+        ""
+    } else {
+        ": it should be PEM, text that starts with -----BEGIN"
+    };
+    TlsError::Missing { what, path: path.to_owned(), hint }
+}
+
+/// Whether the first certificate of a file is good for a host, a name or an address. True as well if it cannot be told.
+#[must_use]
+pub fn is_for(certificate: &Path, host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (Ok(chain), Ok(host)) = (chain(certificate), ServerName::try_from(host)) else { return true };
+    let parsed = chain.first().map(ParsedCertificate::try_from);
+    parsed.is_none_or(|parsed| parsed.is_ok_and(|certificate| verify_server_name(&certificate, &host).is_ok()))
 }
 
 /// TLS for development: a self-signed certificate for this machine, made once and kept in the state directory.
@@ -62,9 +129,19 @@ pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, T
 /// # Errors
 /// If it cannot be made or read.
 pub fn development(directory: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    development_at(directory, &[])
+}
+
+/// The same for further addresses of this machine: another is made if the one that is kept is not for all of them.
+///
+/// # Errors
+/// As [`development`].
+pub fn development_at(directory: &Path, addresses: &[IpAddr]) -> Result<Arc<ServerConfig>, TlsError> {
     let (certificate, key) = (directory.join("tls-cert.pem"), directory.join("tls-key.pem"));
-    if !certificate.exists() || !key.exists() {
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let is_made = certificate.exists() && key.exists();
+    if !is_made || !addresses.iter().all(|address| is_for(&certificate, &address.to_string())) {
+        let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        names.extend(addresses.iter().map(IpAddr::to_string));
         let made = rcgen::generate_simple_self_signed(names)?;
         // The key first: a certificate without its key would be kept for good.
         let _ = std::fs::remove_file(&key);
@@ -73,4 +150,65 @@ pub fn development(directory: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         write_private(&certificate, made.cert.pem().as_bytes())?;
     }
     from_files(&certificate, &key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with a certificate for this machine, and its key.
+    fn made(addresses: &[IpAddr]) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        development_at(directory.path(), addresses).expect("it is made");
+        let files = ["tls-cert.pem", "tls-key.pem"].map(|name| directory.path().join(name));
+        let [certificate, key] = files;
+        (directory, certificate, key)
+    }
+
+    #[test]
+    fn a_certificate_is_made_anew_for_an_address_that_it_lacks() {
+        let network: [IpAddr; 2] = [[192, 168, 1, 5].into(), "fd00::5".parse().expect("an address")];
+        let (directory, certificate, _) = made(&[]);
+        let kept = || std::fs::read(&certificate).expect("it is there");
+        let first = kept();
+        development_at(directory.path(), &[]).expect("it is kept");
+        assert_eq!(kept(), first);
+        assert!(!is_for(&certificate, "192.168.1.5"));
+        development_at(directory.path(), &network).expect("it is made anew");
+        let second = kept();
+        assert_ne!(second, first);
+        for host in ["localhost", "127.0.0.1", "[::1]", "192.168.1.5", "[fd00::5]"] {
+            assert!(is_for(&certificate, host), "{host}");
+        }
+        assert!(!is_for(&certificate, "192.168.1.6") && !is_for(&certificate, "line.example"));
+        // What it has more is no reason.
+        development_at(directory.path(), &network[..1]).expect("it is kept");
+        development_at(directory.path(), &[]).expect("it is kept");
+        assert_eq!(kept(), second);
+    }
+
+    #[test]
+    fn each_mistake_with_the_files_names_the_file_and_what_to_do() {
+        let (directory, certificate, key) = made(&[]);
+        let (_other, _, other_key) = made(&[]);
+        let encrypted = directory.path().join("encrypted.pem");
+        std::fs::write(
+            &encrypted,
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        )
+        .expect("written");
+        let der = directory.path().join("cert.der");
+        std::fs::write(&der, [0x30, 0x82, 0x01]).expect("written");
+        let said = |certificate: &Path, key: &Path| from_files(certificate, key).expect_err("a mistake").to_string();
+        let exchanged = format!("{} holds no certificate, but a private key: were", key.display());
+        assert!(said(&key, &certificate).starts_with(&exchanged), "{}", said(&key, &certificate));
+        let twice = format!("{} holds no private key, but a certificate: were", certificate.display());
+        assert!(said(&certificate, &certificate).starts_with(&twice), "{}", said(&certificate, &certificate));
+        let other = format!("the private key in {} is not that of", other_key.display());
+        assert!(said(&certificate, &other_key).starts_with(&other), "{}", said(&certificate, &other_key));
+        assert!(said(&certificate, &encrypted).contains("needs a password"), "{}", said(&certificate, &encrypted));
+        assert!(said(&der, &key).contains("it should be PEM"), "{}", said(&der, &key));
+        let gone = directory.path().join("gone.pem");
+        assert!(said(&gone, &key).contains("gone.pem"), "{}", said(&gone, &key));
+    }
 }

@@ -122,7 +122,7 @@ async fn of_a_hundred_parallel_attempts_on_one_invite_exactly_one_wins() {
 #[tokio::test]
 async fn an_expired_invite_is_refused_with_the_reason() {
     let server = Server::dev().await;
-    let link = server.invite("0s").await;
+    let link = server.expired_invite().await;
     assert_eq!(refusal(within(20, "the refusal", stranger().connect(&target(&link))).await), CloseCode::InviteExpired);
     assert_eq!(server.devices().await.len(), 0);
 }

@@ -85,7 +85,7 @@ async fn all_failures_after_m2_look_alike_and_name_their_cause_under_the_seal() 
 
     let open = invite_of(server.link());
     let used = invite_of(&server.invite("24h").await);
-    let expired = invite_of(&server.invite("0s").await);
+    let expired = invite_of(&server.expired_invite().await);
     let unknown = Invite::new(crate::chance::random(), open.server_key());
     Raw::new(&place, &open, &revoked).open().await.unwrap();
     let (id, _) = server.devices().await.pop().unwrap();

@@ -7,6 +7,7 @@
 //! chance.rs   seeds that are printed                path.rs             a path that cuts, stalls and forgets
 //! memory.rs   what processes hold                  terminal.rs          where the server's owner sits
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does
+//! below.rs    servers below a path                 lan.rs               a phone in the same network
 //! ```
 //!
 //! Tests that need a browser are named `browser_…`; the others need nothing but the binary. It is taken from `DUOLOGUE_BIN`,
@@ -15,6 +16,7 @@
 //! Every wait has a deadline, and says what it waited for and what it saw last.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
+mod below;
 mod browser;
 mod chance;
 mod datagrams;
@@ -24,6 +26,7 @@ mod enrolment;
 mod failures;
 mod fetch;
 mod giving;
+mod lan;
 mod memory;
 mod origins;
 mod page;

@@ -34,7 +34,7 @@ async fn browser_an_invite_used_from_another_profile_is_refused_with_the_reason(
 async fn browser_an_expired_and_a_damaged_invite_say_so() {
     let server = Server::dev().await;
     let browser = Browser::start(&Profile::trusting(server.trust())).await;
-    browser.open(&server.invite("0s").await).await;
+    browser.open(&server.expired_invite().await).await;
     let cause = browser.wait_for_end("invite-expired").await;
     assert!(cause.contains("expired"), "{cause}");
     let link = server.link();

@@ -134,10 +134,17 @@ impl Server {
         let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--url", &url, "--cert", cert, "--key", key];
         all.extend_from_slice(arguments);
         let (child, terminal, stdout, stderr) = spawn(&all, directory.path(), arguments.contains(&"--desk"));
-        let listening = stdout.with("listening ").await;
-        let port = listening.rsplit(':').next().and_then(|port| port.parse().ok());
-        let port = port.unwrap_or_else(|| panic!("no port in {listening:?}"));
+        let port = port_at_the_end(&stdout.with("listening ").await);
         let trust = authority.trust();
+        Self { child, terminal, directory, trust, ready: String::new(), port, stdout, stderr }
+    }
+
+    /// `duologue serve` at an address that a proxy of this machine has, whose certificate is `trust`.
+    pub(crate) async fn behind_proxy(url: &str, trust: Trust, arguments: &[&str]) -> Self {
+        let directory = Arc::new(TempDir::with_prefix("duologue-state-").unwrap());
+        let serve = ["serve", "--behind-proxy", "--listen", "127.0.0.1:0", "--url", url];
+        let (child, terminal, stdout, stderr) = spawn(&[&serve, arguments].concat(), directory.path(), false);
+        let port = port_at_the_end(&stdout.with("listening ").await);
         Self { child, terminal, directory, trust, ready: String::new(), port, stdout, stderr }
     }
 
@@ -146,6 +153,13 @@ impl Server {
         let Self { mut child, directory, trust, .. } = self;
         child.kill().await.expect("it runs");
         Self::dev_at(directory, &[], Some(trust), true).await
+    }
+
+    /// The same, and with these arguments; what it trusts is read anew.
+    pub(crate) async fn restarted_with(self, arguments: &[&str]) -> Self {
+        let Self { mut child, directory, .. } = self;
+        child.kill().await.expect("it runs");
+        Self::dev_at(directory, arguments, None, true).await
     }
 
     async fn dev_at(directory: Arc<TempDir>, arguments: &[&str], trust: Option<Trust>, at_terminal: bool) -> Self {
@@ -205,6 +219,14 @@ impl Server {
     /// A new invite link, by the verb.
     pub(crate) async fn invite(&self, expires: &str) -> String {
         self.verb(&["invite", "new", "--expires", expires]).await.trim().to_owned()
+    }
+
+    /// The same, and its time is over.
+    pub(crate) async fn expired_invite(&self) -> String {
+        let link = self.invite("1s").await;
+        // The server counts whole seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+        link
     }
 
     /// The ids and lines of `devices list`.
@@ -277,6 +299,10 @@ pub(crate) fn target(link: &str) -> Target {
 /// The invite in a link.
 pub(crate) fn invite_of(link: &str) -> Invite {
     Invite::from_link(link).unwrap_or_else(|error| panic!("{link} has no invite: {error}"))
+}
+
+fn port_at_the_end(line: &str) -> u16 {
+    line.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {line:?}"))
 }
 
 fn port_of(link: &str) -> u16 {

@@ -499,7 +499,10 @@ export class BidirectionalStream extends EventTarget {
   ): void;
 }
 
-/** True if this browser holds a device key that the server of `url` (default: this page's) has let in. */
+/**
+ * True if this browser holds a device key that the server of `url`, as `connect` takes it (default: this page's), has let in.
+ * Servers of one host are told apart by the path above their line.
+ */
 export function hasIdentity(url?: string | URL): Promise<boolean>;
 /** Forgets this browser's device key, pin and ticket for the server of `url`. An open link stays open until it is closed. */
 export function forgetIdentity(url?: string | URL): Promise<void>;

@@ -15,7 +15,7 @@ import { ready } from "./core.js";
 import { wrap } from "./errors.js";
 import { forget, load } from "./identity.js";
 import { Link } from "./link.js";
-import { hostOf, inviteOf, keyInfo } from "./surroundings.js";
+import { inviteOf, keyInfo, placeOf } from "./surroundings.js";
 
 export { Channel } from "./channel.js";
 export { Datagrams } from "./datagrams.js";
@@ -28,12 +28,12 @@ export function connect(options = {}) {
 }
 
 export async function hasIdentity(url) {
-  const known = await load(hostOf(url));
+  const known = await load(placeOf(url));
   return Boolean(known?.device && known.enrolled);
 }
 
 export async function forgetIdentity(url) {
-  await forget(hostOf(url));
+  await forget(placeOf(url));
 }
 
 export async function parseInvite(link) {

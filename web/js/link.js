@@ -15,7 +15,7 @@ import { DuologueError, wrap } from "./errors.js";
 import * as browser from "./identity.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
-import { browserName, deviceInfo, inviteOf, keyInfo, lineUrl, watchPage } from "./surroundings.js";
+import { browserName, deviceInfo, inviteOf, keyInfo, lineUrl, placeOf, watchPage } from "./surroundings.js";
 import {
   Queue,
   RESET_CANCELLED,
@@ -172,11 +172,11 @@ export class Link extends EventTarget {
       ? (await import("./kept.js")).identities(options.identity)
       : browser;
     const url = lineUrl(options.url);
-    const host = url.host;
+    const place = placeOf(options.url);
     const core = await this.#reach(options.worker, url);
     const link = inviteOf(options.invite);
     const named = link === undefined ? undefined : await core.parseInvite(link);
-    const known = await load(host);
+    const known = await load(place);
     const pinned = options.serverKey ?? known?.serverKey;
     if (pinned !== undefined) this.server = await keyInfo(core, pinned);
     if (known?.device) this.device = await deviceInfo(core, known.device);
@@ -188,7 +188,7 @@ export class Link extends EventTarget {
     if (serverKey === undefined || (!known?.device && link === undefined)) {
       throw new DuologueError(pinned === undefined ? "no-identity" : "identity-lost");
     }
-    const identity = await createIdentity(host);
+    const identity = await createIdentity(place);
     // The pin is kept only once the line has opened: a link that leads nowhere leaves no trace.
     const enrolled = Boolean(known?.enrolled) && !replaced;
     this.server = await keyInfo(core, serverKey);
@@ -209,7 +209,7 @@ export class Link extends EventTarget {
       algorithm: ALGORITHM[identity.algorithm],
       spki: identity.spki,
       origin: globalThis.location?.origin ?? "",
-      host,
+      host: url.host,
       name: options.deviceName ?? browserName(),
       observed: options.observe !== undefined,
       observedLen: shown.length,
@@ -227,7 +227,7 @@ export class Link extends EventTarget {
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
       onOpened: (ticket) => {
-        this.#kept = store(host, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
+        this.#kept = store(place, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
         if (pinIsKept) return;
         this.#kept.then(() => {
           pinIsKept = true;

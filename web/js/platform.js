@@ -5,6 +5,9 @@
 /** The hash of the wasm module, `sha384-…`, with which it is fetched. The build of the page writes it here, nobody else. */
 const INTEGRITY = "";
 
+/** Where a line is unless `connect` is told: beside this script, which the line's own server delivers. */
+export const LINE = new URL("line", import.meta.url).href;
+
 /** Where the wasm module comes from: a file beside this script. */
 export const source = () => {
   const url = new URL("./duologue_core_bg.wasm", import.meta.url);

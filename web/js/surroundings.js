@@ -3,6 +3,7 @@
  */
 
 import { DuologueError } from "./errors.js";
+import { LINE } from "./platform.js";
 
 /**
  * Calls `wake` when the device may have slept or its network may have changed, and `leave` when the page goes for good,
@@ -21,14 +22,18 @@ export function watchPage(wake, leave, ended) {
   ended.then(() => stop.abort());
 }
 
-export const hostOf = (url) => new URL(url ?? globalThis.location.href, globalThis.location?.href).host;
-
 /** The address of a line: `ws:` and `wss:` as they are, `http:` and `https:` as theirs. */
-export function lineUrl(url = "/line") {
+export function lineUrl(url = LINE) {
   if (url === "/line" && !globalThis.location) throw new DuologueError("no-url");
   const line = new URL(url, globalThis.location?.href);
   line.protocol = line.protocol === "http:" || line.protocol === "ws:" ? "ws:" : "wss:";
   return line;
+}
+
+/** By what keys are kept: the host, with the path above the line where there is one. A host may have several servers. */
+export function placeOf(url) {
+  const { host, pathname } = lineUrl(url);
+  return host + pathname.slice(0, pathname.lastIndexOf("/"));
 }
 
 /** The fragment, if it holds an invite, whole or damaged. */

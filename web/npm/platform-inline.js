@@ -7,4 +7,6 @@ import base64 from "./duologue_core_bg.wasm";
 
 export { openSocket } from "./copying.js";
 
+export const LINE = "/line";
+
 export const source = () => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));

@@ -4,4 +4,6 @@ import module from "./duologue_core_bg.wasm";
 
 export { openSocket } from "./copying.js";
 
+export const LINE = "/line";
+
 export const source = () => module;

@@ -8,10 +8,11 @@
  * The server comes first because a page must fit its server. A script apart: it imports nothing and is imported by nobody.
  */
 
-const SHELL = "duologue-shell";
-const LIST = "/integrity.json";
+const BASE = new URL("..", location.href).pathname; // "/", unless the server is below a path
+const SHELL = `duologue-shell${BASE.slice(0, -1)}`;
+const LIST = `${BASE}integrity.json`;
 
-const pathOf = (name) => (name === "index.html" ? "/" : `/${name}`);
+const pathOf = (name) => BASE + (name === "index.html" ? "" : name);
 
 async function refresh() {
   const shell = await caches.open(SHELL);
@@ -40,7 +41,7 @@ async function answer(request, path) {
     return await fetch(request);
   } catch (error) {
     const shell = await caches.open(SHELL);
-    const kept = await shell.match(request.mode === "navigate" ? "/" : path);
+    const kept = await shell.match(request.mode === "navigate" ? BASE : path);
     if (!kept) throw error;
     return kept;
   }
@@ -51,7 +52,7 @@ addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
-  if (request.method !== "GET" || origin !== location.origin) return;
+  if (request.method !== "GET" || origin !== location.origin || !pathname.startsWith(BASE)) return;
   event.respondWith(answer(request, pathname));
   // A failure leaves what was kept; the next load tries again.
   if (request.mode === "navigate") event.waitUntil(refresh().catch(() => {}));

@@ -162,7 +162,7 @@ function start(replacePin = false) {
       parts.desk?.openDesk(opened);
       parts.files?.openFiles(opened);
       // Only now: it must not take the line's place on the way. Without it the page needs a network to open, that is all.
-      navigator.serviceWorker?.register("/page/offline.js", { scope: "/" }).catch(() => {});
+      navigator.serviceWorker?.register("page/offline.js", { scope: "./" }).catch(() => {});
     },
     () => {}, // `closed` tells the cause
   );

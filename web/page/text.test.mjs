@@ -131,10 +131,17 @@ test("every id that a script looks up is in index.html, once", () => {
 test("index.html fetches every module that the page needs at once, not one after the other", () => {
   const onDemand = ["fetch.js", "kept.js", "ways.js", "why.js"];
   const library = readdirSync(new URL("../js/", here)).filter((name) => name.endsWith(".js") && !onDemand.includes(name));
-  const wanted = scripts.filter((name) => !later.includes(name)).map((name) => `/page/${name}`);
-  wanted.push(...library.map((name) => `/${name}`), "/duologue_core.js");
-  const named = all(page, /(?:href|src)="(\/[^"]*\.js)"/g);
+  const wanted = scripts.filter((name) => !later.includes(name)).map((name) => `page/${name}`);
+  wanted.push(...library, "duologue_core.js");
+  const named = all(page, /(?:href|src)="([^"]*\.js)"/g);
   assert.deepEqual(named.sort(), wanted.sort());
+});
+
+test("index.html names its parts from where it is, so that it can be below a path", () => {
+  const named = all(page, /\s(?:href|src)="([^"]*)"/g);
+  assert.ok(named.length > 10);
+  assert.deepEqual(named.filter((name) => !/^(page\/)?[\w-]+\.\w+$/.test(name) && !name.startsWith("#")), []);
+  assert.doesNotMatch(code, /(?:fetch|import|register|Worker|URL)\("\//);
 });
 
 test("what is fetched when it is wanted is imported by nothing that is fetched at once", () => {

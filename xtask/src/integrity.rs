@@ -66,11 +66,8 @@ fn name_in(folder: &Path, file: &Path) -> String {
 ///
 /// When the file cannot be read.
 pub(crate) fn with_hash(line: &str, folder: &Path) -> Result<String> {
-    const STARTS: [&str; 3] = [
-        "<link rel=\"stylesheet\" href=\"/",
-        "<link rel=\"modulepreload\" href=\"/",
-        "<script type=\"module\" src=\"/",
-    ];
+    const STARTS: [&str; 3] =
+        ["<link rel=\"stylesheet\" href=\"", "<link rel=\"modulepreload\" href=\"", "<script type=\"module\" src=\""];
     let Some(rest) = STARTS.iter().find_map(|start| line.trim_start().strip_prefix(start)) else {
         return Ok(line.to_owned());
     };
@@ -153,15 +150,15 @@ mod tests {
         write(&folder, &[files[1].clone(), files[0].clone()]).expect("a list");
         assert_eq!(fs::read_to_string(folder.join(LIST)).expect("a list"), text);
 
-        let line = "    <script type=\"module\" src=\"/page/a.js\"></script>\n";
-        let expected = format!("    <script type=\"module\" src=\"/page/a.js\" integrity=\"{abc}\"></script>\n");
+        let line = "    <script type=\"module\" src=\"page/a.js\"></script>\n";
+        let expected = format!("    <script type=\"module\" src=\"page/a.js\" integrity=\"{abc}\"></script>\n");
         assert_eq!(with_hash(line, &folder).expect("the file is there"), expected);
         assert_eq!(
-            with_hash("<link rel=\"icon\" href=\"/z.js\">", &folder).expect("no hash"),
-            "<link rel=\"icon\" href=\"/z.js\">"
+            with_hash("<link rel=\"icon\" href=\"z.js\">", &folder).expect("no hash"),
+            "<link rel=\"icon\" href=\"z.js\">"
         );
         assert!(
-            with_hash("<link rel=\"modulepreload\" href=\"/gone.js\">", &folder).is_err(),
+            with_hash("<link rel=\"modulepreload\" href=\"gone.js\">", &folder).is_err(),
             "a file that is not there"
         );
         fs::remove_dir_all(&folder).expect("removed");

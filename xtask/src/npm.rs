@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! web/js + bindings + one platform file ─ esbuild ─► duologue.js and those it loads when wanted   the module beside them
-//!   (platform.js, or that of web/npm/)               inline.js, inline.cjs                        the module as text within
+//!   (of web/npm/)                                    inline.js, inline.cjs                        the module as text within
 //!                                                    workerd.js                                   the module by an import
 //! web/npm/, declarations, licences ────────────────► target/npm/package ─ npm pack ─► the tarball
 //! ```
@@ -63,17 +63,17 @@ fn assemble(esbuild: &Path) -> Result<()> {
     }
     fs::create_dir_all(&dist).context("cannot write under target/")?;
 
-    let beside = parts("beside", None)?;
+    let beside = parts("beside", "platform-beside.js")?;
     let names = ["duologue.js", "fetch.js", "kept.js", "remote.js", "ways.js", "why.js", "worker.js"];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
     let apart = ["duologue", "fetch", "kept", "ways", "why"].map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;
-    let inline = parts("inline", Some("platform-inline.js"))?;
+    let inline = parts("inline", "platform-inline.js")?;
     for (format, name) in [("esm", "inline.js"), ("cjs", "inline.cjs")] {
         let out = [format!("--format={format}"), outfile(&dist, name), "--loader:.wasm=base64".to_owned()];
         bundle(esbuild, &inline, &["duologue.js"], &out)?;
     }
-    let workerd = parts("workerd", Some("platform-workerd.js"))?;
+    let workerd = parts("workerd", "platform-workerd.js")?;
     let out = ["--format=esm".to_owned(), outfile(&dist, "workerd.js"), "--external:*.wasm".to_owned()];
     bundle(esbuild, &workerd, &["duologue.js"], &out)?;
     for name in ["node", "react"] {
@@ -125,8 +125,8 @@ fn without_exports(name: &str, is_required: bool) -> String {
     format!("{{\n  \"type\": \"module\",\n  \"sideEffects\": {effects},\n{}\n}}\n", fields.join(",\n"))
 }
 
-/// A folder with all that is bundled for one kind of surroundings, `platform` in the place of the browser's.
-fn parts(name: &str, platform: Option<&str>) -> Result<PathBuf> {
+/// A folder with all that is bundled for one kind of surroundings, `platform` in the place of that of the server's own page.
+fn parts(name: &str, platform: &str) -> Result<PathBuf> {
     let folder = target("npm/parts").join(name);
     copy_tree(&root().join("web/js"), &folder)?;
     fs::rename(folder.join("duologue.js"), folder.join("library.js")).context("cannot write under target/")?;
@@ -139,10 +139,8 @@ fn parts(name: &str, platform: Option<&str>) -> Result<PathBuf> {
     if snippets.is_dir() {
         copy_tree(&snippets, &folder.join("snippets"))?;
     }
-    if let Some(platform) = platform {
-        copy(&root().join("web/npm").join(platform), &folder.join("platform.js"))?;
-        copy(&root().join("web/npm/copying.js"), &folder.join("copying.js"))?;
-    }
+    copy(&root().join("web/npm").join(platform), &folder.join("platform.js"))?;
+    copy(&root().join("web/npm/copying.js"), &folder.join("copying.js"))?;
     Ok(folder)
 }
 

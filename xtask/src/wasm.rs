@@ -290,7 +290,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         match named_script(line) {
             Some(PAGE) => {
                 for chunk in imported(&account, PAGE) {
-                    html += &format!("    <link rel=\"modulepreload\" href=\"/{chunk}\">\n");
+                    html += &format!("    <link rel=\"modulepreload\" href=\"{chunk}\">\n");
                 }
                 html += line;
             }
@@ -314,8 +314,8 @@ fn minify(script: &Path, web: &Path) -> Result<()> {
 /// The script that a line of index.html names, as every page loads it at its start.
 fn named_script(line: &str) -> Option<&str> {
     let line = line.trim();
-    let link = line.strip_prefix("<link rel=\"modulepreload\" href=\"/");
-    link.or_else(|| line.strip_prefix("<script type=\"module\" src=\"/"))?.split('"').next()
+    let link = line.strip_prefix("<link rel=\"modulepreload\" href=\"");
+    link.or_else(|| line.strip_prefix("<script type=\"module\" src=\""))?.split('"').next()
 }
 
 /// What an output of esbuild imports before it can run, directly and through others.
@@ -438,9 +438,9 @@ mod tests {
             ] },
         } });
         assert_eq!(imported(&account, "page/page.js"), ["page/chunk-A.js", "page/chunk-C.js"]);
-        assert_eq!(named_script("    <link rel=\"modulepreload\" href=\"/channel.js\">\n"), Some("channel.js"));
-        assert_eq!(named_script("<script type=\"module\" src=\"/page/page.js\"></script>"), Some("page/page.js"));
-        assert_eq!(named_script("<link rel=\"stylesheet\" href=\"/page/page.css\">"), None);
+        assert_eq!(named_script("    <link rel=\"modulepreload\" href=\"channel.js\">\n"), Some("channel.js"));
+        assert_eq!(named_script("<script type=\"module\" src=\"page/page.js\"></script>"), Some("page/page.js"));
+        assert_eq!(named_script("<link rel=\"stylesheet\" href=\"page/page.css\">"), None);
     }
 
     #[test]

@@ -1,23 +1,31 @@
 //! `duologue dev`: everything on this machine, in one command.
 
-use std::{io::Write, net::Ipv4Addr, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Context;
 use duologue::limits::INVITE_TTL_SECS;
 use duologue_server::{
-    Language, Policy, State, development,
+    Address, Language, Policy, State, development_at,
     services::{desk::Desk, pair::Pair},
     spoken,
 };
 use tokio::net::TcpListener;
 
-use super::Extras;
+use super::{Extras, Site, lan};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
     /// The port to listen on; 0 lets the system choose.
     #[arg(long, default_value_t = 8443)]
     port: u16,
+    /// Listens on this machine's network addresses too, and prints a link and a QR code that a phone in the same network can
+    /// open.
+    #[arg(long)]
+    lan: bool,
     #[command(flatten)]
     origins: super::OriginOptions,
     #[command(flatten)]
@@ -29,30 +37,55 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let policy = self.origins.apply(Policy::loopback())?;
+        let network = if self.lan { lan::addresses()? } else { Vec::new() };
+        let mut policy = self.origins.apply(Policy::loopback())?;
         let state = State::open(&self.directory.state)?;
-        let tls = development(state.directory())?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))
-            .await
-            .with_context(|| format!("cannot listen on port {}: choose another with --port", self.port))?;
-        let address = format!("https://localhost:{}", listener.local_addr()?.port());
-        state.store().set_address(&address)?;
+        let tls = development_at(state.directory(), &network)?;
+        let listener = match self.lan {
+            true => lan::listen(self.port),
+            false => TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await,
+        };
+        let listener =
+            listener.with_context(|| format!("cannot listen on port {}: choose another with --port", self.port))?;
+        let port = listener.local_addr()?.port();
+        let mut addresses = Vec::new();
+        for host in network {
+            let address = at(&SocketAddr::new(host, port).to_string())?;
+            policy = policy.with_host(&address.host()).with_origin(&address.origin())?;
+            addresses.push(address);
+        }
+        addresses.push(at(&format!("localhost:{port}"))?);
+        let address = &addresses[0];
+        state.store().set_address(&address.to_string())?;
         let invite = state.new_invite(Duration::from_secs(INVITE_TTL_SECS))?;
         let extras = self.services.open(Some(state.directory().join("drop")))?;
         let desk = Desk::at_terminal();
         let is_desk_served = desk.is_some();
-        let extras = Extras { pair: Some(Pair::new(state.clone(), &address)), desk, ..extras };
+        let extras = Extras { pair: Some(Pair::new(state.clone(), &address.to_string())), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
-        super::run(state, policy, true, extras, listener, Some(tls), || {
+        let site = Site { address: address.clone(), policy, development: true };
+        super::run(state, site, extras, listener, Some(tls), || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");
             if !is_desk_served {
                 eprintln!("There is no desk to talk at: this is no terminal, and what people say goes into no file.");
             }
-            writeln!(std::io::stdout(), "ready {}", invite.to_link(&address))?;
+            let link = invite.to_link(&address.to_string());
+            if self.lan {
+                eprintln!("A phone in the same network opens the link below, or points its camera at this:");
+                eprint!("{}", lan::qr(&link, std::io::stderr().is_terminal())?);
+                let others: Vec<_> = addresses[1..].iter().map(ToString::to_string).collect();
+                eprintln!("The same server is at {}", others.join(", "));
+                eprintln!("If the phone reaches nothing, this machine's firewall may keep port {port} closed.");
+            }
+            writeln!(std::io::stdout(), "ready {link}")?;
             Ok(())
         })
         .await
     }
+}
+
+fn at(host: &str) -> anyhow::Result<Address> {
+    Ok(Address::parse(&format!("https://{host}"))?)
 }

@@ -8,11 +8,11 @@ pub(crate) enum Invite {
     /// Prints a link that lets one device in.
     New {
         /// For how long it is good: 90s, 30m, 24h, 7d.
-        #[arg(long, default_value = "24h", value_parser = super::parse_lifetime)]
+        #[arg(long, default_value = "24h", value_parser = super::parse_expiry)]
         expires: u64,
         /// The server's address in the link. Default: where it was started last.
         #[arg(long)]
-        url: Option<url::Url>,
+        url: Option<String>,
         #[command(flatten)]
         directory: super::StateDirectory,
     },
@@ -21,7 +21,7 @@ pub(crate) enum Invite {
 impl Invite {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self::New { expires, url, directory } = self;
-        let address = url.map(|url| url.origin().ascii_serialization());
+        let address = url.map(|url| super::parse_address(&url)).transpose()?.map(|address| address.to_string());
         match ask(&directory.state, &Question::NewInvite { lifetime_secs: expires, address })? {
             Answer::Invite(link) => println!("{link}"),
             Answer::Failed(error) => bail!(error),

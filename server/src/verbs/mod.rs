@@ -5,15 +5,26 @@ pub(crate) mod dev;
 pub(crate) mod devices;
 pub(crate) mod invite;
 pub(crate) mod keys;
+pub(crate) mod lan;
 mod plain;
 pub(crate) mod serve;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use duologue_server::{
-    Duologue, Policy, State, listen, page,
-    services::{self, desk::Desk, drop::Drops, http::Http, pair::Pair},
+    Address, Duologue, Policy, State, listen, page_at,
+    services::{
+        self,
+        desk::Desk,
+        drop::{DropError, Drops},
+        http::Http,
+        pair::Pair,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -125,22 +136,37 @@ impl DropDirectory {
     /// The service, if there is a directory for it.
     fn open(self, default: Option<PathBuf>) -> anyhow::Result<Option<Drops>> {
         let Some(directory) = self.drop.or(default) else { return Ok(None) };
-        let drops = Drops::open(&directory, self.drop_quota);
-        drops.map(Some).with_context(|| format!("cannot take files into {}", directory.display()))
+        if directory.exists() && !directory.is_dir() {
+            bail!("--drop {}: that is no directory; name one, which is made if it is missing", directory.display());
+        }
+        match Drops::open(&directory, self.drop_quota) {
+            Ok(drops) => Ok(Some(drops)),
+            // What the service says of its disk is meant for a device.
+            Err(DropError::Disk(cause)) => {
+                Err(cause).with_context(|| format!("cannot take files into {}", directory.display()))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
+}
+
+/// Where a server is and whom it takes there.
+pub(crate) struct Site {
+    pub(crate) address: Address,
+    pub(crate) policy: Policy,
+    pub(crate) development: bool,
 }
 
 /// Runs a server until the process is told to stop. `ready` is called once it can be reached.
 pub(crate) async fn run(
     state: State,
-    policy: Policy,
-    development: bool,
+    site: Site,
     extras: Extras,
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut duologue = Duologue::new(state.clone(), policy).service("echo", services::echo);
+    let mut duologue = Duologue::new(state.clone(), site.policy).service("echo", services::echo);
     if let Some(desk) = extras.desk.clone() {
         duologue = duologue.service("desk", desk);
     }
@@ -159,10 +185,11 @@ pub(crate) async fn run(
         tokio::spawn(desk.read_terminal());
     }
 
-    let mut app = duologue.router().merge(page(development));
-    if development {
+    let mut app = duologue.router().merge(page_at(&site.address, site.development));
+    if site.development {
         app = app.route("/plain", plain::route());
     }
+    let app = site.address.mount(app);
     let stop = CancellationToken::new();
     let server = tokio::spawn(duologue_server::serve(listener, tls, app, stop.clone()));
     ready()?;
@@ -188,6 +215,43 @@ async fn stopped() -> anyhow::Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+/// The address of a server, from the flag that names it.
+pub(crate) fn parse_address(text: &str) -> anyhow::Result<Address> {
+    // As a sentence: "--url must start with …", "--url x is no address …".
+    Address::parse(text).map_err(|error| anyhow::anyhow!("--url {error}"))
+}
+
+/// A socket's address, with a port.
+pub(crate) fn parse_socket(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        _ if text.parse::<IpAddr>().is_ok() => (text, "443"),
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, port),
+        None if text.parse::<u16>().is_ok() => ("", text),
+        _ => (text, "443"),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let meant = match host.parse::<IpAddr>() {
+        Ok(address) => address,
+        Err(_) if host == "localhost" => Ipv4Addr::LOCALHOST.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let meant = format!("{}:{port}", if meant.is_ipv6() { format!("[{meant}]") } else { meant.to_string() });
+    Err(format!("an address of this machine and a port are needed: write {meant}"))
+}
+
+/// How long an invite is good: as [`parse_lifetime`], and neither for no time nor for longer than anybody keeps a link.
+pub(crate) fn parse_expiry(text: &str) -> Result<u64, String> {
+    const YEARS_MAX: u64 = 10;
+    match parse_lifetime(text)? {
+        0 => Err("it would let in nobody: write how long it is good, as 90s, 30m, 24h or 7d".to_owned()),
+        secs if secs > YEARS_MAX * 366 * 86_400 => Err(format!("an invite is good for {YEARS_MAX} years at most")),
+        secs => Ok(secs),
+    }
 }
 
 /// A span such as `90s`, `30m`, `24h` or `7d`, in seconds.
@@ -219,7 +283,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_lifetime, parse_size};
+    use super::{parse_expiry, parse_lifetime, parse_size, parse_socket};
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
@@ -235,6 +299,36 @@ mod tests {
         assert_eq!(parse_lifetime("24h"), Ok(86_400));
         for bad in ["", "h", "24", "24 h", "-1h", "1w", "99999999999999999999d", "é"] {
             assert!(parse_lifetime(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_socket_without_its_port_says_what_to_write() {
+        assert_eq!(parse_socket("127.0.0.1:443"), Ok(([127, 0, 0, 1], 443).into()));
+        assert!(parse_socket("[::]:443").is_ok());
+        for (text, meant) in [
+            ("127.0.0.1", "write 127.0.0.1:443"),
+            ("localhost:9443", "write 127.0.0.1:9443"),
+            ("localhost", "write 127.0.0.1:443"),
+            (":8443", "write 0.0.0.0:8443"),
+            ("8443", "write 0.0.0.0:8443"),
+            ("::1", "write [::1]:443"),
+            ("[::1]", "write [::1]:443"),
+            ("line.example:443", "write 0.0.0.0:443"),
+            ("127.0.0.1:99999", "write 0.0.0.0:443"),
+            ("", "write 0.0.0.0:443"),
+        ] {
+            let error = parse_socket(text).expect_err(text);
+            assert!(error.ends_with(meant), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_invite_is_good_for_some_time() {
+        assert_eq!(parse_expiry("1s"), Ok(1));
+        assert_eq!(parse_expiry("3650d"), Ok(3_650 * 86_400));
+        for bad in ["0s", "00d", "3700d", "213503982334601d", "1w"] {
+            assert!(parse_expiry(bad).is_err(), "{bad}");
         }
     }
 }

@@ -4,13 +4,15 @@ use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Policy, State, from_files,
+    Policy, State, from_files, is_for,
     services::{desk::Desk, pair::Pair},
 };
 use tokio::net::TcpListener;
-use url::Url;
 
-use super::Extras;
+use super::{Extras, Site};
+
+const NO_CERTIFICATE: &str = "a server for the world needs TLS: give it a certificate by --cert and --key, or leave TLS to a proxy \
+     on this machine by --behind-proxy; `duologue dev` makes a certificate for this machine only";
 
 const NO_TERMINAL: &str = "--desk needs a terminal, because what people say is shown there and nowhere else: start this in \
      one, with neither input nor output redirected, or leave out --desk";
@@ -18,13 +20,14 @@ const NO_TERMINAL: &str = "--desk needs a terminal, because what people say is s
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     /// The address under which browsers reach this server, such as https://example.org.
+    /// Below a path, such as https://example.org/line/, it serves there what a proxy passes on, with the path or without it.
     #[arg(long)]
-    url: Url,
+    url: String,
     /// Where to listen.
-    #[arg(long, default_value = "0.0.0.0:443")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:443", value_parser = super::parse_socket)]
     listen: SocketAddr,
     /// The certificate chain, PEM.
-    #[arg(long, value_name = "FILE", requires = "key", required_unless_present = "behind_proxy")]
+    #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// The certificate's private key, PEM.
     #[arg(long, value_name = "FILE", requires = "cert")]
@@ -48,30 +51,32 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let address = self.url.origin().ascii_serialization();
-        if self.url.scheme() != "https" {
-            bail!("--url must start with https://: browsers give keys to secure pages only");
+        let address = super::parse_address(&self.url)?;
+        if self.cert.is_none() && !self.behind_proxy {
+            bail!(NO_CERTIFICATE);
         }
         if self.behind_proxy && !self.listen.ip().is_loopback() {
             bail!("--behind-proxy listens without TLS: --listen must be a loopback address such as 127.0.0.1:8080");
         }
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
-        let host = address.trim_start_matches("https://");
-        let policy = self.origins.apply(Policy::listed(vec![address.clone()]).with_host(host))?;
+        let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
+        let policy = self.origins.apply(own)?;
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,
         };
+        if let Some(certificate) = self.cert.as_ref().filter(|certificate| !is_for(certificate, address.host_name())) {
+            let (file, name) = (certificate.display(), address.host_name());
+            tracing::warn!("the certificate in {file} is not for {name}: browsers will warn, or refuse");
+        }
         let state = State::open(&self.directory.state)?;
         let listener =
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
         let bound = listener.local_addr()?;
-        state.store().set_address(&address)?;
-        let pair = self.pairing.then(|| Pair::new(state.clone(), &address));
+        state.store().set_address(&address.to_string())?;
+        let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
-        super::run(state, policy, false, extras, listener, tls, || {
-            Ok(writeln!(std::io::stdout(), "listening {bound}")?)
-        })
-        .await
+        let site = Site { address, policy, development: false };
+        super::run(state, site, extras, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?)).await
     }
 }

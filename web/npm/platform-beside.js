@@ -1,0 +1,7 @@
+/** The wasm module as a file beside the script, which a bundler copies: the line's server is the page's by default. */
+
+export const LINE = "/line";
+
+export const source = () => new URL("./duologue_core_bg.wasm", import.meta.url);
+
+export const openSocket = (Socket, url, protocols) => new Socket(url, protocols);
