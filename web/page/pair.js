@@ -32,7 +32,9 @@ export async function open(link) {
 }
 
 function invitation({ link, secs, size, modules }) {
-  const intro = make("p", "pair.intro", { hours: Math.floor(secs / 3_600) });
+  const { host, hostname } = new URL(link);
+  const isHere = /(^|\.)localhost$|^127\.|^\[::1\]$/.test(hostname);
+  const intro = make("p", isHere ? "pair.here" : "pair.intro", { hours: Math.floor(secs / 3_600), host });
   const address = make("code");
   address.className = "pair-link";
   sayPlain(address, link);

@@ -8,6 +8,10 @@ export const PAIR_WORDS = {
     "Open this link on the other device, or point its camera at the square. It lets one device in, within {hours} hours. Whoever has it can come in with it: show it to nobody else.",
     "Ouvrez ce lien sur l’autre appareil, ou visez le carré avec son appareil photo. Il laisse entrer un seul appareil, dans les {hours} heures. Quiconque l’a peut s’en servir : ne le montrez à personne d’autre.",
   ],
+  "pair.here": [
+    "Open this link in another browser of this machine: it leads to {host}, which is this machine only. For a phone, start the server by `duologue dev --lan` and open the link that it prints. It lets one device in, within {hours} hours. Whoever has it can come in with it: show it to nobody else.",
+    "Ouvrez ce lien dans un autre navigateur de cette machine : il mène à {host}, c’est-à-dire à cette machine seulement. Pour un téléphone, lancez le serveur par `duologue dev --lan` et ouvrez le lien qu’il affiche. Il laisse entrer un seul appareil, dans les {hours} heures. Quiconque l’a peut s’en servir : ne le montrez à personne d’autre.",
+  ],
   "pair.qr": ["The link as a QR code", "Le lien en code QR"],
   "pair.copy": ["Copy the link", "Copier le lien"],
   "pair.copied": ["Copied", "Copié"],

@@ -40,12 +40,16 @@ const FOR_FIREFOX: [LeftOut; 1] = [(
     "a page that had a WebSocket is loaded anew",
 )];
 
-const FOR_WEBKIT: [LeftOut; 8] = [
+const FOR_WEBKIT: [LeftOut; 9] = [
     ("page::browser_that_is_started_again_has_its_key", "nothing is kept under its driver"),
     ("page::browser_a_served_page_works_and_offers_its_link_to_nobody", "it can be given no name"),
     ("page::browser_every_file_delivered_is_the_one_that_the_build_lists", "it can be given no name"),
     ("page_trust::browser_a_server_whose_owner_does_not_allow_it_gives_no_links", "it can be given no name"),
     ("page_causes::browser_that_reads_french_is_told_in_french", "it has the machine's language"),
+    (
+        "lan::browser_a_page_opened_by_a_network_address_has_its_line_and_gives_that_address_on",
+        "its driver takes a certificate for localhost only",
+    ),
     ("page_access::browser_nothing_overflows_at_320_pixels_in_french", "no window is so narrow"),
     ("pictures::browser_picture_of_a_narrow_page_in_french", "no window is so narrow"),
     (
