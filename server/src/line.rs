@@ -97,7 +97,12 @@ impl Duologue {
         let duologue = self.clone();
         axum::routing::get(move |request: Request| {
             let duologue = duologue.clone();
-            async move { duologue.upgrade(request).await }
+            async move {
+                let mut response = duologue.upgrade(request).await;
+                // A page that is isolated from others asks here whether the server answers; it learns no more than that.
+                response.headers_mut().insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
+                response
+            }
         })
     }
 

@@ -34,7 +34,7 @@ impl Bench {
         let duologue = services(Duologue::new(state, Policy::loopback()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let app = Router::new().route("/line", duologue.route());
+        let app: Router = duologue.router();
         tokio::spawn(serve(listener, None, app, Default::default()));
 
         let keyring = Keyring::in_memory();
@@ -301,4 +301,21 @@ async fn the_last_handle_closes_the_line() {
     drop(line);
     let directory = bench.duologue.directory().clone();
     until("the device has left", move || directory.connected().is_empty()).await;
+}
+
+#[tokio::test]
+async fn who_asks_without_an_upgrade_is_answered_in_words_that_an_isolated_page_may_wait_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (bench, _line) = Bench::start(|duologue| duologue).await;
+    for (path, status) in [("/line", "400"), ("/.well-known/duologue", "204")] {
+        let host = bench.target.host();
+        let mut tcp = tokio::net::TcpStream::connect(&host).await.expect("it listens");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\nconnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await.expect("it answers");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.contains("cross-origin-resource-policy: cross-origin"), "{path}: {answer}");
+    }
 }
