@@ -1,6 +1,7 @@
 //! Reading and writing bytes: a reader that cannot slice out of range, and its counterpart.
 //!
-//! Integers are big-endian. Every decoder ends with [`Reader::finish`] or [`Reader::finish_padded`], so that nothing trails.
+//! Integers are big-endian. A decoder ends with [`Reader::finish`] or [`Reader::finish_padded`], so that nothing trails, but for
+//! the payloads of the handshake, to which a later version may add.
 
 use alloc::vec::Vec;
 

@@ -120,6 +120,12 @@ pub enum ConnectionError {
     /// The peer was silent for too long.
     #[error("the other end did not answer in time")]
     TimedOut,
+    /// The client: the socket opened, and not one byte of M2 came. A server whose key is another one says nothing, too.
+    #[error(
+        "the connection opened, but nothing that was made with the pinned key came back: a proxy on the way may hold the \
+         answer back, or the server has another key now"
+    )]
+    Unanswered,
     /// The client: the socket never opened; browsers do not say why.
     #[error("the server cannot be reached at this address")]
     Unreachable,
@@ -150,7 +156,9 @@ impl ConnectionError {
             Self::InvalidMessage(_) | Self::PeerMisbehaved(_) => CloseCode::Protocol,
             Self::InviteUnknown => CloseCode::NotEnrolled,
             Self::BadSignature => CloseCode::BadSignature,
-            Self::TimedOut | Self::Lost | Self::Unreachable | Self::SessionEnded(_) => CloseCode::Timeout,
+            Self::TimedOut | Self::Lost | Self::Unanswered | Self::Unreachable | Self::SessionEnded(_) => {
+                CloseCode::Timeout
+            }
             Self::LocallyClosed(code) => *code,
             Self::PeerClosed(close) => close.code,
         }
@@ -163,7 +171,7 @@ impl ConnectionError {
             Self::NotYourServer | Self::NotForThisServer => "not-your-server",
             Self::InviteUnknown => "invite-unknown",
             Self::PeerMisbehaved(_) => CloseCode::Protocol.word(),
-            Self::Lost => "lost",
+            Self::Lost | Self::Unanswered => "lost",
             Self::Unreachable => "unreachable",
             Self::SessionEnded(reason) => reason.word(),
             _ => self.close_code().word(),
@@ -177,6 +185,7 @@ impl ConnectionError {
         match self {
             Self::TimedOut
             | Self::Lost
+            | Self::Unanswered
             | Self::Unreachable
             | Self::Altered
             | Self::NotYourServer
@@ -325,6 +334,7 @@ mod tests {
             (ConnectionError::Altered, CloseCode::Altered, "altered"),
             (ConnectionError::TimedOut, CloseCode::Timeout, "timeout"),
             (ConnectionError::Lost, CloseCode::Timeout, "lost"),
+            (ConnectionError::Unanswered, CloseCode::Timeout, "lost"),
             (ConnectionError::SessionEnded(FreshReason::Expired), CloseCode::Timeout, "session-expired"),
             (ConnectionError::Unreachable, CloseCode::Timeout, "unreachable"),
             (ConnectionError::LocallyClosed(CloseCode::Normal), CloseCode::Normal, "normal"),

@@ -57,6 +57,8 @@ byte_ids! {
     InviteId, 16;
     /// A ticket, as M1 names it.
     TicketId, 16;
+    /// A session, as its client names it before the server has: 16 random bytes, made with the first AUTH.
+    Birth, 16;
     /// A session.
     SessionId, 16;
 }

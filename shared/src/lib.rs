@@ -70,17 +70,17 @@ pub use budget::Budget;
 pub use channel::{Delivery, Received};
 pub use close::{Close, CloseCode, FreshReason, ResetCode};
 pub use connection::{
-    AuthRequest, ClientConfig, Connection, Event, Offer, OfferedCredential, ServerConfig, ServerIdentity,
+    AuthRequest, ClientConfig, Connection, Event, Offer, OfferedCredential, ServerConfig, ServerIdentity, UpgradeForm,
 };
 pub use crypto::{Randomness, Secret, SignatureAlgorithm};
 pub use error::{ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
 pub use handshake::{
-    auth::{Claims, DeviceKey, Grant, Outcome, Resume, Ticket},
-    hello::{Credential, Limits},
+    auth::{Claims, DeviceKey, Grant, Outcome, Resume, Ticket, Wanted},
+    hello::{Capabilities, Credential, Limits},
     upgrade,
 };
-pub use ids::{ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};
+pub use ids::{Birth, ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};
 pub use invite::{InvalidInvite, Invite};
-pub use line::{ConnectionNo, Dialled, Line, LineEvent, LineState};
+pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
 pub use session::{Channel, DatagramStats, Role, Session};
 pub use time::Instant;

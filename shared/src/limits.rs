@@ -33,6 +33,18 @@ pub const RECORD_0_LEN: usize = 1_024;
 pub const HANDSHAKE_SECS: u64 = 5;
 /// From the opened socket to AUTH_OK, at the client: the server's 5 s and a slow path.
 pub const CONNECT_SECS: u64 = 10;
+/// How long a client waits for M2 behind the opened socket before it dials in the second form: as long as a handshake over
+/// most paths, and not so long that a person gives up.
+pub const FIRST_FORM_MILLIS: u64 = 2_000;
+/// And never below so many times what the socket took to open: TCP, TLS and upgrade are three round trips and more.
+pub const FIRST_FORM_FACTOR: u32 = 4;
+/// How long a server waits for AUTH behind M2 before it sends a WebSocket ping: some proxies withhold what came with the 101
+/// until more follows.
+pub const PUSH_MILLIS: u64 = 100;
+/// How long a client that has woken waits before it dials.
+pub const WAKE_MILLIS: u64 = 100;
+/// A waking within so many seconds of the last one does not start the backoff anew.
+pub const WAKE_QUIET_SECS: u64 = 10;
 /// Sealed bytes that a client may send behind AUTH before the server has let it in.
 pub const EARLY_DATA_LEN_MAX: usize = 64 * 1_024;
 /// Origin and host as the client saw them: a host name has at most 253 bytes, then scheme and port.

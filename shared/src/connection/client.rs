@@ -1,6 +1,6 @@
 //! The client's way into a connection: M1, M2, AUTH, AUTH_OK.
 
-use core::mem;
+use core::{mem, time::Duration};
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -10,13 +10,13 @@ use crate::{
     crypto::{Randomness, Secret},
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
-        auth::{Auth, Claims, DeviceKey, Outcome, Ticket, Verdict},
-        hello::{self, ClientHello, Credential, Header, Limits, ServerHello, message_to_sign},
+        auth::{Auth, Claims, DeviceKey, Outcome, Ticket, Verdict, Wanted},
+        hello::{self, Capabilities, ClientHello, Credential, Header, Limits, ServerHello, message_to_sign},
         upgrade,
     },
-    ids::{ServerKey, SessionId},
+    ids::{Birth, ServerKey, SessionId},
     invite::Invite,
-    limits::CONNECT_SECS,
+    limits::{CONNECT_SECS, FIRST_FORM_FACTOR, FIRST_FORM_MILLIS},
     noise::{Initiator, Transport},
     session::Role,
     time::Instant,
@@ -70,11 +70,27 @@ pub(super) struct AwaitM2 {
     config: ClientConfig,
     initiator: Initiator,
     m1: Vec<u8>,
+    birth: Birth,
+    form: UpgradeForm,
+    dialled: Instant,
+    /// The server's socket is open: it, or somebody in its place, has answered the upgrade request.
+    upgraded: bool,
 }
 
 pub(super) struct AwaitSignature {
     config: ClientConfig,
     transport: Transport,
+    birth: Birth,
+}
+
+/// How a client offers M1 to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeForm {
+    /// In the upgrade request: no round trip more than a bare WebSocket.
+    M1InRequest,
+    /// As the first message, with nothing but the bare subprotocol in the request: for paths that lose what comes with the
+    /// 101, or a part of the offer.
+    M1AsMessage,
 }
 
 impl Connection {
@@ -83,20 +99,38 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::NotYourServer`] if the pinned key is a point of small order, which no server has.
     pub fn connect(config: ClientConfig, randomness: Randomness, now: Instant) -> Result<Self, ConnectionError> {
-        let header = Header { server_key_id: config.server_key.id() };
+        let header = Header { server_key_id: config.server_key.id(), shows_freshness: false };
+        let birth = Birth(randomness.for_birth());
         let mut initiator = Initiator::new(&config.server_key.0, &header.prologue(), randomness);
-        let hello = ClientHello { credential: config.offer.credential(), limits: Limits::default() };
+        let hello = ClientHello {
+            credential: config.offer.credential(),
+            limits: Limits::default(),
+            capabilities: Capabilities::default(),
+        };
         let noise = initiator.write_m1(&hello.encode()).map_err(|_| ConnectionError::NotYourServer)?;
         let m1 = hello::encode_m1(header, &noise);
-        let state = State::AwaitM2(Box::new(AwaitM2 { config, initiator, m1 }));
-        Ok(Self::new(Role::Client, state, now + secs(CONNECT_SECS)))
+        let form = UpgradeForm::M1InRequest;
+        let state = AwaitM2 { config, initiator, m1, birth, form, dialled: now, upgraded: false };
+        Ok(Self::new(Role::Client, State::AwaitM2(Box::new(state)), now + secs(CONNECT_SECS)))
     }
 
-    /// The subprotocols to offer in the upgrade request; M1 is in them.
+    /// M1 is to leave as a message, and not in the upgrade request.
+    #[must_use]
+    pub fn in_form(mut self, form: UpgradeForm) -> Self {
+        if let State::AwaitM2(state) = &mut self.state {
+            state.form = form;
+        }
+        self
+    }
+
+    /// The subprotocols to offer in the upgrade request.
     #[must_use]
     pub fn upgrade_offer(&self) -> Vec<alloc::string::String> {
         match &self.state {
-            State::AwaitM2(state) => upgrade::offer(&state.m1).into(),
+            State::AwaitM2(state) => match state.form {
+                UpgradeForm::M1InRequest => upgrade::offer(&state.m1).into(),
+                UpgradeForm::M1AsMessage => [upgrade::WITHOUT_M1.into()].into(),
+            },
             _ => Vec::new(),
         }
     }
@@ -107,12 +141,26 @@ impl Connection {
     /// [`PeerMisbehaved::NoSubprotocol`] if it is none of ours: there is no Duologue server at this address.
     pub fn handle_upgrade(&mut self, now: Instant, selected: &str) -> Result<(), ConnectionError> {
         let State::AwaitM2(state) = &mut self.state else { return Ok(()) };
-        match selected {
-            upgrade::WITH_M1 => {}
-            upgrade::WITHOUT_M1 => self.ready.push_back(mem::take(&mut state.m1)),
+        match (selected, state.form) {
+            (upgrade::WITH_M1, UpgradeForm::M1InRequest) => {}
+            (upgrade::WITHOUT_M1, _) => self.ready.push_back(mem::take(&mut state.m1)),
             _ => return self.settle(now, Err(PeerMisbehaved::NoSubprotocol.into())),
         }
+        state.upgraded = true;
+        if state.form == UpgradeForm::M1InRequest {
+            let patience = (now - state.dialled) * FIRST_FORM_FACTOR;
+            self.deadline = Some(now + patience.max(Duration::from_millis(FIRST_FORM_MILLIS)));
+        }
         Ok(())
+    }
+
+    /// What it means that this connection ends, or takes too long, in the state in which it is: not one byte of the server's
+    /// has come in one, and in others it was there.
+    pub(super) fn end_in_this_state(&self, otherwise: ConnectionError) -> ConnectionError {
+        match &self.state {
+            State::AwaitM2(state) if state.upgraded => ConnectionError::Unanswered,
+            _ => otherwise,
+        }
     }
 
     pub(super) fn handle_m2(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
@@ -121,7 +169,7 @@ impl Connection {
         let State::AwaitM2(state) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let AwaitM2 { config, initiator, .. } = *state;
+        let AwaitM2 { config, initiator, birth, dialled, .. } = *state;
         let offered = config.offer.psk();
         let none = Secret::NONE;
         let psks: Vec<&Secret> = offered.iter().chain([&none]).collect();
@@ -133,10 +181,11 @@ impl Connection {
             return Err(ConnectionError::InviteUnknown);
         }
         let hello = ServerHello::decode(&payload)?;
-        self.set_peers_limits(hello.limits);
+        self.set_peers_hello(hello.limits, hello.capabilities);
         let message = message_to_sign(transport.handshake_hash(), config.device.spki());
         self.events.push_back(Event::SignatureWanted(message));
-        self.state = State::AwaitSignature(Box::new(AwaitSignature { config, transport }));
+        self.deadline = Some(dialled + secs(CONNECT_SECS));
+        self.state = State::AwaitSignature(Box::new(AwaitSignature { config, transport, birth }));
         Ok(())
     }
 
@@ -151,14 +200,18 @@ impl Connection {
             return;
         }
         let State::AwaitSignature(state) = mem::replace(&mut self.state, State::Closing) else { return };
-        let AwaitSignature { config, mut transport } = *state;
-        let resume = self.session.as_ref().and_then(|session| session.resume_request());
-        let attempt = self.session.as_ref().filter(|_| resume.is_some()).map_or(0, |session| session.attempt());
-        let auth = Auth { device: config.device, signature, claims: config.claims, resume, attempt };
+        let AwaitSignature { config, mut transport, birth } = *state;
+        let (wanted, attempt) = match &mut self.session {
+            Some(session) => (session.wanted(birth), session.attempt()),
+            None => (Wanted::Born(birth), 1),
+        };
+        let auth = Auth { device: config.device, signature, claims: config.claims, wanted, attempt };
         let mut sealed = Vec::new();
         transport.seal(&auth.encode(), &mut sealed);
         self.ready.push_back(sealed);
-        self.state = State::AwaitVerdict { transport, resumes: resume.is_some() };
+        // An AUTH before this one may have arrived, and what followed it.
+        let resumes = matches!(wanted, Wanted::Resume(_)) || attempt > 1;
+        self.state = State::AwaitVerdict { transport, resumes };
     }
 
     /// A server may have waited long enough for AUTH, and says so. Anything else is a middleman's.
@@ -180,15 +233,27 @@ impl Connection {
         match Verdict::decode(&plaintext)? {
             Verdict::Ok(grant) => {
                 let Some(session) = &mut self.session else { return Err(PeerMisbehaved::Unexpected.into()) };
-                match grant.outcome {
-                    Outcome::New if !resumes => session.begin(grant.session_id),
-                    Outcome::Resumed { received } if resumes && session.id() == Some(grant.session_id) => {
-                        session.resume(received)?;
+                let anew = match (grant.outcome, session.id()) {
+                    // The first AUTH was lost, or was heard by a server that knows nothing of it any more: what followed it
+                    // may have been heard too.
+                    (Outcome::New, None) if resumes && session.has_sealed() && !mutated!(EarlyDataTwice) => {
+                        Some(FreshReason::Unknown)
                     }
-                    // `begin_anew` below puts another in its place.
-                    Outcome::Fresh(_) if resumes => {}
+                    (Outcome::New, None) => {
+                        session.begin(grant.session_id);
+                        if mutated!(EarlyDataTwice) {
+                            session.resume(0)?;
+                        }
+                        None
+                    }
+                    (Outcome::Resumed { received }, id) if resumes && id.is_none_or(|id| id == grant.session_id) => {
+                        session.begin(grant.session_id);
+                        session.resume(received)?;
+                        None
+                    }
+                    (Outcome::Fresh(reason), Some(_)) => Some(reason),
                     _ => return Err(PeerMisbehaved::WrongOutcome.into()),
-                }
+                };
                 // A good AUTH_OK is no good record: who alters all but the handshake must not go on for ever.
                 session.open_for_datagrams();
                 if let State::AwaitVerdict { transport, .. } = mem::replace(&mut self.state, State::Closing) {
@@ -196,7 +261,7 @@ impl Connection {
                 }
                 self.deadline = None;
                 self.liveness = Some(Liveness::new(Role::Client, now));
-                if let Outcome::Fresh(reason) = grant.outcome {
+                if let Some(reason) = anew {
                     self.begin_anew(reason, grant.session_id);
                 }
                 self.events.push_back(Event::Opened(grant));
@@ -206,11 +271,12 @@ impl Connection {
         }
     }
 
-    /// The server could not resume the session: it has ended, and another takes its place.
+    /// The server could not resume the session: it has ended, and another takes its place, with the channels of which
+    /// nothing had left.
     fn begin_anew(&mut self, reason: FreshReason, id: SessionId) {
         let Some(mut ended) = self.session.take() else { return };
-        ended.end();
         let session = Box::new(ended.successor());
+        ended.end();
         // It learns the peer's limits here, and only as long as it has no id.
         self.attach(session);
         if let Some(session) = &mut self.session {

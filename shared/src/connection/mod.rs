@@ -25,7 +25,7 @@ mod client;
 mod liveness;
 mod server;
 
-pub use client::{ClientConfig, Offer};
+pub use client::{ClientConfig, Offer, UpgradeForm};
 pub use server::{AuthRequest, OfferedCredential, ServerConfig, ServerIdentity};
 
 use core::{fmt, time::Duration};
@@ -40,7 +40,7 @@ use crate::{
     frame::Frame,
     handshake::{
         auth::{Grant, Verdict},
-        hello::Limits,
+        hello::{Capabilities, Limits},
     },
     ids::ChannelId,
     limits::{CLOSE_REASON_LEN_MAX, EARLY_DATA_LEN_MAX, RECORD_LEN_MAX, RECORD_PLAINTEXT_LEN_MAX},
@@ -105,6 +105,7 @@ pub struct Connection {
     session: Option<Box<Session>>,
     /// As the peer's hello said, until a session learns them.
     peers_limits: Limits,
+    peers_capabilities: Capabilities,
     /// Whole messages of the handshake, and the sealed CLOSE, ready to go.
     ready: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
@@ -155,11 +156,7 @@ impl Connection {
 
     /// The socket has ended, for whatever reason.
     pub fn handle_lost(&mut self, now: Instant) {
-        let error = match self.state {
-            // A server that cannot read M1 says nothing, and so does a middleman: they look alike from here.
-            State::AwaitM2(_) => ConnectionError::NotYourServer,
-            _ => ConnectionError::Lost,
-        };
+        let error = self.end_in_this_state(ConnectionError::Lost);
         let _ = self.settle(now, Err(error));
         self.ready.clear();
     }
@@ -171,7 +168,8 @@ impl Connection {
             session.handle_timeout(now);
         }
         if dead || self.deadline.is_some_and(|deadline| deadline <= now) {
-            let _ = self.settle(now, Err(ConnectionError::TimedOut));
+            let error = self.end_in_this_state(ConnectionError::TimedOut);
+            let _ = self.settle(now, Err(error));
         }
     }
 
@@ -332,6 +330,7 @@ impl Connection {
             role,
             session: None,
             peers_limits: Limits::default(),
+            peers_capabilities: Capabilities::default(),
             ready: VecDeque::new(),
             events: VecDeque::new(),
             deadline: Some(deadline),
@@ -369,9 +368,16 @@ impl Connection {
         Ok(())
     }
 
+    /// What the peer can do, as its hello said; nothing before that.
+    #[must_use]
+    pub const fn peers_capabilities(&self) -> Capabilities {
+        self.peers_capabilities
+    }
+
     /// The peer's hello has come.
-    fn set_peers_limits(&mut self, limits: Limits) {
+    fn set_peers_hello(&mut self, limits: Limits, capabilities: Capabilities) {
         self.peers_limits = limits;
+        self.peers_capabilities = capabilities;
         if let Some(session) = &mut self.session {
             session.set_peers_limits(limits);
         }

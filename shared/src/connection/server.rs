@@ -16,8 +16,8 @@ use crate::{
     crypto::{self, Randomness, Secret, SignatureAlgorithm},
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
-        auth::{Auth, Claims, DeviceKey, Grant, Outcome, Resume, Verdict},
-        hello::{self, ClientHello, Credential, Limits, ServerHello, message_to_sign},
+        auth::{Auth, Claims, DeviceKey, Grant, Outcome, Verdict, Wanted},
+        hello::{self, Capabilities, ClientHello, Credential, Limits, ServerHello, message_to_sign},
     },
     ids::{DeviceId, ServerKey},
     limits::{EARLY_DATA_LEN_MAX, HANDSHAKE_SECS},
@@ -82,8 +82,11 @@ pub struct AuthRequest {
     pub credential_proved: bool,
     /// What it merely says.
     pub claims: Claims,
-    /// The session that it wants to go on with. Only if it is its own may it be resumed.
-    pub resume: Option<Resume>,
+    /// The session that it speaks for. Only if it is its own may it go on.
+    pub wanted: Wanted,
+    /// Which connection of its line this is, as the client counts them from 1. Behind one that is not the first, nothing
+    /// follows before the verdict.
+    pub attempt: u32,
 }
 
 /// Carried from [`Connection::accept`] to AUTH rather than called by name: in a page, where nothing is accepted, the linker
@@ -154,7 +157,7 @@ impl Connection {
             Responder::new(&config.identity.private, Some(config.identity.public), &header.prologue(), randomness);
         let payload = responder.read_m1(noise).map_err(|_| ConnectionError::NotForThisServer)?;
         let hello = ClientHello::decode(&payload)?;
-        self.set_peers_limits(hello.limits);
+        self.set_peers_hello(hello.limits, hello.capabilities);
         self.events.push_back(Event::SecretWanted(hello.credential));
         self.state =
             State::AwaitSecret(Box::new(AwaitSecret { responder, nonce, credential: hello.credential, verify }));
@@ -170,7 +173,8 @@ impl Connection {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
         let AwaitSecret { responder, nonce, credential, verify } = *state;
-        let payload = ServerHello { nonce, limits: Limits::default() }.encode();
+        let (limits, capabilities) = (Limits::default(), Capabilities::default());
+        let payload = ServerHello { nonce, limits, capabilities }.encode();
         match responder.write_m2(secret.unwrap_or(&Secret::NONE), &payload) {
             Ok((noise, transport)) => {
                 self.ready.push_back(hello::encode_m2(&noise));
@@ -185,7 +189,7 @@ impl Connection {
     fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
-        let Auth { device, signature, claims, resume, attempt } = Auth::decode(&plaintext)?;
+        let Auth { device, signature, claims, wanted, attempt } = Auth::decode(&plaintext)?;
         let signed = message_to_sign(state.transport.handshake_hash(), device.spki());
         if !(state.verify)(device.algorithm(), device.spki(), &signed, &signature) {
             return Err(ConnectionError::BadSignature);
@@ -195,7 +199,7 @@ impl Connection {
         };
         let AwaitAuth { transport, credential, credential_proved, .. } = *state;
         let device_id = DeviceId::of_spki(device.spki());
-        let request = AuthRequest { device_id, device, credential, credential_proved, claims, resume };
+        let request = AuthRequest { device_id, device, credential, credential_proved, claims, wanted, attempt };
         self.events.push_back(Event::AuthReceived(Box::new(request)));
         // From here the wait is the server's own.
         self.deadline = None;
@@ -234,8 +238,7 @@ impl Connection {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
         let AwaitGrant { mut transport, attempt, early, .. } = *state;
-        // In a session that is new, the client counts anew.
-        if let Some(session) = self.session.as_mut().filter(|_| resumed) {
+        if let Some(session) = &mut self.session {
             session.set_attempt(attempt);
         }
         let mut sealed = Vec::new();
@@ -249,7 +252,7 @@ impl Connection {
         Ok(())
     }
 
-    /// True if its AUTH was overtaken by a newer one of the same session, on its way here.
+    /// True if its AUTH was overtaken by a newer one of the same line, on its way here.
     pub(crate) fn is_older_than(&self, session: &Session) -> bool {
         matches!(&self.state, State::AwaitGrant(state) if state.attempt <= session.attempt())
     }

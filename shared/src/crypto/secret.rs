@@ -40,7 +40,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Length of [`Randomness`] in bytes: 32 for the X25519 ephemeral, 64 for ML-KEM, 32 for the server's nonce.
+/// Length of [`Randomness`] in bytes: 32 for the X25519 ephemeral, 64 for ML-KEM, 32 for the server's nonce or a session's birth.
 pub const RANDOMNESS_LEN: usize = 128;
 
 /// All the randomness that one handshake consumes. The driver fills it from the operating system's generator, once for
@@ -64,6 +64,11 @@ impl Randomness {
     /// 64 bytes because a client never encapsulates and a server never generates.
     pub(crate) fn for_encapsulation(&self) -> [u8; 32] {
         part::<32>(&self.0)
+    }
+
+    /// The birth of the client's session, if it has none yet.
+    pub(crate) fn for_birth(&self) -> [u8; 16] {
+        *part::<96>(&self.0).first_chunk().expect("32 bytes hold 16")
     }
 
     /// The server's nonce in M2.

@@ -1,15 +1,18 @@
 //! Record 0 in each direction: who the client is, and the server's verdict.
 //!
 //! ```text
-//! AUTH     [0x03, flags 0, algorithm, SPKI length 2] ‖ SPKI ‖ signature 64 ‖ origin (2 + n) ‖ host (2 + n) ‖ name (1 + n) ‖ zeros
-//!          flag bit 0: ‖ session 16 ‖ received 8 ‖ attempt 4 behind the name: resume this session. The attempt grows with each
-//!          connection of a session, so that an AUTH that was overtaken by a newer one takes nothing over
-//! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ level 1 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 2 ‖ received 8 ‖ zeros
+//! AUTH     [0x03, flags, algorithm, SPKI length 2] ‖ SPKI ‖ signature 64 ‖ origin (2 + n) ‖ host (2 + n) ‖ name (1 + n)
+//!          ‖ birth, or with flag bit 0 session 16 ‖ received 8 ‖ attempt 4 ‖ ignored
+//!          The attempt grows with each connection of a line that writes AUTH, so that an AUTH that was overtaken by a newer
+//!          one takes nothing over
+//! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ level 1 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 2 ‖ received 8
+//!          ‖ 1 + number of services, 0 if they are not told ‖ each: label (1 + n) ‖ ignored
 //!          outcome: 0 new, 1 resumed, with the server's count; else why a session could not be resumed
 //! CLOSE    [0x05] ‖ code 2 ‖ received 8 ‖ reason (2 + n) ‖ zeros
 //! ```
 //!
-//! All three fill 1,024 bytes, so that neither the length of a name nor a refusal shows on the wire.
+//! All three fill 1,024 bytes, so that neither the length of a name nor a refusal shows on the wire. What lies behind the
+//! fields of AUTH and AUTH_OK is a later version's, and is ignored.
 
 use alloc::{string::String, vec::Vec};
 
@@ -18,8 +21,8 @@ use crate::{
     codec::{Reader, put_text},
     crypto::{Secret, SignatureAlgorithm},
     error::InvalidMessage,
-    ids::{SessionId, TicketId},
-    limits::{CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN},
+    ids::{Birth, SessionId, TicketId},
+    limits::{CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, LABEL_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN},
 };
 
 const TYPE_AUTH: u8 = 0x03;
@@ -84,20 +87,33 @@ pub struct Resume {
     pub received: u64,
 }
 
+/// The session that AUTH speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// One that no AUTH_OK has named yet. A server that has one of this device with the same birth has sent an AUTH_OK that
+    /// was lost: it goes on.
+    Born(Birth),
+    /// One that was open before.
+    Resume(Resume),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Auth {
     pub(crate) device: DeviceKey,
     pub(crate) signature: [u8; 64],
     pub(crate) claims: Claims,
-    pub(crate) resume: Option<Resume>,
-    /// Which connection of the session this is, counted from 1; 0 where none is to be resumed.
+    pub(crate) wanted: Wanted,
+    /// Which connection of the line this is, counted from 1.
     pub(crate) attempt: u32,
 }
 
 impl Auth {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(RECORD_0_LEN);
-        let flags = if self.resume.is_some() { AUTH_RESUME } else { 0 };
+        let (flags, id, received) = match self.wanted {
+            Wanted::Born(birth) => (0, birth.0, 0),
+            Wanted::Resume(resume) => (AUTH_RESUME, resume.session_id.0, resume.received),
+        };
         out.extend_from_slice(&[TYPE_AUTH, flags, self.device.algorithm as u8]);
         out.extend_from_slice(
             &u16::try_from(self.device.spki.len()).expect("an SPKI has 91 bytes at most").to_be_bytes(),
@@ -107,11 +123,9 @@ impl Auth {
         put_text(&mut out, &self.claims.origin, ORIGIN_LEN_MAX);
         put_text(&mut out, &self.claims.host, ORIGIN_LEN_MAX);
         put_text(&mut out, &self.claims.name, DEVICE_NAME_LEN_MAX);
-        if let Some(resume) = &self.resume {
-            out.extend_from_slice(&resume.session_id.0);
-            out.extend_from_slice(&resume.received.to_be_bytes());
-            out.extend_from_slice(&self.attempt.to_be_bytes());
-        }
+        out.extend_from_slice(&id);
+        out.extend_from_slice(&received.to_be_bytes());
+        out.extend_from_slice(&self.attempt.to_be_bytes());
         padded(out)
     }
 
@@ -121,6 +135,7 @@ impl Auth {
             TYPE_AUTH => {}
             other => return Err(InvalidMessage::UnknownType(other)),
         }
+        // Not ignored: a flag says how to read what follows.
         let flags = reader.u8()?;
         if flags & !AUTH_RESUME != 0 {
             return Err(InvalidMessage::ReservedBits);
@@ -134,14 +149,12 @@ impl Auth {
             host: reader.text(ORIGIN_LEN_MAX)?.into(),
             name: reader.text(DEVICE_NAME_LEN_MAX)?.into(),
         };
-        let (resume, attempt) = if flags == AUTH_RESUME {
-            let resume = Resume { session_id: SessionId(reader.array()?), received: reader.u64()? };
-            (Some(resume), reader.u32()?)
-        } else {
-            (None, 0)
+        let wanted = match (flags, reader.array()?, reader.u64()?) {
+            (0, birth, 0) => Wanted::Born(Birth(birth)),
+            (0, ..) => return Err(InvalidMessage::UnknownValue),
+            (_, id, received) => Wanted::Resume(Resume { session_id: SessionId(id), received }),
         };
-        reader.finish_padded()?;
-        Ok(Self { device, signature, claims, resume, attempt })
+        Ok(Self { device, signature, claims, wanted, attempt: reader.u32()? })
     }
 }
 
@@ -181,6 +194,8 @@ pub struct Grant {
     pub level: u8,
     /// For the next connection.
     pub ticket: Ticket,
+    /// The labels that the server answers for this device; none if it does not tell.
+    pub services: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +222,7 @@ impl Verdict {
                 };
                 out.extend_from_slice(&outcome.to_be_bytes());
                 out.extend_from_slice(&received.to_be_bytes());
+                put_services(&mut out, grant.services.as_deref());
             }
             Self::Close(close) => {
                 out.push(TYPE_CLOSE);
@@ -235,14 +251,36 @@ impl Verdict {
                     (reason, 0) => Outcome::Fresh(FreshReason::from_wire(reason)),
                     _ => return Err(InvalidMessage::UnknownValue),
                 };
-                Self::Ok(Grant { session_id, outcome, level, ticket })
+                let services = read_services(&mut reader)?;
+                Self::Ok(Grant { session_id, outcome, level, ticket, services })
             }
-            TYPE_CLOSE => Self::Close(read_close(&mut reader)?),
+            TYPE_CLOSE => {
+                let close = read_close(&mut reader)?;
+                reader.finish_padded()?;
+                Self::Close(close)
+            }
             other => return Err(InvalidMessage::UnknownType(other)),
         };
-        reader.finish_padded()?;
         Ok(verdict)
     }
+}
+
+/// All of them, or, where they do not fit, that they are not told: a part would read as the whole.
+fn put_services(out: &mut Vec<u8>, services: Option<&[String]>) {
+    let (Some(services), start) = (services, out.len()) else { return };
+    let Some(count) = u8::try_from(services.len()).ok().and_then(|count| count.checked_add(1)) else { return };
+    out.push(count);
+    for label in services {
+        put_text(out, label, LABEL_LEN_MAX);
+    }
+    if out.len() > RECORD_0_LEN {
+        out.truncate(start);
+    }
+}
+
+fn read_services(reader: &mut Reader<'_>) -> Result<Option<Vec<String>>, InvalidMessage> {
+    let Some(count) = reader.u8()?.checked_sub(1) else { return Ok(None) };
+    (0..count).map(|_| Ok(reader.text(LABEL_LEN_MAX)?.into())).collect::<Result<_, _>>().map(Some)
 }
 
 /// The body of CLOSE, in record 0 as in a frame.
@@ -290,12 +328,13 @@ mod tests {
 
     fn auth() -> Auth {
         let claims = Claims { origin: "https://a".to_owned(), host: "b".to_owned(), name: "c".to_owned() };
-        Auth { device: device(), signature: [0xee; 64], claims, resume: None, attempt: 0 }
+        Auth { device: device(), signature: [0xee; 64], claims, wanted: Wanted::Born(Birth([0xbb; 16])), attempt: 1 }
     }
 
     fn grant() -> Grant {
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([3; 32]), lifetime_secs: 0x0102_0304 };
-        Grant { session_id: SessionId([1; 16]), outcome: Outcome::Resumed { received: 7 }, level: 1, ticket }
+        let services = Some(vec!["echo".to_owned(), "h".to_owned()]);
+        Grant { session_id: SessionId([1; 16]), outcome: Outcome::Resumed { received: 7 }, level: 1, ticket, services }
     }
 
     #[test]
@@ -309,8 +348,9 @@ mod tests {
             "01".to_owned() + &hex::encode("c"),                      // name
         ]
         .concat();
+        let born = expected_auth.clone() + &"bb".repeat(16) + "0000000000000000" + "00000001"; // birth, received, attempt
         let encoded = hex::encode(auth().encode());
-        assert!(encoded.starts_with(&expected_auth), "{encoded}");
+        assert!(encoded.starts_with(&born), "{encoded}");
         assert_eq!(Auth::decode(&auth().encode()), Ok(auth()));
 
         let expected = [
@@ -322,6 +362,9 @@ mod tests {
             "01020304",
             "0001",
             "0000000000000007",
+            "03",         // two services
+            "046563686f", // echo
+            "0168",       // h
         ]
         .concat();
         let ok = Verdict::Ok(grant());
@@ -332,8 +375,8 @@ mod tests {
             let ok = Verdict::Ok(Grant { outcome, ..grant() });
             assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
         }
-        let resume = Some(Resume { session_id: SessionId([4; 16]), received: 258 });
-        let resuming = Auth { resume, attempt: 3, ..auth() };
+        let wanted = Wanted::Resume(Resume { session_id: SessionId([4; 16]), received: 258 });
+        let resuming = Auth { wanted, attempt: 3, ..auth() };
         let expected = expected_auth.replacen("0300", "0301", 1) + &"04".repeat(16) + "0000000000000102" + "00000003";
         assert!(hex::encode(resuming.encode()).starts_with(&expected));
         assert_eq!(Auth::decode(&resuming.encode()), Ok(resuming));
@@ -348,8 +391,8 @@ mod tests {
         let claims = Claims { origin: "o".repeat(280), host: "h".repeat(280), name: "n".repeat(64) };
         let spki = [SignatureAlgorithm::EcdsaP256.spki_prefix(), &[1; 64]].concat();
         let device = DeviceKey::new(SignatureAlgorithm::EcdsaP256, spki).expect("it has the prefix and the length");
-        let resume = Some(Resume { session_id: SessionId([1; 16]), received: u64::MAX });
-        let auth = Auth { device, signature: [0; 64], claims, resume, attempt: u32::MAX };
+        let wanted = Wanted::Resume(Resume { session_id: SessionId([1; 16]), received: u64::MAX });
+        let auth = Auth { device, signature: [0; 64], claims, wanted, attempt: u32::MAX };
         assert_eq!(Auth::decode(&auth.encode()), Ok(auth));
     }
 
@@ -362,13 +405,48 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_version_adds_behind_the_fields_is_ignored() {
+        let mut later = auth().encode();
+        let end = 5 + 44 + 64 + 11 + 3 + 2 + 28;
+        later[end..].fill(0xff);
+        assert_eq!(Auth::decode(&later), Ok(auth()));
+        let ok = Verdict::Ok(grant());
+        let mut later = ok.encode();
+        later[81 + 8..].fill(0xff);
+        assert_eq!(Verdict::decode(&later), Ok(ok));
+    }
+
+    #[test]
+    fn services_are_told_in_whole_or_not_at_all() {
+        let told =
+            |services: Option<Vec<String>>| match Verdict::decode(&Verdict::Ok(Grant { services, ..grant() }).encode())
+            {
+                Ok(Verdict::Ok(grant)) => grant.services,
+                other => panic!("{other:?}"),
+            };
+        let labels = |count: usize, len: usize| Some((0..count).map(|_| "l".repeat(len)).collect::<Vec<_>>());
+        for all in [None, labels(0, 1), labels(14, 64), labels(254, 1), labels(1, 64)] {
+            assert_eq!(told(all.clone()), all);
+        }
+        for too_many in [labels(15, 64), labels(255, 1), labels(1_000, 1)] {
+            assert_eq!(told(too_many), None);
+        }
+        let mut cut = Verdict::Ok(grant()).encode();
+        cut[81] = 0xff;
+        cut[82..].fill(0x40);
+        assert_eq!(Verdict::decode(&cut), Err(InvalidMessage::Truncated));
+        cut[82] = 0x41;
+        assert_eq!(Verdict::decode(&cut), Err(InvalidMessage::TooLong));
+    }
+
+    #[test]
     fn reserved_bits_and_trailing_bytes_are_refused() {
         let mut flags = auth().encode();
         flags[1] = 0x40;
         assert_eq!(Auth::decode(&flags), Err(InvalidMessage::ReservedBits));
-        let mut padding = auth().encode();
-        padding[RECORD_0_LEN - 1] = 1;
-        assert_eq!(Auth::decode(&padding), Err(InvalidMessage::Padding));
+        let mut counted = auth().encode();
+        counted[5 + 44 + 64 + 11 + 3 + 2 + 16] = 1;
+        assert_eq!(Auth::decode(&counted), Err(InvalidMessage::UnknownValue), "nothing was received before it began");
         let mut longer = auth().encode();
         longer.push(0);
         assert_eq!(Auth::decode(&longer), Err(InvalidMessage::Trailing));

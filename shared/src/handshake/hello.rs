@@ -1,11 +1,14 @@
 //! M1 and M2 (DESIGN: "Handshake"; layouts in `docs/PROTOCOL.md`).
 //!
 //! ```text
-//! M1  [0x01, version 1, suite 1, server key id (8), flags 0] ‖ Noise(payload 64)
-//!     payload: credential kind 1 ‖ credential id 16 ‖ limits 10 ‖ zeros
+//! M1  [0x01, version 1, suite 1, server key id (8), flags 1] ‖ Noise(payload 64)
+//!     payload: credential kind 1 ‖ credential id 16 ‖ limits 10 ‖ capabilities 4 ‖ ignored
 //! M2  [0x02] ‖ Noise(payload 64)
-//!     payload: required factors 1 (0) ‖ nonce 32 ‖ limits 10 ‖ zeros
+//!     payload: unused 1 (0) ‖ nonce 32 ‖ limits 10 ‖ capabilities 4 ‖ ignored
 //! ```
+//!
+//! The clear header is strict. What lies behind the fields of a payload is a later version's, and is ignored; a sender
+//! writes zeros there.
 
 use alloc::vec::Vec;
 
@@ -27,16 +30,22 @@ const SUITE: u8 = 0x01;
 /// What the client's device signs begins so, and is thereby never taken for anything else that it signs.
 const AUTH_CONTEXT: &[u8] = b"duologue/1 client-auth\0";
 
+/// In the flags of M1: the client can make M1 anew over a nonce of the server's.
+const M1_SHOWS_FRESHNESS: u8 = 0x01;
+
 /// The clear header of M1, to which the prologue binds the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) server_key_id: ServerKeyId,
+    /// The client can show that its M1 is no replay.
+    pub(crate) shows_freshness: bool,
 }
 
 impl Header {
     pub(crate) fn encode(self) -> [u8; M1_HEADER_LEN] {
         let [a, b, c, d, e, f, g, h] = self.server_key_id.0;
-        [TYPE_M1, VERSION, SUITE, a, b, c, d, e, f, g, h, 0]
+        let flags = if self.shows_freshness { M1_SHOWS_FRESHNESS } else { 0 };
+        [TYPE_M1, VERSION, SUITE, a, b, c, d, e, f, g, h, flags]
     }
 
     /// What both sides mix into their handshake hash before anything else.
@@ -64,10 +73,13 @@ pub(crate) fn decode_m1(message: &[u8]) -> Result<(Header, &[u8]), InvalidMessag
         other => return Err(InvalidMessage::UnknownSuite(other)),
     }
     let server_key_id = ServerKeyId(reader.array()?);
-    reader.reserved()?;
+    let flags = reader.u8()?;
+    if flags & !M1_SHOWS_FRESHNESS != 0 {
+        return Err(InvalidMessage::ReservedBits);
+    }
     let noise = reader.take(M1_NOISE_LEN)?;
     reader.finish()?;
-    Ok((Header { server_key_id }, noise))
+    Ok((Header { server_key_id, shows_freshness: flags & M1_SHOWS_FRESHNESS != 0 }, noise))
 }
 
 pub(crate) fn encode_m2(noise: &[u8; M2_NOISE_LEN]) -> Vec<u8> {
@@ -131,11 +143,17 @@ impl Limits {
     }
 }
 
+/// What an end can do beyond this version's least, a bit each. A frame or form that needs one is sent only to who has it; a
+/// bit that is not known here says nothing. None is defined yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(pub u32);
+
 /// What M1 carries under the server's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientHello {
     pub(crate) credential: Credential,
     pub(crate) limits: Limits,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl ClientHello {
@@ -149,6 +167,7 @@ impl ClientHello {
         out.push(kind);
         out.extend_from_slice(&id);
         self.limits.encode(&mut out);
+        out.extend_from_slice(&self.capabilities.0.to_be_bytes());
         out.resize(M1_PAYLOAD_LEN, 0);
         out.try_into().expect("resized to the array's length")
     }
@@ -161,9 +180,7 @@ impl ClientHello {
             (2, id) => Credential::Invite(InviteId(id)),
             _ => return Err(InvalidMessage::UnknownValue),
         };
-        let limits = Limits::decode(&mut reader)?;
-        reader.finish_padded()?;
-        Ok(Self { credential, limits })
+        Ok(Self { credential, limits: Limits::decode(&mut reader)?, capabilities: Capabilities(reader.u32()?) })
     }
 }
 
@@ -172,15 +189,17 @@ impl ClientHello {
 pub(crate) struct ServerHello {
     pub(crate) nonce: [u8; 32],
     pub(crate) limits: Limits,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl ServerHello {
     pub(crate) fn encode(self) -> [u8; M2_PAYLOAD_LEN] {
         let mut out = Vec::with_capacity(M2_PAYLOAD_LEN);
-        // Factors beyond the device key that AUTH must bring: none are defined yet.
+        // Once meant for what AUTH must bring beside the device key; five seconds are too short for any of it.
         out.push(0);
         out.extend_from_slice(&self.nonce);
         self.limits.encode(&mut out);
+        out.extend_from_slice(&self.capabilities.0.to_be_bytes());
         out.resize(M2_PAYLOAD_LEN, 0);
         out.try_into().expect("resized to the array's length")
     }
@@ -189,9 +208,7 @@ impl ServerHello {
         let mut reader = Reader::new(payload);
         reader.reserved()?;
         let nonce = reader.array()?;
-        let limits = Limits::decode(&mut reader)?;
-        reader.finish_padded()?;
-        Ok(Self { nonce, limits })
+        Ok(Self { nonce, limits: Limits::decode(&mut reader)?, capabilities: Capabilities(reader.u32()?) })
     }
 }
 
@@ -210,26 +227,31 @@ mod tests {
     #[test]
     fn the_wire_form_of_the_hellos_does_not_change() {
         let limits = Limits { message_len: 0x0100_0000, window: 0x0004_0000, channels: 0x0100 };
-        let m1 = ClientHello { credential: Credential::Invite(InviteId([0xaa; 16])), limits };
-        // kind 2 = invite | its id | message_len | window | channels | zeros
-        let expected = ["02", &"aa".repeat(16), "01000000", "00040000", "0100", &"00".repeat(37)].concat();
+        let capabilities = Capabilities(0x0102_0304);
+        let m1 = ClientHello { credential: Credential::Invite(InviteId([0xaa; 16])), limits, capabilities };
+        // kind 2 = invite | its id | message_len | window | channels | capabilities | zeros
+        let expected = ["02", &"aa".repeat(16), "01000000", "00040000", "0100", "01020304", &"00".repeat(33)].concat();
         assert_eq!(hex::encode(m1.encode()), expected);
         assert_eq!(ClientHello::decode(&m1.encode()), Ok(m1));
 
-        let m2 = ServerHello { nonce: [0xbb; 32], limits };
-        // factors 0 | nonce | limits | zeros
-        let expected = ["00", &"bb".repeat(32), "01000000", "00040000", "0100", &"00".repeat(21)].concat();
+        let m2 = ServerHello { nonce: [0xbb; 32], limits, capabilities };
+        // unused | nonce | limits | capabilities | zeros
+        let expected = ["00", &"bb".repeat(32), "01000000", "00040000", "0100", "01020304", &"00".repeat(17)].concat();
         assert_eq!(hex::encode(m2.encode()), expected);
         assert_eq!(ServerHello::decode(&m2.encode()), Ok(m2));
 
-        let header = Header { server_key_id: ServerKeyId([0xcc; 8]) };
+        let header = Header { server_key_id: ServerKeyId([0xcc; 8]), shows_freshness: false };
         // M1 | version | suite | server key id | flags
         assert_eq!(hex::encode(header.encode()), ["010101", &"cc".repeat(8), "00"].concat());
+        let header = Header { shows_freshness: true, ..header };
+        assert_eq!(hex::encode(header.encode()), ["010101", &"cc".repeat(8), "01"].concat());
+        let message = encode_m1(header, &[0; M1_NOISE_LEN]);
+        assert_eq!(decode_m1(&message).map(|(header, _)| header), Ok(header));
     }
 
     #[test]
     fn reserved_bits_unknown_versions_and_trailing_bytes_are_refused() {
-        let header = Header { server_key_id: ServerKeyId([0xcc; 8]) };
+        let header = Header { server_key_id: ServerKeyId([0xcc; 8]), shows_freshness: false };
         let good = encode_m1(header, &[0; M1_NOISE_LEN]);
         assert!(decode_m1(&good).is_ok());
         let changed = |at: usize, to: u8| {
@@ -240,16 +262,26 @@ mod tests {
         assert_eq!(changed(0, 0x02), Err(InvalidMessage::UnknownType(2)));
         assert_eq!(changed(1, 2), Err(InvalidMessage::UnknownVersion(2)));
         assert_eq!(changed(2, 0), Err(InvalidMessage::UnknownSuite(0)));
-        assert_eq!(changed(11, 0x80), Err(InvalidMessage::ReservedBits));
+        for flags in 2..=255 {
+            assert_eq!(changed(11, flags), Err(InvalidMessage::ReservedBits));
+        }
         assert_eq!(decode_m1(&[good.clone(), [0].to_vec()].concat()).map(|_| ()), Err(InvalidMessage::Trailing));
         for end in 0..good.len() {
             assert_eq!(decode_m1(&good[..end]).map(|_| ()), Err(InvalidMessage::Truncated), "cut at {end}");
         }
-        let mut hello = ServerHello { nonce: [1; 32], limits: Limits::default() }.encode();
-        hello[0] = 1;
-        assert_eq!(ServerHello::decode(&hello), Err(InvalidMessage::ReservedBits));
-        hello[0] = 0;
-        hello[63] = 1;
-        assert_eq!(ServerHello::decode(&hello), Err(InvalidMessage::Padding));
+    }
+
+    #[test]
+    fn what_a_later_version_adds_to_a_payload_is_ignored() {
+        let (limits, capabilities) = (Limits::default(), Capabilities(u32::MAX));
+        let m1 = ClientHello { credential: Credential::None, limits, capabilities };
+        let m2 = ServerHello { nonce: [1; 32], limits, capabilities };
+        let (mut m1_later, mut m2_later) = (m1.encode(), m2.encode());
+        m1_later[31..].fill(0xff);
+        m2_later[47..].fill(0xff);
+        assert_eq!(ClientHello::decode(&m1_later), Ok(m1));
+        assert_eq!(ServerHello::decode(&m2_later), Ok(m2));
+        m2_later[0] = 1;
+        assert_eq!(ServerHello::decode(&m2_later), Err(InvalidMessage::ReservedBits), "not behind the fields");
     }
 }

@@ -1,7 +1,8 @@
 //! The client's line: it dials, and dials again.
 //!
 //! ```text
-//! first    dial ─► M2 ─► AUTH(session) ─► AUTH_OK ─► open            a failure before that ends the line
+//! first    dial ─► M2 ─► AUTH(session) ─► AUTH_OK ─► open            a failure before that ends the line, unless it may wait
+//! no M2    the socket opened, and 2 s later, or at its end, nothing had come: dial once more, with M1 as a message
 //! lost     backoff with full jitter, or the slot that DRAIN gave ─► dial ─► …
 //! aged     54 to 60 min: dial beside the carrier ─► M2 ─► the session moves ─► AUTH ─► the old connection is dropped
 //! ```
@@ -12,16 +13,16 @@ use core::time::Duration;
 
 use alloc::{string::String, vec::Vec};
 
-use super::{ConnectionNo, Line, LineEvent, LineState};
+use super::{Altered, ConnectionNo, Line, LineEvent, LineState};
 use crate::{
     budget::Budget,
     close::CloseCode,
-    connection::{ClientConfig, Connection, Event, Offer},
+    connection::{ClientConfig, Connection, Event, Offer, UpgradeForm},
     crypto::Randomness,
-    error::ConnectionError,
+    error::{ConnectionError, PeerMisbehaved},
     limits::{
         BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS,
-        SESSION_BUDGET_LEN,
+        SESSION_BUDGET_LEN, WAKE_MILLIS, WAKE_QUIET_SECS,
     },
     session::{Role, Session},
     time::Instant,
@@ -55,6 +56,14 @@ pub(super) struct Redial {
     /// When to come back to a server that stops, counted from its end.
     slot: Option<Duration>,
     ever_open: bool,
+    /// A first connection that fails is dialled again like any other.
+    first_try_waits: bool,
+    /// That of the connection on its way, or of the next.
+    form: UpgradeForm,
+    /// The one that brought the last M2.
+    good_form: UpgradeForm,
+    /// When the device woke last.
+    woken: Option<Instant>,
 }
 
 impl Redial {
@@ -90,11 +99,34 @@ impl Line {
             keys_until: None,
             slot: None,
             ever_open: false,
+            first_try_waits: false,
+            form: UpgradeForm::M1InRequest,
+            good_form: UpgradeForm::M1InRequest,
+            woken: None,
         };
         let session = Session::new(Role::Client, Budget::new(SESSION_BUDGET_LEN));
         let mut line = Self::new(LineState::Connecting, session, Some(redial));
         line.events.push_back(LineEvent::DialWanted);
         line
+    }
+
+    /// A first connection that cannot be made is waited for as a lost one is: the line dials until it is let in, refused, or
+    /// closed.
+    #[must_use]
+    pub fn with_first_try_that_waits(mut self) -> Self {
+        if let Some(redial) = &mut self.redial {
+            redial.first_try_waits = true;
+        }
+        self
+    }
+
+    /// From the first dial on M1 leaves as a message: one round trip more, for a path that refuses long headers.
+    #[must_use]
+    pub fn with_m1_as_message(mut self) -> Self {
+        if let Some(redial) = &mut self.redial {
+            (redial.form, redial.good_form) = (UpgradeForm::M1AsMessage, UpgradeForm::M1AsMessage);
+        }
+        self
     }
 
     /// Answers [`LineEvent::DialWanted`]: a connection for a socket that the driver opens.
@@ -107,7 +139,7 @@ impl Line {
         };
         redial.asked = false;
         let connection = match Connection::connect(redial.config.clone(), randomness, now) {
-            Ok(connection) => connection,
+            Ok(connection) => connection.in_form(redial.form),
             Err(error) => {
                 self.end(error.clone());
                 return Err(error);
@@ -130,19 +162,8 @@ impl Line {
     /// The socket did not open.
     pub fn handle_unreachable(&mut self, now: Instant, no: ConnectionNo) {
         if self.next.take_if(|(other, _)| *other == no).is_some() {
-            self.redial_after(now, ConnectionError::Unreachable);
+            self.redial_after(now, no, ConnectionError::Unreachable);
         }
-    }
-
-    /// A socket that ends before M2 reads like a wrong server the first time. Later it is a loss like any other: only an M2
-    /// that does not fit shows a stranger.
-    pub(super) fn handle_next_lost(&mut self, now: Instant, no: ConnectionNo) -> bool {
-        let known = self.redial.as_ref().is_some_and(|redial| redial.ever_open);
-        let lost = known && self.next.take_if(|(other, _)| *other == no).is_some();
-        if lost {
-            self.redial_after(now, ConnectionError::Lost);
-        }
-        lost
     }
 
     /// The device's signature over what [`LineEvent::SignatureWanted`] gave. The session moves into that connection.
@@ -162,7 +183,8 @@ impl Line {
         self.settle(now);
     }
 
-    /// The device has woken, or its network is back: an open line is probed, a waiting one dials at once.
+    /// The device has woken, or its network is back: an open line is probed, a waiting one dials soon. One that is told so again
+    /// and again goes on backing off.
     pub fn wake(&mut self, now: Instant) {
         if let Some((_, connection)) = &mut self.carrier {
             connection.probe(now);
@@ -170,8 +192,12 @@ impl Line {
         if let Some(redial) = &mut self.redial
             && redial.at.is_some()
         {
-            redial.at = Some(now);
-            redial.failures = 0;
+            // A moment, in which the network comes up and the browser lets go of sockets that died in its sleep.
+            redial.at = redial.at.min(Some(now + Duration::from_millis(WAKE_MILLIS)));
+            if redial.woken.is_none_or(|woken| now - woken >= Duration::from_secs(WAKE_QUIET_SECS)) {
+                redial.failures = 0;
+            }
+            redial.woken = Some(now);
         }
         self.handle_timeout(now);
     }
@@ -179,15 +205,18 @@ impl Line {
     pub(super) fn handle_next_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::SignatureWanted(message) => {
+                if let Some(redial) = &mut self.redial {
+                    redial.good_form = redial.form;
+                }
                 if let Some((no, _)) = self.next {
                     self.events.push_back(LineEvent::SignatureWanted(no, message));
                 }
             }
             Event::Closed(error) => {
-                if let Some(gone) = self.next.take() {
-                    self.leaving.push(gone);
+                if let Some((no, gone)) = self.next.take() {
+                    self.leaving.push((no, gone));
+                    self.redial_after(now, no, error);
                 }
-                self.redial_after(now, error);
             }
             // It has no session yet, and no questions of the server's side.
             _ => {}
@@ -223,25 +252,48 @@ impl Line {
     }
 
     /// A connection has failed. The line ends, or dials again.
-    pub(super) fn redial_after(&mut self, now: Instant, error: ConnectionError) {
+    pub(super) fn redial_after(&mut self, now: Instant, no: ConnectionNo, error: ConnectionError) {
         let carried = self.carrier.is_some();
         let Some(redial) = self.redial.as_mut().filter(|_| self.closed.is_none()) else { return };
-        let altered = matches!(&error, ConnectionError::PeerClosed(close) if close.code == CloseCode::Altered);
-        if (altered || matches!(error, ConnectionError::NotYourServer | ConnectionError::Altered)) && !carried {
+        let forged = match &error {
+            ConnectionError::PeerClosed(close) => close.code == CloseCode::Altered,
+            ConnectionError::NotYourServer | ConnectionError::Altered => true,
+            _ => false,
+        };
+        if forged || error == ConnectionError::PeerMisbehaved(PeerMisbehaved::TextMessage) {
+            let altered = self.altered.get_or_insert(Altered { count: 0, since: now });
+            altered.count = altered.count.saturating_add(1);
+            self.events.push_back(LineEvent::Altered(*altered));
+        }
+        if forged && !carried {
             redial.strangers += 1;
         }
-        if !redial.ever_open || !error.is_resumable() || redial.strangers >= FORGERIES_MAX {
+        // Nothing is known of the server yet, only that the first form may not come through.
+        let in_other_form = error == ConnectionError::Unanswered && redial.form == UpgradeForm::M1InRequest;
+        redial.form = if in_other_form { UpgradeForm::M1AsMessage } else { redial.good_form };
+        let may_go_on = redial.ever_open || redial.first_try_waits || in_other_form;
+        if !may_go_on || !error.is_resumable() || redial.strangers >= FORGERIES_MAX {
             return self.end(error);
         }
-        if self.next.is_none() && redial.at.is_none() && !redial.asked {
+        if in_other_form {
+            redial.at = None;
+            redial.asked = true;
+        } else if self.next.is_none() && redial.at.is_none() && !redial.asked {
             let wait = match redial.slot.take().filter(|_| !carried) {
                 Some(slot) => slot,
                 None => redial.backoff(),
             };
             redial.at = Some(now + wait);
         }
+        let (was_open, wait) = (redial.ever_open, redial.at.map_or(Duration::ZERO, |at| at - now));
         if !carried {
             redial.keys_until = None;
+        }
+        self.events.push_back(LineEvent::ConnectionFailed { no, error, wait });
+        if in_other_form {
+            self.events.push_back(LineEvent::DialWanted);
+        }
+        if !carried && was_open {
             self.become_state(LineState::Resuming);
         }
     }

@@ -23,6 +23,8 @@ mod server;
 
 pub use client::Dialled;
 
+use core::time::Duration;
+
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use crate::{
@@ -81,6 +83,17 @@ pub enum LineEvent {
     /// Client: the server could not resume the session. Everything pending in it has settled, its channel ids are void, and a
     /// new session stands in its place. `Opened` follows.
     SessionEnded(FreshReason, Box<Session>),
+    /// Client: a connection was lost, or came to nothing; the line dials again.
+    ConnectionFailed {
+        /// Which.
+        no: ConnectionNo,
+        /// Why.
+        error: ConnectionError,
+        /// How long the line waits before it wants to dial.
+        wait: Duration,
+    },
+    /// Client: something was altered on the way once more ([`Line::altered`]). Nothing of it was let through.
+    Altered(Altered),
     /// The state is another one.
     StateChanged(LineState),
     /// The peer has opened a channel.
@@ -89,6 +102,15 @@ pub enum LineEvent {
     ChannelChanged(ChannelId),
     /// The line has ended, and its session with it. Nothing follows.
     Closed(ConnectionError),
+}
+
+/// What somebody on the way has done to a line, as far as its client has noticed: messages that the other end has not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Altered {
+    /// How often; each time it cost a connection.
+    pub count: u32,
+    /// When it was noticed first.
+    pub since: Instant,
 }
 
 /// One end of one line. See the module for its run loop.
@@ -108,6 +130,7 @@ pub struct Line {
     redial: Option<Box<Redial>>,
     /// Server: since when no connection carries the session.
     parked_at: Option<Instant>,
+    altered: Option<Altered>,
     closed: Option<ConnectionError>,
 }
 
@@ -123,6 +146,7 @@ impl Line {
             events: VecDeque::new(),
             redial: redial.map(Box::new),
             parked_at: None,
+            altered: None,
             closed: None,
         }
     }
@@ -150,9 +174,7 @@ impl Line {
 
     /// A socket has ended, for whatever reason.
     pub fn handle_lost(&mut self, now: Instant, no: ConnectionNo) {
-        if !self.handle_next_lost(now, no)
-            && let Some(connection) = self.live(no)
-        {
+        if let Some(connection) = self.live(no) {
             connection.handle_lost(now);
         }
         self.settle(now);
@@ -268,6 +290,18 @@ impl Line {
         self.state
     }
 
+    /// Client: what somebody on the way was found to have altered.
+    #[must_use]
+    pub const fn altered(&self) -> Option<Altered> {
+        self.altered
+    }
+
+    /// The smoothed time between a record and its acknowledgement on the connection that carries the session; none before the
+    /// first. A peer may take 25 ms to acknowledge.
+    pub fn round_trip(&mut self) -> Option<Duration> {
+        self.session().round_trip()
+    }
+
     /// Why the line has ended, if it has.
     #[must_use]
     pub const fn closed(&self) -> Option<&ConnectionError> {
@@ -328,7 +362,7 @@ impl Line {
         if forged || !error.is_resumable() {
             self.end(error);
         } else if self.redial.is_some() {
-            self.redial_after(now, error);
+            self.redial_after(now, no, error);
         } else {
             self.park(now);
         }

@@ -17,6 +17,7 @@ use crate::{
     connection::Connection,
     error::ConnectionError,
     handshake::auth::Grant,
+    ids::Birth,
     limits::RESUME_TTL_SECS,
     session::{Role, Session},
     time::Instant,
@@ -70,6 +71,13 @@ impl Line {
             self.leaving.retain(|(other, _)| *other != no);
         }
         admitted.map(|()| no)
+    }
+
+    /// Names the session as the AUTH did that it was made for.
+    #[must_use]
+    pub fn born(mut self, birth: Birth) -> Self {
+        self.session().set_birth(birth);
+        self
     }
 
     /// True while no connection carries the session.

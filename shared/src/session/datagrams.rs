@@ -107,6 +107,15 @@ impl Outgoing {
         }
     }
 
+    /// Takes out those that are meant, in their order.
+    pub(super) fn split_off(&mut self, is_meant: impl Fn(&Waiting) -> bool) -> Self {
+        let mut split = Self::default();
+        for datagram in core::mem::take(self).queue {
+            if is_meant(&datagram) { &mut split } else { &mut *self }.push(datagram);
+        }
+        split
+    }
+
     pub(super) fn push(&mut self, datagram: Waiting) {
         self.len += datagram.data.len();
         self.queue.push_back(datagram);

@@ -61,6 +61,11 @@ impl Flight {
         Self { shortest, len_max, queued_before, ..Self::default() }
     }
 
+    /// The smoothed time between sealing and acknowledgement on this connection.
+    pub(super) const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     /// Bytes that may be sealed and unacknowledged.
     pub(super) const fn len_max(&self) -> usize {
         self.len_max

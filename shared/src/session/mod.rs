@@ -31,8 +31,11 @@ use crate::{
     channel::{ChannelState, Delivery, Fin, Received},
     close::ResetCode,
     error::{ChannelError, PeerMisbehaved},
-    handshake::{auth::Resume, hello::Limits},
-    ids::{ChannelId, SessionId},
+    handshake::{
+        auth::{Resume, Wanted},
+        hello::Limits,
+    },
+    ids::{Birth, ChannelId, SessionId},
     limits::{
         DATAGRAM_LEN_MAX, FORGERIES_MAX, LABEL_LEN_MAX, RESEND_LEN_MAX, RESEND_LEN_SERVER, SEND_QUEUE_LEN_MAX,
         SESSION_QUEUE_LEN_MAX,
@@ -95,6 +98,8 @@ pub struct Session {
     role: Role,
     /// As the server names it; none before the first AUTH_OK.
     id: Option<SessionId>,
+    /// As its first AUTH named it. None in a session that took another's place.
+    birth: Option<Birth>,
     ours: Limits,
     peers: Limits,
     /// Boxed: the row moves when a channel goes.
@@ -134,7 +139,7 @@ pub struct Session {
     drain_due: Option<u32>,
     /// The client has said that nothing new begins there.
     peer_holds: bool,
-    /// Which of its connections carries it, counted from 1, as the client counts them.
+    /// Which of the line's connections carries it, counted from 1, as the client counts them.
     attempt: u32,
     /// Records in a row that did not authenticate.
     forgeries: u8,
@@ -149,6 +154,7 @@ impl Session {
         Self {
             role,
             id: None,
+            birth: None,
             ours: Limits::default(),
             peers: Limits::default(),
             channels: ById::new(),
@@ -182,15 +188,57 @@ impl Session {
         }
     }
 
-    /// A new session of the same end.
-    pub(crate) fn successor(&self) -> Self {
-        Self::new(self.role, self.claims.budget())
+    /// Client: the session that takes this one's place within its connection. The channels of which nothing has left, not
+    /// even OPEN, move there as they are, in their order; those that had begun are over with this session. Ids and attempts
+    /// count on, so that none means two things in one line.
+    pub(crate) fn successor(&mut self) -> Self {
+        let mut next = Self::new(self.role, self.claims.budget());
+        next.next_id = self.next_id;
+        next.attempt = self.attempt.saturating_sub(1);
+        next.crowded = self.crowded;
+        #[cfg(test)]
+        self.mutate_succession();
+        while let Some(id) = self.unannounced.pop_first() {
+            let Some(channel) = self.channels.remove(id) else { continue };
+            let queued = channel.send.queued_len();
+            self.queued_len -= queued;
+            next.queued_len += queued;
+            next.channels.get_or_insert(id, || channel);
+            next.unannounced.insert(id);
+            next.changed.insert(id);
+            self.changed.remove(id);
+            if let Some(datagrams) = self.channel_datagrams.remove(id) {
+                next.channel_datagrams.get_or_insert(id, || datagrams);
+            }
+        }
+        next.outgoing = self.outgoing.split_off(|datagram| next.channels.get(datagram.channel).is_some());
+        next
+    }
+
+    #[cfg(test)]
+    fn mutate_succession(&mut self) {
+        if mutated!(BegunChannelGoesOn) {
+            for (id, channel) in self.channels.iter_mut().filter(|(id, _)| id.0 & 1 == self.role.bit()) {
+                channel.announced = false;
+                self.unannounced.insert(id);
+            }
+        }
+    }
+
+    /// True if a channel of this id is here: open, or over and not let go.
+    #[must_use]
+    pub fn has_channel(&self, id: ChannelId) -> bool {
+        self.channels.get(id).is_some()
     }
 
     /// As the server names it; none before the first AUTH_OK.
     #[must_use]
     pub const fn id(&self) -> Option<SessionId> {
         self.id
+    }
+
+    pub(crate) const fn round_trip(&self) -> Option<core::time::Duration> {
+        self.flight.round_trip()
     }
 
     /// True once it has ended: everything pending has settled.
@@ -236,12 +284,31 @@ impl Session {
         self.received
     }
 
-    /// What AUTH says of a session that was open before.
-    pub(crate) fn resume_request(&self) -> Option<Resume> {
-        self.id.map(|session_id| Resume {
-            session_id,
-            received: self.received.saturating_sub(u64::from(mutated!(AuthCountsOneTooFew))),
-        })
+    /// What AUTH says of this session. The first AUTH of all gives it its birth.
+    pub(crate) fn wanted(&mut self, birth: Birth) -> Wanted {
+        match self.id {
+            Some(session_id) => Wanted::Resume(Resume {
+                session_id,
+                received: self.received.saturating_sub(u64::from(mutated!(AuthCountsOneTooFew))),
+            }),
+            None => Wanted::Born(*self.birth.get_or_insert(birth)),
+        }
+    }
+
+    /// As its first AUTH named it.
+    #[must_use]
+    pub const fn birth(&self) -> Option<Birth> {
+        self.birth
+    }
+
+    /// Server: as AUTH names it.
+    pub(crate) const fn set_birth(&mut self, birth: Birth) {
+        self.birth = Some(birth);
+    }
+
+    /// True if a counted frame was ever sealed and is not acknowledged.
+    pub(crate) fn has_sealed(&self) -> bool {
+        !self.resend.is_empty()
     }
 
     /// Until the hellos have crossed, nothing is sealed; what was queued meanwhile starts with the peer's real window.

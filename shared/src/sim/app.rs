@@ -74,7 +74,7 @@ impl World {
         let label = if request { "request" } else { "talk" };
         let opened = if stream { session.open_stream(label) } else { session.open_channel(label) };
         let id = opened.expect("a good label, and the line is not closed");
-        self.ledger.sessions[uid.0].channels.insert(id, ChannelLog::new(stream, request, true, reader));
+        self.ledger.sessions[uid.0].channels.insert(id, ChannelLog::new(uid, stream, request, true, reader));
         trace!(self.now, "{uid:?} {id:?}: opened, {label}, stream {stream}, read {reader:?}");
         id
     }
@@ -113,7 +113,7 @@ impl World {
         let Some(session) = session_of(&mut self.client, self.client_uid, &mut self.server, uid) else { return };
         let log = self.ledger.channel(uid, id);
         let ordinal = log.sent.len() as u64 + 1;
-        match session.channel(id).send(bytes(message_key(uid, id, ordinal), 0, len)) {
+        match session.channel(id).send(bytes(message_key(log.author, id, ordinal), 0, len)) {
             Ok(given) => {
                 assert_eq!(given, ordinal);
                 log.sent.push(Sent { len, delivery: Delivery::Pending });
@@ -128,7 +128,7 @@ impl World {
     pub(super) fn write(&mut self, uid: Uid, id: ChannelId, len: usize) {
         let Some(session) = session_of(&mut self.client, self.client_uid, &mut self.server, uid) else { return };
         let log = self.ledger.channel(uid, id);
-        match session.channel(id).write(&bytes(stream_key(uid, id), log.written, len)) {
+        match session.channel(id).write(&bytes(stream_key(log.author, id), log.written, len)) {
             Ok(written) => {
                 log.written += written as u64;
                 trace!(self.now, "{uid:?} {id:?}: writes {written}");
@@ -153,7 +153,7 @@ impl World {
         let Some(session) = session_of(&mut self.client, self.client_uid, &mut self.server, uid) else { return };
         let log = self.ledger.channel(uid, id);
         let index = u32::try_from(log.datagrams.len()).expect("few");
-        let data = datagram(uid, id, index, len);
+        let data = datagram(log.author, id, index, len);
         let len = data.len();
         let before = session.channel(id).datagram_stats(self.now).replaced;
         if session.channel(id).send_datagram(self.now, data, ttl, key).is_err() {
@@ -201,7 +201,7 @@ impl World {
         assert!(theirs.opened_here && theirs.stream == stream && theirs.request == request, "{id:?}: {theirs:?}");
         let reader = self.reader();
         trace!(self.now, "{uid:?} {id:?}: the peer opened it, stream {stream}, read {reader:?}");
-        let log = ChannelLog::new(stream, request, false, reader);
+        let log = ChannelLog::new(uid, stream, request, false, reader);
         assert!(self.ledger.sessions[uid.0].channels.insert(id, log).is_none(), "{id:?} was opened twice");
         self.channel_changed(uid, id);
     }
@@ -233,6 +233,11 @@ impl World {
     }
 
     pub(super) fn read_slowly(&mut self, uid: Uid, id: ChannelId) {
+        // It may have gone on in another session meanwhile.
+        let uid = if self.ledger.at(uid).channels.contains_key(&id) { uid } else { self.client_uid };
+        if !self.ledger.at(uid).channels.contains_key(&id) {
+            return;
+        }
         let before = self.ledger.at(uid).channels[&id].got;
         self.read(uid, id, 1);
         if self.ledger.at(uid).channels[&id].got > before {
@@ -319,7 +324,12 @@ impl World {
             self.finish(uid, id);
         }
         let log = self.ledger.channel(uid, id);
-        let settled = log.settled == log.sent.len() && log.taken == log.written;
+        let is_settled = |log: &ChannelLog| log.settled == log.sent.len() && log.taken == log.written;
+        let mut settled = is_settled(log);
+        if self.plan.patient && self.healed {
+            settled &= self.ledger.others(uid, id).is_none_or(|log| log.released || is_settled(log));
+        }
+        let log = self.ledger.channel(uid, id);
         if log.finished && log.end_seen && (settled || (!self.healed && self.chance.one_in(8))) {
             self.release(uid, id);
         }

@@ -115,7 +115,8 @@ impl World {
         self.healed = true;
         self.hostile.one_in = 0;
         let calm = Plan::calm();
-        self.plan = Plan { large: self.plan.large, channels: self.plan.channels, ..calm };
+        let Plan { large, channels, patient, first_try_waits, .. } = self.plan;
+        self.plan = Plan { large, channels, patient, first_try_waits, ..calm };
         if let Some(until) = self.frozen_until {
             self.run_until(until);
         }
@@ -141,11 +142,25 @@ impl World {
     pub(super) fn settle(&mut self) {
         let until = self.now + HEALING;
         while !self.is_settled() {
+            self.let_go();
             let going = self.step();
             assert!(going && self.now < until, "no progress: {}", self.describe());
         }
         self.check(true);
         self.ledger.check_complete(self.client_uid);
+    }
+
+    /// Patient applications look whether the other end knows everything now.
+    fn let_go(&mut self) {
+        if !self.plan.patient {
+            return;
+        }
+        for uid in self.live() {
+            for id in self.ledger.held(uid) {
+                self.tend(uid, id);
+            }
+        }
+        self.drive();
     }
 
     fn is_settled(&mut self) -> bool {

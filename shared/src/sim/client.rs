@@ -7,10 +7,11 @@ use alloc::{string::ToString, vec::Vec};
 use ed25519_dalek::{Signer, SigningKey};
 
 use super::{
-    End,
+    End, Uid,
     chance::Chance,
     driver::transmit,
     link::{Item, Side, Socket, Way},
+    plan::Plan,
     server::Server,
     world::{Todo, World},
 };
@@ -27,7 +28,7 @@ use crate::{
 };
 
 impl World {
-    pub(super) fn client_line(server: &Server, device: &SigningKey, chance: &mut Chance) -> Line {
+    pub(super) fn client_line(server: &Server, device: &SigningKey, plan: &Plan, chance: &mut Chance) -> Line {
         let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), device.verifying_key().as_bytes()].concat();
         let config = ClientConfig {
             server_key: server.config().identity.public(),
@@ -40,7 +41,8 @@ impl World {
                 name: "sim".to_string(),
             },
         };
-        Line::client(config, chance.next())
+        let line = Line::client(config, chance.next());
+        if plan.first_try_waits { line.with_first_try_that_waits() } else { line }
     }
 
     /// The client's run loop. True if anything happened.
@@ -77,12 +79,20 @@ impl World {
                 self.fresh = Some(reason);
                 let uid = self.client_uid;
                 trace!(now, "client: {uid:?} is over");
-                self.check_session_over(&mut session, uid);
                 self.client_uid = self.ledger.begin(End::Client);
+                self.begin_again(uid);
+                self.check_session_over(&mut session, uid);
                 let id = self.client.session().id().expect("it has just begun");
                 if let Some(server) = self.server.uid_of(id) {
                     self.ledger.pair(self.client_uid, server);
                 }
+            }
+            LineEvent::ConnectionFailed { no, error, wait } => {
+                trace!(now, "client: {no:?} has failed: {error:?}; waits {wait:?}");
+            }
+            LineEvent::Altered(altered) => {
+                trace!(now, "client: {altered:?}");
+                assert!(self.hostile.tampered > 0, "nobody has altered anything");
             }
             LineEvent::StateChanged(state) => {
                 trace!(now, "client: is {}", state.word());
@@ -109,6 +119,7 @@ impl World {
             down: Way::default(),
             client: Side::Opening,
             server: Side::Opening,
+            withheld: false,
             lingers,
             hanging_up: false,
             uid: None,
@@ -119,9 +130,13 @@ impl World {
             self.plan_in(wait, Todo::Unreachable(sid));
         } else {
             let offered = upgrade::read_offer(&dialled.offer.join(", "));
-            let Offered::M1(m1) = offered else { panic!("the offer holds M1: {offered:?}") };
-            // Some proxies strip it.
-            let m1 = if self.chance.one_in(4) { Vec::new() } else { m1 };
+            let m1 = match offered {
+                // Some proxies strip it.
+                Offered::M1(m1) if !self.chance.one_in(4) => m1,
+                Offered::M1(_) | Offered::Bare => Vec::new(),
+                Offered::Nothing => panic!("nothing was offered"),
+            };
+            socket.withheld = !m1.is_empty() && self.chance.one_in(self.plan.withheld);
             socket.up.send(self.now, Item::Request(m1), &path, &mut self.chance);
             if self.chance.one_in(self.plan.early_cut) {
                 let wait = path.delay * 7 + Duration::from_micros(path.jitter_micros * 3);
@@ -156,11 +171,13 @@ impl World {
         self.opened += 1;
         assert_eq!(self.client.session().id(), Some(grant.session_id));
         match grant.outcome {
-            Outcome::Fresh(FreshReason::Unknown) | Outcome::New => {}
-            Outcome::Resumed { .. } => {
-                let server = self.server.uid_of(grant.session_id);
-                assert!(server.is_none_or(|server| self.ledger.at(self.client_uid).peer == Some(server)));
+            // An earlier AUTH may have begun a session, perhaps at a process that is gone.
+            Outcome::New | Outcome::Resumed { .. } => {
+                if let Some(server) = self.server.uid_of(grant.session_id) {
+                    self.ledger.pair_anew(self.client_uid, server);
+                }
             }
+            Outcome::Fresh(FreshReason::Unknown) => {}
             Outcome::Fresh(reason) => {
                 let [a, b, c, d, ..] = grant.session_id.0;
                 let anew = u32::from_be_bytes([a, b, c, d]) > 1;
@@ -233,9 +250,11 @@ impl World {
             ConnectionError::PeerClosed(close) if close.code == CloseCode::Normal => true,
             ConnectionError::PeerClosed(close) if close.code == CloseCode::Altered => self.hostile.tampered >= 3,
             ConnectionError::Altered | ConnectionError::NotYourServer if self.hostile.tampered >= 3 => true,
-            // The first connection has only one try.
-            ConnectionError::Lost | ConnectionError::Unreachable | ConnectionError::TimedOut => !self.ever_open,
-            ConnectionError::NotYourServer => !self.ever_open,
+            // The first connection has only one try, and that in two forms.
+            ConnectionError::Lost
+            | ConnectionError::Unanswered
+            | ConnectionError::Unreachable
+            | ConnectionError::TimedOut => !self.ever_open && !self.plan.first_try_waits,
             _ => false,
         };
         let first = !self.ever_open && self.hostile.tampered > 0;
@@ -245,6 +264,18 @@ impl World {
         assert_eq!(self.client.state(), LineState::Closed);
         self.ended.push((self.client_uid, error.clone()));
         self.check_over(self.client_uid);
+    }
+
+    /// The channels of which nothing had left go on in the session that took the place of `before`.
+    fn begin_again(&mut self, before: Uid) {
+        let session = self.client.session();
+        let log = &mut self.ledger.sessions[before.0].channels;
+        let moved: Vec<_> = log.keys().copied().filter(|id| session.has_channel(*id)).collect();
+        for id in moved {
+            let log = self.ledger.sessions[before.0].channels.remove(&id).expect("it was there");
+            assert!(log.opened_here && log.got == 0 && log.taken == 0 && log.settled == 0, "{id:?} had begun: {log:?}");
+            self.ledger.sessions[self.client_uid.0].channels.insert(id, log);
+        }
     }
 
     /// The application opens another line, since the last one is closed.
@@ -258,7 +289,7 @@ impl World {
         assert!(self.client.poll_event().is_none(), "a closed line has more to tell");
         self.lines += 1;
         self.ever_open = false;
-        self.client = Self::client_line(&self.server, &self.device, &mut self.chance);
+        self.client = Self::client_line(&self.server, &self.device, &self.plan, &mut self.chance);
         self.client_uid = self.ledger.begin(End::Client);
     }
 }

@@ -23,6 +23,9 @@ pub(super) fn pass(
     hostile: &mut Hostile,
     chance: &mut Chance,
 ) {
+    if socket.withheld && from == End::Server {
+        return;
+    }
     let way = socket.to(from.other());
     for item in hostile.meddle(message, way, chance) {
         way.send(now, item, path, chance);

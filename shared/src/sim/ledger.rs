@@ -39,6 +39,8 @@ pub(super) struct SentDatagram {
 /// One end of a channel.
 #[derive(Debug)]
 pub(super) struct ChannelLog {
+    /// The session in which it was opened at this end: what is sent on it follows from that, wherever it goes on.
+    pub(super) author: Uid,
     pub(super) stream: bool,
     /// A request: the one who opened it finishes and waits for an answer.
     pub(super) request: bool,
@@ -65,8 +67,9 @@ pub(super) struct ChannelLog {
 }
 
 impl ChannelLog {
-    pub(super) const fn new(stream: bool, request: bool, opened_here: bool, reader: Reader) -> Self {
+    pub(super) const fn new(author: Uid, stream: bool, request: bool, opened_here: bool, reader: Reader) -> Self {
         Self {
+            author,
             stream,
             request,
             opened_here,
@@ -119,6 +122,17 @@ impl Ledger {
         self.sessions[server.0].peer = Some(client);
     }
 
+    /// The client's session was not resumed, nothing having been said in it: its peer is another one than it once was.
+    pub(super) fn pair_anew(&mut self, client: Uid, server: Uid) {
+        if let Some(before) = self.at(client).peer.filter(|before| *before != server) {
+            let heard = self.at(before).channels.values().any(|log| !log.opened_here);
+            assert!(!heard, "{before:?} had heard of this client's channels");
+            self.sessions[before.0].peer = None;
+            self.sessions[client.0].peer = None;
+        }
+        self.pair(client, server);
+    }
+
     pub(super) fn at(&self, uid: Uid) -> &SessionLog {
         &self.sessions[uid.0]
     }
@@ -150,16 +164,17 @@ impl Ledger {
         let log = &self.at(uid).channels[&id];
         let (got, stream) = (log.got, log.stream);
         let theirs = self.at(sender).channels.get(&id).unwrap_or_else(|| panic!("{sender:?} never opened {id:?}"));
+        let author = theirs.author;
         let (key, offset) = if stream {
             assert!(got + bytes.len() as u64 <= theirs.written, "{id:?}: more bytes came than were written");
-            (stream_key(sender, id), got)
+            (stream_key(author, id), got)
         } else {
             let index = usize::try_from(got).expect("few messages");
             let sent = theirs.sent.get(index);
             let sent = sent.unwrap_or_else(|| panic!("{id:?}: message {} came, which was never sent", got + 1));
             assert_ne!(sent.delivery, Delivery::NotSent, "{id:?}: message {} was called not sent", got + 1);
             assert_eq!(sent.len, bytes.len(), "{id:?}: length of message {}", got + 1);
-            (message_key(sender, id, got + 1), 0)
+            (message_key(author, id, got + 1), 0)
         };
         if let Some(at) = first_difference(key, offset, bytes) {
             panic!("{uid:?} {id:?}: byte {at} of {} is not what {sender:?} sent", bytes.len());
@@ -175,11 +190,12 @@ impl Ledger {
         let (index, rest) = data.split_first_chunk::<4>().expect("it begins with its index");
         let index = u32::from_be_bytes(*index);
         let theirs = self.sessions[sender.0].channels.get_mut(&id).expect("the sender knows the channel");
+        let author = theirs.author;
         let sent = &mut theirs.datagrams[index as usize];
         assert!(!sent.arrived, "{id:?}: datagram {index} came twice");
         assert!(!sent.replaced, "{id:?}: datagram {index} came, which was counted as replaced");
         assert_eq!(sent.len, data.len(), "{id:?}: length of datagram {index}");
-        assert_eq!(first_difference(datagram_key(sender, id, index), 0, rest), None, "{id:?}: datagram {index}");
+        assert_eq!(first_difference(datagram_key(author, id, index), 0, rest), None, "{id:?}: datagram {index}");
         sent.arrived = true;
         self.channel(uid, id).datagrams_got += 1;
         self.datagrams += 1;

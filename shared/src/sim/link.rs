@@ -158,6 +158,8 @@ pub(super) struct Socket {
     pub(super) client: Side,
     pub(super) server: Side,
     /// The client closes this socket late, and so hears what still comes.
+    /// Somebody on the way hands on nothing of what the server says.
+    pub(super) withheld: bool,
     pub(super) lingers: Duration,
     pub(super) hanging_up: bool,
     /// The session that its AUTH spoke for.

@@ -40,6 +40,10 @@ pub(crate) enum Mutation {
     AuthCountsOneTooFew,
     /// A channel that gets credit is not given a turn.
     CreditGivesNoTurn,
+    /// The client sends anew what may have followed an AUTH that nobody answered.
+    EarlyDataTwice,
+    /// A channel that had begun goes on in a fresh session.
+    BegunChannelGoesOn,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -60,6 +64,8 @@ impl Mutation {
         Self::UnknownIsNotSent,
         Self::AuthCountsOneTooFew,
         Self::CreditGivesNoTurn,
+        Self::EarlyDataTwice,
+        Self::BegunChannelGoesOn,
     ];
 }
 

@@ -40,6 +40,12 @@ pub(super) struct Plan {
     /// One in so many sockets does not open, or is cut before the line is open.
     pub(super) unreachable: u64,
     pub(super) early_cut: u64,
+    /// One in so many sockets takes M1 in the upgrade request, and brings nothing back.
+    pub(super) withheld: u64,
+    /// The client waits for its first connection.
+    pub(super) first_try_waits: bool,
+    /// In the end applications let go of a channel only when the other end knows what became of everything.
+    pub(super) patient: bool,
     /// One in so many signatures takes long.
     pub(super) slow_signature: u64,
     pub(super) fault_every_micros: u64,
@@ -79,6 +85,10 @@ impl Plan {
             action_every_micros: if many { 300 } else { action_every_micros },
             channels: if many { 280 } else { chance.pick(&[1, 3, 12]) },
             large: chance.one_in(5),
+            // Drawn last: the stories of earlier seeds stay as they were.
+            withheld: chance.pick(&[0, 0, 0, 3]),
+            first_try_waits: chance.one_in(2),
+            patient: chance.one_in(3),
         }
     }
 
@@ -91,6 +101,9 @@ impl Plan {
             hostile: 0,
             unreachable: 0,
             early_cut: 0,
+            withheld: 0,
+            first_try_waits: false,
+            patient: false,
             slow_signature: 0,
             fault_every_micros: 0,
             faults: Vec::new(),

@@ -15,7 +15,7 @@ use crate::{
     crypto::{Randomness, Secret},
     error::ConnectionError,
     handshake::{
-        auth::{Grant, Outcome, Ticket},
+        auth::{Grant, Outcome, Ticket, Wanted},
         hello::Credential,
         upgrade,
     },
@@ -98,7 +98,8 @@ impl Server {
         while self.tickets.len() > 4 {
             self.tickets.pop_first();
         }
-        Grant { session_id, outcome, level: 1, ticket: Ticket { id, secret, lifetime_secs: 60 } }
+        let ticket = Ticket { id, secret, lifetime_secs: 60 };
+        Grant { session_id, outcome, level: 1, ticket, services: None }
     }
 }
 
@@ -250,14 +251,16 @@ impl World {
     fn decide(&mut self, sid: usize, connection: Connection, request: &AuthRequest) {
         let now = self.now;
         let client = self.sockets[&sid].uid.expect("AUTH spoke for a session");
-        let known = request.resume.and_then(|resume| {
-            let lines = self.server.lines.iter();
-            let line = lines.filter(|(_, line)| line.session_id == resume.session_id && line.line.closed().is_none());
-            line.map(|(key, _)| (*key, resume)).next()
-        });
-        let (key, received, outcome) = match (known, request.resume) {
-            (Some((key, resume)), _) => (key, Some(resume.received), Outcome::New),
-            (None, resume) => {
+        let is_meant = |line: &mut ServerLine| match request.wanted {
+            Wanted::Resume(resume) => line.session_id == resume.session_id,
+            Wanted::Born(birth) => line.line.session().birth() == Some(birth),
+        };
+        let mut lines = self.server.lines.iter_mut().filter(|(_, line)| line.line.closed().is_none());
+        let known = lines.find_map(|(key, line)| is_meant(line).then_some(*key));
+        let (key, received, outcome) = match (known, request.wanted) {
+            (Some(key), Wanted::Resume(resume)) => (key, Some(resume.received), Outcome::New),
+            (Some(key), Wanted::Born(_)) => (key, Some(0), Outcome::New),
+            (_, wanted) => {
                 let key = self.server.last_key + 1;
                 self.server.last_key = key;
                 let [a, b, c, d] = self.server.boot.to_be_bytes();
@@ -265,21 +268,25 @@ impl World {
                 let session_id = SessionId([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]);
                 let uid = self.ledger.begin(End::Server);
                 self.server.uids.insert(session_id, uid);
-                let line = Line::server(self.server.budget.clone());
-                self.server.lines.insert(key, ServerLine { line, uid, session_id });
-                let outcome = match resume {
-                    None => {
-                        self.ledger.pair(client, uid);
+                let mut line = Line::server(self.server.budget.clone());
+                let outcome = match wanted {
+                    Wanted::Born(birth) => {
+                        line = line.born(birth);
+                        // What follows the first AUTH is heard before the client knows of it.
+                        if request.attempt == 1 {
+                            self.ledger.pair_anew(client, uid);
+                        }
                         Outcome::New
                     }
-                    Some(resume) if !resume.session_id.0.starts_with(&[a, b, c, d]) => {
+                    Wanted::Resume(resume) if !resume.session_id.0.starts_with(&[a, b, c, d]) => {
                         Outcome::Fresh(FreshReason::Restarted)
                     }
-                    Some(resume) => {
+                    Wanted::Resume(resume) => {
                         let reason = self.server.tombstones.get(&resume.session_id).copied();
                         Outcome::Fresh(reason.unwrap_or(FreshReason::Unknown))
                     }
                 };
+                self.server.lines.insert(key, ServerLine { line, uid, session_id });
                 (key, None, outcome)
             }
         };

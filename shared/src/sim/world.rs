@@ -94,7 +94,7 @@ impl World {
         let mut ledger = Ledger::default();
         let server = Server::new();
         let device = SigningKey::from_bytes(&[2; 32]);
-        let client = Self::client_line(&server, &device, &mut chance);
+        let client = Self::client_line(&server, &device, &plan, &mut chance);
         let client_uid = ledger.begin(End::Client);
         let mut world = Self {
             now: Instant::from_micros(1_000_000),

@@ -107,7 +107,7 @@ pub fn ticket(seed: u8) -> Ticket {
 }
 
 pub fn grant() -> Grant {
-    Grant { session_id: SessionId([9; 16]), outcome: Outcome::New, level: 1, ticket: ticket(8) }
+    Grant { session_id: SessionId([9; 16]), outcome: Outcome::New, level: 1, ticket: ticket(8), services: None }
 }
 
 impl Pair {

@@ -5,13 +5,22 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use core::time::Duration;
 
+use alloc::vec::Vec;
+
 use super::{millis, open, opened};
 use crate::{
     channel::Delivery,
     close::FreshReason,
-    limits::{BACKOFF_FIRST_MILLIS, KEYS_TTL_MAX_SECS},
+    limits::{BACKOFF_FIRST_MILLIS, FIRST_FORM_MILLIS, KEYS_TTL_MAX_SECS},
     line::LineState,
-    sim::{End, ledger::Reader, link::Side, plan::Fault, world::World},
+    sim::{
+        End,
+        chance::Chance,
+        ledger::Reader,
+        link::Side,
+        plan::{Fault, Plan},
+        world::World,
+    },
 };
 
 /// The link dies at once, both ways and for both ends.
@@ -254,4 +263,108 @@ fn a_signature_that_takes_too_long_costs_a_connection_only() {
     opened(&mut world);
     assert_eq!((world.client_uid, world.lines), (client, 0));
     world.finish_well();
+}
+
+/// A line whose first connections come to nothing, and which waits for one that does not.
+fn waiting(plan: Plan) -> World {
+    let mut world = World::new(Chance::new(7), Plan { first_try_waits: true, ..plan });
+    world.reads = Some(Reader::AtOnce);
+    world
+}
+
+#[test]
+fn an_auth_whose_answer_was_lost_is_not_done_twice() {
+    // Once it was: the second AUTH made a second session, and what had followed the first was sent anew.
+    let mut world = waiting(Plan { delay_micros: 20_000, ..Plan::calm() });
+    let id = world.channel();
+    for _ in 0..5 {
+        world.client_sends(id, 100);
+    }
+    let client = world.client_uid;
+    world.until(Duration::from_secs(2), |world| world.ledger.at(client).peer.is_some());
+    let server = world.server_uid();
+    world.run_for(millis(5));
+    // The server has heard it, and what followed; its answer is on its way, and never arrives.
+    lose(&mut world);
+    assert!(!world.ever_open);
+    opened(&mut world);
+    assert_eq!((world.client_uid, world.server_uid()), (client, server), "the session that AUTH began goes on");
+    assert_eq!(world.server.lines.len(), 1);
+    assert_eq!(world.server_got(id), 5);
+    assert_eq!(world.fresh, None);
+    world.finish_well();
+}
+
+#[test]
+fn what_followed_an_auth_that_nobody_knows_of_any_more_is_unknown_and_what_had_not_left_begins_again() {
+    let mut world = waiting(Plan { delay_micros: 20_000, ..Plan::calm() });
+    let (paid, client) = (world.channel(), world.client_uid);
+    world.client_sends(paid, 100);
+    world.until(Duration::from_secs(2), |world| world.ledger.at(client).peer.is_some());
+    lose(&mut world);
+    world.restart_server();
+    let later = world.channel();
+    world.client_sends(later, 50);
+    opened(&mut world);
+    assert_ne!(world.client_uid, client);
+    assert_eq!(world.fresh, Some(FreshReason::Unknown));
+    assert_eq!(world.delivery(client, paid, 0), Delivery::Unknown);
+    assert_eq!(world.server_got(later), 1);
+    world.finish_well();
+}
+
+#[test]
+fn channels_of_which_nothing_had_left_begin_again_whole_and_in_order() {
+    let mut world = open(millis(5));
+    let (begun, client) = (world.channel(), world.client_uid);
+    world.client_sends(begun, 10);
+    world.run_for(millis(100));
+    lose(&mut world);
+    world.frozen_until = Some(world.now + Duration::from_secs(10));
+    world.client_sends(begun, 20);
+    let ids = [world.channel(), world.channel(), world.channel()];
+    for (id, count) in ids.into_iter().zip(1..) {
+        for _ in 0..count {
+            world.client_sends(id, 1_000);
+        }
+    }
+    world.finish(client, ids[1]);
+    world.restart_server();
+    opened(&mut world);
+    assert_ne!(world.client_uid, client, "another session stands in its place");
+    assert_eq!(world.delivery(client, begun, 1), Delivery::NotSent);
+    assert_eq!(ids.map(|id| world.server_got(id)), [1, 2, 3]);
+    let opened: Vec<_> = world.ledger.at(world.server_uid()).channels.keys().copied().collect();
+    assert_eq!(opened, ids, "in the order in which they were opened, and nothing of what had begun");
+    let next = world.channel();
+    assert!(next > ids[2], "an id has one meaning in a line");
+    world.finish_well();
+}
+
+#[test]
+fn a_first_connection_that_brings_no_m2_is_dialled_once_more_in_the_second_form() {
+    // Once it was a timeout after 5 s, or the alarm of another server's key.
+    let mut world = World::new(Chance::new(7), Plan { delay_micros: 20_000, withheld: 1, ..Plan::calm() });
+    world.reads = Some(Reader::AtOnce);
+    let id = world.channel();
+    world.client_sends(id, 10);
+    let took = world.until(Duration::from_secs(4), |world| world.client.state() == LineState::Open);
+    assert!(took > millis(FIRST_FORM_MILLIS) && took < millis(FIRST_FORM_MILLIS + 500), "{took:?}");
+    assert_eq!(world.last_socket, 2);
+    world.run_for(millis(200));
+    assert_eq!(world.server_got(id), 1);
+    // What worked is remembered.
+    lose(&mut world);
+    let took = world.until(Duration::from_secs(2), |world| world.client.state() == LineState::Open);
+    assert!(took < millis(FIRST_FORM_MILLIS), "{took:?}");
+    assert_eq!(world.last_socket, 3);
+    opened(&mut world);
+    world.finish_well();
+}
+
+#[test]
+fn a_path_that_is_slow_is_given_four_times_what_it_took_to_open() {
+    let mut world = World::new(Chance::new(7), Plan { delay_micros: 300_000, withheld: 1, ..Plan::calm() });
+    let took = world.until(Duration::from_secs(15), |world| world.last_socket == 2);
+    assert_eq!(took.as_millis() / 10, 300, "0.6 s until it was open, and four times that: {took:?}");
 }
