@@ -171,7 +171,8 @@ impl Pair {
             connection.handle_message(now, &auth)?;
             ensure!(matches!(connection.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
             let ticket = Ticket { id: TicketId([4; 16]), secret: Secret::new([4; 32]), lifetime_secs: 60 };
-            let grant = Grant { session_id: SessionId([5; 16]), outcome: Outcome::New, level: 1, ticket };
+            let grant =
+                Grant { session_id: SessionId([5; 16]), outcome: Outcome::New, level: 1, ticket, services: None };
             let mut server = Line::server(Budget::default());
             let no = server.attach(now, connection, None, grant)?;
             let auth_ok = only(records(&mut server, now, no))?;

@@ -158,7 +158,10 @@ impl Ours {
         ensure!(matches!(server.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
         server.attach(Box::new(Session::new(Role::Server, Budget::default())));
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([2; 32]), lifetime_secs: 60 };
-        server.admit(now, Grant { session_id: SessionId([3; 16]), outcome: Outcome::New, level: 1, ticket })?;
+        server.admit(
+            now,
+            Grant { session_id: SessionId([3; 16]), outcome: Outcome::New, level: 1, ticket, services: None },
+        )?;
         let mut auth_ok = Vec::new();
         ensure!(server.poll_transmit(now, &mut auth_ok), "no AUTH_OK");
         took += begun.elapsed();

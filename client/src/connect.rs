@@ -93,6 +93,7 @@ pub struct Client {
     name: String,
     extra_roots: Option<PathBuf>,
     m1_first: bool,
+    waits: bool,
 }
 
 impl Client {
@@ -108,7 +109,7 @@ impl Client {
     #[must_use]
     pub fn new(keyring: Keyring) -> Self {
         let name = format!("native client on {}", std::env::consts::OS);
-        Self { keyring: Arc::new(keyring), name, extra_roots: None, m1_first: false }
+        Self { keyring: Arc::new(keyring), name, extra_roots: None, m1_first: false, waits: false }
     }
 
     /// What the server's owner sees in the list of devices; cut to 64 bytes.
@@ -133,6 +134,14 @@ impl Client {
         self
     }
 
+    /// Waits for a first connection that cannot be made as for one that was lost: `connect` returns when the line is open, or when
+    /// the server refuses it.
+    #[must_use]
+    pub const fn waiting_for_the_first_connection(mut self) -> Self {
+        self.waits = true;
+        self
+    }
+
     /// Opens a line and waits until the server has let this device in. From then on the line dials again by itself whenever
     /// its connection is lost, and resumes its session.
     ///
@@ -142,7 +151,14 @@ impl Client {
         let place = target.place();
         let config = self.config(target)?;
         let server_key = config.server_key;
-        let line = Line::new(duologue::Line::client(config, chance()));
+        let mut core = duologue::Line::client(config, chance());
+        if self.m1_first {
+            core = core.with_m1_as_message();
+        }
+        if self.waits {
+            core = core.with_first_try_that_waits();
+        }
+        let line = Line::new(core);
         let (failed, failure) = std::sync::mpsc::channel();
         let dialler = Dialler { client: self.clone(), target: target.clone(), failed };
         let mut endpoint = ClientEndpoint { dialler, place, server_key };
@@ -151,7 +167,7 @@ impl Client {
         match line.ready().await {
             Ok(()) => Ok(line),
             // The line knows only that its socket did not open; the dialler knows why.
-            Err(error) => Err(failure.try_recv().unwrap_or(error.into())),
+            Err(error) => Err(failure.try_iter().last().unwrap_or(error.into())),
         }
     }
 
@@ -198,7 +214,7 @@ impl Dialler {
             Ok(carried) => carried.await,
             Err(error) => {
                 tracing::debug!(%error, "could not dial");
-                // Nobody listens once the line was open.
+                // Nobody listens once the line was open. Of several attempts the last is told.
                 let _ = self.failed.send(error);
                 line.command(|line, now| line.handle_unreachable(now, dialled.no));
             }
@@ -238,8 +254,7 @@ impl Dialler {
         let url = self.target.websocket_url();
         let no_line = |reason: String| ConnectError::NoLine { url: url.clone(), reason };
         let mut request = url.as_str().into_client_request().map_err(|error| no_line(error.to_string()))?;
-        let offer = if self.client.m1_first { duologue::upgrade::WITHOUT_M1.to_owned() } else { offer.join(", ") };
-        let offer = HeaderValue::from_str(&offer).expect("base64url is ASCII");
+        let offer = HeaderValue::from_str(&offer.join(", ")).expect("base64url is ASCII");
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
         let upgraded = client_async_with_config(request, stream, Some(websocket_config())).await;
         let (socket, response) = upgraded.map_err(|error| no_line(refusal::of_upgrade(&error)))?;
@@ -289,6 +304,8 @@ impl Endpoint for ClientEndpoint {
             LineEvent::ChannelOpened(id) => line.offer(id),
             // What the handles see for themselves.
             LineEvent::ChannelChanged(_)
+            | LineEvent::ConnectionFailed { .. }
+            | LineEvent::Altered(_)
             | LineEvent::StateChanged(_)
             | LineEvent::SessionEnded(..)
             | LineEvent::Closed(_) => {}

@@ -20,7 +20,7 @@ struct Inner {
     changed: Arc<Notify>,
 }
 
-/// A channel among all that a line has had: its session, and its id in it.
+/// A channel among all that a line has had: its session, where its id alone does not tell, and its id.
 pub(crate) type Key = (Generation, ChannelId);
 
 impl Drop for Inner {
@@ -185,7 +185,7 @@ impl Channel {
         work: impl FnOnce(&mut duologue::Channel<'_>) -> Result<T, ChannelError>,
     ) -> Result<T, LineError> {
         let result = self.command(work).unwrap_or(Err(ChannelError::Closed));
-        result.map_err(|error| self.0.line.shared.explain(self.0.key.0, error))
+        result.map_err(|error| self.0.line.shared.explain(Some(self.0.key), error))
     }
 
     async fn wait<T>(
@@ -194,7 +194,7 @@ impl Channel {
     ) -> Result<T, LineError> {
         wait(&self.0.line.shared, &self.0.changed, |_| {
             let found = self.command(&mut look).unwrap_or(Some(Err(ChannelError::Closed)))?;
-            Some(found.map_err(|error| self.0.line.shared.explain(self.0.key.0, error)))
+            Some(found.map_err(|error| self.0.line.shared.explain(Some(self.0.key), error)))
         })
         .await
     }

@@ -29,6 +29,9 @@ use tokio::sync::Notify;
 
 use crate::line::{Line, Shared};
 
+/// How long a server waits for AUTH behind M2 before it pushes.
+const PUSH: Duration = Duration::from_millis(duologue::limits::PUSH_MILLIS);
+
 /// How long a closed socket waits for its peer to hang up.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -127,6 +130,7 @@ async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>
     shared.with(|state| state.line.handle_lost(now, no));
 }
 
+/// Ends when the socket is done, or takes nothing any more.
 async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, socket: &Mutex<S>) {
     loop {
         let now = shared.now();
@@ -139,8 +143,8 @@ async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, soc
         match record {
             Some(record) => {
                 if send(socket, record).await.is_err() {
-                    let now = shared.now();
-                    shared.with(|state| state.line.handle_lost(now, no));
+                    // The peer takes nothing any more, but what it said before that is still to be read: it may be why.
+                    return;
                 }
             }
             None if done => break,
@@ -209,7 +213,8 @@ impl<S: Socket> Proved<S> {
     }
 }
 
-/// Runs a server's connection until the device has proved itself. `find` looks up the secret of a credential.
+/// Runs a server's connection until the device has proved itself. `find` looks up the secret of a credential; `push` gives
+/// the socket something to send that no peer minds, such as a ping: some proxies withhold M2 until more follows.
 ///
 /// # Errors
 /// Why it did not; the socket is then closed.
@@ -217,9 +222,12 @@ pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
     accept: impl FnOnce(Instant) -> Connection,
     mut socket: S,
     find: impl Fn(OfferedCredential) -> F,
+    push: impl Fn(&mut S),
 ) -> Result<Proved<S>, ConnectionError> {
     let started = std::time::Instant::now();
     let mut connection = accept(Instant::default());
+    let mut pushes_at = None;
+    let mut pushed = false;
     loop {
         while let Some(event) = connection.poll_event() {
             match event {
@@ -242,7 +250,11 @@ pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
             return Err(ConnectionError::Lost);
         }
         let deadline = connection.poll_timeout().unwrap_or_default();
-        let deadline = started + Duration::from_micros(deadline.as_micros());
+        let mut deadline = started + Duration::from_micros(deadline.as_micros());
+        if connection.awaits_auth() && !pushed {
+            let at = pushes_at.get_or_insert_with(|| std::time::Instant::now() + PUSH);
+            deadline = deadline.min(*at);
+        }
         let message = tokio::time::timeout_at(deadline.into(), socket.next()).await;
         let now = since(started);
         match message {
@@ -251,6 +263,12 @@ pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
             Ok(Some(Incoming::Text)) => drop(connection.handle_text(now)),
             Ok(Some(Incoming::Other)) => {}
             Ok(None) => connection.handle_lost(now),
+            Err(_) if pushes_at.is_some_and(|at| at <= std::time::Instant::now()) && !pushed => {
+                pushed = true;
+                push(&mut socket);
+                // An error shows in the next read.
+                let _ = socket.flush().await;
+            }
             Err(_) => connection.handle_timeout(now),
         }
     }

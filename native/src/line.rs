@@ -47,6 +47,12 @@ pub enum LineError {
 /// Which of a line's sessions: they follow one another where the server could not resume.
 pub(crate) type Generation = u32;
 
+/// The client's ids count on through all sessions of a line, and a channel of which nothing has left goes on in the next: no
+/// generation is needed to tell them apart. The server's begin anew with each session.
+const fn is_clients(id: ChannelId) -> bool {
+    id.0 & 1 == 0
+}
+
 /// What the handles and the driver share.
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -63,7 +69,7 @@ pub(crate) struct State {
     pub(crate) line: Core,
     generation: Generation,
     /// Sessions that have ended while somebody still holds a channel of theirs.
-    ended: Vec<(Generation, Box<Session>, ConnectionError)>,
+    ended: Vec<Ended>,
     channels: HashMap<Key, Arc<Notify>>,
     /// Events that the endpoint answers, and whether it is at it.
     questions: VecDeque<LineEvent>,
@@ -75,14 +81,31 @@ pub(crate) struct State {
     armed: Option<Instant>,
 }
 
+struct Ended {
+    generation: Generation,
+    session: Box<Session>,
+    cause: ConnectionError,
+}
+
+impl Ended {
+    /// It is where that channel ended.
+    fn has(&self, (generation, id): Key) -> bool {
+        (is_clients(id) || generation == self.generation) && self.session.has_channel(id)
+    }
+}
+
 impl State {
+    /// What names a channel of the current session.
+    const fn key(&self, id: ChannelId) -> Key {
+        (if is_clients(id) { 0 } else { self.generation }, id)
+    }
+
     /// A channel of any session that is still held.
-    pub(crate) fn channel(&mut self, (generation, id): Key) -> Option<duologue::Channel<'_>> {
-        if generation == self.generation {
-            return Some(self.line.channel(id));
+    pub(crate) fn channel(&mut self, key: Key) -> Option<duologue::Channel<'_>> {
+        if let Some(at) = self.ended.iter().position(|ended| ended.has(key)) {
+            return self.ended.get_mut(at).map(|ended| ended.session.channel(key.1));
         }
-        let ended = self.ended.iter_mut().find(|(other, ..)| *other == generation);
-        ended.map(|(_, session, _)| session.channel(id))
+        (key == self.key(key.1)).then(|| self.line.channel(key.1))
     }
 
     pub(crate) fn release(&mut self, key: Key) {
@@ -91,7 +114,7 @@ impl State {
         }
         self.channels.remove(&key);
         let channels = &self.channels;
-        self.ended.retain(|(generation, ..)| channels.keys().any(|(other, _)| other == generation));
+        self.ended.retain(|ended| channels.keys().any(|key| ended.has(*key)));
     }
 
     pub(crate) fn forget(&mut self, no: ConnectionNo) {
@@ -101,22 +124,22 @@ impl State {
     fn handle_event(&mut self, event: LineEvent, changed: &Notify) {
         match event {
             LineEvent::ChannelChanged(id) => {
-                if let Some(changed) = self.channels.get(&(self.generation, id)) {
+                if let Some(changed) = self.channels.get(&self.key(id)) {
                     changed.notify_waiters();
                 }
             }
             LineEvent::StateChanged(_) => changed.notify_waiters(),
             LineEvent::SessionEnded(reason, session) => {
-                let of_it = self.channels.iter().filter(|((generation, _), _)| *generation == self.generation);
-                of_it.for_each(|(_, changed)| changed.notify_waiters());
-                self.ended.push((self.generation, session, ConnectionError::SessionEnded(reason)));
+                self.channels.values().for_each(|changed| changed.notify_waiters());
+                let cause = ConnectionError::SessionEnded(reason);
+                self.ended.push(Ended { generation: self.generation, session, cause });
                 self.generation += 1;
                 self.incoming.clear();
             }
             event => {
                 match &event {
                     LineEvent::ChannelOpened(id) => {
-                        self.channels.insert((self.generation, *id), Arc::new(Notify::new()));
+                        self.channels.insert(self.key(*id), Arc::new(Notify::new()));
                     }
                     LineEvent::Closed(_) => {
                         self.channels.values().for_each(|changed| changed.notify_waiters());
@@ -233,9 +256,10 @@ impl Shared {
     }
 
     /// The channel error, or that of the connection or session where that is the reason.
-    pub(crate) fn explain(&self, generation: Generation, error: ChannelError) -> LineError {
+    pub(crate) fn explain(&self, key: Option<Key>, error: ChannelError) -> LineError {
         let state = self.lock();
-        let ended = state.ended.iter().find(|(other, ..)| *other == generation).map(|(.., cause)| cause);
+        let ended = state.ended.iter().find(|ended| key.is_some_and(|key| ended.has(key)));
+        let ended = ended.map(|ended| &ended.cause);
         match ended.or(state.line.closed()) {
             Some(cause) if error == ChannelError::Closed => LineError::Connection(cause.clone()),
             _ => LineError::Channel(error),
@@ -285,6 +309,21 @@ impl Line {
         .await
     }
 
+    /// What somebody on the way was found to have altered, how often and for how long; nothing of it was let through. None if
+    /// nothing was.
+    #[must_use]
+    pub fn altered(&self) -> Option<(u32, Duration)> {
+        let now = self.shared.now();
+        self.shared.with(|state| state.line.altered()).map(|altered| (altered.count, now - altered.since))
+    }
+
+    /// The smoothed round trip of the connection that carries the line, as acknowledgements tell it, which may take 25 ms; none
+    /// before the first.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.shared.with(|state| state.line.round_trip())
+    }
+
     /// Waits for the end, and tells its cause.
     pub async fn closed(&self) -> ConnectionError {
         self.wait(|state| state.line.closed().cloned()).await
@@ -319,12 +358,13 @@ impl Line {
 
     fn open(&self, open: impl FnOnce(&mut Core) -> Result<ChannelId, ChannelError>) -> Result<Channel, LineError> {
         let opened = self.shared.with(|state| {
-            let key = (state.generation, open(&mut state.line)?);
+            let id = open(&mut state.line)?;
+            let key = state.key(id);
             let changed = Arc::new(Notify::new());
             state.channels.insert(key, Arc::clone(&changed));
             Ok((key, changed))
         });
-        let (key, changed) = opened.map_err(|error| self.shared.explain(Generation::MAX, error))?;
+        let (key, changed) = opened.map_err(|error| self.shared.explain(None, error))?;
         Ok(Channel::new(self.clone(), key, changed))
     }
 
@@ -391,7 +431,7 @@ impl Line {
     #[must_use]
     pub fn adopt(&self, id: ChannelId) -> Channel {
         let (key, changed) = self.shared.with(|state| {
-            let key = (state.generation, id);
+            let key = state.key(id);
             (key, Arc::clone(state.channels.entry(key).or_default()))
         });
         Channel::new(self.clone(), key, changed)

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use duologue::{CloseCode, DeviceId, FreshReason, SessionId};
+use duologue::{Birth, CloseCode, DeviceId, FreshReason, SessionId};
 use duologue_native::{ByteStream, Channel, Line, LineError};
 
 /// Tabs and programs that one device may have open at a time, with those that wait for a connection.
@@ -116,10 +116,18 @@ impl Directory {
     }
 
     /// A device has a bounded number of lines; beyond it, the newest takes the place of the one that waits for a connection
-    /// longest, else of the oldest.
-    pub(crate) fn enter(&self, device: DeviceId, id: SessionId, line: Line) {
+    /// longest, else of the oldest. If one of its sessions has the same birth, an AUTH before this one has begun it: that one is
+    /// given back, and the new one is none.
+    pub(crate) fn enter(&self, device: DeviceId, id: SessionId, line: Line) -> Option<(SessionId, Line)> {
+        let birth = birth_of(&line);
         let replaced = {
             let mut inner = self.lock();
+            let known = inner.devices.get(&device).map(Vec::as_slice).unwrap_or_default();
+            if birth.is_some()
+                && let Some(born) = known.iter().find(|(_, line)| birth_of(line) == birth)
+            {
+                return Some(born.clone());
+            }
             let parked: Vec<_> = inner.parked.iter().filter(|(whose, _)| *whose == device).map(|(_, id)| *id).collect();
             let lines = inner.devices.entry(device).or_default();
             lines.push((id, line));
@@ -132,6 +140,7 @@ impl Directory {
             Some((_, line)) => line.close(CloseCode::Replaced, ""),
             None => {}
         }
+        None
     }
 
     /// A line has ended.
@@ -231,6 +240,11 @@ impl Directory {
     }
 }
 
+/// None once it has ended: it goes on no more.
+fn birth_of(line: &Line) -> Option<Birth> {
+    line.command(|line, _| line.closed().is_none().then(|| line.session().birth()).flatten())
+}
+
 fn is_parked(line: &Line) -> bool {
     line.command(|line, _| line.is_parked())
 }
@@ -273,6 +287,20 @@ mod tests {
         );
         assert_eq!(Directory::default().resume(device(1), id).err(), Some(FreshReason::Restarted));
         assert!(directory.connected().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_session_is_begun_once_by_its_device() {
+        let directory = Directory::default();
+        let born = |byte| Line::new(duologue::Line::server(Budget::default()).born(Birth([byte; 16])));
+        let (id, other) = (directory.new_session_id(), directory.new_session_id());
+        assert!(directory.enter(device(1), id, born(7)).is_none());
+        assert_eq!(directory.enter(device(1), other, born(7)).map(|(id, _)| id), Some(id), "an answer was lost");
+        assert!(directory.enter(device(1), other, born(8)).is_none());
+        assert!(directory.enter(device(2), other, born(7)).is_none(), "another device's");
+        let (line, _) = (directory.line(device(1), id).unwrap(), ());
+        line.close(CloseCode::Normal, "");
+        assert!(directory.enter(device(1), directory.new_session_id(), born(7)).is_none(), "it has ended");
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use axum::{
 };
 use duologue::{
     AuthRequest, Budget, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason,
-    Grant, InviteId, LineEvent, Outcome, Secret, ServerConfig, SessionId,
+    Grant, InviteId, LineEvent, Outcome, Secret, ServerConfig, SessionId, Wanted,
     upgrade::{self, Offered},
 };
 use duologue_native::{Endpoint, Line, Proved, carry, keep, randomness, shake_hands};
@@ -195,7 +195,8 @@ impl Duologue {
             connection
         };
         // Boxed: what the handshake needs is given back when it is over.
-        let hands = Box::pin(shake_hands(accept, socket, |credential| self.secret(credential)));
+        let find = |credential| self.secret(credential);
+        let hands = Box::pin(shake_hands(accept, socket, find, |socket: &mut Socket| socket.queue_ping()));
         let proved = tokio::select! {
             proved = hands => proved,
             () = place.crowded_out.cancelled() => {
@@ -244,11 +245,15 @@ impl Duologue {
             Credential::Ticket(id) if request.credential_proved => Some(id),
             _ => None,
         };
-        let received = request.resume.filter(|_| matches!(outcome, Outcome::Resumed { .. }));
+        let received = match (outcome, request.wanted) {
+            (Outcome::Resumed { .. }, Wanted::Resume(resume)) => Some(resume.received),
+            // It has heard nothing of this session yet.
+            (Outcome::Resumed { .. }, Wanted::Born(_)) => Some(0),
+            _ => None,
+        };
         let ticket = self.shared.tickets.issue(device, used);
-        let grant = Grant { session_id: id, outcome, level: 1, ticket };
+        let grant = Grant { session_id: id, outcome, level: 1, ticket, services: Some(self.services.labels()) };
         let identity = Identity { device, level: grant.level };
-        let received = received.map(|resume| resume.received);
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {
             Ok(no) => no,
@@ -279,17 +284,20 @@ impl Duologue {
     /// The session that a device wants to go on with, if it is its own and still there; else a new one.
     fn find_session(&self, request: &AuthRequest) -> (SessionId, Line, Outcome) {
         let directory = &self.shared.directory;
-        let outcome = match request.resume {
-            None => Outcome::New,
-            Some(resume) => match directory.resume(request.device_id, resume.session_id) {
-                Ok(line) => return (resume.session_id, line, Outcome::Resumed { received: 0 }),
-                Err(reason) => Outcome::Fresh(reason),
+        let resumed = Outcome::Resumed { received: 0 };
+        let core = duologue::Line::server(self.shared.budget.clone());
+        let (core, outcome) = match request.wanted {
+            Wanted::Born(birth) => (core.born(birth), Outcome::New),
+            Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
+                Ok(line) => return (resume.session_id, line, resumed),
+                Err(reason) => (core, Outcome::Fresh(reason)),
             },
         };
-        let line = Line::new(duologue::Line::server(self.shared.budget.clone()));
-        let id = directory.new_session_id();
-        directory.enter(request.device_id, id, line.clone());
-        (id, line, outcome)
+        let (id, line) = (directory.new_session_id(), Line::new(core));
+        match directory.enter(request.device_id, id, line.clone()) {
+            Some((id, line)) => (id, line, resumed),
+            None => (id, line, outcome),
+        }
     }
 
     /// Carries a line over one connection, until that is over.

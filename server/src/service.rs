@@ -117,6 +117,13 @@ impl Services {
         Arc::make_mut(&mut self.0).insert(label.to_owned(), Arc::new(service));
     }
 
+    /// What is answered, in order.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let mut labels: Vec<_> = self.0.keys().cloned().collect();
+        labels.sort_unstable();
+        labels
+    }
+
     /// Serves a channel in a task of its own, to its end or its caller's.
     pub(crate) fn start(&self, call: Call) {
         let (label, channel) = (call.channel.label(), call.channel.clone());

@@ -80,6 +80,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
+    /// Sends a ping with the next flush, unless something else is on its way, which does as well.
+    pub(crate) fn queue_ping(&mut self) {
+        if self.out.is_none() && self.write == Side::Open {
+            self.out = frame(OpCode::Control(Control::Ping), Bytes::new()).ok();
+        }
+    }
+
     /// The next thing that comes; an error, or its end, is its last.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Incoming>>> {
         loop {

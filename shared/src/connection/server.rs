@@ -220,6 +220,12 @@ impl Connection {
         Ok(())
     }
 
+    /// True from M2 to AUTH.
+    #[must_use]
+    pub const fn awaits_auth(&self) -> bool {
+        matches!(self.state, State::AwaitAuth(_))
+    }
+
     /// Lets the device in with the attached session: AUTH_OK leaves, and what came early is read. For a resumed session
     /// the grant's outcome states its count, as [`Self::resume_outcome`] gives it.
     ///
