@@ -16,7 +16,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use duologue::{
     Budget, ChannelId, Claims, ClientConfig, Connection, ConnectionNo, Event, Grant, Instant, Line, LineEvent, Offer,
-    Outcome, Randomness, Received, Secret, ServerConfig, ServerIdentity, SessionId, Ticket, TicketId,
+    Outcome, Randomness, Received, Secret, ServerConfig, ServerIdentity, Services, SessionId, Ticket, TicketId,
     crypto::RANDOMNESS_LEN,
     limits::M1_PAYLOAD_LEN,
     noise::{Initiator, Responder, Transport},
@@ -171,8 +171,13 @@ impl Pair {
             connection.handle_message(now, &auth)?;
             ensure!(matches!(connection.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
             let ticket = Ticket { id: TicketId([4; 16]), secret: Secret::new([4; 32]), lifetime_secs: 60 };
-            let grant =
-                Grant { session_id: SessionId([5; 16]), outcome: Outcome::New, level: 1, ticket, services: None };
+            let grant = Grant {
+                session_id: SessionId([5; 16]),
+                outcome: Outcome::New,
+                level: 1,
+                ticket,
+                services: Services::UNTOLD,
+            };
             let mut server = Line::server(Budget::default());
             let no = server.attach(now, connection, None, grant)?;
             let auth_ok = only(records(&mut server, now, no))?;

@@ -22,7 +22,7 @@ use std::{
 use anyhow::{bail, ensure};
 use duologue::{
     Budget, Claims, ClientConfig, Connection, Event, Grant, Instant, Offer, Outcome, Role, Secret, ServerConfig,
-    ServerIdentity, Session, SessionId, Ticket, TicketId,
+    ServerIdentity, Services, Session, SessionId, Ticket, TicketId,
     upgrade::{self, Offered},
 };
 use duologue_native::randomness;
@@ -160,7 +160,13 @@ impl Ours {
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([2; 32]), lifetime_secs: 60 };
         server.admit(
             now,
-            Grant { session_id: SessionId([3; 16]), outcome: Outcome::New, level: 1, ticket, services: None },
+            Grant {
+                session_id: SessionId([3; 16]),
+                outcome: Outcome::New,
+                level: 1,
+                ticket,
+                services: Services::UNTOLD,
+            },
         )?;
         let mut auth_ok = Vec::new();
         ensure!(server.poll_transmit(now, &mut auth_ok), "no AUTH_OK");

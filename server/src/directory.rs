@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(directory.enter(device(1), other, born(7)).map(|(id, _)| id), Some(id), "an answer was lost");
         assert!(directory.enter(device(1), other, born(8)).is_none());
         assert!(directory.enter(device(2), other, born(7)).is_none(), "another device's");
-        let (line, _) = (directory.line(device(1), id).unwrap(), ());
+        let line = directory.line(device(1), id).expect("it has entered");
         line.close(CloseCode::Normal, "");
         assert!(directory.enter(device(1), directory.new_session_id(), born(7)).is_none(), "it has ended");
     }

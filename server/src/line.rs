@@ -252,7 +252,7 @@ impl Duologue {
             _ => None,
         };
         let ticket = self.shared.tickets.issue(device, used);
-        let grant = Grant { session_id: id, outcome, level: 1, ticket, services: Some(self.services.labels()) };
+        let grant = Grant { session_id: id, outcome, level: 1, ticket, services: self.services.told() };
         let identity = Identity { device, level: grant.level };
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {

@@ -118,10 +118,10 @@ impl Services {
     }
 
     /// What is answered, in order.
-    pub(crate) fn labels(&self) -> Vec<String> {
-        let mut labels: Vec<_> = self.0.keys().cloned().collect();
+    pub(crate) fn told(&self) -> duologue::Services {
+        let mut labels: Vec<_> = self.0.keys().map(String::as_str).collect();
         labels.sort_unstable();
-        labels
+        duologue::Services::told(labels)
     }
 
     /// Serves a channel in a task of its own, to its end or its caller's.

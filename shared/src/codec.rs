@@ -57,6 +57,11 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.take(len)?).map_err(|_| InvalidMessage::NotUtf8)
     }
 
+    /// What lies between this place and a later one of the same bytes.
+    pub(crate) fn until(&self, later: &Self) -> &'a [u8] {
+        self.0.get(..self.0.len().saturating_sub(later.0.len())).unwrap_or_default()
+    }
+
     /// A byte in which no bit is in use.
     pub(crate) fn reserved(&mut self) -> Result<(), InvalidMessage> {
         if self.u8()? == 0 { Ok(()) } else { Err(InvalidMessage::ReservedBits) }

@@ -75,7 +75,7 @@ pub use connection::{
 pub use crypto::{Randomness, Secret, SignatureAlgorithm};
 pub use error::{ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
 pub use handshake::{
-    auth::{Claims, DeviceKey, Grant, Outcome, Resume, Ticket, Wanted},
+    auth::{Claims, DeviceKey, Grant, Outcome, Resume, Services, Ticket, Wanted},
     hello::{Capabilities, Credential, Limits},
     upgrade,
 };

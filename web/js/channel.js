@@ -6,8 +6,9 @@
  *   core ─► ahead (what the core had, at once) ─► reader; each is told to be taken when the reader has it
  *
  * Nothing is asked of the core before somebody reads, so that the other end sees what was read. `link.js` tells a
- * channel of its news (`_changed`) and of its session's end (`_ended`); after its end a channel never uses its id
- * again: in the next session the number may be another's.
+ * channel of its news (`_changed`), and of its end with its session (`_renewed`, `_ended`). One whose messages each stand
+ * alone goes on in the next session with those that had not left; any other is over, and never uses its id again: it may be
+ * another's.
  */
 
 import { Datagrams } from "./datagrams.js";
@@ -57,11 +58,17 @@ export class Channel {
   #receiving = true;
   #over = false;
   #error; // why it is over, if before its time
+  #isIndependent; // each of its messages stands alone
+  resent = 0;
 
   /** @private */
-  constructor(link, label, id) {
+  constructor(link, label, id, { resend } = {}) {
+    if (resend !== undefined && resend !== "independent") {
+      throw new TypeError('`resend` is "independent", or not given.');
+    }
     this.#link = link;
     this.label = String(label);
+    this.#isIndependent = resend === "independent";
     link._run(
       (line) => {
         this.#id = id ?? line.open(this.label);
@@ -152,6 +159,21 @@ export class Channel {
     this.#receive(line);
   }
 
+  /** @private Its session has ended, and another has begun. */
+  _renewed(line, error) {
+    if (!this.#isIndependent || this.#over) return this._ended(line, error);
+    const kept = this.#settle(line, error, true);
+    this.#drain(line);
+    this.#datagrams?._changed(line, this.#id);
+    this.resent += kept.length;
+    this.#backlog = kept.concat(this.#backlog);
+    if (!this.#sending && this.#backlog.length === 0) return this._ended(line, error);
+    this.#sent = 0;
+    this.#id = line.open(this.label);
+    this.#link._channels.set(this.#id, this);
+    this._changed(line);
+  }
+
   /** @private Nothing comes or goes any more: whatever is pending settles, and what had arrived can still be read. */
   _ended(line, error, why = error) {
     if (this.#over) return;
@@ -176,24 +198,28 @@ export class Channel {
     this.#release(line);
   }
 
-  /** Settles the sends of which something is known; `why` for those that were not taken. */
-  #settle(line, why) {
-    if (this.#sends.length === 0) return;
+  /** Settles the sends of which something is known; `why` for those that were not taken. With `keeps`, gives back those that
+   * did not leave instead. */
+  #settle(line, why, keeps = false) {
+    const kept = [];
+    if (this.#sends.length === 0) return kept;
     const taken = line.taken(this.#id);
     const first = this.#sent - this.#sends.length + 1;
     let settled = 0;
-    for (const { resolve, reject } of this.#sends) {
+    for (const send of this.#sends) {
       const ordinal = first + settled;
       if (ordinal <= taken) {
-        resolve();
+        send.resolve();
       } else {
         const delivery = line.delivery(this.#id, ordinal);
         if (delivery === PENDING) break;
-        reject(why._with(delivery === NOT_SENT ? "not sent" : "unknown"));
+        if (keeps && delivery === NOT_SENT) kept.push(send);
+        else send.reject(why._with(delivery === NOT_SENT ? "not sent" : "unknown"));
       }
       settled += 1;
     }
     if (settled > 0) this.#sends.splice(0, settled);
+    return kept;
   }
 
   #receive(line) {
@@ -269,7 +295,7 @@ export class Channel {
         if (count === 0) break;
         this.#sent += count;
         for (const end = at + count; at < end; at++) {
-          messages[at].bytes = undefined;
+          if (!this.#isIndependent) messages[at].bytes = undefined; // else they may be wanted once more
           this.#sends.push(messages[at]);
         }
       } catch (error) {

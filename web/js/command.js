@@ -15,7 +15,6 @@ export const RELEASE = 9;    // lane
 export const DATAGRAM = 10;  // lane, milliseconds u32, key u32 (NO_KEY if none), bytes
 export const SEEN = 11;      // lane, so many DATAGRAMs u32: the application has taken them
 export const SIGNATURE = 12; // connection u32, bytes
-export const RENEWED = 13;   // the page has heard FRESH: what follows concerns the new session
 export const WAKE = 14;      // does somebody look at the page u8
 export const CLOSE = 15;     // reason: text
 export const FREE = 16;

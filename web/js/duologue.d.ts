@@ -207,6 +207,11 @@ export interface ConnectOptions {
   identity?: IdentityStore;
   /** Default: the global one; where there is none, it must be given (`no-websocket`). A worker uses its own. */
   WebSocket?: WebSocketClass;
+  /**
+   * `"wait"`: a first connection that cannot be made is waited for as a lost one is; the link dials until the server lets this
+   * device in or refuses it, or until it is closed. `nextAttemptAt` tells when. Default: the link closes with the cause.
+   */
+  firstTry?: "wait";
   /** Closes the link when it aborts. */
   signal?: AbortSignal;
   /**
@@ -271,14 +276,25 @@ export interface KeyInfo {
  */
 export function connect<P extends ProtocolOf<P> = Loose>(options?: ConnectOptions): Link<P>;
 
+export interface ChannelOptions {
+  /**
+   * `"independent"`: each message stands alone. When the server begins a new session, the channel goes on in it, with the
+   * messages that had not left, in their order; those that had left and were not taken reject with `unknown` first. Default:
+   * the channel ends with its session, unless nothing of it had left.
+   */
+  resend?: "independent";
+}
+
 export interface LinkEventMap {
   /** `state` has changed. */
   statechange: Event;
   /**
-   * The line is open again, but the server had to begin a new session. Every channel and stream of the old one has ended
-   * with `detail.code`; open new ones.
+   * The line is open again, but the server had to begin a new session. Every channel and stream of the old one that had
+   * begun has ended with `detail.code`; open new ones. Those of which nothing had left yet go on by themselves.
    */
   fresh: CustomEvent<FreshInfo>;
+  /** `altered` has changed. */
+  altered: Event;
 }
 
 /**
@@ -299,12 +315,30 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
   readonly server: KeyInfo | undefined;
   /** This device. Undefined like `server`. */
   readonly device: (KeyInfo & { readonly algorithm: "Ed25519" | "P-256" }) | undefined;
+  /**
+   * The labels that the server answers for this device, as it said when it let it in. Undefined before that, and if it does
+   * not say.
+   */
+  readonly services: readonly string[] | undefined;
+  /**
+   * Somebody on the way has altered what was said: how often, each time at the cost of a connection, and since when. None of it
+   * was let through, and nothing of yours was lost by it. Undefined while nothing was noticed. Three times in a row end the
+   * line (`altered`).
+   */
+  readonly altered: { readonly count: number; readonly since: Date } | undefined;
+  /** When the line dials again; undefined while it is open, or on its way. */
+  readonly nextAttemptAt: Date | undefined;
+  /**
+   * The smoothed round trip in milliseconds, as acknowledgements tell it, which may take 25 ms; undefined before the first. In
+   * a worker it is told at most once a second.
+   */
+  readonly roundTrip: number | undefined;
   /** Channels that the server opens to this device, in this session and those that follow. Ends with the link. */
   readonly incoming: AsyncIterable<Channel>;
   /** Streams that the server opens to this device. Closes with the link. Once it is cancelled, further ones are refused. */
   readonly incomingBidirectionalStreams: ReadableStream<BidirectionalStream>;
   /** Opens a channel to the service of that label (1 to 64 bytes). Before the line is open it waits, like what is sent. */
-  channel<L extends keyof P & string>(label: L): Channel<Sends<P, L>, Receives<P, L>>;
+  channel<L extends keyof P & string>(label: L, options?: ChannelOptions): Channel<Sends<P, L>, Receives<P, L>>;
   /**
    * Opens a stream of bytes to the service of that label, before the line is open too: what is written then waits.
    * Fulfils at once when there is a line to wait for. A server without such a service ends the stream with `refused`.
@@ -380,6 +414,8 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
  */
 export class Channel<Send = unknown, Receive = unknown> implements AsyncIterable<Uint8Array> {
   readonly label: string;
+  /** How many messages were given to a new session after the old one had ended (`resend: "independent"`). */
+  readonly resent: number;
   /** Messages that may be lost, beside those of the channel. */
   readonly datagrams: Datagrams;
   /**

@@ -22,7 +22,8 @@ export class Held {
   #name;
   #pages = new Set(); // the one that was looked at last is the last
   #lanes = new Map(); // by the core's id: whom to tell of changes
-  #ticket;
+  #opened; // as the last AUTH_OK told it
+  #altered;
   #state;
   #isOver = false;
 
@@ -47,17 +48,22 @@ export class Held {
       onRecord: (outward, bytes) => this.#tell((page) => page.observes && page.onRecord(outward, bytes)),
       // Any of them can sign; whose signature comes first is taken, and one that sleeps is not waited for.
       onSign: (connection, message) => this.#tell((page) => page.onSign(connection, message)),
-      onOpened: (ticket) => {
-        this.#ticket = ticket;
-        this.#tell((page) => page.onOpened(ticket));
+      onOpened: (ticket, services) => {
+        this.#opened = [ticket, services.slice()]; // not a view of the module's memory
+        this.#tell((page) => page.onOpened(ticket, services));
       },
+      onAltered: (count) => {
+        this.#altered = count;
+        this.#tell((page) => page.onAltered(count));
+      },
+      onNote: (...note) => this.#tell((page) => page.onNote(...note)),
       onState: (state) => {
         this.#state = state;
         this.#tell((page) => page.onState(state));
       },
       onFresh: (code, reason) => {
         this.#tell((page) => page.onFresh(code, reason));
-        this.#lanes.clear();
+        for (const id of this.#lanes.keys()) if (this.line.broken(id)) this.#lanes.delete(id);
       },
       onChannel: (id, label, isStream) => Array.from(pages).at(-1)?.onChannel(id, label, isStream),
       onChanged: (id) => this.#lanes.get(id)?.(),
@@ -116,7 +122,8 @@ export class Held {
     const isNew = !this.#pages.delete(page);
     this.#pages.add(page);
     if (!isNew) return;
-    if (this.#ticket !== undefined) page.onOpened(this.#ticket);
+    if (this.#opened) page.onOpened(...this.#opened);
+    if (this.#altered !== undefined) page.onAltered(this.#altered);
     if (this.#state !== undefined) page.onState(this.#state);
   }
 

@@ -23,6 +23,7 @@ import {
   after,
   deferred,
   fromJson,
+  labelsOf,
   toJson,
   toMessage,
   toMillis,
@@ -41,6 +42,9 @@ export class Link extends EventTarget {
   context;
   server;
   device;
+  services;
+  altered;
+  nextAttemptAt;
   incoming;
   incomingBidirectionalStreams;
   /** @private */
@@ -75,8 +79,12 @@ export class Link extends EventTarget {
     if (options.signal?.aborted) this.close("aborted");
   }
 
-  channel(label) {
-    return new Channel(this, label);
+  channel(label, options) {
+    return new Channel(this, label, undefined, options);
+  }
+
+  get roundTrip() {
+    return this.#line?.roundTrip();
   }
 
   createBidirectionalStream(label) {
@@ -165,6 +173,9 @@ export class Link extends EventTarget {
     if (!options.identity && !globalThis.indexedDB) {
       throw new DuologueError("no-store");
     }
+    if (options.firstTry !== undefined && options.firstTry !== "wait") {
+      throw new TypeError('`firstTry` is "wait", or not given.');
+    }
     const Socket = options.WebSocket ?? globalThis.WebSocket;
     if (!Socket) throw new DuologueError("no-websocket");
     // Loaded only by those who need it.
@@ -226,7 +237,9 @@ export class Link extends EventTarget {
           (signature) => this.#line === line && line.provideSignature(connection, signature),
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
-      onOpened: (ticket) => {
+      firstTryWaits: options.firstTry === "wait",
+      onOpened: (ticket, services) => {
+        this.services = labelsOf(services);
         this.#kept = store(place, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
         if (pinIsKept) return;
         this.#kept.then(() => {
@@ -237,6 +250,13 @@ export class Link extends EventTarget {
       onState: (next) => {
         state = next;
         show();
+      },
+      onAltered: (count) => {
+        this.altered = Object.freeze({ count, since: this.altered?.since ?? new Date() });
+        this.dispatchEvent(new Event("altered"));
+      },
+      onNote: (what, connection, word, millis) => {
+        this.nextAttemptAt = what === "fail" ? new Date(Date.now() + millis) : undefined;
       },
       onFresh: (code, reason) => this.#renew(line, code, reason),
       onChannel: (id, label, isStream) => this.#welcome(id, label, isStream),
@@ -267,12 +287,14 @@ export class Link extends EventTarget {
     else stream.readable.cancel(); // nobody will ever read it
   }
 
-  /** The server knows the session no more: settles what belongs to it, while the core still answers for its ids. */
+  /** The server knows the session no more: settles what belongs to it, while the core still answers for it. */
   #renew(line, code, reason) {
     const error = new DuologueError(code, reason);
-    const channels = [...this._channels.values()];
-    this._channels.clear();
-    for (const channel of channels) channel._ended(line, error);
+    for (const [id, channel] of Array.from(this._channels)) {
+      if (!line.broken(id)) continue; // nothing of it had left: it goes on
+      this._channels.delete(id);
+      channel._renewed(line, error);
+    }
     // Later: whoever hears of it may open channels at once, and these belong to the new session.
     queueMicrotask(() => {
       if (!this.#end) this.dispatchEvent(new CustomEvent("fresh", { detail: Object.freeze({ code, reason }) }));

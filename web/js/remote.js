@@ -241,6 +241,10 @@ class Line {
     this.#wire.command().u8(Command.SIGNATURE).u32(connection).bytes(signature);
   }
 
+  roundTrip() {
+    return this.#roundTrip;
+  }
+
   wake() {
     this.#wire.command().u8(Command.WAKE).u8(Number(globalThis.document?.visibilityState !== "hidden"));
   }

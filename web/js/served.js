@@ -19,6 +19,9 @@ import { MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN, UNTAKEN_LEN, Unpacker, 
 /** How soon datagrams whose fate is open are looked at again: nothing tells that one has passed its deadline. */
 const STATS_MILLIS = 25;
 
+/** How often the page is told of the line's round trip. */
+const ROUND_TRIP_MILLIS = 1_000;
+
 /** Room that the page is told of while something waits. */
 const ROOM_LEN_MIN = STREAM_AHEAD_LEN / 2;
 
@@ -61,7 +64,7 @@ export class Served {
   #news = new Packer();
   #isDue = false;
   #nextNumber = 1;
-  #stale = 0; // sessions whose end the page has not heard of
+  #toldRoundTripAt = 0;
   #unlock = () => {};
 
   constructor(port) {
@@ -142,8 +145,6 @@ export class Served {
         return this.#open(command.u32(), Boolean(command.u8()), command.text());
       case Command.SIGNATURE:
         return this.#line?.provideSignature(command.u32(), command.bytes());
-      case Command.RENEWED:
-        return void this.#stale--;
       case Command.WAKE: {
         const isVisible = Boolean(command.u8());
         return this.#held?.wake(this, isVisible);
@@ -245,8 +246,6 @@ export class Served {
   }
 
   #open(number, isStream, label) {
-    // It belongs to the session that has ended: the page ends it when it hears that.
-    if (this.#stale > 0) return;
     try {
       this.#add(number, isStream ? this.#line.openStream(label) : this.#line.open(label), isStream);
     } catch (error) {
@@ -311,8 +310,16 @@ export class Served {
     this.#tell().u8(News.SIGN).u32(connection).bytes(message);
   }
 
-  onOpened(ticket) {
-    this.#tell().u8(News.OPENED).text(ticket);
+  onOpened(ticket, services) {
+    this.#tell().u8(News.OPENED).text(ticket).bytes(services);
+  }
+
+  onAltered(count) {
+    this.#tell().u8(News.ALTERED).u32(count);
+  }
+
+  onNote(what, connection, word, millis) {
+    this.#tell().u8(News.NOTE).text(what).u32(connection).text(word).f64(millis);
   }
 
   onState(state) {
@@ -320,10 +327,12 @@ export class Served {
   }
 
   onFresh(code, reason) {
-    this.#endAll();
-    this.#lanes.clear();
-    this.#changed.clear();
-    this.#stale++;
+    for (const lane of Array.from(this.#lanes.values())) {
+      if (!this.#line.broken(lane.id)) continue; // nothing of it had left: it goes on
+      this.#end(lane, { code: "closed", message: "The line has ended." });
+      this.#lanes.delete(lane.number);
+      this.#changed.delete(lane);
+    }
     this.#tell().u8(News.FRESH).text(code).text(reason);
   }
 
@@ -360,7 +369,18 @@ export class Served {
     for (const lane of this.#changed) if (this.#line) this.#lookAt(lane);
     this.#changed.clear();
     this.#isDue = false;
+    this.#tellRoundTrip();
     if (!this.#news.isEmpty) this.#news.post(this.#port);
+  }
+
+  /** With other news, and not with each. */
+  #tellRoundTrip() {
+    const now = performance.now();
+    if (this.#news.isEmpty || !this.#line || now - this.#toldRoundTripAt < ROUND_TRIP_MILLIS) return;
+    const roundTrip = this.#line.roundTrip();
+    if (roundTrip === undefined) return;
+    this.#toldRoundTripAt = now;
+    this.#news.u8(News.ROUND_TRIP).f64(roundTrip);
   }
 
   #lookAt(lane) {

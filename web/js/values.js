@@ -63,6 +63,14 @@ export function split(all) {
   return messages;
 }
 
+/** Labels as AUTH_OK has them: their number and one, each behind its length. Undefined if they are not told. */
+export function labelsOf(bytes) {
+  if (bytes.length === 0) return undefined;
+  const labels = [];
+  for (let at = 1; at < bytes.length; at += 1 + bytes[at]) labels.push(new TextDecoder().decode(bytes.slice(at + 1, at + 1 + bytes[at])));
+  return Object.freeze(labels);
+}
+
 /** A promise with its two ends outside. */
 export function deferred() {
   let settle;

@@ -23,14 +23,14 @@ use core::{
 };
 
 use duologue::{
-    ChannelId, CloseCode, ConnectionError, ConnectionNo, Instant, Line, LineEvent, LineState, Randomness, Session,
-    crypto::RANDOMNESS_LEN,
+    ChannelId, CloseCode, ConnectionError, ConnectionNo, Instant, Line, LineEvent, LineState, Outcome, Randomness,
+    Session, crypto::RANDOMNESS_LEN,
 };
 use wasm_bindgen::{JsCast, prelude::*};
 use web_sys::WebSocket;
 
 use crate::{
-    socket::Socket,
+    socket::{LeftBehind, Socket},
     surface::{LineOptions, format_ticket},
 };
 
@@ -38,6 +38,8 @@ use crate::{
 const BUFFERED_MAX: u32 = 96 * 1_024;
 /// How soon a full socket is looked at again: browsers have no event for it.
 const DRAIN_MILLIS: i32 = 4;
+/// How soon a dial that waits for sockets to end looks again.
+const LATE_DIAL_MILLIS: i32 = 250;
 /// How long callbacks outlive their owner: longer than any that the browser has queued.
 const CALLBACKS_MILLIS: i32 = 1_000;
 
@@ -75,6 +77,8 @@ pub(crate) struct Driver {
     options: LineOptions,
     /// As many as connections live: one, or two while one takes over from the other.
     sockets: RefCell<Vec<Rc<Socket>>>,
+    /// Those that were closed here, and of whose end the browser has not told yet.
+    left_behind: Rc<LeftBehind>,
     /// A session that has ended, while JavaScript settles what belonged to it.
     ended: RefCell<Option<Box<Session>>>,
     /// A microtask will flush.
@@ -98,6 +102,7 @@ struct Callbacks {
     /// Called by its port, and by nobody here.
     _next_task: Closure<dyn FnMut()>,
     drain: Closure<dyn FnMut()>,
+    late_dial: Closure<dyn FnMut()>,
     /// Where `next_task` is asked for, and where it comes from.
     ports: (MessagePort, MessagePort),
 }
@@ -109,6 +114,7 @@ impl Driver {
             url,
             options,
             sockets: RefCell::new(Vec::new()),
+            left_behind: Rc::default(),
             ended: RefCell::new(None),
             flush_is_due: Cell::new(false),
             flushed: Cell::new(false),
@@ -135,10 +141,15 @@ impl Driver {
             driver.turn();
         });
         let timeout = driver.callback(Self::handle_timeout);
+        let late_dial = driver.callback(|driver| {
+            driver.dial();
+            driver.turn();
+        });
         let channel = MessageChannel::new();
         let ports = (channel.port1(), channel.port2());
         ports.1.set_onmessage(next_task.as_ref().unchecked_ref());
-        *driver.callbacks.borrow_mut() = Some(Callbacks { flush, timeout, _next_task: next_task, drain, ports });
+        *driver.callbacks.borrow_mut() =
+            Some(Callbacks { flush, timeout, _next_task: next_task, drain, late_dial, ports });
         // Not at once: whoever starts it holds no handle yet.
         driver.command(|_, _| ());
         driver
@@ -177,7 +188,8 @@ impl Driver {
     /// The same where nothing comes of it.
     pub(crate) fn ask<T>(&self, id: u32, work: impl FnOnce(duologue::Channel<'_>) -> T) -> T {
         let (mut ended, mut line) = (self.ended.borrow_mut(), self.line.borrow_mut());
-        work(match ended.as_deref_mut() {
+        // A channel of which nothing had left is not there any more, but in the session that follows.
+        work(match ended.as_deref_mut().filter(|session| session.has_channel(ChannelId(id))) {
             Some(session) => session.channel(ChannelId(id)),
             None => line.channel(ChannelId(id)),
         })
@@ -231,6 +243,7 @@ impl Driver {
     }
 
     pub(crate) fn handle_open(self: &Rc<Self>, no: ConnectionNo, selected: &str) {
+        self.options.on_note("upgrade", no.0, selected, 0.0);
         self.line.borrow_mut().handle_upgrade(now(), no, selected);
         self.turn();
     }
@@ -303,8 +316,23 @@ impl Driver {
             let Some(event) = self.events.borrow_mut().pop_front() else { break };
             match event {
                 LineEvent::DialWanted => self.dial(),
-                LineEvent::SignatureWanted(no, message) => self.options.on_sign(no.0, message),
-                LineEvent::Opened(grant) => self.options.on_opened(&format_ticket(&grant.ticket)),
+                LineEvent::SignatureWanted(no, message) => {
+                    self.options.on_note("answer", no.0, "", 0.0);
+                    self.options.on_sign(no.0, message);
+                }
+                LineEvent::Opened(grant) => {
+                    let outcome = match grant.outcome {
+                        Outcome::New => "new",
+                        Outcome::Resumed { .. } => "resumed",
+                        Outcome::Fresh(reason) => reason.word(),
+                    };
+                    self.options.on_note("open", 0, outcome, 0.0);
+                    self.options.on_opened(&format_ticket(&grant.ticket), grant.services.as_bytes());
+                }
+                LineEvent::ConnectionFailed { no, error, wait } => {
+                    self.options.on_note("fail", no.0, error.word(), wait.as_millis() as f64);
+                }
+                LineEvent::Altered(altered) => self.options.on_altered(altered.count),
                 LineEvent::SessionEnded(reason, session) => {
                     *self.ended.borrow_mut() = Some(session);
                     self.options.on_fresh(reason.word(), reason.sentence());
@@ -339,11 +367,21 @@ impl Driver {
     }
 
     fn dial(self: &Rc<Self>) {
+        // The one before is closed before the next is opened.
+        self.drop_sockets_that_are_done();
+        if self.left_behind.is_full() {
+            self.with_callbacks(|callbacks| {
+                set_timeout(callbacks.late_dial.as_ref().unchecked_ref(), LATE_DIAL_MILLIS);
+            });
+            return;
+        }
         let mut bytes = [0; RANDOMNESS_LEN];
         getrandom::fill(&mut bytes).expect("`Line::new` has seen that the browser gives random bytes");
         // An error ends the line, which tells it.
         let Ok(dialled) = self.line.borrow_mut().dial(now(), Randomness::new(bytes)) else { return };
-        match Socket::open(self, dialled.no, &self.options, &self.url, &dialled.offer) {
+        let form = if dialled.offer.len() > 1 { "m1-in-request" } else { "m1-as-message" };
+        self.options.on_note("dial", dialled.no.0, form, 0.0);
+        match Socket::open(self, dialled.no, &self.options, &self.url, &dialled.offer, &self.left_behind) {
             Ok(socket) => self.sockets.borrow_mut().push(socket),
             Err(_) => self.line.borrow_mut().handle_unreachable(now(), dialled.no),
         }

@@ -1,23 +1,45 @@
 //! One `WebSocket` of a line: its callbacks, and its end.
 
-use alloc::{rc::Rc, string::String};
-use core::cell::{Cell, RefCell};
+use alloc::{rc::Rc, string::String, vec::Vec};
+use core::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
-use duologue::ConnectionNo;
+use duologue::{ConnectionNo, Instant};
 use wasm_bindgen::{JsCast, prelude::*};
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use crate::{
-    driver::{Driver, outlive},
+    driver::{Driver, now, outlive},
     surface::LineOptions,
 };
 
 /// The code of an end without a close frame, such as that of a socket that never opened (RFC 6455, 7.1.5).
 const NO_CLOSE_FRAME: u16 = 1006;
 
+/// How many closed sockets may be on their way out when the line dials.
+const LEFT_BEHIND_MAX: usize = 2;
+/// How long they count: some browsers never tell of their end.
+const LEFT_BEHIND: Duration = Duration::from_secs(30);
+
+/// Sockets that were closed here while the browser still has them: those that it leaks count against a limit of its own.
+#[derive(Default)]
+pub(crate) struct LeftBehind(RefCell<Vec<(WebSocket, Instant)>>);
+
+impl LeftBehind {
+    /// True if another one would be one too many.
+    pub(crate) fn is_full(&self) -> bool {
+        let mut sockets = self.0.borrow_mut();
+        sockets.retain(|(web, since)| web.ready_state() != WebSocket::CLOSED && now() - *since < LEFT_BEHIND);
+        sockets.len() >= LEFT_BEHIND_MAX
+    }
+}
+
 pub(crate) struct Socket {
     pub(crate) no: ConnectionNo,
     pub(crate) web: WebSocket,
+    left_behind: Rc<LeftBehind>,
     callbacks: RefCell<Option<Callbacks>>,
 }
 
@@ -35,6 +57,7 @@ impl Socket {
         options: &LineOptions,
         url: &str,
         offer: &[String],
+        left_behind: &Rc<LeftBehind>,
     ) -> Result<Rc<Self>, JsValue> {
         let offer: js_sys::Array = offer.iter().map(|offer| JsValue::from_str(offer)).collect();
         let web = options.open_socket(url, &offer)?;
@@ -66,7 +89,7 @@ impl Socket {
         // `error` is always followed by `close`.
         web.set_onclose(Some(close.as_ref().unchecked_ref()));
         let callbacks = RefCell::new(Some(Callbacks { _open: open, _message: message, _close: close }));
-        Ok(Rc::new(Self { no, web, callbacks }))
+        Ok(Rc::new(Self { no, web, left_behind: Rc::clone(left_behind), callbacks }))
     }
 }
 
@@ -77,5 +100,8 @@ impl Drop for Socket {
         self.web.set_onclose(None);
         outlive(self.callbacks.take());
         let _ = self.web.close();
+        if self.web.ready_state() != WebSocket::CLOSED {
+            self.left_behind.0.borrow_mut().push((self.web.clone(), now()));
+        }
     }
 }

@@ -50,6 +50,9 @@ extern "C" {
     fn host(this: &LineOptions) -> String;
     #[wasm_bindgen(method, getter)]
     fn name(this: &LineOptions) -> String;
+    /// A first connection that fails is dialled again like any other.
+    #[wasm_bindgen(method, getter, js_name = firstTryWaits)]
+    fn first_try_waits(this: &LineOptions) -> bool;
     #[wasm_bindgen(method, getter)]
     pub(crate) fn observed(this: &LineOptions) -> bool;
 
@@ -62,13 +65,21 @@ extern "C" {
     /// Called with each state but `closed`.
     #[wasm_bindgen(method, js_name = onState)]
     pub(crate) fn on_state(this: &LineOptions, state: &str);
-    /// Called when the session has ended and another begins, before the line is open again. Until it returns, channel ids
-    /// are those of the session that has ended.
+    /// Called when the session has ended and another begins, before the line is open again. Until it returns, the channels of
+    /// the session that has ended can still be asked; those of which nothing had left are in the new one, and not broken.
     #[wasm_bindgen(method, js_name = onFresh)]
     pub(crate) fn on_fresh(this: &LineOptions, code: &str, reason: &str);
-    /// Called whenever the server has let this device in, with the ticket for the next time.
+    /// Called whenever the server has let this device in, with the ticket for the next time and what the server answers, as
+    /// AUTH_OK has it.
     #[wasm_bindgen(method, js_name = onOpened)]
-    pub(crate) fn on_opened(this: &LineOptions, ticket: &str);
+    pub(crate) fn on_opened(this: &LineOptions, ticket: &str, services: &[u8]);
+    /// Called when something was altered on the way once more, with how often.
+    #[wasm_bindgen(method, js_name = onAltered)]
+    pub(crate) fn on_altered(this: &LineOptions, count: u32);
+    /// Called with what happens to each connection, for those who look for a fault: `dial` with the form, `upgrade` with the
+    /// subprotocol, `answer`, `open` with the outcome, `fail` with the cause's code and the milliseconds until the next dial.
+    #[wasm_bindgen(method, js_name = onNote)]
+    pub(crate) fn on_note(this: &LineOptions, what: &str, connection: u32, word: &str, millis: f64);
     /// Called when the server has opened a channel.
     #[wasm_bindgen(method, js_name = onChannel)]
     pub(crate) fn on_channel(this: &LineOptions, id: u32, label: &str, is_stream: bool);
@@ -117,7 +128,10 @@ impl Line {
         };
         let mut chance = [0; 8];
         getrandom::fill(&mut chance).map_err(|_| error("no-randomness", "The browser gives no random bytes."))?;
-        let line = duologue::Line::client(config, u64::from_le_bytes(chance));
+        let mut line = duologue::Line::client(config, u64::from_le_bytes(chance));
+        if options.first_try_waits() {
+            line = line.with_first_try_that_waits();
+        }
         let url = options.url();
         Ok(Self(Driver::start(line, url, options)))
     }
@@ -312,6 +326,13 @@ impl Line {
     /// waits to dial do so at once.
     pub fn wake(&self) {
         self.0.command(duologue::Line::wake);
+    }
+
+    /// The smoothed round trip in milliseconds; undefined before the first.
+    #[wasm_bindgen(js_name = roundTrip)]
+    #[must_use]
+    pub fn round_trip(&self) -> Option<f64> {
+        self.0.command(|line, _| line.round_trip()).map(|time| time.as_micros() as f64 / 1_000.0)
     }
 
     /// Ends the line.

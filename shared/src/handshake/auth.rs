@@ -32,6 +32,9 @@ const TYPE_CLOSE: u8 = 0x05;
 /// In the flags of AUTH: a session is to be resumed.
 const AUTH_RESUME: u8 = 0x01;
 
+/// What AUTH_OK has room for behind its other fields.
+const SERVICES_LEN_MAX: usize = RECORD_0_LEN - 81;
+
 const OUTCOME_NEW: u16 = 0;
 const OUTCOME_RESUMED: u16 = 1;
 
@@ -194,8 +197,58 @@ pub struct Grant {
     pub level: u8,
     /// For the next connection.
     pub ticket: Ticket,
-    /// The labels that the server answers for this device; none if it does not tell.
-    pub services: Option<Vec<String>>,
+    /// What the server answers for this device.
+    pub services: Services,
+}
+
+/// The labels of services, as AUTH_OK tells them: their number and one, then each behind its length; or that they are not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services(Vec<u8>);
+
+impl Services {
+    /// They are not told.
+    pub const UNTOLD: Self = Self(Vec::new());
+
+    /// All of them; or, where they do not fit, that they are not told: a part would read as the whole.
+    #[must_use]
+    pub fn told<'a>(labels: impl IntoIterator<Item = &'a str>) -> Self {
+        let (mut out, mut count) = (Vec::from([0]), 1_usize);
+        for label in labels {
+            put_text(&mut out, label, LABEL_LEN_MAX);
+            count += 1;
+        }
+        let fits = out.len() <= SERVICES_LEN_MAX;
+        match (u8::try_from(count), out.first_mut()) {
+            (Ok(count), Some(first)) if fits => {
+                *first = count;
+                Self(out)
+            }
+            _ => Self::UNTOLD,
+        }
+    }
+
+    /// The labels; none if they are not told.
+    #[must_use]
+    pub fn labels(&self) -> Option<Vec<&str>> {
+        let mut reader = Reader::new(&self.0);
+        let count = reader.u8().ok()?.checked_sub(1)?;
+        (0..count).map(|_| reader.text(LABEL_LEN_MAX).ok()).collect()
+    }
+
+    /// As AUTH_OK has them; empty if they are not told.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        let start = *reader;
+        let count = reader.u8()?;
+        for _ in 1..count {
+            reader.text(LABEL_LEN_MAX)?;
+        }
+        Ok(if count == 0 { Self::UNTOLD } else { Self(start.until(reader).to_vec()) })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,7 +275,7 @@ impl Verdict {
                 };
                 out.extend_from_slice(&outcome.to_be_bytes());
                 out.extend_from_slice(&received.to_be_bytes());
-                put_services(&mut out, grant.services.as_deref());
+                out.extend_from_slice(grant.services.as_bytes());
             }
             Self::Close(close) => {
                 out.push(TYPE_CLOSE);
@@ -251,7 +304,7 @@ impl Verdict {
                     (reason, 0) => Outcome::Fresh(FreshReason::from_wire(reason)),
                     _ => return Err(InvalidMessage::UnknownValue),
                 };
-                let services = read_services(&mut reader)?;
+                let services = Services::read(&mut reader)?;
                 Self::Ok(Grant { session_id, outcome, level, ticket, services })
             }
             TYPE_CLOSE => {
@@ -263,24 +316,6 @@ impl Verdict {
         };
         Ok(verdict)
     }
-}
-
-/// All of them, or, where they do not fit, that they are not told: a part would read as the whole.
-fn put_services(out: &mut Vec<u8>, services: Option<&[String]>) {
-    let (Some(services), start) = (services, out.len()) else { return };
-    let Some(count) = u8::try_from(services.len()).ok().and_then(|count| count.checked_add(1)) else { return };
-    out.push(count);
-    for label in services {
-        put_text(out, label, LABEL_LEN_MAX);
-    }
-    if out.len() > RECORD_0_LEN {
-        out.truncate(start);
-    }
-}
-
-fn read_services(reader: &mut Reader<'_>) -> Result<Option<Vec<String>>, InvalidMessage> {
-    let Some(count) = reader.u8()?.checked_sub(1) else { return Ok(None) };
-    (0..count).map(|_| Ok(reader.text(LABEL_LEN_MAX)?.into())).collect::<Result<_, _>>().map(Some)
 }
 
 /// The body of CLOSE, in record 0 as in a frame.
@@ -333,7 +368,7 @@ mod tests {
 
     fn grant() -> Grant {
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([3; 32]), lifetime_secs: 0x0102_0304 };
-        let services = Some(vec!["echo".to_owned(), "h".to_owned()]);
+        let services = Services::told(["echo", "h"]);
         Grant { session_id: SessionId([1; 16]), outcome: Outcome::Resumed { received: 7 }, level: 1, ticket, services }
     }
 
@@ -418,19 +453,20 @@ mod tests {
 
     #[test]
     fn services_are_told_in_whole_or_not_at_all() {
-        let told =
-            |services: Option<Vec<String>>| match Verdict::decode(&Verdict::Ok(Grant { services, ..grant() }).encode())
-            {
-                Ok(Verdict::Ok(grant)) => grant.services,
-                other => panic!("{other:?}"),
-            };
-        let labels = |count: usize, len: usize| Some((0..count).map(|_| "l".repeat(len)).collect::<Vec<_>>());
-        for all in [None, labels(0, 1), labels(14, 64), labels(254, 1), labels(1, 64)] {
-            assert_eq!(told(all.clone()), all);
+        let told = |count: usize, len: usize| {
+            let label = "l".repeat(len);
+            let labels = vec![label.as_str(); count];
+            let ok = Verdict::Ok(Grant { services: Services::told(labels.iter().copied()), ..grant() });
+            let Ok(Verdict::Ok(grant)) = Verdict::decode(&ok.encode()) else { panic!("what we write we read") };
+            grant.services.labels().map(|read| assert_eq!(read, labels))
+        };
+        for (count, len) in [(0, 1), (14, 64), (254, 1), (1, 64)] {
+            assert!(told(count, len).is_some(), "{count} of {len}");
         }
-        for too_many in [labels(15, 64), labels(255, 1), labels(1_000, 1)] {
-            assert_eq!(told(too_many), None);
+        for (count, len) in [(15, 64), (255, 1), (1_000, 1)] {
+            assert!(told(count, len).is_none(), "{count} of {len}");
         }
+        assert_eq!(Services::UNTOLD.labels(), None);
         let mut cut = Verdict::Ok(grant()).encode();
         cut[81] = 0xff;
         cut[82..].fill(0x40);

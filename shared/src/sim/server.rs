@@ -15,7 +15,7 @@ use crate::{
     crypto::{Randomness, Secret},
     error::ConnectionError,
     handshake::{
-        auth::{Grant, Outcome, Ticket, Wanted},
+        auth::{Grant, Outcome, Services, Ticket, Wanted},
         hello::Credential,
         upgrade,
     },
@@ -99,7 +99,7 @@ impl Server {
             self.tickets.pop_first();
         }
         let ticket = Ticket { id, secret, lifetime_secs: 60 };
-        Grant { session_id, outcome, level: 1, ticket, services: None }
+        Grant { session_id, outcome, level: 1, ticket, services: Services::UNTOLD }
     }
 }
 

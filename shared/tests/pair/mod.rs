@@ -6,8 +6,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use duologue::{
     AuthRequest, Budget, ClientConfig, Connection, ConnectionError, Credential, DeviceKey, Event, Grant, Instant,
-    Invite, Offer, Outcome, Randomness, Role, Secret, ServerConfig, ServerIdentity, Session, SessionId, Ticket,
-    TicketId, crypto::SignatureAlgorithm,
+    Invite, Offer, Outcome, Randomness, Role, Secret, ServerConfig, ServerIdentity, Services, Session, SessionId,
+    Ticket, TicketId, crypto::SignatureAlgorithm,
 };
 use ed25519_dalek::{Signer, SigningKey};
 
@@ -107,7 +107,13 @@ pub fn ticket(seed: u8) -> Ticket {
 }
 
 pub fn grant() -> Grant {
-    Grant { session_id: SessionId([9; 16]), outcome: Outcome::New, level: 1, ticket: ticket(8), services: None }
+    Grant {
+        session_id: SessionId([9; 16]),
+        outcome: Outcome::New,
+        level: 1,
+        ticket: ticket(8),
+        services: Services::UNTOLD,
+    }
 }
 
 impl Pair {
