@@ -168,15 +168,15 @@ async fn browser_names_a_middleman_that_answers_with_a_key_of_its_own() {
     proxy.set(swapped);
     let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&through(server.link(), proxy.port)).await;
-    let cause = browser.wait_for_end("not-your-server").await;
-    assert!(cause.contains("not made by the server"), "{cause}");
+    let cause = browser.wait_for_end("lost").await;
+    assert!(cause.contains("another server is at this address"), "{cause}");
     // With the real server behind it the same link still works, and then the pin protects.
     proxy.set(Policy::default());
     browser.open(&through(server.link(), proxy.port)).await;
     browser.wait_for_state("open").await;
     proxy.set(swapped);
     browser.reload().await;
-    browser.wait_for_end("not-your-server").await;
+    browser.wait_for_end("lost").await;
     assert_eq!(other.devices().await.len(), 0);
     browser.finish().await;
 }
