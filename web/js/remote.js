@@ -91,6 +91,7 @@ class Line {
   #held = new Packer(); // what waits until the core has reached its server; none from then on
   #early = []; // datagrams that wait as long, and whose time runs
   #isMoving = false;
+  #roundTrip;
   #ended; // [code, reason, by the peer]: the line has ended, unless there is another context
 
   constructor(way, options) {
@@ -340,7 +341,14 @@ class Line {
         this.#settle();
         return options.onSign(news.u32(), news.bytes());
       case News.OPENED:
-        return options.onOpened(news.text());
+        return options.onOpened(news.text(), news.view());
+      case News.ALTERED:
+        return options.onAltered(news.u32());
+      case News.NOTE:
+        return options.onNote(news.text(), news.u32(), news.text(), news.f64());
+      case News.ROUND_TRIP:
+        this.#roundTrip = news.f64();
+        return;
       case News.STATE: {
         const state = news.text();
         if (state === "open" || state === "draining") this.#settle();
@@ -359,13 +367,13 @@ class Line {
       case News.FRESH: {
         const [code, reason] = [news.text(), news.text()];
         // What has not left belongs to no session yet.
-        if (!this.#held) {
-          this.#endAll();
-          options.onFresh(code, reason);
-          this.#lanes.clear();
-          this.#changed.clear();
+        if (this.#held) return;
+        options.onFresh(code, reason);
+        for (const [id, lane] of this.#lanes) {
+          if (!lane.ended) continue; // nothing of it had left: it goes on
+          this.#lanes.delete(id);
+          this.#changed.delete(id);
         }
-        this.#wire.command().u8(Command.RENEWED);
         return;
       }
       case News.UNOPENED:
