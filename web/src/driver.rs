@@ -321,6 +321,7 @@ impl Driver {
                     self.options.on_sign(no.0, message);
                 }
                 LineEvent::Opened(grant) => {
+                    self.left_behind.forgive();
                     let outcome = match grant.outcome {
                         Outcome::New => "new",
                         Outcome::Resumed { .. } => "resumed",

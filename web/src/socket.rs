@@ -20,19 +20,41 @@ const NO_CLOSE_FRAME: u16 = 1006;
 
 /// How many closed sockets may be on their way out when the line dials.
 const LEFT_BEHIND_MAX: usize = 2;
-/// How long they count: some browsers never tell of their end.
-const LEFT_BEHIND: Duration = Duration::from_secs(30);
+/// For how long they count at first, and at most. Browsers take 5 to 60 s to tell of the end of a socket whose peer is gone, and
+/// some never do.
+const HOLD_FIRST: Duration = Duration::from_secs(1);
+const HOLD_MAX: Duration = Duration::from_secs(60);
 
-/// Sockets that were closed here while the browser still has them: those that it leaks count against a limit of its own.
-#[derive(Default)]
-pub(crate) struct LeftBehind(RefCell<Vec<(WebSocket, Instant)>>);
+/// Sockets that were closed here while the browser still has them: those that it leaks count against a limit of its own. They
+/// make a dial wait, each time twice as long until one comes through, so that they neither pile up nor hold a line back.
+pub(crate) struct LeftBehind {
+    sockets: RefCell<Vec<(WebSocket, Instant)>>,
+    hold: Cell<Duration>,
+    made_wait: Cell<bool>,
+}
+
+impl Default for LeftBehind {
+    fn default() -> Self {
+        Self { sockets: RefCell::default(), hold: Cell::new(HOLD_FIRST), made_wait: Cell::new(false) }
+    }
+}
 
 impl LeftBehind {
-    /// True if another one would be one too many.
+    /// True if a dial is to wait for one of them.
     pub(crate) fn is_full(&self) -> bool {
-        let mut sockets = self.0.borrow_mut();
-        sockets.retain(|(web, since)| web.ready_state() != WebSocket::CLOSED && now() - *since < LEFT_BEHIND);
-        sockets.len() >= LEFT_BEHIND_MAX
+        let mut sockets = self.sockets.borrow_mut();
+        sockets.retain(|(web, since)| web.ready_state() != WebSocket::CLOSED && now() - *since < self.hold.get());
+        let is_full = sockets.len() >= LEFT_BEHIND_MAX;
+        if !is_full && self.made_wait.get() {
+            self.hold.set((self.hold.get() * 2).min(HOLD_MAX));
+        }
+        self.made_wait.set(is_full);
+        is_full
+    }
+
+    /// The line is open.
+    pub(crate) fn forgive(&self) {
+        self.hold.set(HOLD_FIRST);
     }
 }
 
@@ -101,7 +123,7 @@ impl Drop for Socket {
         outlive(self.callbacks.take());
         let _ = self.web.close();
         if self.web.ready_state() != WebSocket::CLOSED {
-            self.left_behind.0.borrow_mut().push((self.web.clone(), now()));
+            self.left_behind.sockets.borrow_mut().push((self.web.clone(), now()));
         }
     }
 }
