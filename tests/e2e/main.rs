@@ -50,6 +50,7 @@ mod terminal;
 mod tls;
 mod upgrade;
 mod upload;
+mod way_back;
 mod ways;
 mod wire;
 mod worker;
