@@ -6,6 +6,7 @@
 //! tls.rs      certificates and whom they convince   browser/            three engines through WebDriver
 //! chance.rs   seeds that are printed                path.rs             a path that cuts, stalls and forgets
 //! memory.rs   what processes hold                  terminal.rs          where the server's owner sits
+//! closing.rs  what is said last
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does
 //! below.rs    servers below a path                 lan.rs               a phone in the same network
 //! ```
@@ -19,6 +20,7 @@
 mod below;
 mod browser;
 mod chance;
+mod closing;
 mod datagrams;
 mod desk;
 mod drain;

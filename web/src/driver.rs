@@ -234,12 +234,13 @@ impl Driver {
         }
     }
 
-    /// JavaScript has let go: ends the line, if it has not ended, and sends the last record at once.
+    /// JavaScript has let go: ends the line, if it has not ended, and sends the last record at once. That of a line which has
+    /// ended may still wait for its task, while a message that came before it has told the end.
     pub(crate) fn end(self: &Rc<Self>) {
         if self.line.borrow().closed().is_none() {
             self.command(|line, now| line.close(now, CloseCode::Normal, ""));
-            self.turn();
         }
+        self.turn();
     }
 
     pub(crate) fn handle_open(self: &Rc<Self>, no: ConnectionNo, selected: &str) {
