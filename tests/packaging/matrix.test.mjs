@@ -132,6 +132,17 @@ test("jest", async () => {
   await within(folder, "node", [bin(folder, "jest/bin/jest.js")], line());
 });
 
+test("a server in memory, in vitest", async () => {
+  const folder = await project("testing-vitest");
+  recipes(folder, ["line.test.js"]);
+  assert.match(await within(folder, "node", [bin(folder, "vitest/vitest.mjs"), "run"]), /Test Files +2 passed/);
+});
+
+test("a server in memory, in jest", async () => {
+  const folder = await project("testing-jest");
+  await within(folder, "node", [bin(folder, "jest/bin/jest.js")]);
+});
+
 test("bun", needs("bun"), async () => {
   const folder = await project("bun", { shared: ["echo.mjs", "main.mjs"] });
   await programEchoes(folder, runtime(folder, "bun"), ["run", "main.mjs"]);

@@ -128,3 +128,5 @@ type Fetch = typeof globalThis extends { fetch: infer F extends (...request: any
 export type RequestInfo = Parameters<Fetch>[0];
 export type RequestInit = NonNullable<Parameters<Fetch>[1]>;
 export type Response = Awaited<ReturnType<Fetch>>;
+/** What `fetch` would send. */
+export type FetchRequest = Instance<"Request", { readonly method: string; readonly url: string; text(): Promise<string>; json(): Promise<any> }>;

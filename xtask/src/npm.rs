@@ -4,6 +4,7 @@
 //! web/js + bindings + one platform file ─ esbuild ─► duologue.js and those it loads when wanted   the module beside them
 //!   (of web/npm/)                                    inline.js, inline.cjs                        the module as text within
 //!                                                    workerd.js                                   the module by an import
+//! testing/ ─ cargo, wasm-bindgen, wasm-opt ─ esbuild ► testing.js, testing.cjs                   the server's end of tests
 //! web/npm/, declarations, licences ────────────────► target/npm/package ─ npm pack ─► the tarball
 //! ```
 //!
@@ -14,8 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
-use crate::process::{self, command, root, step, target};
+use crate::process::{self, cargo, command, root, step, target};
 use crate::wasm::{self, CORE_JS, CORE_WASM, copy_tree};
 use crate::{integrity, tools};
 
@@ -24,7 +27,11 @@ const DEFAULT_PATH: &str = "module_or_path = new URL('duologue_core_bg.wasm', im
 /// What a bundle exports besides is said there.
 const FACE: &str = "face.js";
 /// Entry points, and whether they have a twin for `require`.
-const ENTRIES: [(&str, bool); 4] = [("inline", true), ("node", true), ("react", true), ("worker", false)];
+const ENTRIES: [(&str, bool); 5] =
+    [("inline", true), ("node", true), ("react", true), ("testing", true), ("worker", false)];
+/// The module of the server's end, and where its script would look for it.
+const TESTING_WASM: &str = "duologue_testing_bg.wasm";
+const TESTING_DEFAULT_PATH: &str = "module_or_path = new URL('duologue_testing_bg.wasm', import.meta.url);";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Builds the package and prints where it is.
@@ -46,11 +53,50 @@ pub(crate) fn build() -> Result<PathBuf> {
     ensure!(tools::has_node(), "the package needs node and npm on PATH");
     wasm::build(false, &mut std::io::stderr())?;
     let esbuild = tools::esbuild().context("the package needs esbuild, which could not be installed")?;
+    step("building the server's end for tests", testing_core)?;
     step("assembling target/npm/package", || assemble(&esbuild))?;
     let mut pack = command("npm");
     pack.args(["pack", "--silent", "--pack-destination"]).arg(target("npm")).arg(target("npm/package"));
     process::run(&mut pack)?;
     Ok(target("npm").join(format!("duologue-{VERSION}.tgz")))
+}
+
+/// The core's server side as wasm with its script, in `target/npm/testing`.
+fn testing_core() -> Result<()> {
+    let out = target("npm/testing");
+    let build = ["build", "--profile", "release-wasm", "--target", "wasm32-unknown-unknown", "-p", "duologue-testing"];
+    process::run(&mut cargo(build))?;
+    let mut bindings = command(tools::bin().join("wasm-bindgen"));
+    bindings.args(["--target", "web", "--no-typescript", "--out-dir"]).arg(&out);
+    process::run(bindings.arg(target("wasm32-unknown-unknown/release-wasm/duologue_testing.wasm")))?;
+    if let Some(script) = tools::wasm_opt() {
+        let module = out.join(TESTING_WASM);
+        let small = module.with_extension("opt");
+        let mut optimise = command("node");
+        optimise.arg(script).arg("-O2").args(wasm::FEATURES).arg(&module).arg("-o").arg(&small);
+        process::run(&mut optimise)?;
+        fs::rename(small, module).context("cannot replace the module by the optimised one")?;
+    }
+    Ok(())
+}
+
+/// Both forms of the entry for tests, and the module as text, which they share.
+fn assemble_testing(esbuild: &Path, dist: &Path) -> Result<()> {
+    let folder = parts("testing", "platform-inline.js")?;
+    for name in ["testing.js", "testing-socket.js", "testing-http.js"] {
+        copy(&root().join("web/npm").join(name), &folder.join(name))?;
+    }
+    let script =
+        fs::read_to_string(target("npm/testing/duologue_testing.js")).context("wasm-bindgen left no script")?;
+    let script = replaced(&script, TESTING_DEFAULT_PATH, "throw new Error('the module is missing');")?;
+    fs::write(folder.join("duologue_testing.js"), script).context("cannot write under target/")?;
+    for (format, name) in [("esm", "testing.js"), ("cjs", "testing.cjs")] {
+        let out = [format!("--format={format}"), outfile(dist, name), "--external:./testing_core.cjs".to_owned()];
+        bundle(esbuild, &folder, &["testing.js"], &out)?;
+    }
+    let module = fs::read(target("npm/testing").join(TESTING_WASM)).context("wasm-bindgen left no module")?;
+    let text = format!("module.exports = \"{}\";\n", STANDARD.encode(module));
+    fs::write(dist.join("testing_core.cjs"), text).context("cannot write under target/")
 }
 
 fn assemble(esbuild: &Path) -> Result<()> {
@@ -83,7 +129,8 @@ fn assemble(esbuild: &Path) -> Result<()> {
             bundle(esbuild, &sources, &[&format!("{name}.js")], &out)?;
         }
     }
-    for name in ["duologue", "platform", "node", "react"] {
+    assemble_testing(esbuild, &dist)?;
+    for name in ["duologue", "platform", "node", "react", "testing"] {
         let from = if matches!(name, "duologue" | "platform") { root().join("web/js") } else { sources.clone() };
         declare(&from, &dist, name)?;
     }

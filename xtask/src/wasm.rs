@@ -63,14 +63,7 @@ const INPUTS: [&str; 11] = [
 ];
 
 /// The features that the compiler and wasm-bindgen already use; wasm-opt must be told not to avoid them.
-const WASM_OPT_FLAGS: [&str; 12] = [
-    "-O3",
-    // Those of one kind side by side: brotli makes 0.8 % less of them.
-    "--reorder-functions-by-name",
-    "--strip-producers",
-    "--strip-target-features",
-    // Says what it has called them; `shrink::rename` tells the bindings.
-    "--minify-imports-and-exports-and-modules",
+pub(crate) const FEATURES: [&str; 7] = [
     "--enable-simd",
     "--enable-bulk-memory",
     "--enable-nontrapping-float-to-int",
@@ -78,6 +71,15 @@ const WASM_OPT_FLAGS: [&str; 12] = [
     "--enable-mutable-globals",
     "--enable-reference-types",
     "--enable-multivalue",
+];
+const WASM_OPT_FLAGS: [&str; 5] = [
+    "-O3",
+    // Those of one kind side by side: brotli makes 0.8 % less of them.
+    "--reorder-functions-by-name",
+    "--strip-producers",
+    "--strip-target-features",
+    // Says what it has called them; `shrink::rename` tells the bindings.
+    "--minify-imports-and-exports-and-modules",
 ];
 
 /// Bytes that the page loads at its start, compressed by brotli.
@@ -189,7 +191,7 @@ fn wasm_opt(script: &Path) -> Result<()> {
     let wasm = target("web-pkg").join(CORE_WASM);
     let small = wasm.with_extension("opt");
     let mut optimise = command("node");
-    optimise.arg(script).args(WASM_OPT_FLAGS).arg(&wasm).arg("-o").arg(&small);
+    optimise.arg(script).args(WASM_OPT_FLAGS).args(FEATURES).arg(&wasm).arg("-o").arg(&small);
     let names = process::output(&mut optimise).context("wasm-opt failed")?;
     fs::rename(&small, &wasm).context("cannot replace the module by the optimised one")?;
     let js = target("web-pkg").join(CORE_JS);

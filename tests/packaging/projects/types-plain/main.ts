@@ -4,6 +4,7 @@ import { connect, type BidirectionalStream, type Channel, type CloseInfo, type F
 import { connect as connectInline } from "duologue/inline";
 import { fileIdentity } from "duologue/node";
 import { useLink, useMessages } from "duologue/react";
+import { answer, createServer, http, memoryIdentity, stream, type Session } from "duologue/testing";
 
 export async function uses(): Promise<void> {
   const link: Link = connect({ url: "wss://example.org/line", identity: fileIdentity("identity.json") });
@@ -25,6 +26,18 @@ export async function uses(): Promise<void> {
   fresh({ code: "session-expired", reason: `${code} ${status}` });
   connectInline({ url: "wss://example.org/line", worker: "shared" }).close();
   useMessages(useLink(() => link).link?.channel("desk"));
+}
+
+export async function tests(link: Link): Promise<void> {
+  const server = await createServer({ services: { echo: answer((message) => message), copy: stream(({ taken }) => void taken) } });
+  server.serve("http", http(async (request) => link.fetch(request.url)));
+  server.serve("news", async (channel, call) => channel.sendJson([call.device, call.session.state]));
+  connect(server.options({ deviceName: "a test", identity: memoryIdentity() })).close();
+  const session: Session = await server.session();
+  server.refuse("device-revoked");
+  // @ts-expect-error no code
+  server.refuse("no-such-code");
+  session.close();
 }
 
 export async function misuses(link: Link): Promise<void> {
