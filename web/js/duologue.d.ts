@@ -36,7 +36,8 @@ import type {
  * `waiting`, where each tab has a line of its own and sixteen have one, which is what a server keeps of a device: it goes on
  * when one of them closes; then
  * `open`, what is sent leaves at once;
- * `resuming`, the connection is lost and dialled again: what is sent waits its turn, and nothing is lost;
+ * `resuming`, the connection is lost and dialled again: what is sent waits its turn, and each promise says what became
+ * of it;
  * `draining`, the server is about to stop: what is under way is still delivered, and the line is resumed afterwards;
  * `closed`, for good.
  */
