@@ -50,16 +50,16 @@ async fn browser_who_is_not_let_in_sees_the_cause_and_a_field_for_a_link_that_wo
         [("hello", "no invite link"), ("https://elsewhere.example/#i=AAAA", "another server, elsewhere.example")]
     {
         browser.run("document.getElementById('invite-link').value = ''", Value::Null).await;
-        browser.type_into("#invite-link", &format!("{typed}\n")).await;
+        browser.type_into("#invite-link", &format!("{typed}\u{e007}")).await;
         browser.wait_until(&format!("document.getElementById('invite-note').innerText.includes('{told}')")).await;
     }
     // A damaged one is told by the line's end, and the field is there again.
     browser.run("document.getElementById('invite-link').value = ''", Value::Null).await;
-    browser.type_into("#invite-link", &format!("{}/#i=AAAA\n", server.address())).await;
+    browser.type_into("#invite-link", &format!("{}/#i=AAAA\u{e007}", server.address())).await;
     browser.wait_for_end("bad-invite").await;
     browser.wait_until("document.getElementById('invite-link')?.value === ''").await;
 
-    browser.type_into("#invite-link", &format!("  {}\n", server.link())).await;
+    browser.type_into("#invite-link", &format!("  {}\u{e007}", server.link())).await;
     browser.wait_for_state("open").await;
     browser.wait_until("document.getElementById('desk').checkVisibility()").await;
     assert_eq!(browser.url().await, format!("{}/", server.address()), "the secret is nowhere to be seen");
@@ -87,11 +87,11 @@ async fn browser_a_used_invite_and_a_revoked_device_are_offered_only_what_helps(
     browser.click("#forget-yes").await;
     browser.wait_for_end("forgotten").await;
     browser.wait_until("document.getElementById('invite-link')?.checkVisibility()").await;
-    browser.type_into("#invite-link", &format!("{}\n", server.link())).await;
+    browser.type_into("#invite-link", &format!("{}\u{e007}", server.link())).await;
     browser.wait_for_end("invite-used").await;
     browser.wait_until("document.getElementById('invite-link')?.value === ''").await;
     assert_eq!(seen(&browser, &EVERYTHING).await, [""; 0]);
-    browser.type_into("#invite-link", &format!("{}\n", server.invite("24h").await)).await;
+    browser.type_into("#invite-link", &format!("{}\u{e007}", server.invite("24h").await)).await;
     browser.wait_for_state("open").await;
     browser.finish().await;
 }
@@ -227,7 +227,7 @@ async fn browser_the_ledger_opens_at_the_first_message_and_stays_closed_for_who_
     browser.wait_until("document.querySelectorAll('#proxy-sees .dump').length > 0").await;
     // Folded away by the keyboard, as a person does it; and that is minded, also after a reload.
     browser.run("document.querySelector('#seal > summary').focus()", Value::Null).await;
-    browser.type_into("#seal > summary", "\n").await;
+    browser.type_into("#seal > summary", "\u{e007}").await;
     browser.wait_until("!document.getElementById('seal').open").await;
     say(&browser, "the second").await;
     browser.wait_until("document.querySelectorAll('.message[data-status=taken]').length === 2").await;
@@ -288,7 +288,7 @@ async fn browser_controls_that_do_nothing_look_so_and_those_that_do_work() {
     let dead = json!([true, "dashed", "not-allowed"]);
     assert_eq!(browser.run(look, Value::Null).await, json!([dead, dead]));
     // What is typed meanwhile stays, and Enter says why it does not go.
-    browser.type_into("#desk-input", "later\n").await;
+    browser.type_into("#desk-input", "later\u{e007}").await;
     browser.wait_until("document.getElementById('desk-note').innerText.includes('draft stays')").await;
     browser.click("#reconnect").await;
     browser.wait_for_state("open").await;

@@ -62,7 +62,7 @@ export function offerToForget(ask) {
 
 /** Why a text opens nothing here: key and values of a sentence. */
 function refusal(text) {
-  if (!URL.canParse(text, location.href) || !/#(?:.*&)?i=/.test(text)) return ["shut.no-invite", { example: `${location.origin}/#i=…` }];
+  if (!URL.canParse(text, location.href) || !/#(?:.*&)?i=/.test(text)) return ["shut.no-invite", { example: `${location.origin}${location.pathname}#i=…` }];
   const { origin, host } = new URL(text, location.href);
   return origin === location.origin ? undefined : ["shut.elsewhere", { host }];
 }
