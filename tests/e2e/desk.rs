@@ -9,6 +9,7 @@ use tokio::process::Command;
 use crate::{
     browser::{Browser, Profile},
     enrolment::stranger,
+    path::{Cut, Path},
     server::{Server, binary, target},
     within,
 };
@@ -39,6 +40,9 @@ async fn browser_serve_without_a_desk_shows_none_refuses_it_and_writes_nothing_o
     let browser = Browser::start(&Profile::knowing(&server)).await;
     browser.open(&server.invite("24h").await).await;
     browser.wait_for_state("open").await;
+    browser.wait_until("document.getElementById('echo').checkVisibility()").await;
+    let seen = "return ['desk', 'files', 'pair'].filter((id) => document.getElementById(id).checkVisibility())";
+    assert_eq!(browser.run(seen, Value::Null).await, json!([]));
     let say = "
         const { connect } = await import('/duologue.js');
         const line = connect();
@@ -91,4 +95,31 @@ async fn dev_without_a_terminal_has_no_desk_and_says_so() {
     server.stderr.with("There is no desk to talk at").await;
     assert!(within(20, "the refusal", line.request("desk", "anybody?")).await.is_err());
     assert!(!server.stdout.seen().join("\n").contains("anybody?"));
+}
+
+#[tokio::test]
+async fn browser_a_server_that_is_started_again_without_a_terminal_leaves_what_was_said_and_offers_no_more() {
+    let server = Server::dev().await;
+    let path = Path::to(&server).await;
+    let browser = path.page(&server).await;
+    browser.wait_until("!document.getElementById('desk-send').disabled").await;
+    browser.type_into("#desk-input", "Until tomorrow").await;
+    browser.click("#desk-send").await;
+    browser.wait_until("document.querySelector('.message.you')?.dataset.status === 'taken'").await;
+    let server = server.restarted_without_terminal().await;
+    path.lead_to(server.port);
+    path.cut(Cut::Both);
+    browser.wait_until("document.getElementById('desk-form').hidden").await;
+    assert!(browser.text("#desk-note").await.contains("Nobody is at the desk"));
+    assert!(browser.text("#desk-log").await.contains("Until tomorrow"));
+    // And with one again: the desk is there again.
+    let server = server.restarted().await;
+    path.lead_to(server.port);
+    path.cut(Cut::Both);
+    browser.wait_until("document.getElementById('desk-input').checkVisibility()").await;
+    server.stdout.with("is here").await;
+    browser.type_into("#desk-input", "Good morning").await;
+    browser.click("#desk-send").await;
+    server.stdout.with("Good morning").await;
+    browser.finish().await;
 }

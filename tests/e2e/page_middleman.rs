@@ -112,6 +112,44 @@ async fn browser_recovers_from_a_byte_changed_on_the_way_there_and_back() {
     browser.finish().await;
 }
 
+/// Never three in a row: such a middlebox was once never named.
+#[tokio::test]
+async fn browser_tells_from_the_first_altered_record_on_how_often_and_since_when() {
+    let mut chance = Chance::new();
+    let server = Server::dev().await;
+    let proxy = Proxy::before(&[&server]).await;
+    let browser = open_through(&proxy, &server).await;
+    assert_eq!(browser.text("#altered").await, "");
+    for count in 1..=3 {
+        proxy.act(ToClient, When::Now, Act::Flip(chance.below(1_000_000)));
+        assert_eq!(browser.echo(b"changed").await.unwrap(), b"changed");
+        let told = match count {
+            1 => "altered on the way, at ".to_owned(),
+            _ => format!("altered on the way, {count} times since "),
+        };
+        browser.wait_until(&format!("document.getElementById('altered').innerText.includes('{told}')")).await;
+        // The line goes on as if nothing had been.
+        browser.wait_for_state("open").await;
+        assert_eq!(browser.echo(b"and on").await.unwrap(), b"and on");
+    }
+    let since = browser.text("#altered").await;
+    let clock = "return new Intl.DateTimeFormat('en', { timeStyle: 'short' }).format(link.altered.since)";
+    let clock = browser.run(clock, Value::Null).await;
+    assert!(since.contains(clock.as_str().unwrap()), "{since}: {clock}");
+    browser.click("[data-language=fr]").await;
+    browser
+        .wait_until("document.getElementById('altered').innerText.includes('altéré en chemin, 3 fois depuis')")
+        .await;
+    browser.screenshot("altered-fr").await;
+    // A new line begins without it.
+    browser.run("link.close()", Value::Null).await;
+    browser.wait_for_end("normal").await;
+    browser.click("#reconnect").await;
+    browser.wait_for_state("open").await;
+    assert_eq!(browser.text("#altered").await, "");
+    browser.finish().await;
+}
+
 #[tokio::test]
 async fn browser_names_a_middleman_who_alters_every_record() {
     let mut chance = Chance::new();

@@ -155,6 +155,13 @@ impl Server {
         Self::dev_at(directory, &[], Some(trust), true).await
     }
 
+    /// The same, but as a script starts it.
+    pub(crate) async fn restarted_without_terminal(self) -> Self {
+        let Self { mut child, directory, trust, .. } = self;
+        child.kill().await.expect("it runs");
+        Self::dev_at(directory, &[], Some(trust), false).await
+    }
+
     /// The same, and with these arguments; what it trusts is read anew.
     pub(crate) async fn restarted_with(self, arguments: &[&str]) -> Self {
         let Self { mut child, directory, .. } = self;

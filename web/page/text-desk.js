@@ -33,7 +33,7 @@ export const DESK_WORDS = {
     "La conversation a été interrompue ({why}). Votre prochain message la rouvrira.",
   ],
   "desk.fresh": [
-    "The line is open again and the conversation has begun anew: {why}.",
-    "La ligne est rouverte et la conversation a recommencé : {why}.",
+    "The line is open again, in a new session: {why}. What had not left follows by itself.",
+    "La ligne est rouverte, dans une nouvelle session : {why}. Ce qui n’était pas parti suit de lui-même.",
   ],
 };
