@@ -1,5 +1,5 @@
 //! Says when the page must be embedded anew.
 
 fn main() {
-    println!("cargo::rerun-if-changed=../target/web");
+    println!("cargo::rerun-if-changed=page");
 }

@@ -15,6 +15,8 @@
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
 //! special · `connect.rs` upgrade and driver · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
+//!
+//! What a program must name of the core stands here too; all of it is [`duologue`].
 
 mod connect;
 mod keyring;
@@ -24,7 +26,19 @@ mod target;
 mod tls;
 
 pub use connect::{Client, ConnectError};
+pub use duologue::{
+    self, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId, DeviceKey,
+    FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, LineState, PeerMisbehaved, ResetCode, ServerKey,
+    SignatureAlgorithm, limits,
+    typed::{self, Request},
+};
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use keyring::{Keyring, KeyringError};
 pub use socket::WebSocket;
 pub use target::{InvalidTarget, Target};
+pub use tokio_tungstenite;
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,7 +13,9 @@ mod driver;
 mod line;
 mod stream;
 
+pub use bytes;
 pub use channel::{Channel, Sent};
 pub use driver::{Endpoint, Incoming, Proved, Socket, carry, keep, randomness, shake_hands};
+pub use duologue;
 pub use line::{Line, LineError};
 pub use stream::ByteStream;

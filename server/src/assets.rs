@@ -1,4 +1,5 @@
-//! The page: embedded in a release, read from `target/web` while developing, where `cargo xtask wasm` puts it.
+//! The page: embedded in a release, read from `page` while developing: a link to `target/web`, where `cargo xtask wasm` puts
+//! it; in the published package the files themselves.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use rust_embed::RustEmbed;
 use crate::address::Address;
 
 #[derive(RustEmbed)]
-#[folder = "../target/web"]
+#[folder = "page"]
 #[allow_missing = true]
 struct Page;
 

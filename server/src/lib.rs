@@ -27,6 +27,9 @@
 //! ```
 //!
 //! Services never see a record, a key or a socket.
+//!
+//! What an app must name of the core stands here too; all of it is [`duologue`]. [`axum`], [`rustls`] and [`CancellationToken`]
+//! are the versions that [`serve`] and [`Duologue::router`] speak of.
 
 mod address;
 mod assets;
@@ -53,18 +56,34 @@ mod words;
 
 pub use address::{Address, InvalidAddress};
 pub use assets::{page, page_at};
+pub use axum;
 pub use control::{Answer, Question, ask, listen};
 pub use directory::Directory;
+pub use duologue::{
+    self, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId, DeviceKey,
+    FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, InviteId, LineState, PeerMisbehaved, ResetCode,
+    Secret, ServerIdentity, ServerKey, SignatureAlgorithm, limits,
+    typed::{self, Request},
+};
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use http::{Peer, serve};
 pub use json::{Conversation, JsonChannel, JsonError, answer_json};
 pub use line::Duologue;
 pub use origin::InvalidOrigin;
 pub use policy::Policy;
+pub use rustls;
 pub use service::{Call, Identity, Service, ServiceError, Transport, answer};
 pub use state::{State, StateError, server_key};
 pub use store::{Device, DeviceStatus, Store, StoreError};
 pub use tls::{TlsError, development, development_at, from_files, is_for};
+pub use tokio_util::sync::CancellationToken;
+#[cfg(feature = "typescript")]
+pub use ts_rs;
 #[cfg(feature = "typescript")]
 pub use typescript::{DeclarationError, Declarations};
 pub use words::{Language, spoken};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

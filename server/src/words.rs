@@ -22,8 +22,8 @@ pub enum Language {
 #[must_use]
 pub fn spoken(fingerprint: &str, language: Language) -> String {
     let list = match language {
-        Language::English => include_str!("../../web/page/words-en.txt"),
-        Language::French => include_str!("../../web/page/words-fr.txt"),
+        Language::English => include_str!("words-en.txt"),
+        Language::French => include_str!("words-fr.txt"),
     };
     let list: Vec<&str> = list.lines().collect();
     let digits: String = fingerprint.split(' ').collect();

@@ -84,3 +84,8 @@ pub use invite::{InvalidInvite, Invite};
 pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
 pub use session::{Channel, DatagramStats, Role, Session};
 pub use time::Instant;
+
+/// The example of the README is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

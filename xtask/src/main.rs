@@ -1,7 +1,8 @@
 //! `cargo xtask VERB`: every developer verb of the workspace, the same on a laptop and on a build machine.
 //!
 //! ```text
-//! tools ──► wasm ──► demo, npm     tidy ──┐          bench
+//! tools ──► wasm ──► demo, npm,    tidy ──┐          bench
+//!              │     package              │
 //!              └───► test                 ├──► ci
 //!                     └───────────────────┘
 //! ```
@@ -16,6 +17,7 @@ mod charts;
 mod ci;
 mod codes;
 mod compress;
+mod crates;
 mod demo;
 mod engines;
 mod figures;
@@ -75,6 +77,12 @@ enum Verb {
         #[arg(long, requires = "matrix")]
         filter: Option<String>,
     },
+    /// Make the crates that are published, target/package/NAME-VERSION.crate, and build and run them from these alone
+    Package {
+        /// Only as far as their types go, with what is compiled already: what `test --full` does
+        #[arg(long)]
+        quick: bool,
+    },
     /// Run all tests: native, as wasm, end to end
     Test {
         /// Only the tests whose name contains this
@@ -122,6 +130,7 @@ fn main() -> ExitCode {
         Verb::Demo { port, state } => demo::verb(port, state),
         Verb::Npm { matrix: false, .. } => npm::verb(),
         Verb::Npm { matrix: true, filter } => packaging::verb(filter.as_deref()),
+        Verb::Package { quick } => crates::verb(quick),
         Verb::Test { filter, engine: Some(engine), .. } => test::engine_verb(filter.as_deref(), engine),
         Verb::Test { filter, full, engine: None } => test::verb(filter.as_deref(), full),
         Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),

@@ -9,7 +9,8 @@
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
 //! 7. further engines, with `--full` the tests of the browser in Firefox and in WebKitGTK
 //! 8. packaging, likewise            the npm package in the projects of tests/packaging
-//! 9. the page once more, likewise   built from a copy in another folder, it is the same
+//! 9. the crates, likewise           made, and checked as far as their types go, each from its package alone
+//! 10. the page once more, likewise  built from a copy in another folder, it is the same
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
@@ -25,7 +26,7 @@ use anyhow::{Context as _, Result};
 
 use crate::engines::Engine;
 use crate::process::{self, cargo, step, target};
-use crate::{integrity, packaging, tools, wasm};
+use crate::{crates, integrity, packaging, tools, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -154,6 +155,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
             run.engine(engine);
         }
         run.packaging();
+        run.prepare("the crates, from their packages", || crates::build(crates::Trial::Types).map(drop));
         run.prepare("page, a second time", integrity::reproduce);
     }
     run.sum

@@ -44,7 +44,7 @@ async fn chat(call: Call) -> Result<(), ServiceError> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "typescript"))]
 mod tests {
     use duologue_server::Declarations;
 
