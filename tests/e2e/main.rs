@@ -42,6 +42,7 @@ mod pictures;
 mod policy;
 mod proxy;
 mod raw;
+mod refusals;
 mod resume;
 mod server;
 mod silence;

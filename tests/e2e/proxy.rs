@@ -47,7 +47,7 @@ struct Shared {
     trusted: Vec<CertificateDer<'static>>,
     policy: Mutex<Policy>,
     /// What is answered here, by path: further headers, and the body.
-    answers: Mutex<HashMap<&'static str, (&'static str, String)>>,
+    answers: Mutex<HashMap<&'static str, (String, String)>>,
     connections: AtomicUsize,
     log: watch::Sender<Log>,
 }
@@ -61,7 +61,7 @@ impl Drop for Proxy {
 impl Proxy {
     /// Before these servers; files and lines go to the first.
     pub(crate) async fn before(servers: &[&Server]) -> Self {
-        let authority = Authority::for_names(&["localhost", "127.0.0.1"]);
+        let authority = Authority::for_names(&["localhost", "127.0.0.1", SERVED_NAME]);
         let files = TempDir::with_prefix("duologue-proxy-").unwrap();
         std::fs::write(files.path().join("ca.pem"), &authority.ca_pem).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -85,9 +85,9 @@ impl Proxy {
     }
 
     /// Answers a path itself from now on, with these headers.
-    pub(crate) fn answer(&self, path: &'static str, headers: &'static str, body: &str) {
+    pub(crate) fn answer(&self, path: &'static str, headers: &str, body: &str) {
         let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.insert(path, (headers, body.to_owned()));
+        answers.insert(path, (headers.to_owned(), body.to_owned()));
     }
 
     /// Passes it on again.

@@ -38,7 +38,7 @@ async fn deaf(proxy: &Proxy, contexts: &str) {
 }
 
 /// A page with another policy at `/other`, enrolled, whose own line is not there.
-async fn with_policy(proxy: &Proxy, server: &Server, headers: &'static str) -> Browser {
+pub(crate) async fn with_policy(proxy: &Proxy, server: &Server, headers: &str) -> Browser {
     proxy.answer("/other", headers, "<!doctype html><meta charset=utf-8><title>Another page</title>");
     let browser = open_through(proxy, server).await;
     browser.open(&format!("{}/other", proxy.address())).await;

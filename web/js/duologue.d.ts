@@ -61,6 +61,7 @@ export type ErrorCode =
   | "bad-request"
   | "bad-response"
   | "bad-signature"
+  | "blocked-by-policy"
   | "cancelled"
   | "closed"
   | "deadline"
@@ -76,6 +77,7 @@ export type ErrorCode =
   | "invite-expired"
   | "invite-unknown"
   | "invite-used"
+  | "local-network-denied"
   | "lost"
   | "message-too-long"
   | "no-answer"
@@ -84,6 +86,7 @@ export type ErrorCode =
   | "no-signature"
   | "no-store"
   | "no-url"
+  | "no-wasm"
   | "no-websocket"
   | "normal"
   | "not-enrolled"
@@ -104,8 +107,14 @@ export type ErrorCode =
   | "session-restarted"
   | "session-unknown"
   | "stopped"
+  | "store-broken"
+  | "store-full"
+  | "store-refused"
+  | "store-stuck"
   | "timeout"
   | "unreachable"
+  | "upgrade-refused"
+  | "wasm-blocked"
   | "worker-lost"
   | "wrong-kind";
 
@@ -195,9 +204,14 @@ export interface ConnectOptions {
   url?: string | URL;
   /**
    * An invite link (or its `#i=…` fragment), needed once. A text without one is ignored; a damaged one closes the link
-   * with `bad-invite`.
+   * with `bad-invite`. It may stand among other things in the fragment: `#tab=2&i=…`.
    */
   invite?: string | URL;
+  /**
+   * An invite that is in the page's own address, as in `invite: location.href`, is taken out of the address bar and of its
+   * entry in the history at once; the rest of the fragment stays. Default: true.
+   */
+  clearInvite?: boolean;
   /** The server's public key, base64url, where the page's build knows it. Default: the stored pin, else the invite's. */
   serverKey?: string;
   /** True only after the person has agreed to it: the invite's key replaces another one that was pinned before. */
@@ -286,7 +300,20 @@ export interface ChannelOptions {
   resend?: "independent";
 }
 
+/** What the browser is about to ask its person. */
+export interface PermissionInfo {
+  /** As in `navigator.permissions`: `loopback-network`, `local-network`, or `local-network-access` in older ones. */
+  readonly name: string;
+  /** A sentence for a person: what it is for. */
+  readonly reason: string;
+}
+
 export interface LinkEventMap {
+  /**
+   * The browser will ask whether this page may reach the person's own network, where the line leads: say what it is for. A
+   * refusal closes the link with `local-network-denied`.
+   */
+  permission: CustomEvent<PermissionInfo>;
   /** `state` has changed. */
   statechange: Event;
   /**

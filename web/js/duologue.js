@@ -11,11 +11,12 @@
  * None of it ever sees a frame, a record or the private half of the device key.
  */
 
+import { inviteOf } from "./address.js";
 import { ready } from "./core.js";
-import { wrap } from "./errors.js";
+import { explained, wrap } from "./errors.js";
 import { forget, load } from "./identity.js";
 import { Link } from "./link.js";
-import { inviteOf, keyInfo, placeOf } from "./surroundings.js";
+import { keyInfo, placeOf } from "./surroundings.js";
 
 export { Channel } from "./channel.js";
 export { Datagrams } from "./datagrams.js";
@@ -23,23 +24,31 @@ export { DuologueError } from "./errors.js";
 export { BidirectionalStream } from "./stream.js";
 export { Link };
 
+async function told(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    throw await explained(error);
+  }
+}
+
 export function connect(options = {}) {
   return new Link(options);
 }
 
 export async function hasIdentity(url) {
-  const known = await load(placeOf(url));
+  const known = await told(load(placeOf(url)));
   return Boolean(known?.device && known.enrolled);
 }
 
 export async function forgetIdentity(url) {
-  await forget(placeOf(url));
+  await told(forget(placeOf(url)));
 }
 
 export async function parseInvite(link) {
   const invite = inviteOf(link);
   if (invite === undefined) return undefined;
-  const core = await ready();
+  const core = await told(ready());
   try {
     return await keyInfo(core, core.parseInvite(invite));
   } catch (error) {

@@ -2,6 +2,11 @@
  * What goes wrong, in one shape: a stable word for programs, a sentence for people, and for what was sent whether it left.
  */
 
+import { within } from "./values.js";
+
+/** How long the words of a cause may take to load and to be found. */
+const WHY_MILLIS = 8_000;
+
 export class DuologueError extends Error {
   constructor(code, message, delivery) {
     super(message);
@@ -22,6 +27,14 @@ export function wrap(error) {
   // A DOMException has a code too, but a number.
   const code = typeof error?.code === "string" ? error.code : "internal";
   return new DuologueError(code, error?.message ?? String(error));
+}
+
+/** A rare cause as it is to be told: its words are loaded with it. `where` is what is known of the line. */
+export async function explained(error, where) {
+  const cause = wrap(error);
+  const why = import("./why.js").then(({ explain }) => explain(cause, where));
+  const { code, message } = await within(WHY_MILLIS, why).catch(() => cause);
+  return new DuologueError(code, message || code, cause.delivery);
 }
 
 export const cancelledHere = () => new DuologueError("cancelled", "This end has cancelled.");

@@ -11,6 +11,7 @@
  */
 
 import { core } from "./core.js";
+import { watchSocket } from "./surroundings.js";
 import { RESET_CANCELLED } from "./values.js";
 
 /** Lines that a further page may join, by server and device. */
@@ -26,6 +27,7 @@ export class Held {
   #altered;
   #state;
   #isOver = false;
+  #blocked; // how it has ended, if no socket is permitted here
 
   /** The line of a page, made anew if there is none to join. */
   static of(page, options, spki) {
@@ -67,9 +69,9 @@ export class Held {
       },
       onChannel: (id, label, isStream) => Array.from(pages).at(-1)?.onChannel(id, label, isStream),
       onChanged: (id) => this.#lanes.get(id)?.(),
-      onClosed: (code, reason, byPeer) => {
+      onClosed: (...how) => {
         this.#end();
-        this.#tell((page) => page.onClosed(code, reason, byPeer));
+        this.#tell((page) => page.onClosed(...(this.#blocked ?? how)));
       },
     });
     if (name !== undefined) joinable.set(name, this);
@@ -128,12 +130,13 @@ export class Held {
   }
 
   #dial(url, protocols) {
-    const socket = new WebSocket(url, protocols);
-    let isOpen = false;
-    socket.addEventListener("open", () => (isOpen = true));
-    // 1006 is that of no close frame; Firefox may leave `open` out before any other.
-    socket.addEventListener("close", ({ code }) => isOpen || code !== 1006 || this.#tell((page) => page.onUnopened()));
-    return socket;
+    const unopened = () => this.#tell((page) => page.onUnopened());
+    const blocked = (why) => {
+      if (this.#isOver) return;
+      this.#blocked = ["blocked-by-policy", why, false];
+      this.line.close("");
+    };
+    return watchSocket(() => new WebSocket(url, protocols), url, { unopened, blocked });
   }
 
   #tell(news) {

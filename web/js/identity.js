@@ -1,14 +1,24 @@
 /**
  * What this browser keeps for each server, by host: the device key, the pinned server key, the ticket.
  *
- *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki, serverKey?, enrolled?, ticket? }
+ *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki }
+ *                                         [host, spki] → { serverKey, enrolled, ticket }: what is known of it
  *   localStorage "duologue:<host>":       the pinned server key once more, so that a lost key can be told from none
  *
  * The private key is a CryptoKey that cannot be exported: a script that gets in can use it while it runs, not take it away.
+ *
+ * No tab waits for another: there is no lock, and each transaction is committed with its requests, since one that waits for
+ * its page would make all others wait while that shows a dialogue. Two tabs that start together make one key, because a row
+ * is added only where none is. A storage that does not answer is given up.
  */
+
+import { DuologueError } from "./errors.js";
+import { within } from "./values.js";
 
 const DATABASE = "duologue";
 const STORE = "identities";
+/** How long the storage may take. */
+const STORE_MILLIS = 10_000;
 
 function open() {
   return new Promise((resolve, reject) => {
@@ -20,27 +30,36 @@ function open() {
       resolve(request.result);
     };
     request.onerror = () => reject(request.error);
-    request.onblocked = () => reject(new Error("Another tab holds an older version of this page: close it."));
   });
 }
 
-/** One transaction; `work` gives the request whose result is the answer. */
-async function transact(mode, work) {
+async function attempt(mode, work) {
   const database = await open();
   try {
     return await new Promise((resolve, reject) => {
       const transaction = database.transaction(STORE, mode, { durability: "strict" });
       const request = work(transaction.objectStore(STORE));
       transaction.oncomplete = () => resolve(request.result);
-      transaction.onabort = () => reject(transaction.error);
+      transaction.onabort = () => reject(transaction.error ?? request.error);
+      transaction.commit?.();
     });
   } finally {
     database.close();
   }
 }
 
-/** Two tabs that start together must not make two keys. */
-const alone = (host, work) => navigator.locks?.request(`duologue:${host}`, work) ?? work();
+/** One transaction; `work` gives the request whose result is the answer. */
+function transact(mode, work) {
+  return within(STORE_MILLIS, attempt(mode, work)).catch(({ name, message }) => {
+    const isBroken = /^(NotFound|Version|Data)Error$/.test(name);
+    const isStuck = name === "TimeoutError";
+    const isFull = name === "QuotaExceededError";
+    const code = isFull ? "store-full" : isStuck ? "store-stuck" : isBroken ? "store-broken" : "store-refused";
+    throw new DuologueError(code, message);
+  });
+}
+
+const read = (key) => transact("readonly", (identities) => identities.get(key));
 
 const pinName = (host) => `duologue:${host}`;
 
@@ -63,41 +82,44 @@ function storePin(host, serverKey) {
 
 /** What is known of a server; undefined if nothing is. */
 export async function load(host) {
-  const record = await transact("readonly", (identities) => identities.get(host));
-  const serverKey = record?.serverKey ?? storedPin(host);
-  if (!record && serverKey === undefined) return undefined;
-  return { device: record && signer(record), serverKey, enrolled: record?.enrolled ?? false, ticket: record?.ticket };
+  const record = await read(host);
+  const known = record && { ...record, ...(await read([host, record.spki])) };
+  const serverKey = known?.serverKey ?? storedPin(host);
+  if (!known && serverKey === undefined) return undefined;
+  return { device: known && signer(known), serverKey, enrolled: known?.enrolled ?? false, ticket: known?.ticket };
 }
 
 /** This browser's device for a server; made if there is none. */
-export function createIdentity(host) {
-  return alone(host, async () => {
-    let record = await transact("readonly", (identities) => identities.get(host));
-    if (!record) {
-      record = await generate();
-      const made = record;
-      await transact("readwrite", (identities) => identities.put(made, host));
-    }
-    return signer(record);
-  });
+export async function createIdentity(host) {
+  let record = await read(host);
+  if (!record) {
+    const made = await generate();
+    let failure; // perhaps another tab was first
+    await transact("readwrite", (identities) => identities.add(made, host)).catch((error) => (failure = error));
+    record = await read(host);
+    if (!record) throw failure ?? new DuologueError("store-broken");
+  }
+  return signer(record);
 }
 
-/** Adds to what is known of a server. */
-export function store(host, known) {
-  return alone(host, async () => {
-    const record = await transact("readonly", (identities) => identities.get(host));
-    // Forgotten meanwhile: it stays so.
-    if (!record) return;
-    await transact("readwrite", (identities) => identities.put({ ...record, ...known }, host));
-    storePin(host, known.serverKey);
-  });
+/** Adds to what is known of a server by this device. */
+export async function store(host, known, { spki }) {
+  const key = [host, spki];
+  await transact("readwrite", (identities) => identities.put(known, key));
+  storePin(host, known.serverKey);
+  const record = await read(host);
+  if (String(record?.spki) === String(spki)) return;
+  // Forgotten meanwhile: it stays so.
+  await transact("readwrite", (identities) => identities.delete(key));
+  if (!record) storePin(host, undefined);
 }
 
-export function forget(host) {
-  return alone(host, async () => {
-    await transact("readwrite", (identities) => identities.delete(host));
-    storePin(host, undefined);
+export async function forget(host) {
+  await transact("readwrite", (identities) => {
+    identities.delete(IDBKeyRange.bound([host], [host, []]));
+    return identities.delete(host);
   });
+  storePin(host, undefined);
 }
 
 /** Ed25519 where the browser has it, else ECDSA over P-256. */
@@ -115,6 +137,7 @@ async function generate() {
 }
 
 function signer({ keys, algorithm, spki }) {
+  if (!keys?.privateKey) throw new DuologueError("store-broken");
   const parameters = algorithm === "Ed25519" ? { name: "Ed25519" } : { name: "ECDSA", hash: "SHA-256" };
   const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, keys.privateKey, message));
   return { algorithm, spki, sign };

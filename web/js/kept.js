@@ -9,7 +9,11 @@
  * Errors are plain, with a code, as those of the core: this script is loaded only when it is asked for.
  */
 
+import { within } from "./values.js";
+
 const VERSION = 1;
+/** How long a store may take: it may ask a person. What waits for it goes on then. */
+const STORE_MILLIS = 60_000;
 /** 32 bytes as base64url. */
 const SERVER_KEY = /^[\w-]{43}$/;
 const CURVE = { Ed25519: { name: "Ed25519" }, "P-256": { name: "ECDSA", namedCurve: "P-256" } };
@@ -53,7 +57,15 @@ function recordOf(servers, host) {
 const damaged = (host) => bad(`What the identity's load() gives for ${host} is damaged: restore it, or remove it.`);
 
 export function identities(store) {
-  const read = async () => parse(await store.load());
+  const asked = async (name, bytes) => {
+    try {
+      return await within(STORE_MILLIS, Promise.resolve(store[name](bytes)));
+    } catch (error) {
+      const code = error?.name === "TimeoutError" ? "store-stuck" : "store-refused";
+      throw Object.assign(new Error(`The identity's ${name}() has failed: ${error?.message ?? error}`), { code });
+    }
+  };
+  const read = async () => parse(await asked("load"));
   const change = (host, work) => {
     const turn = (turns.get(store) ?? Promise.resolve()).then(async () => {
       const servers = await read();
@@ -61,7 +73,7 @@ export function identities(store) {
       const record = await work(known);
       if (record === known) return record;
       const kept = { version: VERSION, servers: { ...servers, [host]: record } };
-      await store.store(new TextEncoder().encode(`${JSON.stringify(kept)}\n`));
+      await asked("store", new TextEncoder().encode(`${JSON.stringify(kept)}\n`));
       return record;
     });
     // The next change is none the worse for the failure of this one.

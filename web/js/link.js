@@ -9,13 +9,14 @@
  * Redialling, backoff and resumption are the core's. What is pending when a session ends settles here, at once.
  */
 
+import { clearInvite, inviteOf } from "./address.js";
 import { Channel } from "./channel.js";
 import { ready } from "./core.js";
-import { DuologueError, wrap } from "./errors.js";
+import { DuologueError, explained, wrap } from "./errors.js";
 import * as browser from "./identity.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
-import { browserName, deviceInfo, inviteOf, keyInfo, lineUrl, placeOf, watchPage } from "./surroundings.js";
+import { browserName, deviceInfo, keyInfo, lineUrl, placeOf, watchPage, watchSocket } from "./surroundings.js";
 import {
   Queue,
   RESET_CANCELLED,
@@ -32,8 +33,12 @@ import {
 
 /** The longest sealed message. */
 const RECORD_LEN_MAX = 65_535;
-/** How long the words of a cause may take to load. */
-const WHY_MILLIS = 2_000;
+/** How long it may take to keep what was learnt of a server. */
+const KEPT_MILLIS = 3_000;
+/** Hosts that may be in the person's own network. */
+const NEAR = /^(localhost|\[.*|[\d.]+)$|\.(local|localhost)$/;
+/** Ends whose cause is looked into. */
+const WHY = new Set(["unreachable", "blocked-by-policy"]);
 /** Numbers on the wire. */
 const ALGORITHM = { Ed25519: 1, "P-256": 2 };
 
@@ -59,6 +64,8 @@ export class Link extends EventTarget {
   #incoming = new Queue();
   #streams; // the controller of `incomingBidirectionalStreams`, while somebody may read it
   #closing = false;
+  #failing = false;
+  #where; // { url }: what may say why the line cannot be
   #kept = Promise.resolve(); // what was learnt of the server is stored, or cannot be
 
   /** @private */
@@ -74,8 +81,10 @@ export class Link extends EventTarget {
       start: (controller) => (this.#streams = controller),
       cancel: () => (this.#streams = undefined),
     });
+    // At once: whoever reads the address bar, or the history, later than that finds no secret.
+    if (options.clearInvite !== false) clearInvite(inviteOf(options.invite));
     options.signal?.addEventListener("abort", () => this.close("aborted"), { once: true });
-    this.#start(options).catch((error) => this.#fail(wrap(error)));
+    this.#start(options).catch((error) => this.#fail(error));
     if (options.signal?.aborted) this.close("aborted");
   }
 
@@ -166,11 +175,17 @@ export class Link extends EventTarget {
     return remote.reach(worker, { url, ended: this.closed, onContext, onState: (state) => this.#become(state) });
   }
 
+  /** Chromium asks the person before a page reaches their own network: to be asked in time, and to be told what for. */
+  async #permit(url) {
+    const tell = (detail) => this.dispatchEvent(new CustomEvent("permission", { detail: Object.freeze(detail) }));
+    await import("./probe.js").then(({ permit }) => permit(url, tell)).catch(() => {}); // without it the socket tells
+  }
+
   async #start(options) {
     if (!globalThis.crypto?.subtle) {
       throw new DuologueError("insecure-context");
     }
-    if (!options.identity && !globalThis.indexedDB) {
+    if (!options.identity && !("indexedDB" in globalThis)) {
       throw new DuologueError("no-store");
     }
     if (options.firstTry !== undefined && options.firstTry !== "wait") {
@@ -184,6 +199,8 @@ export class Link extends EventTarget {
       : browser;
     const url = lineUrl(options.url);
     const place = placeOf(options.url);
+    this.#where = { url };
+    if (url.host !== globalThis.location?.host && NEAR.test(url.hostname)) await this.#permit(url);
     const core = await this.#reach(options.worker, url);
     const link = inviteOf(options.invite);
     const named = link === undefined ? undefined : await core.parseInvite(link);
@@ -211,6 +228,7 @@ export class Link extends EventTarget {
     let state = this.state;
     const show = () => pinIsKept && this.#become(state);
     const shown = new Uint8Array(options.observe ? Math.min(options.observeBytes ?? RECORD_LEN_MAX, RECORD_LEN_MAX) : 0);
+    const blocked = (why) => this.#fail(new DuologueError("blocked-by-policy", why));
     const line = new core.Line({
       url: url.href,
       serverKey,
@@ -224,7 +242,7 @@ export class Link extends EventTarget {
       name: options.deviceName ?? browserName(),
       observed: options.observe !== undefined,
       observedLen: shown.length,
-      openSocket: (to, protocols) => openSocket(Socket, to, protocols),
+      openSocket: (to, protocols) => watchSocket(() => openSocket(Socket, to, protocols), to, { blocked }),
       onRecord: (outward, bytes, length = bytes.length) => {
         // Not the view itself, whose buffer is the module's memory with all its keys; nor a new copy each time, of which
         // a large file would leave its own length as garbage.
@@ -240,7 +258,8 @@ export class Link extends EventTarget {
       firstTryWaits: options.firstTry === "wait",
       onOpened: (ticket, services) => {
         this.services = labelsOf(services);
-        this.#kept = store(place, { serverKey, enrolled: true, ticket }).catch(() => {}); // the line is good all the same
+        const kept = store(place, { serverKey, enrolled: true, ticket }, identity);
+        this.#kept = within(KEPT_MILLIS, kept).catch(() => {}); // the line is good all the same
         if (pinIsKept) return;
         this.#kept.then(() => {
           pinIsKept = true;
@@ -261,7 +280,10 @@ export class Link extends EventTarget {
       onFresh: (code, reason) => this.#renew(line, code, reason),
       onChannel: (id, label, isStream) => this.#welcome(id, label, isStream),
       onChanged: (id) => this._channels.get(id)?._changed(line),
-      onClosed: (code, reason, byPeer) => this.#finish(code, reason, byPeer),
+      onClosed: (code, reason, byPeer) => {
+        if (WHY.has(code)) this.#fail(new DuologueError(code, reason));
+        else if (!this.#failing) this.#finish(code, reason, byPeer);
+      },
     });
     this.#line = line;
     const leave = () => this.#finish("normal", "The page was left.", false);
@@ -301,11 +323,12 @@ export class Link extends EventTarget {
     });
   }
 
-  /** Ends with a cause whose words may have to be loaded. */
+  /** Ends with a cause whose words have to be loaded, and which may be looked into. */
   async #fail(cause) {
-    const explained = import("./why.js").then(({ explain }) => explain(cause));
-    const { code, message } = await within(WHY_MILLIS, explained).catch(() => cause);
-    this.#finish(code, message || code, false);
+    if (this.#failing) return;
+    this.#failing = true;
+    const { code, message } = await explained(cause, this.#where);
+    this.#finish(code, message, false);
   }
 
   #finish(code, reason, byPeer) {

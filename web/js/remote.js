@@ -23,7 +23,7 @@ const LABEL_LEN_MAX = 64;
 /** Datagrams that may be on their way to the worker. */
 const DATAGRAMS_AHEAD = 1_024;
 /** Ends that may be those of a context alone. */
-const ELSEWHERE = new Set(["unreachable", "blocked"]);
+const ELSEWHERE = new Set(["unreachable", "blocked-by-policy"]);
 
 const unopened = () => failure("unreachable", "the server cannot be reached");
 

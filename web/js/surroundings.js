@@ -22,6 +22,44 @@ export function watchPage(wake, leave, ended) {
   ended.then(() => stop.abort());
 }
 
+/** How soon behind its `error` a socket says `close`. */
+const CLOSE_MILLIS = 100;
+
+/**
+ * Makes a socket and tells how it fails before it is open: `unopened()`, or `blocked(why)` if this page may not have it. Where
+ * a policy forbids it, Chromium says `error` and never the `close` that the core waits for.
+ */
+export function watchSocket(make, url, { unopened = () => {}, blocked }) {
+  let socket;
+  try {
+    socket = make();
+  } catch (error) {
+    queueMicrotask(() => blocked(error.message)); // the core is in the middle of it
+    throw error;
+  }
+  let [isOpen, isClosed] = [false, false];
+  const stop = new AbortController();
+  const violated = ({ blockedURI, disposition, effectiveDirective }) => {
+    if (disposition !== "enforce" || effectiveDirective !== "connect-src" || !url.startsWith(blockedURI)) return;
+    stop.abort();
+    blocked("");
+  };
+  globalThis.addEventListener?.("securitypolicyviolation", violated, { signal: stop.signal });
+  socket.addEventListener("open", () => {
+    isOpen = true;
+    stop.abort();
+  });
+  socket.addEventListener("close", ({ code }) => {
+    isClosed = true;
+    setTimeout(() => stop.abort(), CLOSE_MILLIS);
+    // 1006 is that of no close frame; Firefox may leave `open` out before any other.
+    if (!isOpen && code === 1006) unopened();
+  });
+  const close = () => isClosed || socket.dispatchEvent?.(Object.assign(new Event("close"), { code: 1006 }));
+  socket.addEventListener("error", () => setTimeout(close, CLOSE_MILLIS));
+  return socket;
+}
+
 /** The address of a line: `ws:` and `wss:` as they are, `http:` and `https:` as theirs. */
 export function lineUrl(url = LINE) {
   if (url === "/line" && !globalThis.location) throw new DuologueError("no-url");
@@ -34,14 +72,6 @@ export function lineUrl(url = LINE) {
 export function placeOf(url) {
   const { host, pathname } = lineUrl(url);
   return host + pathname.slice(0, pathname.lastIndexOf("/"));
-}
-
-/** The fragment, if it holds an invite, whole or damaged. */
-export function inviteOf(link) {
-  if (link === undefined) return undefined;
-  const text = String(link);
-  const fragment = text.slice(text.indexOf("#") + 1);
-  return fragment.startsWith("i=") ? fragment : undefined;
 }
 
 export const keyInfo = async (core, key) => Object.freeze({ key, fingerprint: await core.serverFingerprint(key) });

@@ -81,7 +81,8 @@ export function deferred() {
 /** What a promise comes to, if it does in time; else rejects. */
 export function within(millis, promise) {
   let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("It took too long.")), millis)));
+  const error = Object.assign(new Error(`There was no answer in ${millis / 1_000} s.`), { name: "TimeoutError" });
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(error), millis)));
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 

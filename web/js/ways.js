@@ -10,10 +10,12 @@
  * 17th waits, and tells so by the state `waiting`, instead of ending the first.
  */
 
+import { answers } from "./probe.js";
+
 /** Lines that a server keeps of one device: `LINES_OF_A_DEVICE_MAX` there. */
 const LINES_MAX = 16;
-/** How long a server may take to answer, to count as one that can be reached. */
-const ANSWER_MILLIS = 5_000;
+/** How often somebody who waits for a place looks for one. */
+const AGAIN_MILLIS = 500;
 
 /** Opens `way` in its next context that answers, if `isWanted` still; else throws `error`, or what the last one said. */
 export async function next(way, error, isWanted = () => true) {
@@ -46,21 +48,6 @@ function others(way) {
   return [...(isOwn ? [] : [["worker", start, true]]), ["page", serve]];
 }
 
-/** Whether a page can reach what a socket could not. Any answer will do, also one that nobody may read. */
-async function answers(line) {
-  const url = new URL(line);
-  url.protocol = url.protocol === "ws:" ? "http:" : "https:";
-  url.hash = "";
-  const signal = AbortSignal.timeout(ANSWER_MILLIS);
-  const options = { mode: "no-cors", credentials: "omit", cache: "no-store", redirect: "manual", signal };
-  try {
-    await fetch(url, options);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Holds one of the places of this device until the link has ended. */
 async function takePlace(way) {
   // Else a line for each is what its page has asked for.
@@ -68,12 +55,18 @@ async function takePlace(way) {
   if (way.hasPlace || !isForTabs) return;
   way.hasPlace = true;
   const { url, ended, onState } = way.link;
-  const places = Array.from({ length: LINES_MAX }, (_, number) => `duologue-line:${url.host}:${number}`);
+  const places = Array.from({ length: LINES_MAX }, (_, number) => `duologue-line:${url.host}${url.pathname}:${number}`);
   try {
     for (const place of places) if (await take(place, ended)) return;
     onState("waiting");
-    await takeAny(places, ended);
-    onState("connecting");
+    let isOver = false;
+    ended.then(() => (isOver = true));
+    for (;;) {
+      // Not by waiting for the locks: a tab that shows a dialogue would be given one after the other, and use none.
+      await new Promise((again) => setTimeout(again, AGAIN_MILLIS));
+      if (isOver) return;
+      for (const place of places) if (await take(place, ended)) return onState("connecting");
+    }
   } catch {
     // There are no locks here: a line too many ends another, which says so.
   }
@@ -84,21 +77,5 @@ function take(place, ended) {
   return new Promise((resolve, reject) => {
     const hold = (lock) => (resolve(lock !== null), lock && ended);
     navigator.locks.request(place, { ifAvailable: true }, hold).catch(reject);
-  });
-}
-
-/** Waits for the first that becomes free. */
-function takeAny(places, ended) {
-  const stop = new AbortController();
-  const { signal } = stop;
-  return new Promise((resolve) => {
-    const leave = (value) => {
-      if (signal.aborted) return undefined; // another was first
-      stop.abort();
-      resolve();
-      return value;
-    };
-    ended.then(() => leave());
-    for (const place of places) navigator.locks.request(place, { signal }, () => leave(ended)).catch(() => {});
   });
 }

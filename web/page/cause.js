@@ -22,6 +22,8 @@ const pin = document.getElementById("pin");
 const oldPin = document.getElementById("pin-old");
 const pinCompared = document.getElementById("pin-compared");
 const newPin = document.getElementById("pin-new");
+/** Hosts whose certificates are mostly made by hand. */
+const NEAR = /^(localhost|\[.*|[\d.]+)$|\.(local|localhost)$/;
 const PATIENCE_MS = 1_000;
 let fetching; // the words of rare causes
 let shown; // [info, pins]
@@ -62,7 +64,7 @@ export function showCause(info, pins) {
   if (has(`cause.${info.code}`)) {
     what.removeAttribute("lang");
     say(what, `cause.${info.code}`);
-    say(remedy, `do.${info.code}`, { origin: location.origin });
+    say(remedy, remedyOf(info.code), { origin: location.origin });
   } else {
     what.lang = "en";
     sayPlain(what, explain(info));
@@ -75,6 +77,15 @@ export function showCause(info, pins) {
   const vouched = compared();
   pinCompared.hidden = vouched === undefined || vouched.fingerprint !== pins.before;
   if (!pinCompared.hidden) say(pinCompared, "pin.compared", { day: dayOf(vouched.at) });
+}
+
+/** Near, it is mostly the certificate; what helps then is a rare word. */
+function remedyOf(code) {
+  if (code !== "unreachable" || !NEAR.test(location.hostname)) return `do.${code}`;
+  const near = `do.${code}-near`;
+  if (has(near)) return near;
+  fetchWords();
+  return "do.unreachable";
 }
 
 export function hideCause() {

@@ -128,6 +128,87 @@ export const CAUSE_WORDS = {
     "Rechargez la page. Si cela persiste, essayez un autre réseau ou un navigateur récent, et prévenez le propriétaire du serveur.",
   ],
 
+  "cause.upgrade-refused": [
+    "The server answers, but it opens no line.",
+    "Le serveur répond, mais n’ouvre pas de ligne.",
+  ],
+  "do.upgrade-refused": [
+    "It may be full for the moment, or something on the way, such as a proxy or an extension, does not let WebSockets through. Try again in a moment, or in another network.",
+    "Il est peut-être plein pour l’instant, ou quelque chose en chemin, un proxy ou une extension, bloque les WebSockets. Réessayez dans un instant, ou sur un autre réseau.",
+  ],
+  "do.unreachable-near": [
+    "If the server runs, this browser may not trust its certificate yet: open {origin} in a new tab, accept the certificate there, and come back. Otherwise it is stopped; try again in a moment.",
+    "Si le serveur tourne, ce navigateur n’accepte peut-être pas encore son certificat : ouvrez {origin} dans un nouvel onglet, acceptez-y le certificat, puis revenez. Sinon il est arrêté ; réessayez dans un instant.",
+  ],
+  "cause.local-network-denied": [
+    "This browser does not let this page reach your own network, where the server is.",
+    "Ce navigateur n’autorise pas cette page à accéder à votre réseau local, où se trouve le serveur.",
+  ],
+  "do.local-network-denied": [
+    "Allow it in the page’s settings, beside its address: the permission is called local network, or apps on this device. Then connect again.",
+    "Autorisez-le dans les paramètres de la page, à côté de son adresse : l’autorisation s’appelle réseau local, ou applications de cet appareil. Puis reconnectez-vous.",
+  ],
+  "cause.blocked-by-policy": [
+    "This page’s own policy, or the browser, forbids the line.",
+    "La politique de cette page, ou le navigateur, interdit la ligne.",
+  ],
+  "do.blocked-by-policy": [
+    "Tell the page’s owner: its Content-Security-Policy needs the server in `connect-src`. An extension may have changed it.",
+    "Prévenez le propriétaire de la page : sa Content-Security-Policy doit nommer le serveur dans `connect-src`. Une extension l’a peut-être modifiée.",
+  ],
+  "cause.no-wasm": [
+    "This browser runs no WebAssembly, without which there is no line.",
+    "Ce navigateur n’exécute pas WebAssembly, sans quoi il n’y a pas de ligne.",
+  ],
+  "do.no-wasm": [
+    "Use a current browser. Some have a mode that turns WebAssembly off, for extra protection: leave it for this page.",
+    "Utilisez un navigateur à jour. Certains ont un mode qui désactive WebAssembly pour plus de protection : quittez-le pour cette page.",
+  ],
+  "cause.wasm-blocked": [
+    "This page’s own policy forbids WebAssembly, without which there is no line.",
+    "La politique de cette page interdit WebAssembly, sans quoi il n’y a pas de ligne.",
+  ],
+  "do.wasm-blocked": [
+    "Tell the page’s owner: its Content-Security-Policy needs `'wasm-unsafe-eval'` in `script-src`. An extension may have changed it.",
+    "Prévenez le propriétaire de la page : sa Content-Security-Policy doit avoir `'wasm-unsafe-eval'` dans `script-src`. Une extension l’a peut-être modifiée.",
+  ],
+  "cause.no-store": ["This browser has no IndexedDB to keep a device key in.", "Ce navigateur n’a pas d’IndexedDB où garder une clé d’appareil."],
+  "do.no-store": ["Use another browser.", "Utilisez un autre navigateur."],
+  "cause.store-refused": [
+    "This browser lets the page keep no device key.",
+    "Ce navigateur ne laisse pas la page garder une clé d’appareil.",
+  ],
+  "do.store-refused": [
+    "Allow this site to store data, and leave private mode. Then reload the page.",
+    "Autorisez ce site à enregistrer des données, et quittez la navigation privée. Puis rechargez la page.",
+  ],
+  "cause.store-full": ["There is no room to keep a device key.", "Il n’y a plus de place pour garder une clé d’appareil."],
+  "do.store-full": [
+    "Free some of this device’s storage, then reload the page.",
+    "Libérez de l’espace sur cet appareil, puis rechargez la page.",
+  ],
+  "cause.store-broken": [
+    "What this browser keeps for this page is damaged, or of a newer version of it.",
+    "Ce que ce navigateur garde pour cette page est abîmé, ou vient d’une version plus récente.",
+  ],
+  "do.store-broken": [
+    "Clear this site’s data in the browser’s settings, and ask the server’s owner for a new invite link (`duologue invite new`).",
+    "Effacez les données de ce site dans les paramètres du navigateur, et demandez au propriétaire du serveur un nouveau lien d’invitation (`duologue invite new`).",
+  ],
+  "cause.store-stuck": [
+    "What this browser keeps for this page cannot be read at the moment.",
+    "Ce que ce navigateur garde pour cette page ne peut pas être lu pour l’instant.",
+  ],
+  "do.store-stuck": [
+    "Close other tabs of this page, or start the browser again.",
+    "Fermez les autres onglets de cette page, ou redémarrez le navigateur.",
+  ],
+  "cause.worker-lost": ["The worker that held the line was ended.", "Le processus qui tenait la ligne a été arrêté."],
+  "do.worker-lost": [
+    "Connect again; what was not confirmed may or may not have arrived.",
+    "Reconnectez-vous ; ce qui n’a pas été confirmé est peut-être arrivé, ou non.",
+  ],
+
   // The line of one tab too many.
   "state.waiting": ["Waiting for a place", "En attente d’une place"],
   "detail.waiting": [

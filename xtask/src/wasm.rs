@@ -45,7 +45,8 @@ const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 6] = ["fetch.js", "kept.js", "ways.js", "why.js", "page/offline.js", "page/breakable.js"];
+const APART: [&str; 7] =
+    ["fetch.js", "kept.js", "probe.js", "ways.js", "why.js", "page/offline.js", "page/breakable.js"];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 11] = [
@@ -258,7 +259,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
     let esbuild = || {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
-        esbuild.args(["fetch", "kept", "ways", "why"].map(|name| format!("--external:*/{name}.js")));
+        esbuild.args(["fetch", "kept", "probe", "ways", "why"].map(|name| format!("--external:*/{name}.js")));
         esbuild.args(["--log-level=warning", "--allow-overwrite"]);
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild

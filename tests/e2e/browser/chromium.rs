@@ -48,7 +48,9 @@ pub(super) fn capabilities(profile: &Profile) -> Value {
         format!("--lang={}", profile.language),
         format!("--user-data-dir={}", profile.directory.path().display()),
     ];
-    arguments.push(format!("--ignore-certificate-errors-spki-list={}", profile.trust.spki_pin));
+    let trusted = [std::slice::from_ref(&profile.trust.spki_pin), &profile.also].concat().join(",");
+    arguments.push(format!("--ignore-certificate-errors-spki-list={trusted}"));
+    arguments.extend(profile.arguments.iter().cloned());
     if let Some(port) = profile.served_at {
         arguments.push(format!("--host-resolver-rules=MAP {SERVED_NAME} 127.0.0.1:{port}"));
     }

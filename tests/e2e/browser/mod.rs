@@ -85,17 +85,37 @@ pub(crate) struct Profile {
     language: &'static str,
     /// The port of this machine where [`crate::server::SERVED_NAME`] is to be found.
     served_at: Option<u16>,
+    /// Others whose certificate is trusted too, and further arguments; in Chromium.
+    also: Vec<String>,
+    arguments: Vec<String>,
 }
 
 impl Profile {
     pub(crate) fn trusting(trust: Trust) -> Self {
         let directory = Arc::new(TempDir::with_prefix("duologue-browser-").unwrap());
-        Self { directory, trust, language: "en-US", served_at: None }
+        Self { directory, trust, language: "en-US", served_at: None, also: Vec::new(), arguments: Vec::new() }
     }
 
     /// Of a person who reads French.
     pub(crate) fn french(self) -> Self {
         Self { language: "fr", ..self }
+    }
+
+    /// In Chromium: trusts another certificate too.
+    pub(crate) fn and_trusting(mut self, trust: &Trust) -> Self {
+        self.also.push(trust.spki_pin.clone());
+        self
+    }
+
+    /// Where [`crate::server::SERVED_NAME`] is to be found.
+    pub(crate) fn at(self, port: u16) -> Self {
+        Self { served_at: Some(port), ..self }
+    }
+
+    /// In Chromium: a further argument.
+    pub(crate) fn started_with(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
     }
 
     /// Whose name service knows a server that runs as `serve`.
@@ -361,6 +381,11 @@ impl Browser {
         assert_eq!(engine, Engine::Chromium, "{method} is nothing that {engine:?} has");
         let command = Extension { path: "goog/cdp/execute", body: json!({ "cmd": method, "params": params }) };
         within(30, method, self.client.issue_cmd(command)).await.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// What the person has said to what pages may ask; in Chromium.
+    pub(crate) async fn set_permission(&self, name: &str, setting: &str) {
+        self.devtools("Browser.setPermission", json!({ "permission": { "name": name }, "setting": setting })).await;
     }
 
     /// In WebKit a page is heard from the end of its loading on.
