@@ -77,7 +77,7 @@ pub(crate) fn build(trial: Trial) -> Result<Vec<PathBuf>> {
 fn pack() -> Result<Vec<PathBuf>> {
     // What cannot be published does not stay from an earlier time.
     let _ = fs::remove_dir_all(target("package"));
-    // `cargo publish` refuses what is not committed; here it is tried before.
+    // Before it is committed, too; and the page never is.
     let mut pack = cargo(["package", "--quiet", "--no-verify", "--allow-dirty"]);
     process::run(pack.args(CRATES.iter().flat_map(|name| ["--package", name])))?;
     let packages = CRATES.map(|name| target("package").join(format!("{name}-{VERSION}.crate")));
