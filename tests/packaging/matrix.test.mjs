@@ -13,9 +13,10 @@ import { createHash, generateKeyPairSync } from "node:crypto";
 import { cpSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test as nodeTest } from "node:test";
+import { pathToFileURL } from "node:url";
 
-import { extend, reportOf, serve, serveFolder, visit } from "./harness/browser.mjs";
-import { bin, project, start, within } from "./harness/project.mjs";
+import { extend, reportOf, serve, serveFolder, used, visit } from "./harness/browser.mjs";
+import { bin, example, project, start, within } from "./harness/project.mjs";
 import { recipes } from "./harness/recipes.mjs";
 import { needs, runtime } from "./harness/runtimes.mjs";
 import { declarations, startExample, startServer, startServing } from "./harness/server.mjs";
@@ -141,6 +142,62 @@ test("a server in memory, in vitest", async () => {
 test("a server in memory, in jest", async () => {
   const folder = await project("testing-jest");
   await within(folder, "node", [bin(folder, "jest/bin/jest.js")]);
+});
+
+test("ky, axios and tRPC over a line", async () => {
+  const folder = await project("testing-clients");
+  recipes(folder, ["clients.js"]);
+  assert.match(await within(folder, "node", [bin(folder, "vitest/vitest.mjs"), "run"]), /Tests +3 passed/);
+});
+
+test("content security policy, the recipe", needsBrowser, async () => {
+  const folder = await project("policy", { shared: ["report.js"] });
+  recipes(folder, ["policy.js", "trusted.js"]);
+  await within(folder, "node", [bin(folder, "vite/bin/vite.js"), "build"]);
+  const { policy } = await import(pathToFileURL(join(folder, "policy.js")));
+  const whole = policy(new URL(server.url).host);
+  const contexts = ["page", "worker", "shared"];
+  for (const [less, context] of [["", contexts], ["worker-src 'self'", ["page", "page", "page"]]]) {
+    const header = (url) => ({ "content-security-policy": whole.replace(less, less && "worker-src 'none'").replace("connect-src", `connect-src ${url.searchParams.get("report") ?? ""}`) });
+    const site = await serveFolder(join(folder, "dist"), header);
+    try {
+      const { said, contexts, violations } = await reportOf(site.address, server);
+      assert.deepEqual([said, contexts], [[PAGE, ...WORKERS], context]);
+      if (!less) assert.deepEqual(violations, []);
+    } finally {
+      site.stop();
+    }
+  }
+});
+
+test("example: React and Vite, by its proxy", needsBrowser, async () => {
+  const folder = await example("react-vite");
+  const env = { DUOLOGUE_SERVER: new URL(server.link).origin };
+  const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/, env);
+  try {
+    assert.deepEqual(await used(vite.match[0], server, ["Hello.", "Is anybody there?"]), { state: "open", items: ["Hello.", "Is anybody there?"] });
+  } finally {
+    await vite.stop();
+  }
+  await within(folder, "node", [bin(folder, "vite/bin/vite.js"), "build"]);
+});
+
+test("example: Express behind link.fetch", needsBrowser, async () => {
+  const folder = await example("express");
+  const backend = await start(folder, "node", ["server.js"], /http:\/\/127\.0\.0\.1:\d+/, { PORT: "0" });
+  const line = await startServer(["--http", backend.match[0]]);
+  const env = { DUOLOGUE_SERVER: new URL(line.link).origin };
+  const vite = await start(folder, "node", [bin(folder, "vite/bin/vite.js"), "--port", "0", "--host", "localhost"], /http:\/\/localhost:\d+/, env);
+  try {
+    assert.deepEqual(await used(vite.match[0], line, ["milk", "bread"]), { state: "open", items: ["milk", "bread"] });
+    // Each device has its own.
+    assert.deepEqual(await used(vite.match[0], line, ["other"]), { state: "open", items: ["other"] });
+    assert.equal((await fetch(`${backend.match[0]}/api/notes`)).status, 401);
+  } finally {
+    await vite.stop();
+    await backend.stop();
+    line.stop();
+  }
 });
 
 test("bun", needs("bun"), async () => {

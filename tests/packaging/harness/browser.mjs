@@ -35,13 +35,14 @@ async function remove(folder) {
   }
 }
 
-/** Serves the files of a folder. */
-export const serveFolder = (folder) =>
+/** Serves the files of a folder, with headers that may depend on the address. */
+export const serveFolder = (folder, headersFor = () => ({})) =>
   serve(async (request, response) => {
-    const path = normalize(new URL(request.url, "http://localhost").pathname);
+    const url = new URL(request.url, "http://localhost");
+    const path = normalize(url.pathname);
     try {
       const body = await readFile(join(folder, path.endsWith("/") ? `${path}index.html` : path));
-      response.writeHead(200, { "content-type": KINDS[extname(path) || ".html"] ?? "application/octet-stream" });
+      response.writeHead(200, { "content-type": KINDS[extname(path) || ".html"] ?? "application/octet-stream", ...headersFor(url) });
       response.end(body);
     } catch {
       response.writeHead(404).end();
@@ -50,6 +51,15 @@ export const serveFolder = (folder) =>
 
 /** Opens `address` and waits for what the page reports. */
 export const reportOf = (address, server) => visit(address, server, (next) => next());
+
+/** Opens an example with an invite in its address, and writes these lines into its form; what the page then shows. */
+export const used = (address, server, lines) =>
+  browse(server, (next) => next(), (collector) => {
+    const url = new URL(address);
+    url.search = new URLSearchParams({ report: collector, lines: JSON.stringify(lines) });
+    url.hash = new URL(server.invite()).hash;
+    return [url.href];
+  });
 
 /** Opens `address`; `work` is given a function that waits for the page's next report. */
 export const visit = (address, server, work) =>

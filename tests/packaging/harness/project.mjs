@@ -6,7 +6,7 @@
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -16,14 +16,29 @@ const tarball = process.env.DUOLOGUE_TARBALL;
 const run = promisify(execFile);
 const PATIENCE_MILLIS = 240_000;
 
+/** Lays an app of `examples/` out as a project; its folder. A script beside it uses the page as a person does. */
+export async function example(name) {
+  const folder = await project(`example-${name}`, { from: join(sources, "../../../examples", name), shared: ["used.js"] });
+  const page = join(folder, "index.html");
+  writeFileSync(page, `${readFileSync(page, "utf8")}  <script type="module" src="/used.js"></script>\n`);
+  return folder;
+}
+
 /** Lays the project out; its folder. */
-export async function project(name, { shared = [] } = {}) {
+export async function project(name, { from = join(sources, name), shared = [] } = {}) {
   const folder = join(process.env.DUOLOGUE_MATRIX, name);
   mkdirSync(folder, { recursive: true });
   for (const entry of readdirSync(folder)) {
     if (!["node_modules", ".installed"].includes(entry)) rmSync(join(folder, entry), { recursive: true });
   }
-  cpSync(join(sources, name), folder, { recursive: true });
+  // Without what somebody has installed or built there.
+  cpSync(from, folder, { recursive: true, filter: (file) => !/\/(node_modules|dist)$/.test(file) });
+  const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  // It is the tarball, which whoever runs an example by hand has made too.
+  const own = manifest.dependencies?.duologue ?? `/${basename(tarball)}`;
+  if (!own.endsWith(`/${basename(tarball)}`)) throw new Error(`${from}/package.json names ${own}, not ${basename(tarball)}`);
+  delete manifest.dependencies?.duologue;
+  writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
   for (const file of shared) cpSync(join(sources, "shared", file), join(folder, file));
   const stamp = createHash("sha256").update(readFileSync(join(folder, "package.json"))).update(readFileSync(tarball)).digest("hex");
   const stampFile = join(folder, ".installed");

@@ -15,7 +15,7 @@ const binary = process.env.DUOLOGUE_BIN;
 export const declarations = join(dirname(fileURLToPath(import.meta.url)), "../../../server/examples/json/protocol.d.ts");
 
 /** The server of development. */
-export const startServer = () => started(binary, (state) => ["dev", "--port", "0", "--state", state]);
+export const startServer = (options = []) => started(binary, (state) => ["dev", "--port", "0", "--state", state, ...options]);
 
 /** The server library in an app of its own, which speaks JSON; its one invite is `link`. */
 export const startExample = () => started(process.env.DUOLOGUE_EXAMPLE, (state) => [state]);

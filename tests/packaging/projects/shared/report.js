@@ -2,7 +2,7 @@
 
 const parameters = new URLSearchParams(location.search);
 
-export async function report(connect, workers = []) {
+export async function report(connect, workers = [], besides = () => ({})) {
   const tell = (result) => fetch(parameters.get("report"), { method: "POST", body: JSON.stringify(result) });
   try {
     const said = [];
@@ -13,7 +13,7 @@ export async function report(connect, workers = []) {
       link.close();
       await link.closed;
     }
-    await tell({ said });
+    await tell({ said, ...besides() });
   } catch (error) {
     await tell({ error: `${error?.code ?? error?.name}: ${error?.message ?? error}\n${error?.stack}` });
   }
