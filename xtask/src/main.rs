@@ -19,6 +19,7 @@ mod codes;
 mod compress;
 mod crates;
 mod demo;
+mod docs;
 mod engines;
 mod figures;
 mod gate;
@@ -114,6 +115,8 @@ enum Verb {
     },
     /// Write the codes that errors have into the declarations, and check the table of what to do about them
     Codes,
+    /// Write the reference of the crates and of the npm package into target/docs
+    Docs,
     /// tidy, then test
     Ci,
     /// Check formatting, lints, docs and the text of tracked files
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
         Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Codes => codes::verb(),
+        Verb::Docs => docs::verb(),
         Verb::Ci => ci::verb(),
         Verb::Tidy { fix } => tidy::verb(fix),
     };

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::process::{self, cargo, step, target};
-use crate::{npm, test, tools};
+use crate::{docs, npm, test, tools};
 
 /// Runs the matrix.
 ///
@@ -36,6 +36,7 @@ pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
         return Ok(None);
     }
     let tarball = npm::build()?;
+    step("the reference of the declarations", docs::javascript)?;
     step("building the server", || process::run(&mut cargo(["build", "-p", "duologue-server"])))?;
     let example = ["build", "-p", "duologue-server", "--example", "json"];
     step("building the server's example", || process::run(&mut cargo(example)))?;

@@ -27,6 +27,9 @@ const ESBUILD: &str = "0.28.2";
 /// The npm package that makes them small, by 4 % more than esbuild does.
 const TERSER: &str = "5.51.4";
 
+/// The npm package that makes the reference of the declarations, and the compiler that it reads them by.
+const TYPEDOC: [(&str, &str); 2] = [("typedoc", "0.28.20"), ("typescript", "5.9.3")];
+
 const CHROMIUM_PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 
 /// The npm package that looks for what shuts people out of a page.
@@ -121,6 +124,12 @@ pub(crate) fn esbuild() -> Option<PathBuf> {
 /// The npm package terser's minifier, a script for node.
 pub(crate) fn terser() -> Option<PathBuf> {
     npm_script("terser", TERSER, "bin/terser")
+}
+
+/// The npm package typedoc, a script for node.
+pub(crate) fn typedoc() -> Option<PathBuf> {
+    let modules = npm_packages("typedoc", &TYPEDOC).inspect_err(|error| eprintln!("xtask: typedoc: {error:#}"));
+    modules.ok().map(|modules| modules.join("typedoc/bin/typedoc"))
 }
 
 /// Whether the npm package axe-core is there for the tests of the page, after trying to install it.
