@@ -454,8 +454,9 @@ mod tests {
 
     #[test]
     fn a_byte_over_the_bound_is_seen() {
-        assert_eq!(kilo(BOUND), format!("{}.0", BOUND / 1_000));
-        assert_eq!(kilo(BOUND + 1), format!("{}.1", BOUND / 1_000));
+        let tenths = |bytes: usize| format!("{}.{}", bytes / 1_000, bytes % 1_000 / 100);
+        assert_eq!(kilo(BOUND), tenths(BOUND));
+        assert_eq!(kilo(BOUND + 1), tenths(BOUND + 100));
         assert_eq!(kilo(64_250), "64.3");
     }
 }
