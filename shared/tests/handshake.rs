@@ -33,8 +33,8 @@ fn m1_in_the_upgrade_request_needs_no_first_message() {
     // The bench has taken the second form; this client takes the first.
     let device = Device::new(2);
     let config = config(&identity(1), &device, Offer::Nothing);
-    let randomness = duologue::crypto::Randomness::new([3; 128]);
-    pair.client = duologue::Connection::connect(config, randomness, pair.now).expect("a real key");
+    let randomness = Randomness::new([3; 128]);
+    pair.client = Connection::connect(config, randomness, pair.now).expect("a real key");
     pair.client.attach(Box::new(duologue::Session::new(duologue::Role::Client, duologue::Budget::default())));
     let offered = pair.client.upgrade_offer().join(", ");
     pair.client.handle_upgrade(pair.now, upgrade::WITH_M1).expect("a subprotocol of ours");
@@ -162,7 +162,7 @@ fn a_middleman_with_a_key_of_his_own_is_named() {
     let mut forged = m1.clone();
     forged[3..11].copy_from_slice(&identity(3).public().id().0);
     let config = duologue::ServerConfig { identity: identity(3) };
-    pair.server = duologue::Connection::accept(config, duologue::crypto::Randomness::new([4; 128]), pair.now);
+    pair.server = Connection::accept(config, Randomness::new([4; 128]), pair.now);
     assert_eq!(pair.server_takes(&forged), Err(ConnectionError::NotForThisServer));
     // He answers all the same, with an M2 of his own making: that of another client's handshake with him.
     let device = Device::new(2);
