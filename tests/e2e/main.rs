@@ -30,6 +30,7 @@ mod fetch;
 mod giving;
 mod lan;
 mod memory;
+mod notes;
 mod origins;
 mod page;
 mod page_access;

@@ -3,7 +3,6 @@
  */
 
 import init, { Line, deviceFingerprint, parseInvite, serverFingerprint } from "./duologue_core.js";
-import { DuologueError } from "./errors.js";
 import { source } from "./platform.js";
 
 /** By their names, so that what nobody calls is left out of the bundle. */
@@ -17,19 +16,8 @@ export function ready() {
     () => core,
     (error) => {
       loading = undefined;
-      const isOld = error instanceof (globalThis.WebAssembly?.CompileError ?? Error);
-      const code = isForbidden() ? "wasm-blocked" : isOld ? "no-wasm" : "not-loaded";
-      throw new DuologueError(code, error.message);
+      throw Object.assign(error, { of: "module" }); // why.js knows what that means
     },
   );
   return loading;
-}
-
-/** Whether the policy of this context lets no module be made, however small. */
-function isForbidden() {
-  try {
-    return globalThis.WebAssembly && !new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
-  } catch {
-    return true;
-  }
 }

@@ -259,6 +259,8 @@ export interface ConnectOptions {
    * link with `worker-lost`; what was sent and not taken is then `unknown`.
    */
   worker?: boolean | "shared" | URL | Worker | SharedWorker | MessagePort;
+  /** Is told what becomes of the line, step by step, in a worker too; `true` writes it to the console. Default: false. */
+  debug?: boolean | ((note: DebugNote) => void);
   /**
    * Sees every sealed message just as it crosses the network: for showing, never for using. The bytes are good only during
    * the call: copy what is to be kept. `length` is that of the whole message.
@@ -298,6 +300,23 @@ export interface ChannelOptions {
    * the channel ends with its session, unless nothing of it had left.
    */
   resend?: "independent";
+}
+
+/** What has become of a line: for whoever looks for a fault, not for programs. No secret is in it. */
+export interface DebugNote {
+  /** Milliseconds since `connect`. */
+  readonly at: number;
+  /**
+   * `context` and `leave`: where the line runs, and why it has gone on elsewhere; `dial`, `upgrade`, `answer`, `open`, `fail`:
+   * a connection from its beginning to where it came, with the cause; `state`, `fresh`, `altered`, `end`: of the line.
+   */
+  readonly what: string;
+  /** A word, or a cause and its sentence. */
+  readonly detail: string;
+  /** Which connection of the line, from 1 on. */
+  readonly connection: number | undefined;
+  /** Of a failure: milliseconds until the next attempt. */
+  readonly millis: number | undefined;
 }
 
 /** What the browser is about to ask its person. */

@@ -31,10 +31,9 @@ export function wrap(error) {
 
 /** A rare cause as it is to be told: its words are loaded with it. `where` is what is known of the line. */
 export async function explained(error, where) {
-  const cause = wrap(error);
-  const why = import("./why.js").then(({ explain }) => explain(cause, where));
-  const { code, message } = await within(WHY_MILLIS, why).catch(() => cause);
-  return new DuologueError(code, message || code, cause.delivery);
+  const why = import("./why.js").then(({ explain }) => explain(error, where));
+  const { code, message } = await within(WHY_MILLIS, why).catch(() => wrap(error));
+  return new DuologueError(code, message || code, error.delivery);
 }
 
 export const cancelledHere = () => new DuologueError("cancelled", "This end has cancelled.");

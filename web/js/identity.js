@@ -12,7 +12,6 @@
  * is added only where none is. A storage that does not answer is given up.
  */
 
-import { DuologueError } from "./errors.js";
 import { within } from "./values.js";
 
 const DATABASE = "duologue";
@@ -50,16 +49,14 @@ async function attempt(mode, work) {
 
 /** One transaction; `work` gives the request whose result is the answer. */
 function transact(mode, work) {
-  return within(STORE_MILLIS, attempt(mode, work)).catch(({ name, message }) => {
-    const isBroken = /^(NotFound|Version|Data)Error$/.test(name);
-    const isStuck = name === "TimeoutError";
-    const isFull = name === "QuotaExceededError";
-    const code = isFull ? "store-full" : isStuck ? "store-stuck" : isBroken ? "store-broken" : "store-refused";
-    throw new DuologueError(code, message);
+  return within(STORE_MILLIS, attempt(mode, work)).catch((error) => {
+    throw Object.assign(error, { of: "store" }); // why.js knows what that means
   });
 }
 
 const read = (key) => transact("readonly", (identities) => identities.get(key));
+
+const damaged = () => Object.assign(new Error("no key"), { name: "DataError", of: "store" });
 
 const pinName = (host) => `duologue:${host}`;
 
@@ -93,11 +90,12 @@ export async function load(host) {
 export async function createIdentity(host) {
   let record = await read(host);
   if (!record) {
+    const { generate } = await import("./generate.js");
     const made = await generate();
     let failure; // perhaps another tab was first
     await transact("readwrite", (identities) => identities.add(made, host)).catch((error) => (failure = error));
     record = await read(host);
-    if (!record) throw failure ?? new DuologueError("store-broken");
+    if (!record) throw failure ?? damaged();
   }
   return signer(record);
 }
@@ -122,22 +120,8 @@ export async function forget(host) {
   storePin(host, undefined);
 }
 
-/** Ed25519 where the browser has it, else ECDSA over P-256. */
-async function generate() {
-  let keys;
-  let algorithm = "Ed25519";
-  try {
-    keys = await crypto.subtle.generateKey({ name: "Ed25519" }, false, ["sign", "verify"]);
-  } catch {
-    algorithm = "P-256";
-    keys = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
-  }
-  const spki = new Uint8Array(await crypto.subtle.exportKey("spki", keys.publicKey));
-  return { keys, algorithm, spki };
-}
-
 function signer({ keys, algorithm, spki }) {
-  if (!keys?.privateKey) throw new DuologueError("store-broken");
+  if (!keys?.privateKey) throw damaged();
   const parameters = algorithm === "Ed25519" ? { name: "Ed25519" } : { name: "ECDSA", hash: "SHA-256" };
   const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, keys.privateKey, message));
   return { algorithm, spki, sign };

@@ -65,6 +65,7 @@ export class Link extends EventTarget {
   #streams; // the controller of `incomingBidirectionalStreams`, while somebody may read it
   #closing = false;
   #failing = false;
+  #debug; // hears what becomes of the line
   #where; // { url }: what may say why the line cannot be
   #kept = Promise.resolve(); // what was learnt of the server is stored, or cannot be
 
@@ -81,6 +82,7 @@ export class Link extends EventTarget {
       start: (controller) => (this.#streams = controller),
       cancel: () => (this.#streams = undefined),
     });
+    if (options.debug) this.#debug = this.#watched(options.debug);
     // At once: whoever reads the address bar, or the history, later than that finds no secret.
     if (options.clearInvite !== false) clearInvite(inviteOf(options.invite));
     options.signal?.addEventListener("abort", () => this.close("aborted"), { once: true });
@@ -97,8 +99,9 @@ export class Link extends EventTarget {
   }
 
   createBidirectionalStream(label) {
+    const name = String(label);
     return new Promise((resolve, reject) =>
-      this._run((line) => resolve(new BidirectionalStream(this, String(label), line.openStream(String(label)))), reject),
+      this._run((line) => resolve(new BidirectionalStream(this, name, line.openStream(name))), reject),
     );
   }
 
@@ -163,6 +166,7 @@ export class Link extends EventTarget {
   async #reach(worker, url) {
     if (!worker) {
       this.context = "page";
+      this.#debug?.("context", "page");
       return ready();
     }
     let remote;
@@ -171,8 +175,12 @@ export class Link extends EventTarget {
     } catch (error) {
       throw new DuologueError("worker-lost", `The script for workers cannot be loaded: ${error.message}`);
     }
-    const onContext = (context) => (this.context = context);
-    return remote.reach(worker, { url, ended: this.closed, onContext, onState: (state) => this.#become(state) });
+    const onContext = (context) => {
+      this.context = context;
+      this.#debug?.("context", context);
+    };
+    const onLeft = ({ code, message }) => this.#debug?.("leave", `${code}: ${message}`);
+    return remote.reach(worker, { url, ended: this.closed, onContext, onLeft, onState: (state) => this.#become(state) });
   }
 
   /** Chromium asks the person before a page reaches their own network: to be asked in time, and to be told what for. */
@@ -272,10 +280,12 @@ export class Link extends EventTarget {
       },
       onAltered: (count) => {
         this.altered = Object.freeze({ count, since: this.altered?.since ?? new Date() });
+        this.#debug?.("altered", String(count));
         this.dispatchEvent(new Event("altered"));
       },
       onNote: (what, connection, word, millis) => {
         this.nextAttemptAt = what === "fail" ? new Date(Date.now() + millis) : undefined;
+        this.#debug?.(what, word, connection || undefined, what === "fail" ? millis : undefined);
       },
       onFresh: (code, reason) => this.#renew(line, code, reason),
       onChannel: (id, label, isStream) => this.#welcome(id, label, isStream),
@@ -296,6 +306,7 @@ export class Link extends EventTarget {
     if (state === "open") this.#ready.resolve();
     if (this.state === state) return;
     this.state = state;
+    this.#debug?.("state", state);
     this.dispatchEvent(new Event("statechange"));
   }
 
@@ -312,6 +323,7 @@ export class Link extends EventTarget {
   /** The server knows the session no more: settles what belongs to it, while the core still answers for it. */
   #renew(line, code, reason) {
     const error = new DuologueError(code, reason);
+    this.#debug?.("fresh", code);
     for (const [id, channel] of Array.from(this._channels)) {
       if (!line.broken(id)) continue; // nothing of it had left: it goes on
       this._channels.delete(id);
@@ -321,6 +333,18 @@ export class Link extends EventTarget {
     queueMicrotask(() => {
       if (!this.#end) this.dispatchEvent(new CustomEvent("fresh", { detail: Object.freeze({ code, reason }) }));
     });
+  }
+
+  /** Tells an application what becomes of the line; what happens until the script for that is here is told then. */
+  #watched(debug) {
+    const notes = [];
+    let tell = (...note) => notes.push(note);
+    import("./debug.js").then(({ teller }) => {
+      tell = teller(debug);
+      for (const note of notes) tell(...note);
+    });
+    const began = performance.now();
+    return (...note) => tell(performance.now() - began, ...note);
   }
 
   /** Ends with a cause whose words have to be loaded, and which may be looked into. */
@@ -334,6 +358,7 @@ export class Link extends EventTarget {
   #finish(code, reason, byPeer) {
     if (this.#end) return;
     const error = new DuologueError(code, reason);
+    this.#debug?.("end", `${code}: ${reason}`);
     const line = this.#line;
     for (const channel of this._channels.values()) channel._ended(line, error);
     this.#end = error;

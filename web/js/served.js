@@ -73,7 +73,8 @@ export class Served {
     port.onmessage = ({ data }) =>
       ready().then(
         () => this.#handle(data),
-        (error) => this.fail(error),
+        // Here, where its policy is, it shows what it was.
+        (error) => import("./why.js").then(({ causeOf }) => this.fail(causeOf(error))).catch(() => this.fail(error)),
       );
     // But not this one.
     port.addEventListener("message", ({ data }) => this.#greet(new Unpacker(data)), { once: true });

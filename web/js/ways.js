@@ -22,6 +22,7 @@ export async function next(way, error, isWanted = () => true) {
   way.rest ??= others(way);
   if (way.rest.length === 0 || (error.code === "unreachable" && !(await answers(way.link.url)))) throw error;
   if (isWanted()) await takePlace(way);
+  way.link.onLeft(error);
   let why = error;
   while (way.rest.length > 0 && isWanted()) {
     try {

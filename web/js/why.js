@@ -2,6 +2,7 @@
  * Why a line cannot be, in words: causes that are rare, and what they are found by. Loaded when a link ends with one of them.
  */
 
+import { wrap } from "./errors.js";
 import { addressSpace, answers, permissionFor } from "./probe.js";
 
 /** What is told of each, with what the browser has said, if it has said something. */
@@ -33,8 +34,35 @@ const SENTENCES = {
 
 const quoted = (said) => (said ? ` (${said})` : "");
 
-/** A cause as it is to be told: { code, message }. `where` is the line: { url }. */
-export async function explain({ code, message }, where) {
+/** What an error is: { code, message }, the latter as the browser has it. */
+export function causeOf(error) {
+  const { of, name, message } = error;
+  if (of === "module") {
+    const isOld = error instanceof (globalThis.WebAssembly?.CompileError ?? Error);
+    const code = isForbidden() ? "wasm-blocked" : isOld ? "no-wasm" : "not-loaded";
+    return { code, message };
+  }
+  if (of === "store") {
+    const [isFull, isStuck] = [name === "QuotaExceededError", name === "TimeoutError"];
+    const isBroken = /^(NotFound|Version|Data)Error$/.test(name);
+    const code = isFull ? "store-full" : isStuck ? "store-stuck" : isBroken ? "store-broken" : "store-refused";
+    return { code, message };
+  }
+  return wrap(error);
+}
+
+/** Whether the policy of this context lets no module be made, however small. */
+function isForbidden() {
+  try {
+    return globalThis.WebAssembly && !new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
+  } catch {
+    return true;
+  }
+}
+
+/** An error as it is to be told: { code, message }. `where` is the line: { url }. */
+export async function explain(error, where) {
+  const { code, message } = causeOf(error);
   if (code === "unreachable" && where) return unreachable(message, where.url);
   return { code, message: Object.hasOwn(SENTENCES, code) ? SENTENCES[code](message, where) : message };
 }

@@ -8,7 +8,6 @@
  * It asks nothing of the library that duologue.d.ts does not promise, and never looks into a record.
  */
 
-import { clearInvite, inviteOf } from "../address.js";
 import { causeWords, crossed, hideCause, say, sayPlain, showCause, SHOWN_BYTES, startLanguage } from "./base.js";
 import { pairServed, showWho, startForget } from "./who.js";
 
@@ -44,9 +43,8 @@ let link; // the current one; events of any other are ignored
 
 function takeInvite() {
   const href = location.href;
-  const taken = inviteOf(href);
-  if (taken === undefined) return undefined;
-  clearInvite(taken);
+  if (!/^#(?:.*&)?i=/.test(location.hash)) return undefined;
+  history.replaceState(history.state, "", location.pathname + location.search);
   return href;
 }
 

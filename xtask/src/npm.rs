@@ -110,9 +110,21 @@ fn assemble(esbuild: &Path) -> Result<()> {
     fs::create_dir_all(&dist).context("cannot write under target/")?;
 
     let beside = parts("beside", "platform-beside.js")?;
-    let names = ["duologue.js", "fetch.js", "kept.js", "probe.js", "remote.js", "ways.js", "why.js", "worker.js"];
+    let names = [
+        "debug.js",
+        "duologue.js",
+        "fetch.js",
+        "generate.js",
+        "kept.js",
+        "probe.js",
+        "remote.js",
+        "ways.js",
+        "why.js",
+        "worker.js",
+    ];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
-    let apart = ["duologue", "fetch", "kept", "probe", "ways", "why"].map(|name| format!("--external:./{name}.js"));
+    let apart = ["debug", "duologue", "fetch", "generate", "kept", "probe", "ways", "why"]
+        .map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;
     let inline = parts("inline", "platform-inline.js")?;
     for (format, name) in [("esm", "inline.js"), ("cjs", "inline.cjs")] {

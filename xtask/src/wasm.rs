@@ -45,8 +45,17 @@ const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 7] =
-    ["fetch.js", "kept.js", "probe.js", "ways.js", "why.js", "page/offline.js", "page/breakable.js"];
+const APART: [&str; 9] = [
+    "debug.js",
+    "fetch.js",
+    "generate.js",
+    "kept.js",
+    "probe.js",
+    "ways.js",
+    "why.js",
+    "page/offline.js",
+    "page/breakable.js",
+];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
 const INPUTS: [&str; 11] = [
@@ -259,7 +268,10 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
     let esbuild = || {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
-        esbuild.args(["fetch", "kept", "probe", "ways", "why"].map(|name| format!("--external:*/{name}.js")));
+        esbuild.args(
+            ["debug", "fetch", "generate", "kept", "probe", "ways", "why"]
+                .map(|name| format!("--external:*/{name}.js")),
+        );
         esbuild.args(["--log-level=warning", "--allow-overwrite"]);
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild
@@ -308,7 +320,15 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
 fn minify(script: &Path, web: &Path) -> Result<()> {
     for file in files_in(web)?.iter().filter(|file| file.extension().is_some_and(|kind| kind == "js")) {
         let mut terser = command("node");
-        terser.arg(script).arg(file).args(["--module", "--ecma", "2022", "--compress", "passes=2", "--mangle", "-o"]);
+        terser.arg(script).arg(file).args([
+            "--module",
+            "--ecma",
+            "2022",
+            "--compress",
+            "passes=3,unsafe_arrows=true",
+            "--mangle",
+            "-o",
+        ]);
         process::run(terser.arg(file))?;
     }
     Ok(())
