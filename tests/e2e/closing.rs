@@ -14,7 +14,7 @@ async fn browser_a_close_is_sent_though_a_message_comes_before_the_next_task() {
     let server = Server::dev().await;
     let browser = Browser::start(&Profile::trusting(server.trust())).await;
     // A document of the server's that opens no line by itself.
-    browser.open(&format!("{}/integrity.json", server.address())).await;
+    browser.open(&format!("{}/duologue.js", server.address())).await;
     let body = "
         // The next task comes late, so that the server's answer is there before it.
         const Port = globalThis.MessagePort.prototype;

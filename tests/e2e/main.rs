@@ -6,7 +6,8 @@
 //! tls.rs      certificates and whom they convince   browser/            three engines through WebDriver
 //! chance.rs   seeds that are printed                path.rs             a path that cuts, stalls and forgets
 //! memory.rs   what processes hold                  terminal.rs          where the server's owner sits
-//! closing.rs  what is said last
+//! closing.rs  what is said last                     busy.rs             a machine without time
+//! proxies/    real proxies, as people run them      forms.rs            small and whole forms
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does
 //! below.rs    servers below a path                 lan.rs               a phone in the same network
 //! ```
@@ -19,6 +20,7 @@
 
 mod below;
 mod browser;
+mod busy;
 mod chance;
 mod closing;
 mod datagrams;
@@ -27,6 +29,7 @@ mod drain;
 mod enrolment;
 mod failures;
 mod fetch;
+mod forms;
 mod giving;
 mod lan;
 mod memory;
@@ -41,6 +44,7 @@ mod page_trust;
 mod path;
 mod pictures;
 mod policy;
+mod proxies;
 mod proxy;
 mod raw;
 mod refusals;

@@ -317,7 +317,7 @@ fn port_of(link: &str) -> u16 {
 }
 
 /// With a terminal, or with nothing to read and a pipe to write to, as service managers start it.
-fn spawn(arguments: &[&str], state: &Path, at_terminal: bool) -> (Child, Option<Terminal>, Lines, Lines) {
+pub(crate) fn spawn(arguments: &[&str], state: &Path, at_terminal: bool) -> (Child, Option<Terminal>, Lines, Lines) {
     let mut command = Command::new(binary());
     command.args(arguments).arg("--state").arg(state);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
