@@ -25,12 +25,15 @@ mod figures;
 mod gate;
 mod imports;
 mod integrity;
+mod long;
 mod npm;
 mod packaging;
 mod process;
+mod proxies;
 mod shrink;
 mod sim;
 mod size;
+mod tally;
 mod test;
 mod tidy;
 mod tools;
@@ -95,6 +98,12 @@ enum Verb {
         /// Only the end-to-end tests in this engine
         #[arg(long, conflicts_with = "full")]
         engine: Option<engines::Engine>,
+        /// Only the end-to-end tests before real proxies, all that can be had; writes what it saw into docs/PROXIES.md
+        #[arg(long, conflicts_with_all = ["full", "engine"])]
+        proxies: bool,
+        /// Only what has a small form otherwise, in its whole form; writes what it saw into docs/LONG.md
+        #[arg(long, conflicts_with_all = ["full", "engine", "proxies", "filter"])]
+        long: bool,
     },
     /// Measure, each figure beside a baseline in the same run; without a group all of them, into docs/BENCHMARKS.md
     #[command(args_conflicts_with_subcommands = true)]
@@ -135,7 +144,9 @@ fn main() -> ExitCode {
         Verb::Npm { matrix: true, filter } => packaging::verb(filter.as_deref()),
         Verb::Package { quick } => crates::verb(quick),
         Verb::Test { filter, engine: Some(engine), .. } => test::engine_verb(filter.as_deref(), engine),
-        Verb::Test { filter, full, engine: None } => test::verb(filter.as_deref(), full),
+        Verb::Test { filter, proxies: true, .. } => test::proxies_verb(filter.as_deref()),
+        Verb::Test { long: true, .. } => long::verb(),
+        Verb::Test { filter, full, .. } => test::verb(filter.as_deref(), full),
         Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Codes => codes::verb(),

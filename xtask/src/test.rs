@@ -7,31 +7,45 @@
 //! 4. the core as wasm               the same tests, in Chromium, or in Node where there is none
 //! 5. the page's words               in Node: every text in both languages
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
-//! 7. further engines, with `--full` the tests of the browser in Firefox and in WebKitGTK
-//! 8. packaging, likewise            the npm package in the projects of tests/packaging
-//! 9. the crates, likewise           made, and checked as far as their types go, each from its package alone
-//! 10. the page once more, likewise  built from a copy in another folder, it is the same
+//! 7. proxies, with `--full`         three of those that `--proxies` runs
+//! 8. a busy machine                 what would disturb the tests of 6
+//! 9. further engines, with `--full` the tests of the browser in Firefox and in WebKitGTK
+//! 10. packaging, likewise           the npm package in the projects of tests/packaging
+//! 11. the crates, likewise          made, and checked as far as their types go, each from its package alone
+//! 12. the page once more, likewise  built from a copy in another folder, it is the same
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
-//! failure. Output is shown as it comes; the last line is exactly `N passed, N failed, N skipped`. Skipped are tests
-//! marked `ignore` and those left out for want of a browser or of what it can do, not those that `--filter` leaves out.
+//! failure. Output is shown as it comes; at the end come the minutes of each group, and the last line is exactly
+//! `N passed, N failed, N skipped`. Skipped are tests marked `ignore` and those left out for want of a browser or of what it
+//! can do, not those that `--filter` leaves out.
+//!
+//! Tests with two forms (`tests/forms.json`) are run in the small one here, whatever the environment says: the whole ones
+//! are `--long`'s (`long.rs`).
 
-use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::ops::AddAssign;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use crate::engines::Engine;
 use crate::process::{self, cargo, step, target};
+use crate::proxies::{self, Proxy};
+use crate::tally::{Counts, Tally};
 use crate::{crates, integrity, packaging, tools, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
 /// The name of one that needs axe too contains this.
 const AXE_TESTS: &str = "browser_axe_";
+/// How the name of a test begins that is run apart from the other end-to-end tests: before a real proxy, on a busy machine.
+const PROXY_TESTS: &str = "proxies::cases::";
+const BUSY_TESTS: &str = "busy::";
+/// The name of one that needs nginx too ends with this.
+const NGINX_TESTS: &str = "behind_nginx";
+/// Says in which form tests with two forms are run.
+pub(crate) const LONG: &str = "DUOLOGUE_LONG";
 /// For one test binary; the default of 20 seconds is too short for the simulation without optimisation.
 const WASM_TEST_TIMEOUT_SECS: &str = "600";
 
@@ -50,49 +64,33 @@ pub(crate) fn verb(filter: Option<&str>, full: bool) -> Result<ExitCode> {
 ///
 /// None of its own: what fails is counted.
 pub(crate) fn engine_verb(filter: Option<&str>, engine: Engine) -> Result<ExitCode> {
-    let mut run = Run { filter, sum: Counts::default() };
-    run.prepare("page", || wasm::build(false, &mut io::stderr()).map(drop));
-    run.prepare("debug server", debug_server);
+    let mut run = Run::new(filter);
+    run.prepare_end_to_end();
     run.engine(engine);
-    Ok(run.sum.finish())
+    Ok(run.tally.finish())
 }
 
-/// How many tests passed, failed and did not run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) passed: usize,
-    pub(crate) failed: usize,
-    pub(crate) skipped: usize,
-}
-
-impl Counts {
-    const FAILURE: Self = Self { passed: 0, failed: 1, skipped: 0 };
-
-    /// Prints the last line.
-    pub(crate) fn finish(self) -> ExitCode {
-        println!("{self}");
-        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// Runs the end-to-end tests before every proxy that can be had, and writes what they measured into docs/PROXIES.md unless
+/// a filter leaves some out.
+///
+/// # Errors
+///
+/// When that cannot be written; what fails is counted.
+pub(crate) fn proxies_verb(filter: Option<&str>) -> Result<ExitCode> {
+    let mut run = Run::new(filter);
+    run.prepare_end_to_end();
+    run.proxies(proxies::ALL);
+    if filter.is_none() {
+        proxies::write_report()?;
     }
-}
-
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
-    }
+    Ok(run.tally.finish())
 }
 
 /// Runs all groups and adds them up.
-pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
+pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
     let chromedriver = tools::chromedriver();
-    let mut run = Run { filter, sum: Counts::default() };
+    let full = full || on_build_machine();
+    let mut run = Run::new(filter);
 
     run.prepare("page", || wasm::build(false, &mut io::stderr()).map(drop));
 
@@ -131,26 +129,32 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
             words.args(["--test", "--test-reporter=tap", "web/page/text.test.mjs"]);
             run.stream("page's words", &mut words);
         } else {
-            eprintln!("xtask: skipped: web/page/text.test.mjs (no node)");
-            run.sum.skipped += 1;
+            run.skip("page's words", "web/page/text.test.mjs", "no node");
         }
     }
 
+    let apart = ["--skip", PROXY_TESTS, "--skip", BUSY_TESTS];
+    let tests = Run::list(end_to_end(), filter);
+    let left_out = |kind| tests_in(&tests, kind).filter(|name| !is_apart(name)).collect::<Vec<_>>();
     if let Some(driver) = &chromedriver {
         let mut command = end_to_end();
         command.env("CHROMEDRIVER", driver);
         if tools::has_axe() {
-            run.group("end to end", command, &[]);
+            run.group("end to end", command, &apart);
         } else {
-            run.skip_tests(AXE_TESTS, "no axe", end_to_end());
-            run.group("end to end", command, &["--skip", AXE_TESTS]);
+            run.skip_all("end to end", &left_out(AXE_TESTS), "no axe");
+            run.group("end to end", command, &[&apart[..], &["--skip", AXE_TESTS]].concat());
         }
     } else {
-        run.skip_tests(BROWSER_TESTS, "no browser", end_to_end());
-        run.group("end to end", end_to_end(), &["--skip", BROWSER_TESTS]);
+        run.skip_all("end to end", &left_out(BROWSER_TESTS), "no browser");
+        run.group("end to end", end_to_end(), &[&apart[..], &["--skip", BROWSER_TESTS]].concat());
     }
+    if full {
+        run.proxies(proxies::ALL.iter().filter(|proxy| proxy.is_for_build_machines));
+    }
+    run.busy();
 
-    if full || std::env::var_os("CI").is_some_and(|value| value == "true") {
+    if full {
         for engine in Engine::ALL {
             run.engine(engine);
         }
@@ -158,30 +162,75 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Counts {
         run.prepare("the crates, from their packages", || crates::build(crates::Trial::Types).map(drop));
         run.prepare("page, a second time", integrity::reproduce);
     }
-    run.sum
+    run.tally
+}
+
+/// Where everything is run that does not take too long.
+pub(crate) fn on_build_machine() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 fn debug_server() -> Result<()> {
     process::run(&mut cargo(["build", "-p", "duologue-server"]))
 }
 
-fn end_to_end() -> Command {
+/// The end-to-end tests, in debug mode; what is to be run of them follows.
+pub(crate) fn end_to_end() -> Command {
     let mut command = cargo(["test", "--no-fail-fast", "-p", "duologue-tests"]);
     command.env("DUOLOGUE_BIN", target("debug").join(format!("duologue{}", std::env::consts::EXE_SUFFIX)));
     command
 }
 
-struct Run<'a> {
+/// A run of some groups.
+pub(crate) struct Run<'a> {
     filter: Option<&'a str>,
-    sum: Counts,
+    /// In their whole form, those that have two.
+    is_long: bool,
+    pub(crate) tally: Tally,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(crate) fn new(filter: Option<&'a str>) -> Self {
+        Self { filter, is_long: false, tally: Tally::default() }
+    }
+
+    /// A run of whole forms.
+    pub(crate) fn long() -> Self {
+        Self { is_long: true, ..Self::new(None) }
+    }
+
+    /// What every end-to-end test needs.
+    pub(crate) fn prepare_end_to_end(&mut self) {
+        self.prepare("page", || wasm::build(false, &mut io::stderr()).map(drop));
+        self.prepare("debug server", debug_server);
+    }
+
     /// A step without tests of its own; its failure counts as one.
-    fn prepare(&mut self, name: &str, work: impl FnOnce() -> Result<()>) {
-        if let Err(error) = step(name, work) {
-            eprintln!("xtask: failed: {name}: {error:#}");
-            self.sum += Counts::FAILURE;
+    pub(crate) fn prepare(&mut self, name: &str, work: impl FnOnce() -> Result<()>) {
+        let started = Instant::now();
+        let counts = match step(name, work) {
+            Ok(()) => Counts::default(),
+            Err(error) => {
+                eprintln!("xtask: failed: {name}: {error:#}");
+                Counts::FAILURE
+            }
+        };
+        self.tally.add(name, counts, started.elapsed());
+    }
+
+    fn fail(&mut self, group: &str, why: &str) {
+        eprintln!("xtask: failed: {why}");
+        self.tally.add(group, Counts::FAILURE, Default::default());
+    }
+
+    fn skip(&mut self, group: &str, test: &str, why: &str) {
+        eprintln!("xtask: skipped: {test} ({why})");
+        self.tally.add(group, Counts { skipped: 1, ..Counts::default() }, Default::default());
+    }
+
+    fn skip_all(&mut self, group: &str, tests: &[&str], why: &str) {
+        for test in tests {
+            self.skip(group, test, why);
         }
     }
 
@@ -193,52 +242,122 @@ impl Run<'_> {
 
     /// The end-to-end tests of the browser in one more engine.
     fn engine(&mut self, engine: Engine) {
-        let Some((variable, tool)) = engine.environment() else {
-            return self.skip_tests(BROWSER_TESTS, &format!("no {}", engine.name()), end_to_end());
-        };
+        let group = format!("end to end, {}", engine.name());
         let all = Self::list(end_to_end(), None);
-        let mut names: Vec<&str> = tests_in(&all, BROWSER_TESTS).collect();
+        let mut names: Vec<&str> = tests_in(&all, BROWSER_TESTS).filter(|name| !is_apart(name)).collect();
+        let Some((variable, tool)) = engine.environment() else {
+            names.retain(|name| self.is_wanted(name));
+            return self.skip_all(&group, &names, &format!("no {}", engine.name()));
+        };
         for (left_out, why) in engine.left_out() {
             match names.iter().position(|name| *name == left_out) {
                 Some(at) => _ = names.swap_remove(at),
-                None => {
-                    eprintln!("xtask: failed: there is no {left_out} to leave out");
-                    self.sum += Counts::FAILURE;
-                }
+                None => self.fail(&group, &format!("there is no {left_out} to leave out")),
             }
-            if self.filter.is_none_or(|filter| left_out.contains(filter)) {
-                eprintln!("xtask: skipped: {left_out} ({}: {why})", engine.name());
-                self.sum.skipped += 1;
+            if self.is_wanted(left_out) {
+                self.skip(&group, left_out, &format!("{}: {why}", engine.name()));
             }
         }
-        names.retain(|name| self.filter.is_none_or(|filter| name.contains(filter)));
-        if names.is_empty() && self.filter.is_some() {
-            return;
+        names.retain(|name| self.is_wanted(name));
+        let mut command = end_to_end();
+        command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool);
+        self.exactly(&group, command, &[], &names);
+    }
+
+    /// The end-to-end tests before some proxies, which are installed if they can be.
+    pub(crate) fn proxies(&mut self, proxies: impl IntoIterator<Item = &'static Proxy>) {
+        let group = "end to end, proxies";
+        let all = Self::list(end_to_end(), None);
+        let chromedriver = tools::chromedriver();
+        let mut names = Vec::new();
+        for proxy in proxies {
+            let mut of_it: Vec<&str> = tests_in(&all, PROXY_TESTS).filter(|name| proxy.has(name)).collect();
+            if of_it.is_empty() {
+                self.fail(group, &format!("{} has no tests", proxy.name));
+            }
+            of_it.retain(|name| self.is_wanted(name));
+            if of_it.is_empty() {
+                continue;
+            }
+            if let Err(why) = proxy.ensure() {
+                self.skip_all(group, &of_it, &format!("{}: {why}", proxy.name));
+                continue;
+            }
+            if chromedriver.is_none() {
+                let with_browser = of_it.extract_if(.., |name| name.contains(BROWSER_TESTS)).collect::<Vec<_>>();
+                self.skip_all(group, &with_browser, "no browser");
+            }
+            of_it.iter().for_each(|name| proxies::forget(name));
+            names.append(&mut of_it);
         }
         let mut command = end_to_end();
-        command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool).args(["--", "--exact"]).args(names);
-        self.stream(&format!("end to end, {}", engine.name()), &mut command);
+        command.envs(chromedriver.map(|driver| ("CHROMEDRIVER", driver)));
+        // One after the other: what is measured is written down.
+        self.exactly(group, command, &["--ignored", "--test-threads=1"], &names);
+    }
+
+    /// The end-to-end tests that take the whole machine.
+    fn busy(&mut self) {
+        let all = Self::list(end_to_end(), None);
+        let names: Vec<&str> = tests_in(&all, BUSY_TESTS).filter(|name| self.is_wanted(name)).collect();
+        self.busy_tests("end to end, a busy machine", &names);
+    }
+
+    /// Some of them, one after the other.
+    fn busy_tests(&mut self, group: &str, names: &[&str]) {
+        let chromedriver = tools::chromedriver();
+        let mut names = names.to_vec();
+        if chromedriver.is_none() {
+            let with_browser = names.extract_if(.., |name| name.contains(BROWSER_TESTS)).collect::<Vec<_>>();
+            self.skip_all(group, &with_browser, "no browser");
+        }
+        if proxies::find("nginx").is_none() {
+            let with_nginx = names.extract_if(.., |name| name.ends_with(NGINX_TESTS)).collect::<Vec<_>>();
+            self.skip_all(group, &with_nginx, "no nginx");
+        }
+        let mut command = end_to_end();
+        command.envs(chromedriver.map(|driver| ("CHROMEDRIVER", driver)));
+        self.exactly(group, command, &["--include-ignored", "--test-threads=1"], &names);
+    }
+
+    /// One test in its whole form, alone on the machine; what it came to.
+    pub(crate) fn whole_form(&mut self, test: &str) -> Counts {
+        let before = self.tally.counts();
+        self.busy_tests(&format!("whole form, {test}"), &[test]);
+        self.tally.counts().since(before)
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        self.filter.is_none_or(|filter| name.contains(filter))
+    }
+
+    /// Some tests by their whole names.
+    fn exactly(&mut self, group: &str, mut command: Command, harness: &[&str], names: &[&str]) {
+        // Without a name all would be run.
+        if !names.is_empty() {
+            command.arg("--").args(harness).arg("--exact").args(names);
+            self.stream(group, &mut command);
+        }
     }
 
     /// The npm package in its matrix.
     fn packaging(&mut self) {
         match packaging::command(self.filter) {
             Ok(Some(mut command)) => self.stream("packaging", &mut command),
-            Ok(None) => {
-                eprintln!("xtask: skipped: packaging (no node)");
-                self.sum.skipped += 1;
-            }
-            Err(error) => {
-                eprintln!("xtask: failed: packaging: {error:#}");
-                self.sum += Counts::FAILURE;
-            }
+            Ok(None) => self.skip("packaging", "packaging", "no node"),
+            Err(error) => self.fail("packaging", &format!("packaging: {error:#}")),
         }
     }
 
     /// Runs a command and counts its tests.
     fn stream(&mut self, name: &str, command: &mut Command) {
-        let counts = step(&format!("tests: {name}"), || stream(command));
-        self.sum += match counts {
+        if self.is_long {
+            command.env(LONG, "1");
+        } else {
+            command.env_remove(LONG);
+        }
+        let started = Instant::now();
+        let counts = match step(&format!("tests: {name}"), || stream(command)) {
             Ok((counts, true)) if counts == Counts::default() && self.filter.is_none() => {
                 eprintln!("xtask: failed: {name}: no test ran");
                 Counts::FAILURE
@@ -254,14 +373,7 @@ impl Run<'_> {
                 Counts::FAILURE
             }
         };
-    }
-
-    /// Counts and names the tests that `--skip` will leave out.
-    fn skip_tests(&mut self, kind: &str, why: &str, tests: Command) {
-        for name in tests_in(&Self::list(tests, self.filter), kind) {
-            eprintln!("xtask: skipped: {name} ({why})");
-            self.sum.skipped += 1;
-        }
+        self.tally.add(name, counts, started.elapsed());
     }
 
     /// What `--list` says of the tests whose name contains the filter.
@@ -312,6 +424,10 @@ fn result_line(line: &str) -> Option<Counts> {
     Some(counts)
 }
 
+fn is_apart(name: &str) -> bool {
+    name.starts_with(PROXY_TESTS) || name.starts_with(BUSY_TESTS)
+}
+
 /// The tests of a kind in the output of `--list`.
 fn tests_in<'a>(list: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).filter(move |name| name.contains(kind))
@@ -319,7 +435,7 @@ fn tests_in<'a>(list: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AXE_TESTS, BROWSER_TESTS, Counts, result_line, tests_in};
+    use super::{AXE_TESTS, BROWSER_TESTS, Counts, is_apart, result_line, tests_in};
 
     #[test]
     fn results_of_both_harnesses_are_read() {
@@ -341,8 +457,8 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_has_its_exact_form() {
-        let counts = Counts { passed: 10, failed: 0, skipped: 2 };
-        assert_eq!(counts.to_string(), "10 passed, 0 failed, 2 skipped");
+    fn proxies_and_a_busy_machine_are_apart() {
+        assert!(is_apart("proxies::cases::nginx::native") && is_apart("busy::browser_x"));
+        assert!(!is_apart("proxies::page::every_configuration") && !is_apart("page::browser_busy::x"));
     }
 }

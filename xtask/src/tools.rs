@@ -3,6 +3,7 @@
 //! ```text
 //! needed      wasm32 target (rustup)   wasm-bindgen, wasm-pack (target/tools/bin)
 //! better      wasm-opt (target/tools/npm)   clippy, rustfmt (rustup)   chromium, chromedriver (Debian)
+//! proxies     nginx, apache2 and more (Debian), Vite, @fastify/http-proxy and more (target/tools/npm): see proxies.rs
 //! fuller      firefox-esr, certutil, MiniBrowser, WebKitWebDriver, Xvfb (Debian)   geckodriver (target/tools/bin)
 //! ```
 //!
@@ -174,7 +175,11 @@ fn npm_script(package: &str, version: &str, script: &str) -> Option<PathBuf> {
 
 /// A folder of npm packages, by name and version: what is installed together lies together, and nothing else, because npm
 /// removes what it does not know.
-fn npm_packages(folder: &str, packages: &[(&str, &str)]) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// When npm cannot install them.
+pub(crate) fn npm_packages(folder: &str, packages: &[(&str, &str)]) -> Result<PathBuf> {
     let home = home().join("target/tools/npm").join(folder);
     let is_there = |(package, version): &(&str, &str)| installed_version(&home, package).as_deref() == Some(*version);
     if !packages.iter().all(is_there) {
@@ -272,6 +277,40 @@ fn apt_install(what: &str, packages: &[&str]) {
         apt(&["update"])?;
         apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
     });
+}
+
+/// The same for servers, none of which is to be started by that.
+pub(crate) fn apt_install_servers(what: &str, packages: &[&str]) {
+    if is_root_on_debian() {
+        let _not_started = NotStarted::new();
+        apt_install(what, packages);
+    }
+}
+
+/// Debian's own switch: while this program is there and says 101, packages start nothing. It may be there for good. Ours
+/// goes by itself if this process ended before it could remove it.
+struct NotStarted {
+    is_ours: bool,
+}
+
+impl NotStarted {
+    const SWITCH: &str = "/usr/sbin/policy-rc.d";
+
+    fn new() -> Self {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(Self::SWITCH);
+        let text = format!("#!/bin/sh\nkill -0 {} 2>/dev/null && exit 101\nrm -f \"$0\"\n", std::process::id());
+        let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
+        Self { is_ours: written.is_ok() }
+    }
+}
+
+impl Drop for NotStarted {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = fs::remove_file(Self::SWITCH);
+        }
+    }
 }
 
 fn is_root_on_debian() -> bool {
