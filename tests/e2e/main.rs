@@ -30,6 +30,7 @@ mod enrolment;
 mod failures;
 mod fetch;
 mod forms;
+mod first_run;
 mod giving;
 mod lan;
 mod memory;

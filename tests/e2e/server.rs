@@ -1,6 +1,7 @@
 //! The real binary: started with a fresh state directory, read line by line, killed when dropped.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::Arc,
@@ -122,16 +123,28 @@ impl Server {
 
     /// `duologue serve` as <https://duologue.example>, with further arguments.
     pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        Self::serve_as(SERVED_NAME, None, arguments).await
+    }
+
+    /// The same as `https://localhost:PORT`, which every browser finds.
+    pub(crate) async fn serve_locally(arguments: &[&str]) -> Self {
+        // The port is in the URL, so that the server cannot choose it.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::serve_as("localhost", Some(port), arguments).await
+    }
+
+    async fn serve_as(name: &str, port: Option<u16>, arguments: &[&str]) -> Self {
         let directory = Arc::new(TempDir::with_prefix("duologue-state-").unwrap());
-        let authority = Authority::for_names(&[SERVED_NAME]);
+        let authority = Authority::for_names(&[name]);
         let files = directory.path().join("files");
         std::fs::create_dir(&files).unwrap();
         let (cert, key) = (files.join("cert.pem"), files.join("key.pem"));
         std::fs::write(&cert, pem(&authority.leaf)).unwrap();
         std::fs::write(&key, authority.key.serialize_pem()).unwrap();
-        let url = format!("https://{SERVED_NAME}");
+        let url = port.map_or_else(|| format!("https://{name}"), |port| format!("https://{name}:{port}"));
+        let listen = format!("127.0.0.1:{}", port.unwrap_or_default());
         let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
-        let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--url", &url, "--cert", cert, "--key", key];
+        let mut all = vec!["serve", "--listen", &listen, "--url", &url, "--cert", cert, "--key", key];
         all.extend_from_slice(arguments);
         let (child, terminal, stdout, stderr) = spawn(&all, directory.path(), arguments.contains(&"--desk"));
         let port = port_at_the_end(&stdout.with("listening ").await);

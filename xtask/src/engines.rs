@@ -20,7 +20,11 @@ pub(crate) enum Engine {
 type LeftOut = (&'static str, &'static str);
 
 /// Those that only Chromium can run, or need not be run thrice.
-const FOR_CHROMIUM: [LeftOut; 9] = [
+const FOR_CHROMIUM: [LeftOut; 10] = [
+    (
+        "first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name",
+        "its tabs have one line, also past the warning",
+    ),
     ("page_access::browser_axe_finds_nothing_serious_in_either_language_and_theme", "asks for what only DevTools can"),
     ("upload::browser_with_a_handle_to_the_file_a_reload_goes_on_by_itself", "the page gets no handle to a file"),
     ("fetch::browser_a_large_answer_leaves_the_pages_memory_flat", "measured in Chromium"),
@@ -40,7 +44,10 @@ const FOR_FIREFOX: [LeftOut; 1] = [(
     "a page that had a WebSocket is loaded anew",
 )];
 
-const FOR_WEBKIT: [LeftOut; 9] = [
+const FOR_WEBKIT: [LeftOut; 12] = [
+    ("first_run::browser_past_the_warning_a_lost_connection_comes_back", DRIVER_WARNS_NOT),
+    ("first_run::browser_past_the_warning_a_served_page_opens_on_a_telephone", DRIVER_WARNS_NOT),
+    ("first_run::browser_past_the_warning_an_app_has_its_line_in_whatever_worker_it_asks_for", DRIVER_WARNS_NOT),
     ("page::browser_that_is_started_again_has_its_key", "nothing is kept under its driver"),
     ("page::browser_a_served_page_works_and_offers_its_link_to_nobody", "it can be given no name"),
     ("page::browser_every_file_delivered_is_the_one_that_the_build_lists", "it can be given no name"),
@@ -57,6 +64,14 @@ const FOR_WEBKIT: [LeftOut; 9] = [
         "its cache has the other, and no page can empty it",
     ),
 ];
+
+const DRIVER_WARNS_NOT: &str = "its driver knows of no warning; another does without one";
+
+/// The one test of WebKitGTK without a driver.
+const BY_HAND: LeftOut = (
+    "first_run::browser_past_the_warning_the_printed_link_opens_twice_and_in_a_second_tab",
+    "no xdotool on PATH to pass the warning by",
+);
 
 impl Engine {
     pub(crate) const ALL: [Self; 2] = [Self::Firefox, Self::Webkit];
@@ -78,10 +93,10 @@ impl Engine {
     }
 
     pub(crate) fn left_out(self) -> impl Iterator<Item = LeftOut> {
-        let own = match self {
-            Self::Firefox => FOR_FIREFOX.as_slice(),
-            Self::Webkit => FOR_WEBKIT.as_slice(),
+        let (own, by_hand) = match self {
+            Self::Firefox => (FOR_FIREFOX.as_slice(), None),
+            Self::Webkit => (FOR_WEBKIT.as_slice(), (!tools::has_xdotool()).then_some(&BY_HAND)),
         };
-        FOR_CHROMIUM.iter().chain(own).copied()
+        FOR_CHROMIUM.iter().chain(own).chain(by_hand).copied()
     }
 }

@@ -4,7 +4,7 @@
 //! needed      wasm32 target (rustup)   wasm-bindgen, wasm-pack (target/tools/bin)
 //! better      wasm-opt (target/tools/npm)   clippy, rustfmt (rustup)   chromium, chromedriver (Debian)
 //! proxies     nginx, apache2 and more (Debian), Vite, @fastify/http-proxy and more (target/tools/npm): see proxies.rs
-//! fuller      firefox-esr, certutil, MiniBrowser, WebKitWebDriver, Xvfb (Debian)   geckodriver (target/tools/bin)
+//! fuller      firefox-esr, certutil, MiniBrowser, WebKitWebDriver, Xvfb, xdotool (Debian)   geckodriver (target/tools/bin)
 //! ```
 //!
 //! A needed tool that cannot be installed is an error. For the others the answer is `None` or `false`, after a line
@@ -252,6 +252,14 @@ pub(crate) fn minibrowser() -> Option<PathBuf> {
         );
     }
     browser
+}
+
+/// Whether xdotool is there, which does with a browser's window what no driver does, after trying to install it.
+pub(crate) fn has_xdotool() -> bool {
+    which("xdotool").is_some() || {
+        apt_install("xdotool", &["xdotool"]);
+        which("xdotool").is_some()
+    }
 }
 
 /// It is on no PATH: Debian has it among the libraries, others elsewhere.

@@ -1,6 +1,6 @@
 //! Chromium, by chromedriver: `CHROMEDRIVER`, else the one on PATH.
 //!
-//! It trusts a certificate by the hash of its key, resolves a name to a port of this machine, and tells what its console says.
+//! It trusts a certificate by the hash of its key, if it is told one, resolves a name to a port of this machine, and tells what its console says.
 //! What it does beyond WebDriver, by the DevTools, is its own: see `devtools` in `mod.rs`.
 
 use std::process::Stdio;
@@ -25,7 +25,7 @@ pub(super) async fn driver(profile: &Profile) -> Driver {
         if let Some(started) = lines.find("started successfully on port ").await {
             let port = started.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
             let port = port.unwrap_or_else(|| panic!("no port in {started:?}"));
-            return Driver { child: driver, port, display: None };
+            return Driver { child: driver, port, _screen: None };
         }
     }
     panic!("{} found no free port in ten attempts", program.display());
@@ -48,8 +48,11 @@ pub(super) fn capabilities(profile: &Profile) -> Value {
         format!("--lang={}", profile.language),
         format!("--user-data-dir={}", profile.directory.path().display()),
     ];
-    let trusted = [std::slice::from_ref(&profile.trust.spki_pin), &profile.also].concat().join(",");
-    arguments.push(format!("--ignore-certificate-errors-spki-list={trusted}"));
+    let trusted: Vec<&str> =
+        profile.trust.iter().map(|trust| &trust.spki_pin).chain(&profile.also).map(String::as_str).collect();
+    if !trusted.is_empty() {
+        arguments.push(format!("--ignore-certificate-errors-spki-list={}", trusted.join(",")));
+    }
     arguments.extend(profile.arguments.iter().cloned());
     if let Some(port) = profile.served_at {
         arguments.push(format!("--host-resolver-rules=MAP {SERVED_NAME} 127.0.0.1:{port}"));

@@ -28,17 +28,18 @@ pub(super) async fn driver(profile: &Profile) -> Driver {
     let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
     let listening = Lines::of(child.stdout.take().unwrap()).with("Listening on ").await;
     let port = listening.rsplit(':').next().and_then(|port| port.parse().ok());
-    Driver { child, port: port.unwrap_or_else(|| panic!("no port in {listening:?}")), display: None }
+    Driver { child, port: port.unwrap_or_else(|| panic!("no port in {listening:?}")), _screen: None }
 }
 
-/// Makes the profile, once.
+/// Makes the profile, once; one that trusts nobody is the browser's to make.
 async fn furnish(profile: &Profile) {
+    let Some(trust) = &profile.trust else { return };
     let directory = profile.directory.path();
     let certificate = directory.join("trusted.pem");
     if certificate.exists() {
         return;
     }
-    std::fs::write(&certificate, pem(&profile.trust.root)).unwrap();
+    std::fs::write(&certificate, pem(&trust.root)).unwrap();
     let database = format!("sql:{}", directory.display());
     let add = ["-A", "-n", "trusted", "-t", "C,,", "-i", certificate.to_str().unwrap()];
     for arguments in [&["-N", "--empty-password"][..], &add] {

@@ -6,16 +6,22 @@
 //!                   webkit                   webkit.rs     certificate by host  a display of its own
 //! ```
 //!
-//! Each trusts the one certificate of its profile and does real TLS with it. What the console says is collected: a violation
-//! of the Content Security Policy fails the test.
+//! Each trusts the one certificate of its profile and does real TLS with it; or it was told of none, warns, and goes on when
+//! the warning is passed as by a person: `warning.rs`, and without a driver `by_hand.rs`. What the console says is collected: a violation of the Content Security Policy fails the test.
 
 mod bidi;
+mod by_hand;
 mod chromium;
 mod firefox;
+mod screen;
+mod warning;
 mod webkit;
+
+pub(crate) use by_hand::ByHand;
 
 use std::{
     io::{Read, Write},
+    path::Path,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -29,6 +35,7 @@ use fantoccini::{
     wd::{WebDriverCompatibleCommand, WindowHandle},
 };
 use hyper_util::client::legacy::connect::HttpConnector;
+use screen::Screen;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -80,8 +87,8 @@ impl Engine {
 /// A browser's memory, which may outlive the browser.
 pub(crate) struct Profile {
     directory: Arc<TempDir>,
-    /// Whose certificate is trusted.
-    trust: Trust,
+    /// Whose certificate is trusted, if any is.
+    trust: Option<Trust>,
     language: &'static str,
     /// The port of this machine where [`crate::server::SERVED_NAME`] is to be found.
     served_at: Option<u16>,
@@ -92,8 +99,13 @@ pub(crate) struct Profile {
 
 impl Profile {
     pub(crate) fn trusting(trust: Trust) -> Self {
+        Self { trust: Some(trust), ..Self::warned() }
+    }
+
+    /// Of a person who has set up nothing: the browser warns of every certificate in these tests.
+    pub(crate) fn warned() -> Self {
         let directory = Arc::new(TempDir::with_prefix("duologue-browser-").unwrap());
-        Self { directory, trust, language: "en-US", served_at: None, also: Vec::new(), arguments: Vec::new() }
+        Self { directory, trust: None, language: "en-US", served_at: None, also: Vec::new(), arguments: Vec::new() }
     }
 
     /// Of a person who reads French.
@@ -129,7 +141,7 @@ struct Driver {
     child: Child,
     port: u16,
     /// What the browser draws on, where it cannot do without.
-    display: Option<Child>,
+    _screen: Option<Screen>,
 }
 
 /// A running browser with one page.
@@ -375,6 +387,12 @@ impl Browser {
         std::fs::write(directory.join(format!("{engine}{name}.png")), png).unwrap();
     }
 
+    /// What is seen of the page, or of the browser's own page in its place, as a file.
+    pub(crate) async fn picture(&self, file: &Path) {
+        let png = within(30, "a picture", self.client.screenshot()).await;
+        std::fs::write(file, png.unwrap_or_else(|error| panic!("no picture {}: {error}", file.display()))).unwrap();
+    }
+
     /// Of Chromium alone.
     async fn devtools(&self, method: &str, params: Value) -> Value {
         let engine = Engine::of_this_run();
@@ -429,7 +447,6 @@ impl Drop for Browser {
             let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut [0; 256]).map(drop));
         }
         let _ = self.driver.child.start_kill();
-        let _ = self.driver.display.as_mut().map(Child::start_kill);
     }
 }
 
