@@ -82,6 +82,21 @@ async fn browser_axe_finds_nothing_serious_in_either_language_and_theme() {
         browser.set_scheme(scheme).await;
         assert_eq!(serious(&browser, &axe).await, json!([]), "a changed key, {scheme}");
     }
+    // And those where nothing but help is shown.
+    let (device, _) = server.devices().await.pop().unwrap();
+    server.verb(&["devices", "revoke", &device]).await;
+    browser.open(&server.address()).await;
+    browser.wait_for_end("device-revoked").await;
+    browser.wait_until("document.getElementById('shut-forget')?.checkVisibility()").await;
+    assert_eq!(serious(&browser, &axe).await, json!([]), "revoked");
+    browser.click("#shut-forget").await;
+    browser.wait_until("document.querySelector('dialog[open]')").await;
+    browser.click("#forget-yes").await;
+    browser.wait_until("document.getElementById('invite-link')?.checkVisibility()").await;
+    for scheme in ["light", "dark"] {
+        browser.set_scheme(scheme).await;
+        assert_eq!(serious(&browser, &axe).await, json!([]), "a field for a link, {scheme}");
+    }
 }
 
 #[tokio::test]

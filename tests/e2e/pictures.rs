@@ -61,6 +61,21 @@ async fn browser_picture_of_an_open_page() {
 }
 
 #[tokio::test]
+async fn browser_picture_of_the_race_on_a_narrow_page() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    browser.set_screen(320, 640).await;
+    browser.wait_until("!document.querySelector('[data-break=cut]').disabled").await;
+    browser.click("[data-break=cut]").await;
+    browser.wait_until("document.getElementById('break-race').checkVisibility()").await;
+    assert_it_fits(&browser).await;
+    browser.wait_until("document.getElementById('break-result').dataset.status === 'done'").await;
+    assert_it_fits(&browser).await;
+    browser.screenshot("race-320").await;
+    browser.finish().await;
+}
+
+#[tokio::test]
 async fn browser_picture_of_a_narrow_page_in_french() {
     let mut server = Server::dev().await;
     let browser = Browser::start(&Profile::trusting(server.trust()).french()).await;
@@ -75,7 +90,14 @@ async fn browser_picture_of_a_narrow_page_in_french() {
     let (device, _) = server.devices().await.pop().unwrap();
     server.verb(&["devices", "revoke", &device]).await;
     browser.wait_for_end("device-revoked").await;
+    browser.wait_until("document.getElementById('shut-forget')").await;
     assert_it_fits(&browser).await;
     browser.screenshot("revoked-320-fr").await;
+    browser.click("#shut-forget").await;
+    browser.wait_until("document.querySelector('dialog[open]')").await;
+    browser.click("#forget-yes").await;
+    browser.wait_until("document.getElementById('invite-link')?.checkVisibility()").await;
+    assert_it_fits(&browser).await;
+    browser.screenshot("shut-320-fr").await;
     browser.finish().await;
 }

@@ -8,7 +8,7 @@
  * It asks nothing of the library that duologue.d.ts does not promise, and never looks into a record.
  */
 
-import { causeWords, crossed, hideCause, say, sayPlain, showCause, SHOWN_BYTES, startLanguage } from "./base.js";
+import { causeWords, crossed, has, hideCause, say, sayPlain, showCause, SHOWN_BYTES, startLanguage } from "./base.js";
 import { pairServed, showWho, startForget } from "./who.js";
 
 // First of all, and before anything is awaited: the secret leaves the address bar and the history entry.
@@ -63,6 +63,7 @@ const serves = (label) => link?.services?.includes(label) ?? true;
 
 /** What the server serves is shown, and nothing else. One that does not tell may serve all of it. */
 function offer() {
+  part("foot");
   pairServed(serves("pair"));
   for (const [name, label] of [["desk", "desk"], ["files", "drop"], ["echo", "echo"]]) {
     if (serves(label)) part(name).then((module) => module?.served(serves(label)));
@@ -108,6 +109,7 @@ const LATER = {
       echo.startEcho(() => (isOpen() ? link : undefined));
     },
   ],
+  foot: [() => import("./foot.js"), () => {}],
   break: [
     () => import("./break.js"),
     (breaking) => {
@@ -187,9 +189,10 @@ async function ended(how) {
   parts.desk?.closeDesk();
   parts.files?.closeFiles();
   if (SHUT_CODES.has(info.code)) root.dataset.shut = "";
-  // What was typed before stays, and can be added to.
-  if (!SHUT_CODES.has(info.code)) part("desk");
-  else if (KEYLESS_CODES.has(info.code) && hasConversation()) part("desk").then((desk) => desk?.forgetConversation());
+  if (!SHUT_CODES.has(info.code)) {
+    part("desk"); // what was typed before stays, and can be added to
+    part("foot");
+  } else if (KEYLESS_CODES.has(info.code) && hasConversation()) part("desk").then((desk) => desk?.forgetConversation());
   await worded; // a cause without a sentence is told otherwise
   await causeWords(info.code);
   if (link !== endedLink) return;
@@ -200,7 +203,7 @@ async function ended(how) {
     const named = await readInvite(invite);
     if (link !== endedLink) return;
     showCause(info, { before: endedLink?.server?.fingerprint, after: named?.fingerprint });
-    trust.hidden = named === undefined; // no key to compare, none to trust
+    trust.hidden = named === undefined || !has("pin.trust"); // no key to compare, none to trust
     offerAgain("action.keep-pin");
   } else if (INVITE_CODES.has(info.code)) {
     invite = undefined;
@@ -226,7 +229,7 @@ function enter(href) {
 }
 
 function offerAgain(key) {
-  say(reconnect, key);
+  say(reconnect, has(key) ? key : "action.reconnect"); // those of rare causes come with their words
   reconnect.hidden = false;
 }
 

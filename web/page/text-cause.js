@@ -216,6 +216,21 @@ export const CAUSE_WORDS = {
     "Seize onglets de ce navigateur ont déjà une ligne vers {host}, autant qu’il en garde pour un appareil. Fermez-en un, et celui-ci continuera de lui-même.",
   ],
 
+  // What may be done about some of them.
+  "pin.old": ["Pinned in this browser", "Épinglée dans ce navigateur"],
+  "pin.new": ["Named by the link", "Désignée par le lien"],
+  "pin.compared": [
+    "You compared this one with the owner on {day}",
+    "Vous avez comparé celle-ci avec le propriétaire le {day}",
+  ],
+  "pin.unread": ["not known to this page", "inconnue de cette page"],
+  "pin.trust": [
+    "I have compared the new fingerprint with the owner: trust it",
+    "J’ai comparé la nouvelle empreinte avec le propriétaire : lui faire confiance",
+  ],
+  "action.keep-pin": ["Ignore the link, keep the pinned key", "Ignorer le lien, garder la clé épinglée"],
+  "action.without-invite": ["Connect with the key stored here", "Se connecter avec la clé gardée ici"],
+
   // Why a conversation or a request ended while the line goes on.
   "reset.cancelled": ["the other end has cancelled", "l’autre bout a annulé"],
   "reset.deadline": ["no answer in time", "pas de réponse à temps"],

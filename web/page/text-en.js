@@ -45,14 +45,7 @@ export const WORDS = {
   "do.not-loaded": "Reload the page. It needs a current browser with WebAssembly.",
   "do.unknown": "You can try to connect again.",
 
-  "pin.old": "Pinned in this browser",
-  "pin.new": "Named by the link",
-  "pin.compared": "You compared this one with the owner on {day}",
-  "pin.unread": "not known to this page",
-  "pin.trust": "I have compared the new fingerprint with the owner: trust it",
   "action.reconnect": "Reconnect",
-  "action.keep-pin": "Ignore the link, keep the pinned key",
-  "action.without-invite": "Connect with the key stored here",
 
   "who.title": "Who is who",
   "who.server": "The server",
@@ -82,16 +75,4 @@ export const WORDS = {
   "desk.send": "Send",
 
   "seal.title": "The letter and the envelope",
-
-  "foot.title": "What this line does, and what it does not",
-  "foot.does": "It protects against",
-  "foot.does-read":
-    "anyone on the way who reads, changes, replays or forges what you and the server say, even where TLS ends at a CDN or a proxy;",
-  "foot.does-later":
-    "anyone who records it today to open it later with a quantum computer (X25519 and ML-KEM-768 together).",
-  "foot.not": "It does not protect against",
-  "foot.not-code":
-    "a changed page: this page’s own code is delivered by the server or its CDN, and whoever can change that code can read along (see the README);",
-  "foot.not-ends": "the two ends themselves: an intruder in your device or in the server, or its owner;",
-  "foot.not-traffic": "seeing that you talk: your address, when, how often and roughly how much.",
 };

@@ -45,14 +45,7 @@ export const WORDS = {
   "do.not-loaded": "Rechargez la page. Il lui faut un navigateur récent avec WebAssembly.",
   "do.unknown": "Vous pouvez essayer de vous reconnecter.",
 
-  "pin.old": "Épinglée dans ce navigateur",
-  "pin.new": "Désignée par le lien",
-  "pin.compared": "Vous avez comparé celle-ci avec le propriétaire le {day}",
-  "pin.unread": "inconnue de cette page",
-  "pin.trust": "J’ai comparé la nouvelle empreinte avec le propriétaire : lui faire confiance",
   "action.reconnect": "Se reconnecter",
-  "action.keep-pin": "Ignorer le lien, garder la clé épinglée",
-  "action.without-invite": "Se connecter avec la clé gardée ici",
 
   "who.title": "Qui est qui",
   "who.server": "Le serveur",
@@ -82,16 +75,4 @@ export const WORDS = {
   "desk.send": "Envoyer",
 
   "seal.title": "La lettre et l’enveloppe",
-
-  "foot.title": "Ce que fait cette ligne, et ce qu’elle ne fait pas",
-  "foot.does": "Elle protège contre",
-  "foot.does-read":
-    "quiconque, en chemin, voudrait lire, modifier, rejouer ou forger ce que vous et le serveur vous dites, même là où TLS s’arrête à un CDN ou un proxy ;",
-  "foot.does-later":
-    "quiconque l’enregistre aujourd’hui pour l’ouvrir plus tard avec un ordinateur quantique (X25519 et ML-KEM-768 réunis).",
-  "foot.not": "Elle ne protège pas contre",
-  "foot.not-code":
-    "une page modifiée : le code de cette page est livré par le serveur ou son CDN, et qui peut changer ce code peut lire avec vous (voir le README) ;",
-  "foot.not-ends": "les deux bouts eux-mêmes : un intrus dans votre appareil ou dans le serveur, ou son propriétaire ;",
-  "foot.not-traffic": "le fait de voir que vous parlez : votre adresse, quand, combien de fois et à peu près combien.",
 };

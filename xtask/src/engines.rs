@@ -44,7 +44,7 @@ const FOR_FIREFOX: [LeftOut; 1] = [(
     "a page that had a WebSocket is loaded anew",
 )];
 
-const FOR_WEBKIT: [LeftOut; 12] = [
+const FOR_WEBKIT: [LeftOut; 13] = [
     ("first_run::browser_past_the_warning_a_lost_connection_comes_back", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_a_served_page_opens_on_a_telephone", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_an_app_has_its_line_in_whatever_worker_it_asks_for", DRIVER_WARNS_NOT),
@@ -59,6 +59,10 @@ const FOR_WEBKIT: [LeftOut; 12] = [
     ),
     ("page_access::browser_nothing_overflows_at_320_pixels_in_french", "no window is so narrow"),
     ("pictures::browser_picture_of_a_narrow_page_in_french", "no window is so narrow"),
+    (
+        "desk::browser_serve_without_a_desk_shows_none_refuses_it_and_writes_nothing_of_what_is_said",
+        "it can be given no name",
+    ),
     (
         "page::browser_loads_one_language_and_keeps_it_when_the_other_cannot_be_had",
         "its cache has the other, and no page can empty it",

@@ -1,0 +1,10 @@
+/**
+ * The foot of the page: what the line does and what it does not. Loaded when the line is open, or has ended: it must not
+ * take the line's place on the way.
+ */
+
+import { learn } from "./base.js";
+import { FOOT_WORDS } from "./text-foot.js";
+
+learn(FOOT_WORDS);
+document.getElementById("foot").hidden = false;
