@@ -6,7 +6,6 @@
  * there.
  */
 
-import { compared, dayOf } from "./compared.js";
 import { has, learn, say, sayPlain, words } from "./say.js";
 
 const REASON_CHARS = 500; // a peer's own words, shown as text only
@@ -19,14 +18,11 @@ const what = document.getElementById("cause-what");
 const remedy = document.getElementById("cause-do");
 const shownCode = document.getElementById("cause-code");
 const pin = document.getElementById("pin");
-const oldPin = document.getElementById("pin-old");
-const pinCompared = document.getElementById("pin-compared");
-const newPin = document.getElementById("pin-new");
 /** Hosts whose certificates are mostly made by hand. */
 const NEAR = /^(localhost|\[.*|[\d.]+)$|\.(local|localhost)$/;
 const PATIENCE_MS = 1_000;
 let fetching; // the words of rare causes
-let shown; // [info, pins]
+let shown; // how the line ended
 
 /** The sentence of an error in the person's language, else, and until its words are here, its own English one. */
 export function explain(error) {
@@ -41,7 +37,7 @@ function fetchWords() {
   fetching ??= import("./text-cause.js").then(
     ({ CAUSE_WORDS }) => {
       learn(CAUSE_WORDS);
-      if (shown) showCause(...shown);
+      if (shown) showCause(shown);
     },
     () => (fetching = undefined),
   );
@@ -54,9 +50,9 @@ export async function causeWords(code) {
   await Promise.race([fetchWords(), new Promise((late) => setTimeout(late, PATIENCE_MS))]);
 }
 
-/** Shows how a line ended. `pins` (for `pin-changed`) holds the fingerprints before and after. */
-export function showCause(info, pins) {
-  shown = [info, pins];
+/** Shows how a line ended. */
+export function showCause(info) {
+  shown = info;
   root.dataset.code = info.code;
   box.dataset.tone = LOUD.has(info.code) ? "loud" : CALM.has(info.code) ? "calm" : "plain";
   box.hidden = false;
@@ -70,13 +66,6 @@ export function showCause(info, pins) {
     sayPlain(what, explain(info));
     say(remedy, "do.unknown");
   }
-  pin.hidden = !pins;
-  if (!pins) return;
-  showFingerprint(oldPin, pins.before);
-  showFingerprint(newPin, pins.after);
-  const vouched = compared();
-  pinCompared.hidden = vouched === undefined || vouched.fingerprint !== pins.before;
-  if (!pinCompared.hidden) say(pinCompared, "pin.compared", { day: dayOf(vouched.at) });
 }
 
 /** Near, it is mostly the certificate; what helps then is a rare word. */
@@ -95,9 +84,4 @@ export function hideCause() {
   pin.hidden = true;
   sayPlain(what, "");
   sayPlain(remedy, "");
-}
-
-function showFingerprint(element, fingerprint) {
-  if (fingerprint) sayPlain(element, fingerprint);
-  else say(element, "pin.unread");
 }

@@ -200,10 +200,10 @@ async function ended(how) {
   if (SHUT_CODES.has(info.code)) offerHelp(info.code, endedLink);
 
   if (info.code === "pin-changed") {
-    const named = await readInvite(invite);
+    const [named, pin] = await Promise.all([readInvite(invite), import("./pin.js").catch(() => {})]);
     if (link !== endedLink) return;
-    showCause(info, { before: endedLink?.server?.fingerprint, after: named?.fingerprint });
-    trust.hidden = named === undefined || !has("pin.trust"); // no key to compare, none to trust
+    pin?.showPins(endedLink?.server?.fingerprint, named?.fingerprint);
+    trust.hidden = !pin || named === undefined || !has("pin.trust"); // no key to compare, none to trust
     offerAgain("action.keep-pin");
   } else if (INVITE_CODES.has(info.code)) {
     invite = undefined;

@@ -4,6 +4,18 @@
  */
 
 export const CAUSE_WORDS = {
+  "cause.going-away": ["The server is stopping.", "Le serveur s’arrête."],
+  "do.going-away": ["Connect again when it is back.", "Reconnectez-vous quand il sera de retour."],
+  "cause.replaced": [
+    "A newer connection of this device has taken over the line.",
+    "Une connexion plus récente de cet appareil a repris la ligne.",
+  ],
+  "do.replaced": [
+    "It is perhaps another tab. Reconnecting brings the line back here.",
+    "C’est peut-être un autre onglet. Vous reconnecter ramène la ligne ici.",
+  ],
+  "cause.normal": ["The line was ended on purpose.", "La ligne a été fermée volontairement."],
+  "do.normal": ["Nothing went wrong. You can connect again.", "Rien d’anormal. Vous pouvez vous reconnecter."],
   "cause.no-identity": [
     "This browser has no key for this server: it was never enrolled, or its stored key was lost or cleared.",
     "Ce navigateur n’a pas de clé pour ce serveur : il n’a jamais été inscrit, ou sa clé enregistrée a été perdue ou effacée.",

@@ -35,12 +35,6 @@ export const WORDS = {
   "cause.offline": "You are offline.",
   "do.offline":
     "This page was kept in your browser, and what you type stays here. The line opens again when there is a network.",
-  "cause.going-away": "The server is stopping.",
-  "do.going-away": "Connect again when it is back.",
-  "cause.replaced": "A newer connection of this device has taken over the line.",
-  "do.replaced": "It is perhaps another tab. Reconnecting brings the line back here.",
-  "cause.normal": "The line was ended on purpose.",
-  "do.normal": "Nothing went wrong. You can connect again.",
   "cause.not-loaded": "A part of this page could not be loaded or started.",
   "do.not-loaded": "Reload the page. It needs a current browser with WebAssembly.",
   "do.unknown": "You can try to connect again.",

@@ -35,12 +35,6 @@ export const WORDS = {
   "cause.offline": "Vous êtes hors ligne.",
   "do.offline":
     "Cette page a été gardée dans votre navigateur, et ce que vous tapez reste ici. La ligne se rouvrira dès qu’il y aura un réseau.",
-  "cause.going-away": "Le serveur s’arrête.",
-  "do.going-away": "Reconnectez-vous quand il sera de retour.",
-  "cause.replaced": "Une connexion plus récente de cet appareil a repris la ligne.",
-  "do.replaced": "C’est peut-être un autre onglet. Vous reconnecter ramène la ligne ici.",
-  "cause.normal": "La ligne a été fermée volontairement.",
-  "do.normal": "Rien d’anormal. Vous pouvez vous reconnecter.",
   "cause.not-loaded": "Une partie de cette page n’a pas pu être chargée ou démarrée.",
   "do.not-loaded": "Rechargez la page. Il lui faut un navigateur récent avec WebAssembly.",
   "do.unknown": "Vous pouvez essayer de vous reconnecter.",

@@ -33,6 +33,7 @@ const later = [
   "amounts.js",
   "offline.js",
   "pair.js",
+  "pin.js",
   "sealed.js",
   "shut.js",
   "unfinished.js",
