@@ -1,7 +1,7 @@
 //! `link.fetch` and the service `http`: a page, the real server, and a backend in this process.
 //!
-//! The cases of a page are in `fetch/cases.js`, each named for the one of web-platform-tests (fetch/api/) that it mirrors. Left
-//! out, since a line has nothing of the kind:
+//! The cases of a page are in `fetch/cases.js`, each named for the one of web-platform-tests (fetch/api/) that it mirrors, and
+//! in `fetch/foreign.js` what comes from another realm, or from nobody's. Left out, since a line has nothing of the kind:
 //!
 //! - cors/, credentials/, policies/, crossorigin tests, basic/mode-*, basic/referrer: one origin, no cookies, no referrer. A
 //!   request to any other origin is refused, which one case tests;
@@ -11,9 +11,7 @@
 //! - basic/scheme-blob, -data, -about: the platform's own `fetch` has them;
 //! - basic/gzip-body and content-encoding/: the backend is asked for plain bytes, and what it compresses nevertheless arrives
 //!   as it is, with its header;
-//! - body reading by BYOB (response/response-stream-*-byob, body/mime-type aside): the body is a default stream;
 //! - headers/*-immutable: headers of a response can be changed by the page, which harms nobody;
-//! - redirect/redirect-location-escape: bytes beyond ASCII in `Location` are taken for characters, not for UTF-8;
 //! - destination/, *-window, multi-globals, serviceworker, idlharness, h2-only: about the platform, not about requests.
 
 mod backend;
@@ -34,13 +32,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::{
     browser::{Browser, Profile},
     chance::Chance,
-    memory::{descendants, resident},
+    memory::{descendants, private, resident},
     path::{Cut, Path},
     server::{Server, target, through},
     within,
 };
 
-const CASES: &str = include_str!("fetch/cases.js");
+const CASES: &str = concat!(include_str!("fetch/cases.js"), include_str!("fetch/foreign.js"));
 const LARGE_LEN: u64 = 1_000_000_000;
 /// What page and server may keep above their memory before, while much more passes through.
 const MEMORY_MAX: u64 = 32_000_000;
@@ -67,7 +65,7 @@ async fn page(server: &Server) -> Browser {
 /// Runs all cases, names each, and fails if one of them has failed.
 async fn run(browser: &Browser, backend: &Backend) {
     let mut failures = Vec::new();
-    for group in ["basic", "response", "abort", "redirect"] {
+    for group in ["basic", "response", "abort", "redirect", "foreign"] {
         let body = format!("const backend = args[0]; {CASES}; return await run(args[1])");
         let done = browser.run(&body, json!([backend.address, group])).await;
         let done: Vec<(String, Option<String>)> = serde_json::from_value(done).unwrap();
@@ -251,6 +249,182 @@ async fn browser_a_large_answer_leaves_the_pages_memory_flat() {
     assert!(kept <= MEMORY_MAX, "the page keeps {kept} bytes");
     assert!(highest <= GARBAGE_MAX, "the page's memory rose by {highest} bytes");
     assert!(other <= MEMORY_MAX, "the server's memory rose by {other} bytes");
+    browser.finish().await;
+}
+
+/// A file of 600 MB (whole form; else of 150 MB) was once copied into memory before its first byte left, 5 to 14 s later.
+#[tokio::test]
+async fn browser_a_large_file_is_sent_as_it_is_read() {
+    const IDLE_SAMPLES: usize = 20;
+    const PRIVATE_MEDIAN_MAX: u64 = 32 << 20;
+    const PRIVATE_MAX: u64 = 64 << 20;
+    // What goes to a worker is copied there and waits for the collectors of two threads, however long the file is.
+    const IN_WORKER_MEDIAN_MAX: u64 = 64 << 20;
+    const IN_WORKER_MAX: u64 = 112 << 20;
+    const FIRST_BYTE_MAX: Duration = Duration::from_millis(200);
+    let len: u64 = if std::env::var_os("DUOLOGUE_LONG").is_some() { 600_000_000 } else { 150_000_000 };
+    let (backend, server) = start().await;
+    let browser = page(&server).await;
+    let file = tempfile::NamedTempFile::with_suffix(".bin").unwrap();
+    file.as_file().set_len(len).unwrap();
+    let begin = "
+        const field = document.createElement('input');
+        field.type = 'file';
+        field.id = 'large';
+        document.body.prepend(field);
+        const { connect } = await import('/duologue.js');
+        // The page's own is in a shared worker; these are on its thread and in a worker of their own.
+        globalThis.lines = { page: line, thread: connect() };
+        await lines.thread.ready;
+        lines.worker = connect({ worker: true });
+        await lines.worker.ready;
+        // As it is later, with a file that needs no room: what is loaded at the first use is no part of a file's cost.
+        globalThis.ask = async (way, key) => {
+            const body = document.getElementById('large').files[0] ?? new Blob(['small']);
+            const [on, isRequest] = way;
+            const init = { method: 'POST', body };
+            const path = `/sink?key=${key}`;
+            return (await lines[on].fetch(isRequest ? new Request(path, init) : path, isRequest ? undefined : init)).json();
+        };
+        for (const on in lines) await ask([on, false], 'small');";
+    browser.run(begin, Value::Null).await;
+    browser.type_into("#large", file.path().to_str().unwrap()).await;
+    let root = browser.pid();
+    let renderers = move || descendants(root, "--type=renderer").into_iter().map(private).sum::<u64>();
+    let median = |mut of: Vec<u64>| {
+        of.sort_unstable();
+        of[of.len() / 2]
+    };
+    for (on, is_request) in [("thread", false), ("thread", true), ("worker", false), ("page", false), ("page", true)] {
+        let key = format!("{on}-{is_request}");
+        let mut idle = Vec::new();
+        for _ in 0..IDLE_SAMPLES {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            idle.push(renderers());
+        }
+        let idle = median(idle);
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        let watcher = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while !is_done.load(Ordering::Relaxed) {
+                seen.push(renderers());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            seen
+        });
+        let began = Instant::now();
+        let ask = "
+            globalThis.told = undefined;
+            ask(args[0], args[1]).then((told) => (globalThis.told = told), (error) => (globalThis.told = String(error)));";
+        browser.run(ask, json!([[on, is_request], key])).await;
+        browser.wait_until_within(240, "globalThis.told").await;
+        let took = began.elapsed();
+        done.store(true, Ordering::Relaxed);
+        let seen: Vec<u64> = watcher.join().unwrap().into_iter().map(|seen| seen.saturating_sub(idle)).collect();
+        let first = backend.first_byte(&key).expect("it came").duration_since(began);
+        let (middle, highest) = (median(seen.clone()), seen.iter().copied().max().unwrap());
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        println!(
+            "{len} bytes {key}: {took:?}, first byte after {first:?}; private memory above idle ({:.1} MiB): median {:.1}, highest {:.1} MiB of {} samples",
+            mib(idle),
+            mib(middle),
+            mib(highest),
+            seen.len()
+        );
+        let told = browser.run("return told", Value::Null).await;
+        // Of a Request, browsers tell no length.
+        let announced = if is_request { Value::Null } else { json!(len.to_string()) };
+        assert_eq!(told, json!([len, announced]), "{key}");
+        assert!(first <= FIRST_BYTE_MAX, "{key}: the first byte comes after {first:?}");
+        let (middle_max, highest_max) = match on {
+            "thread" => (PRIVATE_MEDIAN_MAX, PRIVATE_MAX),
+            _ => (IN_WORKER_MEDIAN_MAX, IN_WORKER_MAX),
+        };
+        assert!(middle <= middle_max, "{key}: {middle} bytes above idle");
+        assert!(highest <= highest_max, "{key}: {highest} bytes above idle at the highest");
+    }
+    browser.finish().await;
+}
+
+/// A line on a path, in a document that has nothing but the library: the page's service worker would have kept its scripts.
+async fn bare(server: &Server, path: &Path) -> Browser {
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
+    let link = through(server.link(), path.port);
+    let (address, _) = link.split_once('#').unwrap();
+    browser.open(&format!("{address}page/words-en.txt")).await;
+    let open = "
+        globalThis.library = await import('/duologue.js');
+        globalThis.line = library.connect({ invite: args });
+        await line.ready;";
+    browser.run(open, json!(link)).await;
+    browser
+}
+
+/// Its script could once not be loaded then, and the request failed.
+#[tokio::test]
+async fn browser_the_first_fetch_waits_for_the_network_with_its_script() {
+    let (_backend, server) = start().await;
+    let path = Path::to(&server).await;
+    let browser = bare(&server, &path).await;
+    path.lead_nowhere();
+    // At once, before the page has noticed; after that; and what is given up while it waits.
+    let ask = "
+        const say = (asked) => asked.then((response) => response.text(), ({ name, message }) => `${name}: ${message}`);
+        const { signal } = (globalThis.abortion = new AbortController());
+        globalThis.began = performance.now();
+        globalThis.answers = [say(line.fetch('/text?body=first')), say(line.fetch('/text', { signal }))]";
+    browser.run(ask, Value::Null).await;
+    path.cut(Cut::Both);
+    browser.wait_until("line.state === 'resuming'").await;
+    let given_up = "
+        const say = (asked) => asked.then((response) => response.text(), ({ name, message }) => `${name}: ${message}`);
+        answers.push(say(line.fetch('/text?body=second')));
+        abortion.abort(new Error('mine'));
+        return await answers[1];";
+    assert_eq!(browser.run(given_up, Value::Null).await, json!("Error: mine"));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    path.lead_to(server.port);
+    let answers = browser.run("return await Promise.all([answers[0], answers[2]])", Value::Null).await;
+    assert_eq!(answers, json!(["first", "second"]));
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_first_fetch_that_waits_ends_with_the_link() {
+    let (_backend, server) = start().await;
+    let path = Path::to(&server).await;
+    let browser = bare(&server, &path).await;
+    path.lead_nowhere();
+    path.cut(Cut::Both);
+    browser.wait_until("line.state === 'resuming'").await;
+    let ask = "
+        const asked = line.fetch('/text').catch((error) => [error.name, error.cause.name, error.cause.code]);
+        await new Promise((ok) => setTimeout(ok, 500));
+        line.close();
+        return await asked;";
+    assert_eq!(browser.run(ask, Value::Null).await, json!(["TypeError", "DuologueError", "normal"]));
+    browser.finish().await;
+}
+
+/// What a link needs to begin is loaded on demand too; the identity here is the caller's.
+#[tokio::test]
+async fn browser_a_link_waits_for_the_script_that_it_cannot_begin_without() {
+    let server = Server::dev().await;
+    let path = Path::to(&server).await;
+    let browser = bare(&server, &path).await;
+    path.lead_nowhere();
+    path.cut(Cut::Both);
+    let begin = "
+        let bytes;
+        const identity = { load: async () => bytes, store: async (next) => void (bytes = next) };
+        globalThis.other = library.connect({ invite: args, identity });
+        await new Promise((ok) => setTimeout(ok, 2000));
+        return other.state;";
+    let invite = through(&server.invite("1h").await, path.port);
+    assert_eq!(browser.run(begin, json!(invite)).await, json!("connecting"));
+    path.lead_to(server.port);
+    browser.run("await other.ready", Value::Null).await;
     browser.finish().await;
 }
 

@@ -1,4 +1,4 @@
-//! Resident memory of processes, as the kernel counts it.
+//! Memory of processes, as the kernel counts it.
 
 use std::{collections::HashMap, fs};
 
@@ -7,6 +7,13 @@ pub(crate) fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
+/// Bytes of a process that no other one shares.
+pub(crate) fn private(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let lines = rollup.lines().filter(|line| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:"));
+    lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() * 1_024
 }
 
 /// The processes below one whose command line contains this.

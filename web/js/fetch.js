@@ -4,12 +4,14 @@
  *   Request ─► one line of JSON, body ═► service `http` ─► backend
  *   Response ◄─ one line of JSON, body ◄═ service `http` ◄─ backend
  *
- * The browser's own Request and Response do what they do elsewhere: methods, forbidden headers, kinds of bodies, what can
- * be read how. Here are the way there and back, redirections, and abortion. `docs/PROTOCOL.md` has the lines.
+ * The browser's own Request and Response do what they do elsewhere: methods, forbidden headers, what can be read how. What
+ * is asked, and with which body, asked.js says; here are the way there and back, redirections, and abortion.
+ * `docs/PROTOCOL.md` has the lines.
  *
  * Loaded at the first `link.fetch`: a page that does not use it does not load it.
  */
 
+import { asked, readerOf, ready, reasonOf } from "./asked.js";
 import { DuologueError } from "./duologue.js";
 import { lineUrl } from "./surroundings.js";
 
@@ -27,22 +29,17 @@ const failed = (cause) => new TypeError(`Failed to fetch: ${cause?.message ?? ca
 const bad = (code, message) => failed(new DuologueError(code, message));
 
 export async function send(link, input, init) {
-  if (init?.body instanceof FormData) init = { ...init, body: multipart(init.body) };
-  const request = requestOf(originOf(link), input, init);
-  const { signal } = request;
-  const stream = hasStreams() ? request.body : streamOf(init);
-  if (signal.aborted) {
-    stream?.cancel(signal.reason).catch(() => {});
-    throw signal.reason;
-  }
-  const source = await bodyOf(request, stream, init);
-  const headers = new Headers(request.headers);
+  const origin = originOf(link);
+  const { request, signal, headers, body: given } = asked(origin, input, init);
+  if (new URL(request.url).origin !== origin) throw bad("other-origin", `This line leads to ${origin} only.`);
+  if (request.integrity) throw bad("not-supported", "`integrity` is not checked here, and so it is refused.");
+  if (request.cache === "only-if-cached") throw bad("not-supported", "Nothing is cached here.");
   if (!headers.has("accept")) headers.set("accept", "*/*");
   const languages = globalThis.navigator?.languages?.join();
   if (languages && !headers.has("accept-language")) headers.set("accept-language", languages);
 
   let { method } = request;
-  let body = source;
+  let body = await prepared(given, signal);
   let url = new URL(request.url);
   for (let redirections = 0; ; redirections++) {
     const answer = await exchange(link, { method, url, headers, body }, signal);
@@ -54,15 +51,18 @@ export async function send(link, input, init) {
       answer.stop();
       return dress(Response.error(), { url: bare(url), type: "opaqueredirect", redirected: false });
     }
-    const location = isRedirection ? new Headers(answer.headers).get("location") : null;
-    if (location === null) return responseOf(answer, method, url, redirections > 0);
+    const locations = isRedirection ? locationsOf(answer) : [];
+    if (locations.length === 0) return responseOf(answer, method, url, redirections > 0);
     const fail = (message) => answer.stop(bad("bad-redirection", message));
     if (redirections === REDIRECTIONS_MAX) throw fail("There were more than 20 redirections.");
-    const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
+    if (locations.length > 1) throw fail("A redirection leads to several places.");
+    const next = URL.canParse(locations[0], url) ? new URL(locations[0], url) : undefined;
     if (next?.origin !== url.origin) throw fail("A redirection leads away from this line's server.");
     next.hash ||= url.hash;
     const { status } = answer;
-    if (status !== 303 && body?.stream) throw fail("A body that is a stream cannot be sent again to where it was redirected.");
+    if (status !== 303 && body && !body.parts) {
+      throw fail("A body that is a stream cannot be sent again to where it was redirected.");
+    }
     if ((status < 303 && method === "POST") || (status === 303 && method !== "GET" && method !== "HEAD")) {
       method = "GET";
       body = undefined;
@@ -73,59 +73,36 @@ export async function send(link, input, init) {
   }
 }
 
+/** Where a redirection leads: each place once. Bytes beyond ASCII are those of UTF-8, as browsers take them. */
+function locationsOf({ headers }) {
+  const values = headers.filter(([name]) => name.toLowerCase() === "location").map(([, value]) => value);
+  const encode = (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`;
+  return [...new Set(values.map((value) => value.replace(/[\x80-\xff]/g, encode).trim()))];
+}
+
 /** The origin that the line ends at: the only one that can be asked. */
 function originOf(link) {
   const url = lineUrl(link._url);
   return `${url.protocol === "ws:" ? "http" : "https"}://${url.host}`;
 }
 
-function requestOf(origin, input, init) {
-  if (!(input instanceof Request)) {
-    // A path is the line's, wherever the page came from.
-    const page = globalThis.document?.baseURI ?? globalThis.location?.href ?? origin;
-    input = new URL(input, new URL(page).origin === origin ? page : origin).href;
+/** The body as it can be sent. If that is aborted before, its source hears of it. */
+async function prepared(given, signal) {
+  if (!given) {
+    if (signal.aborted) throw reasonOf(signal);
+    return undefined;
   }
-  const stream = streamOf(init);
-  if (stream && init.duplex !== "half") throw new TypeError('A body that is a stream needs `duplex: "half"`.');
-  // Where the browser knows no streams as bodies, it would send their name.
-  const request = new Request(input, stream && !hasStreams() ? { ...init, body: new Uint8Array() } : init);
-  if (new URL(request.url).origin !== origin) throw bad("other-origin", `This line leads to ${origin} only.`);
-  if (request.integrity) throw bad("not-supported", "`integrity` is not checked here, and so it is refused.");
-  if (request.cache === "only-if-cached") throw bad("not-supported", "Nothing is cached here.");
-  return request;
-}
-
-/** A form as bytes, its type among them: WebKit does not read the body of a Request that is a form with a file. */
-function multipart(form) {
-  const boundary = `duologue-${crypto.randomUUID()}`; // in small letters, as a Blob's type is
-  const lines = (text) => text.replace(/\r\n?|\n/g, "\r\n");
-  const quoted = (text) => `"${text.replace(/\r/g, "%0D").replace(/\n/g, "%0A").replace(/"/g, "%22")}"`;
-  const parts = [...form].flatMap(([name, value]) => {
-    const head = `--${boundary}\r\nContent-Disposition: form-data; name=${quoted(lines(name))}`;
-    if (typeof value === "string") return [`${head}\r\n\r\n${lines(value)}\r\n`];
-    const type = value.type || "application/octet-stream";
-    return [`${head}; filename=${quoted(value.name)}\r\nContent-Type: ${type}\r\n\r\n`, value, "\r\n"];
+  const body = ready(given);
+  return orAborted(body, signal).catch((error) => {
+    body.then((body) => readerOf(body).cancel(error)).catch(() => {});
+    throw signal.aborted ? error : failed(error);
   });
-  return new Blob([...parts, `--${boundary}--\r\n`], { type: `multipart/form-data; boundary=${boundary}` });
-}
-
-const streamOf = (init) => (init?.body instanceof ReadableStream ? init.body : undefined);
-const hasStreams = () => "duplex" in Request.prototype;
-
-/** What is to be sent: `blob`, which can be sent again, or `stream`, once; or nothing. */
-async function bodyOf(request, stream, init) {
-  const own = init?.body ?? undefined;
-  // That of a Request may be a stream, and may never end.
-  if (stream && (own === undefined || own === streamOf(init))) return { stream };
-  if (own === undefined && request.body === null) return undefined;
-  const blob = await orAborted(request.blob(), request.signal);
-  return own === undefined && blob.size === 0 ? undefined : { blob };
 }
 
 /** The promise, or the signal's reason if that comes first. */
 function orAborted(promise, signal) {
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
+    const abort = () => reject(reasonOf(signal));
     if (signal.aborted) abort();
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
@@ -140,7 +117,7 @@ async function exchange(link, { method, url, headers, body }, signal) {
     throw signal.aborted ? error : failed(error);
   });
   const [reader, writer] = [readable.getReader(), writable.getWriter()];
-  const source = (body?.blob?.stream() ?? body?.stream)?.getReader();
+  const source = readerOf(body);
   let ended; // why, if before its time: { error }
   let hear = () => {}; // called with that
   let directions = 2;
@@ -157,7 +134,7 @@ async function exchange(link, { method, url, headers, body }, signal) {
     source?.cancel(error).catch(() => {});
     hear(error);
   };
-  const abort = () => end(signal.reason);
+  const abort = () => end(reasonOf(signal));
   signal.addEventListener("abort", abort);
   release = () => signal.removeEventListener("abort", abort);
   if (signal.aborted) abort();
@@ -166,7 +143,7 @@ async function exchange(link, { method, url, headers, body }, signal) {
     method,
     target: url.pathname + url.search,
     headers: [...headers],
-    length: body ? body.blob?.size : 0,
+    length: body ? body.size : 0,
   };
   upload(JSON.stringify(head) + "\n", source, writer).then(over, (error) => end(failed(error)));
 
@@ -207,7 +184,6 @@ async function upload(head, source, writer) {
   while (source && goesOn) {
     const { value, done } = await source.read();
     if (done) break;
-    if (!(value instanceof Uint8Array)) throw new TypeError("A body's stream gives a Uint8Array for each chunk.");
     goesOn = await give(value);
   }
   if (goesOn) writer.close().catch(() => {});
@@ -249,28 +225,34 @@ function responseOf(answer, method, url, redirected) {
 function streamFrom(answer) {
   let { rest } = answer;
   let isOver = false;
-  return new ReadableStream(
-    {
-      start: (controller) => answer.onEnd((error) => controller.error(error)),
-      pull: async (controller) => {
-        if (rest.length > 0) {
-          controller.enqueue(rest);
-          rest = "";
-          return;
-        }
-        // What it throws, the reader gets.
-        const { value, done } = isOver ? { done: true } : await answer.read();
-        if (!done) return controller.enqueue(value);
-        isOver = true;
-        // Until the last chunk is read, which asks here again, an abortion still ends it.
-        if (controller.desiredSize < AHEAD_LEN) return;
-        answer.over();
-        controller.close();
-      },
-      cancel: () => answer.stop(),
+  const source = {
+    start: (controller) => answer.onEnd((error) => controller.error(error)),
+    pull: async (controller) => {
+      if (rest.length > 0) {
+        controller.enqueue(rest);
+        rest = "";
+        return;
+      }
+      // What it throws, the reader gets.
+      while (!isOver) {
+        const { value, done } = await answer.read();
+        if (value?.length > 0) return controller.enqueue(value);
+        isOver = done;
+      }
+      // Until the last chunk is read, which asks here again, an abortion still ends it.
+      if (controller.desiredSize < AHEAD_LEN) return;
+      answer.over();
+      controller.close();
+      controller.byobRequest?.respond(0); // whoever waits with a buffer has it back
     },
-    new ByteLengthQueuingStrategy({ highWaterMark: AHEAD_LEN }),
-  );
+    cancel: () => answer.stop(),
+  };
+  try {
+    return new ReadableStream({ ...source, type: "bytes" }, { highWaterMark: AHEAD_LEN });
+  } catch {
+    // There is no reading into a reader's own buffer here.
+    return new ReadableStream(source, new ByteLengthQueuingStrategy({ highWaterMark: AHEAD_LEN }));
+  }
 }
 
 const bare = (url) => url.href.split("#")[0];

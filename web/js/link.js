@@ -14,6 +14,7 @@ import { Channel } from "./channel.js";
 import { ready } from "./core.js";
 import { DuologueError, explained, wrap } from "./errors.js";
 import * as browser from "./identity.js";
+import { TRIES, load as loadScript } from "./ondemand.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
 import { browserName, deviceInfo, keyInfo, lineUrl, placeOf, watchPage, watchSocket } from "./surroundings.js";
@@ -41,6 +42,10 @@ const NEAR = /^(localhost|\[.*|[\d.]+)$|\.(local|localhost)$/;
 const WHY = new Set(["unreachable", "blocked-by-policy"]);
 /** Numbers on the wire. */
 const ALGORITHM = { Ed25519: 1, "P-256": 2 };
+/** What works unbound: `const { fetch } = link`. */
+const METHODS = ["channel", "createBidirectionalStream", "request", "requestJson", "fetch", "close", "addEventListener", "removeEventListener"];
+
+let fetching; // fetch.js, once it is loaded: from then on what is asked is looked at before `fetch` returns
 
 export class Link extends EventTarget {
   state = "connecting";
@@ -72,6 +77,7 @@ export class Link extends EventTarget {
   /** @private */
   constructor(options) {
     super();
+    for (const name of METHODS) this[name] = this[name].bind(this);
     this._url = options.url;
     this.ready = this.#ready.promise;
     this.closed = this.#closed.promise;
@@ -141,7 +147,13 @@ export class Link extends EventTarget {
   }
 
   async fetch(input, init) {
-    return (await import("./fetch.js")).send(this, input, init);
+    const { signal = input?.signal } = init ?? {};
+    fetching ??= await loadScript(() => import("./fetch.js"), TRIES, (tried) => {
+      if (signal?.aborted) throw signal.reason;
+      if (this.#end) throw new TypeError(`Failed to fetch: ${this.#end.message}`, { cause: this.#end });
+      return this.state !== "open" && (tried || this.state !== "connecting");
+    });
+    return fetching.send(this, input, init);
   }
 
   close(reason = "") {
@@ -169,12 +181,7 @@ export class Link extends EventTarget {
       this.#debug?.("context", "page");
       return ready();
     }
-    let remote;
-    try {
-      remote = await import("./remote.js");
-    } catch (error) {
-      throw new DuologueError("worker-lost", `The script for workers cannot be loaded: ${error.message}`);
-    }
+    const remote = await this.#script("worker-lost", async () => await import("./remote.js"));
     const onContext = (context) => {
       this.context = context;
       this.#debug?.("context", context);
@@ -187,6 +194,15 @@ export class Link extends EventTarget {
   async #permit(url) {
     const tell = (detail) => this.dispatchEvent(new CustomEvent("permission", { detail: Object.freeze(detail) }));
     await import("./probe.js").then(({ permit }) => permit(url, tell)).catch(() => {}); // without it the socket tells
+  }
+
+  /** One that this link cannot begin without. */
+  #script(code, get) {
+    return loadScript(get, TRIES, () => {
+      if (this.#end) throw this.#end;
+    }).catch(({ message }) => {
+      throw new DuologueError(code, `A script cannot be loaded: ${message}`);
+    });
   }
 
   async #start(options) {
@@ -203,7 +219,7 @@ export class Link extends EventTarget {
     if (!Socket) throw new DuologueError("no-websocket");
     // Loaded only by those who need it.
     const { load, createIdentity, store } = options.identity
-      ? (await import("./kept.js")).identities(options.identity)
+      ? (await this.#script("unreachable", () => import("./kept.js"))).identities(options.identity)
       : browser;
     const url = lineUrl(options.url);
     const place = placeOf(options.url);

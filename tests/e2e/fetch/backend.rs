@@ -7,7 +7,7 @@ use std::{
     convert::Infallible,
     io,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -23,10 +23,13 @@ use tokio::net::TcpListener;
 
 /// Requests of a key: begun in all, and under way now.
 type Counts = Arc<Mutex<HashMap<String, (usize, usize)>>>;
+/// When the first byte of a body came, by key.
+type FirstBytes = Arc<Mutex<HashMap<String, Instant>>>;
 
 pub(crate) struct Backend {
     pub(crate) address: String,
     counts: Counts,
+    first_bytes: FirstBytes,
 }
 
 impl Backend {
@@ -34,10 +37,16 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let counts = Counts::default();
-        let shared = Arc::clone(&counts);
-        let app = Router::new().fallback(move |request| answer(request, Arc::clone(&shared)));
+        let first_bytes = FirstBytes::default();
+        let shared = (Arc::clone(&counts), Arc::clone(&first_bytes));
+        let app = Router::new().fallback(move |request| answer(request, Arc::clone(&shared.0), Arc::clone(&shared.1)));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { address, counts }
+        Self { address, counts, first_bytes }
+    }
+
+    /// When the first byte of this request's body came.
+    pub(crate) fn first_byte(&self, key: &str) -> Option<Instant> {
+        self.first_bytes.lock().unwrap().get(key).copied()
     }
 
     /// All requests that have come.
@@ -64,7 +73,7 @@ impl Drop for Alive {
     }
 }
 
-async fn answer(request: Request, counts: Counts) -> Response {
+async fn answer(request: Request, counts: Counts, first_bytes: FirstBytes) -> Response {
     let query: HashMap<String, String> =
         url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
     let text = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
@@ -98,6 +107,20 @@ async fn answer(request: Request, counts: Counts) -> Response {
                 drop(alive);
             });
             "early".into_response()
+        }
+        // Takes all of the body, of any length.
+        "/sink" => {
+            let announced = request.headers().get("content-length").cloned();
+            let mut pieces = request.into_body().into_data_stream();
+            let mut len = 0;
+            while let Some(Ok(piece)) = pieces.next().await {
+                if len == 0 {
+                    first_bytes.lock().unwrap().insert(text("key").to_owned(), Instant::now());
+                }
+                len += piece.len();
+            }
+            let announced = announced.map(|length| length.to_str().unwrap().to_owned());
+            json!([len, announced]).to_string().into_response()
         }
         // Never answers.
         "/hang" => std::future::pending().await,

@@ -105,6 +105,39 @@ const groups = {
       equal(header(told, "host") !== "test", true);
       equal(names.filter((name) => name !== "host" && header(told, name) !== null), []);
     },
+    "basic/request-upload: a Request's body of which the end is near has a length": async () => {
+      // Where browsers tell nothing of a Request's body, it is read anyway.
+      for (const length of [0, 1, 1_000, 65_536]) {
+        const told = await (await fetch(new Request("/inspect", { method: "POST", body: "x".repeat(length) }))).json();
+        equal([told.length, header(told, "content-length")], [length, String(length)]);
+      }
+      const long = await (await fetch(new Request("/inspect", { method: "POST", body: "x".repeat(300_000) }))).json();
+      equal(long.length, 300_000);
+      // So that it can be sent again to where it is redirected.
+      const moved = await fetch(new Request("/redirect?status=307&to=%2Finspect", { method: "POST", body: "again" }));
+      equal((await moved.json()).body, "again");
+    },
+    "basic/request-upload: a Request's stream is sent as it comes": async () => {
+      if (!("duplex" in Request.prototype)) return; // there is none
+      let controller;
+      const body = new ReadableStream({ start: (own) => (controller = own) });
+      const asked = fetch(new Request("/echo", upload(body)));
+      controller.enqueue(encoder.encode("one "));
+      const reader = (await asked).body.getReader();
+      equal(new TextDecoder().decode((await reader.read()).value), "one ");
+      controller.enqueue(encoder.encode("two"));
+      equal(new TextDecoder().decode((await reader.read()).value), "two");
+      controller.close();
+      equal((await reader.read()).done, true);
+    },
+    "basic/request-upload: a stream that was read from, or is": async () => {
+      const read = streamOf(encoder.encode("x"), encoder.encode("y"));
+      const reader = read.getReader();
+      await refuses("TypeError", fetch("/inspect", upload(read)));
+      await reader.read();
+      reader.releaseLock();
+      await refuses("TypeError", fetch("/inspect", upload(read)));
+    },
     "basic/request-upload: a stream": async () => {
       const told = await inspect(upload(streamOf(encoder.encode("one "), new Uint8Array(), encoder.encode("two"))));
       equal([told.body, header(told, "content-length"), header(told, "content-type")], ["one two", null, null]);
@@ -256,6 +289,50 @@ const groups = {
       const other = await fetch("/text?body=abc");
       other.body.getReader();
       await refuses("TypeError", other.text());
+    },
+    "response/response-stream-*-byob: a body is read into a reader's own buffer": async () => {
+      try {
+        new ReadableStream({ type: "bytes" });
+      } catch {
+        return; // WebKitGTK has none
+      }
+      const len = 200_000;
+      let reader = (await fetch(`/bytes?len=${len}`)).body.getReader({ mode: "byob" });
+      let [at, buffer] = [0, new ArrayBuffer(7_000)];
+      for (;;) {
+        const { value, done } = await reader.read(new Uint8Array(buffer, 0, 7_000));
+        if (done) break;
+        value.forEach((byte, index) => byte !== ((at + index) % 65_536) % 251 && wrong(`byte ${at + index} is ${byte}`));
+        at += value.length;
+        buffer = value.buffer;
+      }
+      equal(at, len);
+      await reader.closed;
+      for (const path of ["/text", "/text?body=abc"]) {
+        reader = (await fetch(path)).body.getReader({ mode: "byob" });
+        let text = "";
+        for (let step; !(step = await reader.read(new Uint8Array(2))).done; ) text += new TextDecoder().decode(step.value);
+        equal(text, path === "/text" ? "" : "abc");
+      }
+      // Both ways, after one another; and what ends while somebody waits with a buffer.
+      const { body } = await fetch("/text?body=abcdef");
+      reader = body.getReader({ mode: "byob" });
+      equal(new TextDecoder().decode((await reader.read(new Uint8Array(2))).value), "ab");
+      reader.releaseLock();
+      reader = body.getReader();
+      equal([new TextDecoder().decode((await reader.read()).value), (await reader.read()).done], ["cdef", true]);
+      const broken = (await fetch("/bytes?len=1000&short=1")).body.getReader({ mode: "byob" });
+      broken.closed.catch(() => {});
+      await refuses("TypeError", (async () => {
+        while (!(await broken.read(new Uint8Array(600))).done);
+      })(), "failed");
+      const [key, abortion] = [newKey(), new AbortController()];
+      const dripping = (await fetch(`/drip?key=${key}`, { signal: abortion.signal })).body.getReader({ mode: "byob" });
+      dripping.closed.catch(() => {});
+      equal((await dripping.read(new Uint8Array(3))).value.length, 3);
+      abortion.abort();
+      await refuses("AbortError", dripping.read(new Uint8Array(3)));
+      await goneAt(key);
     },
     "response/response-clone": async () => {
       const response = await fetch("/text?body=abc");
@@ -506,6 +583,20 @@ const groups = {
     },
     "redirect/redirect-empty-location: leads to itself": () =>
       refuses("TypeError", fetch("/redirect?status=302&to="), "bad-redirection"),
+    // Once its bytes were taken for characters: /caf%C3%83%C2%A9.
+    "redirect/redirect-location-escape: bytes beyond ASCII are those of UTF-8": async () => {
+      for (const to of ["/inspect?a=caf\u00e9#\u00e9", "inspect?a=caf\u00e9", `${backend}/inspect?a=caf\u00e9`, "/inspect?a=caf%C3%A9", " /inspect?a=caf\u00e9 "]) {
+        const response = await fetch(`/redirect?status=302&to=${encodeURIComponent(to)}`);
+        equal([response.url, (await response.json()).target], [`${location.origin}/inspect?a=caf%C3%A9`, "/inspect?a=caf%C3%A9"], to);
+      }
+      const path = await fetch(`/redirect?status=302&to=${encodeURIComponent("/\u4e09\u6751/\ud83d\ude00")}`);
+      equal([path.status, path.url], [404, `${location.origin}/%E4%B8%89%E6%9D%91/%F0%9F%98%80`]);
+    },
+    "redirect/redirect-location: the same twice, and two": async () => {
+      const path = (to, other) => `/redirect?status=302&to=${to}&headers=${encodeURIComponent(`location=${other}`)}`;
+      equal(await (await fetch(path("/text", "/text"))).text(), "");
+      await refuses("TypeError", fetch(path("/text", "/other")), "bad-redirection");
+    },
     "redirect/redirect-origin: the backend's own address is this line's": async () => {
       const response = await fetch(`/redirect?status=302&to=${encodeURIComponent(`${backend}/text?body=own`)}`);
       equal([await response.text(), response.url], ["own", location.origin + "/text?body=own"]);
