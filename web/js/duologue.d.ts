@@ -420,12 +420,17 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * asked), `refused` (no service `http`), `other-origin`, `redirected`, `bad-redirection`, `not-supported`, `session-…`,
    * or the link's end. An answer that breaks off fails the body's reader likewise; it never looks complete.
    *
+   * It works unbound (`const { fetch } = link`), hence as the `fetch` of other libraries, and takes what is of another realm
+   * or of a polyfill's class: a Request, a body, a signal. A `File` is read as it is sent, never before. The body of an answer
+   * is a stream of bytes where browsers have those: `getReader({ mode: "byob" })`. The first call loads a script, which waits
+   * for the network with everything else; what that call is given may be looked at only then.
+   *
    * Different from the platform's: no cookies are kept or sent (`credentials` means nothing; the backend is told which
    * device asks), no cache (`cache` means nothing but `only-if-cached`, which is refused), no referrer; `mode`, `keepalive`
    * and `priority` mean nothing; `integrity` is refused. Bodies are not decoded: the backend is asked for plain ones. The
-   * body of a `Request` object counts as a stream where browsers let it be one: of unknown length, and not sent again to
-   * where it is redirected; give `init.body` for that. A body of 64 KiB and more that nobody reads keeps one of the line's
-   * 256 channels: cancel it.
+   * body of a `Request` object has a length, and can be sent again to where it is redirected, if its end comes within 25 ms
+   * and 64 KiB; else it counts as a stream, where browsers let it be one. Give `init.body` for others. A body of 64 KiB and
+   * more that nobody reads keeps one of the line's 256 channels: cancel it.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit & { duplex?: "half" }): Promise<Response>;
   /** Ends the link. What was not sent yet is reported `not sent`. */

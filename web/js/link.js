@@ -69,6 +69,7 @@ export class Link extends EventTarget {
   #incoming = new Queue();
   #streams; // the controller of `incomingBidirectionalStreams`, while somebody may read it
   #closing = false;
+  #tries = TRIES; // for scripts that this link cannot begin without
   #failing = false;
   #debug; // hears what becomes of the line
   #where; // { url }: what may say why the line cannot be
@@ -198,7 +199,7 @@ export class Link extends EventTarget {
 
   /** One that this link cannot begin without. */
   #script(code, get) {
-    return loadScript(get, TRIES, () => {
+    return loadScript(get, this.#tries, () => {
       if (this.#end) throw this.#end;
     }).catch(({ message }) => {
       throw new DuologueError(code, `A script cannot be loaded: ${message}`);
@@ -215,6 +216,7 @@ export class Link extends EventTarget {
     if (options.firstTry !== undefined && options.firstTry !== "wait") {
       throw new TypeError('`firstTry` is "wait", or not given.');
     }
+    if (options.firstTry) this.#tries = Infinity;
     const Socket = options.WebSocket ?? globalThis.WebSocket;
     if (!Socket) throw new DuologueError("no-websocket");
     // Loaded only by those who need it.

@@ -15,7 +15,7 @@ import { fileURLToPath } from "node:url";
 const keepers = new Map();
 
 export function fileIdentity(file) {
-  const path = resolve(file instanceof URL ? fileURLToPath(file) : file);
+  const path = resolve(typeof file === "string" ? file : fileURLToPath(file.href));
   if (!keepers.has(path)) keepers.set(path, keeper(path));
   return keepers.get(path);
 }
