@@ -131,15 +131,15 @@ export const CAUSE_WORDS = {
     "To come back, open a new invite link here. The server’s owner still sees the old device in `duologue devices list` and can revoke it.",
     "Pour revenir, ouvrez ici un nouveau lien d’invitation. Le propriétaire du serveur voit encore l’ancien appareil dans `duologue devices list` et peut le révoquer.",
   ],
-  "cause.worker-lost": [
-    "A part of this page could not be loaded or started, or was changed on the way and therefore not run.",
-    "Une partie de cette page n’a pas pu être chargée ou démarrée, ou a été modifiée en chemin et n’a donc pas été exécutée.",
-  ],
-  "do.worker-lost": [
-    "Reload the page. If it stays so, try another network or a current browser, and tell the server’s owner.",
-    "Rechargez la page. Si cela persiste, essayez un autre réseau ou un navigateur récent, et prévenez le propriétaire du serveur.",
-  ],
 
+  "cause.lost": [
+    "The connection opened, but nothing made with this server’s key came back.",
+    "La connexion s’est ouverte, mais rien de fait avec la clé de ce serveur n’est revenu.",
+  ],
+  "do.lost": [
+    "A proxy on the way may hold the answer back, or another server is at this address now. Try another network, or ask the server’s owner.",
+    "Un proxy en chemin retient peut-être la réponse, ou un autre serveur est maintenant à cette adresse. Essayez un autre réseau, ou demandez au propriétaire du serveur.",
+  ],
   "cause.upgrade-refused": [
     "The server answers, but it opens no line.",
     "Le serveur répond, mais n’ouvre pas de ligne.",

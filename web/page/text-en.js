@@ -26,9 +26,6 @@ export const WORDS = {
   // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`): what may be told without a network. The rest: text-cause.js.
   "cause.timeout": "The server did not answer in time.",
   "do.timeout": "Check your network and try again.",
-  "cause.lost": "The connection opened, but nothing made with this server’s key came back.",
-  "do.lost":
-    "A proxy on the way may hold the answer back, or another server is at this address now. Try another network, or ask the server’s owner.",
   "cause.unreachable": "The server cannot be reached.",
   "do.unreachable":
     "It may be stopped, or your network or a proxy does not let WebSockets through. Try again in a moment.",

@@ -26,9 +26,6 @@ export const WORDS = {
   // Why a line ended (`cause.<code>`) and what to do about it (`do.<code>`): what may be told without a network. The rest: text-cause.js.
   "cause.timeout": "Le serveur n’a pas répondu à temps.",
   "do.timeout": "Vérifiez votre réseau et réessayez.",
-  "cause.lost": "La connexion s’est ouverte, mais rien de fait avec la clé de ce serveur n’est revenu.",
-  "do.lost":
-    "Un proxy en chemin retient peut-être la réponse, ou un autre serveur est maintenant à cette adresse. Essayez un autre réseau, ou demandez au propriétaire du serveur.",
   "cause.unreachable": "Le serveur est injoignable.",
   "do.unreachable":
     "Il est peut-être arrêté, ou votre réseau ou un proxy bloque les WebSockets. Réessayez dans un instant.",

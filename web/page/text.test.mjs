@@ -134,7 +134,7 @@ test("every id that a script looks up is in index.html, once", () => {
 });
 
 test("index.html fetches every module that the page needs at once, not one after the other", () => {
-  const onDemand = ["debug.js", "fetch.js", "generate.js", "kept.js", "probe.js", "ways.js", "why.js"];
+  const onDemand = ["asked.js", "debug.js", "fetch.js", "generate.js", "kept.js", "probe.js", "ways.js", "why.js"];
   const library = readdirSync(new URL("../js/", here)).filter((name) => name.endsWith(".js") && !onDemand.includes(name));
   const wanted = scripts.filter((name) => !later.includes(name)).map((name) => `page/${name}`);
   wanted.push(...library, "duologue_core.js");
