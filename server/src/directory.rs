@@ -59,6 +59,10 @@ impl Inner {
         let mut lines = self.devices.get(&device)?.iter();
         lines.find(|(other, _)| *other == id).map(|(_, line)| line.clone())
     }
+
+    fn born(&self, device: DeviceId, birth: Birth) -> Option<(SessionId, Line)> {
+        self.devices.get(&device)?.iter().find(|(_, line)| birth_of(line) == Some(birth)).cloned()
+    }
 }
 
 impl Directory {
@@ -115,6 +119,11 @@ impl Directory {
         inner.line(device, id).ok_or_else(|| tombstone().map_or(FreshReason::Unknown, |(.., reason)| *reason))
     }
 
+    /// The session that the first AUTH of this birth has begun.
+    pub(crate) fn born(&self, device: DeviceId, birth: Birth) -> Option<(SessionId, Line)> {
+        self.lock().born(device, birth)
+    }
+
     /// A device has a bounded number of lines; beyond it, the newest takes the place of the one that waits for a connection
     /// longest, else of the oldest. If one of its sessions has the same birth, an AUTH before this one has begun it: that one is
     /// given back, and the new one is none.
@@ -122,11 +131,8 @@ impl Directory {
         let birth = birth_of(&line);
         let replaced = {
             let mut inner = self.lock();
-            let known = inner.devices.get(&device).map(Vec::as_slice).unwrap_or_default();
-            if birth.is_some()
-                && let Some(born) = known.iter().find(|(_, line)| birth_of(line) == birth)
-            {
-                return Some(born.clone());
+            if let Some(born) = birth.and_then(|birth| inner.born(device, birth)) {
+                return Some(born);
             }
             let parked: Vec<_> = inner.parked.iter().filter(|(whose, _)| *whose == device).map(|(_, id)| *id).collect();
             let lines = inner.devices.entry(device).or_default();

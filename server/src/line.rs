@@ -287,7 +287,13 @@ impl Duologue {
         let resumed = Outcome::Resumed { received: 0 };
         let core = duologue::Line::server(self.shared.budget.clone());
         let (core, outcome) = match request.wanted {
-            Wanted::Born(birth) => (core.born(birth), Outcome::New),
+            Wanted::Born(birth) if request.attempt == 1 => (core.born(birth), Outcome::New),
+            // An AUTH before this one may have begun a session that is gone, with what followed it. This one must never be
+            // taken for that, should its answer be lost too: what the client sends again would be heard twice.
+            Wanted::Born(birth) => match directory.born(request.device_id, birth) {
+                Some((id, line)) => return (id, line, resumed),
+                None => (core, Outcome::New),
+            },
             Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
                 Ok(line) => return (resume.session_id, line, resumed),
                 Err(reason) => (core, Outcome::Fresh(reason)),

@@ -271,9 +271,9 @@ impl World {
                 let mut line = Line::server(self.server.budget.clone());
                 let outcome = match wanted {
                     Wanted::Born(birth) => {
-                        line = line.born(birth);
-                        // What follows the first AUTH is heard before the client knows of it.
                         if request.attempt == 1 {
+                            line = line.born(birth);
+                            // What follows the first AUTH is heard before the client knows of it.
                             self.ledger.pair_anew(client, uid);
                         }
                         Outcome::New

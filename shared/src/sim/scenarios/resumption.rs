@@ -314,6 +314,28 @@ fn what_followed_an_auth_that_nobody_knows_of_any_more_is_unknown_and_what_had_n
 }
 
 #[test]
+fn a_session_that_a_later_auth_began_is_not_taken_for_the_first() {
+    // Once it was (seed 9740): two answers were lost and the session of the first evicted between them, and what had followed
+    // the first AUTH was heard in both.
+    let mut world = waiting(Plan { delay_micros: 20_000, ..Plan::calm() });
+    let (paid, client) = (world.channel(), world.client_uid);
+    world.client_sends(paid, 100);
+    world.until(Duration::from_secs(2), |world| world.ledger.at(client).peer.is_some());
+    world.run_for(millis(5));
+    let heard = world.server_got(paid);
+    lose(&mut world);
+    world.restart_server();
+    // The second AUTH is heard, and its answer is lost as well.
+    world.until(Duration::from_secs(5), |world| !world.server.lines.is_empty());
+    lose(&mut world);
+    opened(&mut world);
+    assert_ne!(world.client_uid, client);
+    assert_eq!((heard, world.server_got(paid)), (1, 0), "once");
+    assert_eq!(world.delivery(client, paid, 0), Delivery::Unknown);
+    world.finish_well();
+}
+
+#[test]
 fn channels_of_which_nothing_had_left_begin_again_whole_and_in_order() {
     let mut world = open(millis(5));
     let (begun, client) = (world.channel(), world.client_uid);
