@@ -63,13 +63,17 @@ pub(crate) fn verb() -> Result<ExitCode> {
         rows.push(Row { what: format!("{what}: `{test}`"), small, whole, result, time: started.elapsed() });
     }
 
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), run.tally.counts());
     run.prepare(&format!("simulation of {SEEDS} seeds"), || {
         ensure!(sim::verb(SEEDS, 0)? == ExitCode::SUCCESS, "a seed failed");
         Ok(())
     });
     let (small, whole) = (thousands(SEEDS_IN_TESTS), thousands(SEEDS));
-    let result = "passed".to_owned();
+    // It has no counts of its own, unless it fails.
+    let result = match run.tally.counts().since(before) == Counts::default() {
+        true => "passed".to_owned(),
+        false => "**failed**".to_owned(),
+    };
     rows.push(Row { what: "seeds of the simulation".to_owned(), small, whole, result, time: started.elapsed() });
 
     let (started, before) = (Instant::now(), run.tally.counts());
@@ -90,6 +94,7 @@ pub(crate) fn verb() -> Result<ExitCode> {
 fn word(counts: Counts) -> String {
     match counts {
         Counts { failed: 0, skipped: 0, passed: 1 } => "passed".to_owned(),
+        Counts { failed: 1.., .. } => format!("**{counts}**"),
         counts => counts.to_string(),
     }
 }
@@ -137,6 +142,7 @@ mod tests {
     fn numbers_and_results_read_well() {
         assert_eq!(["7", "200", "2,000", "100,000"], [7, 200, 2_000, 100_000].map(thousands));
         assert_eq!(word(Counts { passed: 1, ..Counts::default() }), "passed");
-        assert_eq!(word(Counts::FAILURE), "0 passed, 1 failed, 0 skipped");
+        assert_eq!(word(Counts::FAILURE), "**0 passed, 1 failed, 0 skipped**");
+        assert_eq!(word(Counts { skipped: 1, ..Counts::default() }), "0 passed, 0 failed, 1 skipped");
     }
 }
