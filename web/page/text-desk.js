@@ -36,4 +36,8 @@ export const DESK_WORDS = {
     "The line is open again, in a new session: {why}. What had not left follows by itself.",
     "La ligne est rouverte, dans une nouvelle session : {why}. Ce qui n’était pas parti suit de lui-même.",
   ],
+  "desk.intro": [
+    "You write to the person at the server’s terminal. What is typed there appears here.",
+    "Vous écrivez à la personne devant le terminal du serveur. Ce qu’elle y tape apparaît ici.",
+  ],
 };

@@ -59,7 +59,6 @@ export const WORDS = {
   "forget.open": "Forget this device…",
 
   "desk.title": "At the desk",
-  "desk.intro": "You write to the person at the server’s terminal. What is typed there appears here.",
   "desk.log": "Conversation",
   "desk.input": "Your message",
   "desk.keys": "Enter sends, Shift + Enter starts a new line",

@@ -59,7 +59,6 @@ export const WORDS = {
   "forget.open": "Oublier cet appareil…",
 
   "desk.title": "À l’accueil",
-  "desk.intro": "Vous écrivez à la personne devant le terminal du serveur. Ce qu’elle y tape apparaît ici.",
   "desk.log": "Conversation",
   "desk.input": "Votre message",
   "desk.keys": "Entrée envoie, Maj + Entrée va à la ligne",
