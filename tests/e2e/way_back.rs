@@ -198,7 +198,16 @@ async fn browser_a_first_connection_is_waited_for_where_the_page_says_so() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
     let browser = page(&server, &path).await;
-    browser.run("link.close(); await link.closed", Value::Null).await;
+    // What the page's own thread needs is here before the network goes.
+    let loads = "
+        link.close();
+        await link.closed;
+        const { connect } = await import('/duologue.js');
+        const first = connect();
+        await first.ready;
+        first.close();
+        await first.closed;";
+    browser.run(loads, Value::Null).await;
     path.lead_nowhere();
     // Those that the browser keeps too: by one of them the page would learn that the server is there.
     path.cut(Cut::Both);
