@@ -107,6 +107,8 @@ async fn browser_a_link_with_another_server_key_does_not_replace_the_pin() {
     browser.open(&format!("{}/#{fragment}", server.address())).await;
     let cause = browser.wait_for_end("pin-changed").await;
     assert!(cause.contains("another server key"), "{cause}");
+    // They come by a script of their own.
+    browser.wait_until("document.getElementById('pin-new').innerText !== ''").await;
     let own = browser.text("#pin-old").await;
     let named = browser.text("#pin-new").await;
     assert!(!own.is_empty() && server.verb(&["keys", "show"]).await.contains(&own), "{own}");

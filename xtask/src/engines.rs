@@ -40,10 +40,16 @@ const FOR_CHROMIUM: [LeftOut; 11] = [
     ("fetch::browser_fetch_does_the_same_where_a_request_has_no_stream", "it has none anyway"),
 ];
 
-const FOR_FIREFOX: [LeftOut; 1] = [(
-    "worker::browser_worker_goes_on_when_the_browser_shows_a_left_page_again",
-    "a page that had a WebSocket is loaded anew",
-)];
+const FOR_FIREFOX: [LeftOut; 2] = [
+    (
+        "worker::browser_worker_goes_on_when_the_browser_shows_a_left_page_again",
+        "a page that had a WebSocket is loaded anew",
+    ),
+    (
+        "refusals::browser_a_policy_that_forbids_the_socket_is_told_at_once_in_every_context",
+        "it tells of the policy after the socket's end, which reads as unreachable",
+    ),
+];
 
 const FOR_WEBKIT: [LeftOut; 13] = [
     ("first_run::browser_past_the_warning_a_lost_connection_comes_back", DRIVER_WARNS_NOT),
