@@ -54,7 +54,8 @@ export function causeOf(error) {
 /** Whether the policy of this context lets no module be made, however small. */
 function isForbidden() {
   try {
-    return globalThis.WebAssembly && !new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
+    const module = globalThis.WebAssembly && new WebAssembly.Module(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
+    return module && !new WebAssembly.Instance(module); // WebKit forbids only this
   } catch {
     return true;
   }

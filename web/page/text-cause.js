@@ -215,7 +215,10 @@ export const CAUSE_WORDS = {
     "Close other tabs of this page, or start the browser again.",
     "Fermez les autres onglets de cette page, ou redémarrez le navigateur.",
   ],
-  "cause.worker-lost": ["The worker that held the line was ended.", "Le processus qui tenait la ligne a été arrêté."],
+  "cause.worker-lost": [
+    "The worker that held the line was ended, or a part of it could not be loaded or was changed on the way.",
+    "Le processus qui tenait la ligne a été arrêté, ou une partie n’a pas pu être chargée ou a été modifiée en chemin.",
+  ],
   "do.worker-lost": [
     "Connect again; what was not confirmed may or may not have arrived.",
     "Reconnectez-vous ; ce qui n’a pas été confirmé est peut-être arrivé, ou non.",

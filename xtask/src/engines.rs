@@ -51,7 +51,7 @@ const FOR_FIREFOX: [LeftOut; 2] = [
     ),
 ];
 
-const FOR_WEBKIT: [LeftOut; 13] = [
+const FOR_WEBKIT: [LeftOut; 15] = [
     ("first_run::browser_past_the_warning_a_lost_connection_comes_back", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_a_served_page_opens_on_a_telephone", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_an_app_has_its_line_in_whatever_worker_it_asks_for", DRIVER_WARNS_NOT),
@@ -73,6 +73,14 @@ const FOR_WEBKIT: [LeftOut; 13] = [
     (
         "page::browser_loads_one_language_and_keeps_it_when_the_other_cannot_be_had",
         "its cache has the other, and no page can empty it",
+    ),
+    (
+        "refusals::browser_a_policy_that_forbids_the_socket_is_told_at_once_in_every_context",
+        "it tells of the policy after the socket's end, which reads as unreachable",
+    ),
+    (
+        "refusals::browser_a_page_without_webassembly_is_told_so",
+        "a worker that may make no module ends without a word at times",
     ),
 ];
 

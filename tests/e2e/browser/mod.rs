@@ -317,7 +317,10 @@ impl Browser {
         element.send_keys(text).await.unwrap();
     }
 
+    /// Once it is there to be clicked: parts of the page come by scripts of their own.
     pub(crate) async fn click(&self, selector: &str) {
+        let there = format!("document.querySelector({})?.checkVisibility()", json!(selector));
+        self.wait_until(&there).await;
         self.client.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
     }
 
