@@ -114,7 +114,7 @@ impl Connection {
         Ok(Self::new(Role::Client, State::AwaitM2(Box::new(state)), now + secs(CONNECT_SECS)))
     }
 
-    /// M1 is to leave as a message, and not in the upgrade request.
+    /// How M1 is to leave; in the upgrade request unless told otherwise.
     #[must_use]
     pub fn in_form(mut self, form: UpgradeForm) -> Self {
         if let State::AwaitM2(state) = &mut self.state {
