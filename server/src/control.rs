@@ -14,7 +14,10 @@ use duologue::DeviceId;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
-use crate::{line::Duologue, state::State, store::Device};
+use crate::{
+    lines::Duologue,
+    state::{State, store::Device},
+};
 
 const SOCKET: &str = "control.sock";
 /// Longest question; the longest is a device's id with its braces.

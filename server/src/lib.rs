@@ -14,51 +14,32 @@
 //! # Layout
 //!
 //! ```text
-//! line.rs      the axum adapter: upgrade, handshake, services      service.rs  Service, Call, and who the caller is
-//! socket.rs    the WebSocket, without buffers while it is idle
-//! policy.rs    which pages, apps and hosts; origin.rs whose       directory.rs sessions by device: to reach, resume, revoke
-//! state.rs     identity key and store on disk                      store.rs    devices and invites in redb
-//! tickets.rs   tickets in memory                                   lobby.rs    bounds on the unauthenticated
-//! control.rs   the running server's admin socket                   http.rs, tls.rs, assets.rs  what the binary serves with
-//! drain.rs     a server that stops                                 services/    echo, desk, drop, http, pair
-//! words.rs     fingerprints to read aloud                         json.rs      services that speak JSON with pages
-//! address.rs   where browsers reach a server                      well_known.rs  the answer that shows that they can
-//! typescript.rs (feature `typescript`) their protocol as a TypeScript file
+//! control.rs   how a verb asks a running server
+//! lines/       sessions and what carries them: the axum adapter, the directory of sessions, drain
+//! front/       what comes from the network: listener, TLS, WebSocket, page, addresses
+//! services/    what answers behind a label: the trait, JSON, echo, desk, drop, http, pair
+//! door/        who may come in: policy, origins, lobby, tickets
+//! state/       what is kept on disk: identity, devices and invites; fingerprints in words
 //! ```
+//!
+//! Arrows run downwards only, which `cargo xtask tidy` holds the rooms to (`xtask/src/rooms.rs`).
 //!
 //! Services never see a record, a key or a socket.
 //!
 //! What an app must name of the core stands here too; all of it is [`duologue`]. [`axum`], [`rustls`] and [`CancellationToken`]
 //! are the versions that [`serve`] and [`Duologue::router`] speak of.
 
-mod address;
-mod assets;
 mod control;
-mod directory;
-mod drain;
-mod http;
-mod json;
-mod line;
-mod lobby;
-mod origin;
-mod policy;
-mod service;
+mod door;
+mod front;
+mod lines;
 pub mod services;
-mod socket;
 mod state;
-mod store;
-mod tickets;
-mod tls;
-#[cfg(feature = "typescript")]
-mod typescript;
-mod well_known;
-mod words;
 
-pub use address::{Address, InvalidAddress};
-pub use assets::{page, page_at};
 pub use axum;
 pub use control::{Answer, Question, ask, listen};
-pub use directory::Directory;
+pub use door::origin::InvalidOrigin;
+pub use door::policy::Policy;
 pub use duologue::{
     self, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId, DeviceKey,
     FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, InviteId, LineState, PeerMisbehaved, ResetCode,
@@ -66,22 +47,23 @@ pub use duologue::{
     typed::{self, Request},
 };
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
-pub use http::{Peer, serve};
-pub use json::{Conversation, JsonChannel, JsonError, answer_json};
-pub use line::Duologue;
-pub use origin::InvalidOrigin;
-pub use policy::Policy;
+pub use front::address::{Address, InvalidAddress};
+pub use front::assets::{page, page_at};
+pub use front::http::{Peer, serve};
+pub use front::tls::{TlsError, development, development_at, from_files, is_for};
+pub use lines::Duologue;
+pub use lines::directory::Directory;
 pub use rustls;
-pub use service::{Call, Identity, Service, ServiceError, Transport, answer};
+pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
+pub use services::service::{Call, Identity, Service, ServiceError, Transport, answer};
+#[cfg(feature = "typescript")]
+pub use services::typescript::{DeclarationError, Declarations};
+pub use state::store::{Device, DeviceStatus, Store, StoreError};
+pub use state::words::{Language, spoken};
 pub use state::{State, StateError, server_key};
-pub use store::{Device, DeviceStatus, Store, StoreError};
-pub use tls::{TlsError, development, development_at, from_files, is_for};
 pub use tokio_util::sync::CancellationToken;
 #[cfg(feature = "typescript")]
 pub use ts_rs;
-#[cfg(feature = "typescript")]
-pub use typescript::{DeclarationError, Declarations};
-pub use words::{Language, spoken};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

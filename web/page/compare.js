@@ -4,7 +4,7 @@
  *
  *   128 bits of a fingerprint ─► the first 66 ─► six numbers of 11 bits ─► six of the 2,048 words of BIP-39
  *
- * `duologue keys show` and `devices list --words` print the same words (server/src/words.rs).
+ * `duologue keys show` and `devices list --words` print the same words (server/src/state/words.rs).
  */
 
 import { addWords, locale, onLanguage, say, sayPlain, setCompared } from "./base.js";

@@ -19,7 +19,7 @@ use duologue::{DeviceId, ResetCode};
 use duologue_native::Channel;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use crate::service::{Call, Service, ServiceError};
+use crate::services::service::{Call, Service, ServiceError};
 
 /// The terminal's end of all desk channels.
 #[derive(Clone, Debug)]

@@ -46,9 +46,9 @@ use std::{io, path::PathBuf, sync::Arc};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{
+use crate::services::{
+    json_line::{Refusal, say},
     service::{Call, Service, ServiceError},
-    services::json_line::{Refusal, say},
 };
 use partial::Partial;
 use quota::Space;

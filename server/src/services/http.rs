@@ -43,15 +43,15 @@ mod wire;
 use std::{error::Error as StdError, fmt, future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::http::{HeaderValue, Method, Request, Response, Uri, header, uri};
+use duologue_native::ByteStream;
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
 use url::Url;
 
-use crate::{
-    ByteStream,
+use crate::services::{
+    json_line::{Refusal, say},
     service::{Call, Service, ServiceError},
-    services::json_line::{Refusal, say},
 };
 use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;

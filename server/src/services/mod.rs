@@ -3,13 +3,17 @@
 pub mod desk;
 pub mod drop;
 pub mod http;
+pub(crate) mod json;
 pub(crate) mod json_line;
 pub mod pair;
+pub(crate) mod service;
+#[cfg(feature = "typescript")]
+pub(crate) mod typescript;
 
 use duologue::limits::DATAGRAM_TTL_MILLIS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::service::{Call, ServiceError};
+use crate::services::service::{Call, ServiceError};
 
 /// Sends everything back: messages, datagrams, and the bytes of a stream.
 ///

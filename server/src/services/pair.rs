@@ -16,7 +16,7 @@ use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Serialize;
 
 use crate::{
-    service::{Call, Service, ServiceError},
+    services::service::{Call, Service, ServiceError},
     state::State,
 };
 

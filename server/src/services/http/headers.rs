@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
 use super::{HttpError, wire::bad};
-use crate::service::Call;
+use crate::services::service::Call;
 
 /// The most headers of a request.
 const HEADERS_MAX: usize = 100;

@@ -12,13 +12,12 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use duologue_native::ByteStream;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncBufRead, BufReader, ReadHalf},
     time::{Instant, sleep, sleep_until},
 };
-
-use crate::ByteStream;
 
 /// What is still to come of a body.
 pub(super) struct Upload<S = BufReader<ReadHalf<ByteStream>>> {

@@ -13,9 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use thiserror::Error;
 
-use crate::{
+use crate::services::{
+    json_line::harmless,
     service::{Call, Service, ServiceError, answering},
-    services::json_line::harmless,
 };
 
 /// From `Number.MIN_SAFE_INTEGER` to `Number.MAX_SAFE_INTEGER`: here JavaScript tells each integer from the next.

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::policy::Policy;
+use crate::door::policy::Policy;
 
 /// Where it is, from the line's own listener on.
 pub(crate) const PATH: &str = "/.well-known/duologue";

@@ -12,8 +12,8 @@
 use duologue::CloseCode;
 
 use crate::{
-    origin::{self, InvalidOrigin, Owner},
-    service::Transport,
+    door::origin::{self, InvalidOrigin, Owner},
+    services::service::Transport,
 };
 
 /// Who may speak with this server, as far as addresses go.

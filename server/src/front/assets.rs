@@ -12,7 +12,7 @@ use axum::{
 };
 use rust_embed::RustEmbed;
 
-use crate::address::Address;
+use crate::front::address::Address;
 
 #[derive(RustEmbed)]
 #[folder = "page"]

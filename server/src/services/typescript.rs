@@ -15,7 +15,7 @@ use duologue::typed::Request;
 use thiserror::Error;
 use ts_rs::{Config, TS, TypeVisitor};
 
-use crate::json::Conversation;
+use crate::services::json::Conversation;
 
 /// Set to `renew`, [`Declarations::keep`] writes.
 const ENVIRONMENT: &str = "DUOLOGUE_DECLARATIONS";

@@ -5,6 +5,9 @@
 //!           ─► directory: a new session, or the device's own that waits ─► services ─► lost: parked, or ended
 //! ```
 
+pub(crate) mod directory;
+mod drain;
+
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr},
@@ -34,18 +37,15 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    directory::Directory,
-    drain,
-    http::Peer,
-    lobby::Lobby,
-    policy::Policy,
-    service::{Call, Identity, Service, Services, Transport},
-    socket::WebSocket,
-    state::State,
-    store::{Device, DeviceStatus, StoreError},
-    tickets::Tickets,
-    well_known,
+    door::{lobby::Lobby, policy::Policy, tickets::Tickets},
+    front::{http::Peer, socket::WebSocket, well_known},
+    services::service::{Call, Identity, Service, Services, Transport},
+    state::{
+        State,
+        store::{Device, DeviceStatus, StoreError},
+    },
 };
+use directory::Directory;
 
 /// A Duologue server, ready to be mounted. Clones share everything.
 #[derive(Clone, Debug)]

@@ -7,6 +7,9 @@
 //! tls-cert.pem, tls-key.pem   of `duologue dev`
 //! ```
 
+pub(crate) mod store;
+pub(crate) mod words;
+
 use std::{
     fs,
     io::{self, Write},
@@ -19,7 +22,7 @@ use std::{
 use duologue::{DeviceId, Invite, Secret, ServerIdentity, ServerKey};
 use thiserror::Error;
 
-use crate::store::{Store, StoreError};
+use store::{Store, StoreError};
 
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]

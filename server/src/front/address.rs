@@ -106,7 +106,7 @@ impl Address {
     /// Whether it leads to the machine that opens it, whichever that is.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        crate::origin::is_loopback(self.0.as_str())
+        crate::door::origin::is_loopback(self.0.as_str())
     }
 
     /// An app at this address, behind a proxy that takes the path off as well as behind one that leaves it.

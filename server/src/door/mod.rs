@@ -1,0 +1,8 @@
+//! Who may come in: which pages, apps and hosts, how many strangers, and what devices bring that were here before.
+//!
+//! Never a socket: what a room above has seen of a caller comes here as values.
+
+pub(crate) mod lobby;
+pub(crate) mod origin;
+pub(crate) mod policy;
+pub(crate) mod tickets;

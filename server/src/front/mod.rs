@@ -1,0 +1,8 @@
+//! What comes from the network: the listener and its limits, TLS, the WebSocket, the page; and where browsers find it all.
+
+pub(crate) mod address;
+pub(crate) mod assets;
+pub(crate) mod http;
+pub(crate) mod socket;
+pub(crate) mod tls;
+pub(crate) mod well_known;
