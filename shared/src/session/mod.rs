@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod audit;
 mod by_id;
+mod commands;
 mod datagrams;
 mod ends;
 mod flight;
@@ -24,26 +25,23 @@ mod resend;
 pub use datagrams::DatagramStats;
 pub use handle::Channel;
 
-use alloc::{borrow::ToOwned, boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use crate::{
     budget::{Budget, Claims},
-    channel::{ChannelState, Delivery, Fin, Received},
+    channel::{ChannelState, Fin},
     close::ResetCode,
-    error::{ChannelError, PeerMisbehaved},
+    error::PeerMisbehaved,
     handshake::{
         auth::{Resume, Wanted},
         hello::Limits,
     },
     ids::{Birth, ChannelId, SessionId},
-    limits::{
-        DATAGRAM_LEN_MAX, FORGERIES_MAX, LABEL_LEN_MAX, RESEND_LEN_MAX, RESEND_LEN_SERVER, SEND_QUEUE_LEN_MAX,
-        SESSION_QUEUE_LEN_MAX,
-    },
+    limits::{FORGERIES_MAX, RESEND_LEN_MAX, RESEND_LEN_SERVER},
     time::Instant,
 };
 use by_id::{ById, Ids};
-use datagrams::{ChannelDatagrams, Outgoing, Waiting};
+use datagrams::{ChannelDatagrams, Outgoing};
 use flight::Flight;
 use resend::Resend;
 
@@ -377,272 +375,6 @@ impl Session {
     pub(crate) const fn forged(&mut self) -> bool {
         self.forgeries = self.forgeries.saturating_add(1);
         self.forgeries >= FORGERIES_MAX
-    }
-
-    // Commands.
-
-    /// Opens a channel of messages. What is sent before the line is open waits in order.
-    ///
-    /// # Errors
-    /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end.
-    pub fn open_channel(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
-        self.open(label, false)
-    }
-
-    /// Opens a channel that carries a stream of bytes each way.
-    ///
-    /// # Errors
-    /// As [`Self::open_channel`].
-    pub fn open_stream(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
-        self.open(label, true)
-    }
-
-    /// A channel's commands and getters.
-    pub const fn channel(&mut self, id: ChannelId) -> Channel<'_> {
-        Channel { session: self, id }
-    }
-
-    fn open(&mut self, label: &str, stream: bool) -> Result<ChannelId, ChannelError> {
-        if label.is_empty() || label.len() > LABEL_LEN_MAX {
-            return Err(ChannelError::BadLabel);
-        }
-        if self.over {
-            return Err(ChannelError::Closed);
-        }
-        let id = ChannelId(self.next_id);
-        // 2^31 channels in one session: the ids are used up, and the session with them.
-        self.next_id = self.next_id.checked_add(2).ok_or(ChannelError::Closed)?;
-        let limit = u64::from(self.peers.window);
-        self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), stream, limit, false)));
-        self.unannounced.insert(id);
-        Ok(id)
-    }
-
-    fn label(&self, id: ChannelId) -> Option<&str> {
-        self.channels.get(id).map(|channel| channel.label.as_str())
-    }
-
-    fn is_stream(&self, id: ChannelId) -> bool {
-        self.channels.get(id).is_some_and(|channel| channel.stream)
-    }
-
-    /// The channel, if the application may still send on it.
-    fn sendable(&mut self, id: ChannelId) -> Result<&mut ChannelState, ChannelError> {
-        let over = self.over;
-        let channel = self.channels.get_mut(id).filter(|_| !over).ok_or(ChannelError::Closed)?;
-        if let Some(code) = channel.reset {
-            return Err(ChannelError::Reset(code));
-        }
-        if channel.send.fin != Fin::Open {
-            return Err(ChannelError::Finished);
-        }
-        Ok(channel)
-    }
-
-    fn send(&mut self, id: ChannelId, message: Vec<u8>) -> Result<u64, (ChannelError, Vec<u8>)> {
-        let (max, len) = (self.peers.message_len as usize, message.len());
-        let queued = match self.sendable(id) {
-            Ok(channel) if channel.stream => return Err((ChannelError::WrongKind { stream: true }, message)),
-            Ok(_) if len > max => return Err((ChannelError::MessageTooLong { len, max }, message)),
-            Ok(channel) => channel.send.queued_len(),
-            Err(error) => return Err((error, message)),
-        };
-        if queued > 0 && queued + len > SEND_QUEUE_LEN_MAX {
-            return Err((ChannelError::Blocked, message));
-        }
-        if self.is_crowded_by(len) {
-            return Err((ChannelError::Blocked, message));
-        }
-        let Some(channel) = self.channels.get_mut(id) else { return Err((ChannelError::Closed, message)) };
-        let ordinal = channel.send.push(message);
-        self.queued_len += len;
-        self.take_turn(id);
-        Ok(ordinal)
-    }
-
-    fn write(&mut self, id: ChannelId, bytes: &[u8]) -> Result<usize, ChannelError> {
-        if !self.sendable(id)?.stream {
-            return Err(ChannelError::WrongKind { stream: false });
-        }
-        if self.is_crowded_by(bytes.len()) {
-            return Err(ChannelError::Blocked);
-        }
-        let written = self.sendable(id)?.send.write(bytes);
-        if written == 0 && !bytes.is_empty() {
-            return Err(ChannelError::Blocked);
-        }
-        self.queued_len += written;
-        self.take_turn(id);
-        Ok(written)
-    }
-
-    fn is_crowded_by(&mut self, len: usize) -> bool {
-        let crowded = self.queued_len > 0 && self.queued_len + len > SESSION_QUEUE_LEN_MAX;
-        self.crowded |= crowded;
-        crowded
-    }
-
-    fn finish(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(id)
-            && channel.send.fin == Fin::Open
-        {
-            channel.send.fin = Fin::Wanted;
-            self.take_turn(id);
-        }
-    }
-
-    fn reset(&mut self, id: ChannelId, code: ResetCode) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
-        if self.over || channel.is_over() {
-            return;
-        }
-        channel.recv.clear();
-        if channel.announced {
-            self.farewells.push_back((id, Farewell::Reset(code)));
-        }
-        self.skip(id);
-        self.end_channel(id, code);
-    }
-
-    /// The application drops its handle: what it has not finished is cancelled, what it has not read is refused.
-    fn release(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
-        if channel.send.fin == Fin::Open {
-            self.reset(id, ResetCode::Cancelled);
-        }
-        let Some(channel) = self.channels.get_mut(id) else { return };
-        channel.released = true;
-        if !channel.recv.fin || !channel.recv.is_drained() {
-            // What comes until the peer hears of it is dropped: the peer must hear that, even if it finishes meanwhile.
-            channel.recv.refuse();
-            if channel.recv.assembling {
-                self.free_slot(id);
-            }
-            self.due.insert(id);
-        }
-        self.settle_released(id);
-    }
-
-    fn read(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
-        if self.channels.get(id).is_some_and(|channel| !channel.stream) {
-            return Err(ChannelError::WrongKind { stream: false });
-        }
-        self.recv(id, max.max(1))
-    }
-
-    fn recv(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
-        let Some(channel) = self.channels.get_mut(id) else { return Err(ChannelError::Closed) };
-        let received = if channel.stream { channel.recv.read(max) } else { channel.recv.pop() };
-        match received {
-            Some(message) => {
-                self.taken_from(id);
-                Ok(Received::Message(message))
-            }
-            None => self.nothing_to_read(id),
-        }
-    }
-
-    fn recv_ahead(&mut self, id: ChannelId) -> Result<Received, ChannelError> {
-        let channel = self.channels.get_mut(id);
-        let received = channel.and_then(|channel| channel.recv.hand_over(channel.stream));
-        received.map_or_else(|| self.nothing_to_read(id), |message| Ok(Received::Message(message)))
-    }
-
-    fn take(&mut self, id: ChannelId) {
-        if self.channels.get_mut(id).is_some_and(|channel| channel.recv.take()) {
-            self.taken_from(id);
-        }
-    }
-
-    /// The application has taken something: TAKEN is due, and perhaps CREDIT.
-    fn taken_from(&mut self, id: ChannelId) {
-        self.due.insert(id);
-        if self.channels.get(id).is_some_and(|channel| channel.recv.assembling && channel.recv.is_drained()) {
-            self.free_slot(id);
-        }
-        // The next message may have begun, and have waited for this one to be taken.
-        self.ask_for_slot(id);
-    }
-
-    fn nothing_to_read(&self, id: ChannelId) -> Result<Received, ChannelError> {
-        let channel = self.channels.get(id).ok_or(ChannelError::Closed)?;
-        match channel.reset {
-            _ if channel.recv.fin => Ok(Received::End),
-            Some(code) => Err(ChannelError::Reset(code)),
-            None if self.over => Err(ChannelError::Closed),
-            None => Ok(Received::Pending),
-        }
-    }
-
-    /// Why the channel will never finish in its own time; none while it may.
-    fn broken(&self, id: ChannelId) -> Option<ChannelError> {
-        match self.channels.get(id) {
-            Some(channel) => channel.reset.map(ChannelError::Reset).or(self.over.then_some(ChannelError::Closed)),
-            None => Some(ChannelError::Closed),
-        }
-    }
-
-    fn delivery(&self, id: ChannelId, ordinal: u64) -> Delivery {
-        match self.channels.get(id) {
-            Some(channel) => channel.send.delivery(ordinal, self.over || channel.reset.is_some()),
-            None => Delivery::Unknown,
-        }
-    }
-
-    fn taken(&self, id: ChannelId) -> u64 {
-        self.channels.get(id).map_or(0, |channel| channel.send.taken)
-    }
-
-    fn all_taken(&self, id: ChannelId) -> bool {
-        let all =
-            |channel: &ChannelState| channel.send.taken == channel.send.accepted && channel.send.fin != Fin::Wanted;
-        self.channels.get(id).is_some_and(|channel| all(channel))
-    }
-
-    fn send_datagram(
-        &mut self,
-        id: ChannelId,
-        data: Vec<u8>,
-        deadline: Instant,
-        key: Option<u32>,
-    ) -> Result<(), ChannelError> {
-        if data.len() > DATAGRAM_LEN_MAX {
-            return Err(ChannelError::DatagramTooLong { len: data.len() });
-        }
-        if let Err(error) = self.sendable(id)
-            && error != ChannelError::Finished
-        {
-            return Err(error);
-        }
-        let stats = &mut self.channel_datagrams.get_or_insert(id, Box::default).stats;
-        match self.outgoing.replace(Waiting { channel: id, data, deadline, key }) {
-            Ok(()) => stats.replaced += 1,
-            Err(datagram) => self.outgoing.push(datagram),
-        }
-        while let Some(dropped) = self.outgoing.pop_excess() {
-            // Its channel may be gone.
-            if let Some(datagrams) = self.channel_datagrams.get_mut(dropped.channel) {
-                datagrams.stats.overflowed += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn recv_datagram(&mut self, id: ChannelId) -> Option<Vec<u8>> {
-        self.channel_datagrams.get_mut(id)?.pop()
-    }
-
-    fn datagram_stats(&mut self, id: ChannelId, now: Instant) -> DatagramStats {
-        self.expire_datagrams(now);
-        self.channel_datagrams.get(id).map(|datagrams| datagrams.stats).unwrap_or_default()
-    }
-
-    fn expire_datagrams(&mut self, now: Instant) {
-        while let Some(expired) = self.outgoing.pop_expired(now) {
-            if let Some(datagrams) = self.channel_datagrams.get_mut(expired.channel) {
-                datagrams.stats.expired += 1;
-            }
-        }
     }
 
     // For the driver.
