@@ -241,6 +241,22 @@ pub enum ChannelError {
     BadLabel,
 }
 
+impl ChannelError {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Reset(code) => code.word(),
+            Self::Finished => "finished",
+            Self::Closed => "closed",
+            Self::Blocked => "blocked",
+            Self::MessageTooLong { .. } | Self::DatagramTooLong { .. } => "message-too-long",
+            Self::WrongKind { .. } => "wrong-kind",
+            Self::BadLabel => "bad-label",
+        }
+    }
+}
+
 fn unknown_type(number: &u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("type ")?;
     hexadecimal(*number, f)?;

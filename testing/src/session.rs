@@ -224,16 +224,7 @@ fn received(received: Result<Received, ChannelError>) -> Result<JsValue, JsValue
 }
 
 fn channel_error(cause: ChannelError) -> JsValue {
-    let code = match cause {
-        ChannelError::Reset(code) => code.word(),
-        ChannelError::Finished => "finished",
-        ChannelError::Closed => "closed",
-        ChannelError::Blocked => "blocked",
-        ChannelError::MessageTooLong { .. } | ChannelError::DatagramTooLong { .. } => "message-too-long",
-        ChannelError::WrongKind { .. } => "wrong-kind",
-        ChannelError::BadLabel => "bad-label",
-    };
-    error(code, &cause.to_string())
+    error(cause.word(), &cause.to_string())
 }
 
 impl fmt::Debug for Session {

@@ -379,17 +379,5 @@ fn received(received: Result<Received, ChannelError>) -> Result<JsValue, JsValue
 }
 
 fn channel_error(cause: ChannelError) -> JsValue {
-    error(code_of(cause), &cause.to_string())
-}
-
-const fn code_of(cause: ChannelError) -> &'static str {
-    match cause {
-        ChannelError::Reset(code) => code.word(),
-        ChannelError::Finished => "finished",
-        ChannelError::Closed => "closed",
-        ChannelError::Blocked => "blocked",
-        ChannelError::MessageTooLong { .. } | ChannelError::DatagramTooLong { .. } => "message-too-long",
-        ChannelError::WrongKind { .. } => "wrong-kind",
-        ChannelError::BadLabel => "bad-label",
-    }
+    error(cause.word(), &cause.to_string())
 }

@@ -9,7 +9,7 @@
 //! A word is found where it is said, so that none has to be told here: adding one costs its row in the table, which says what
 //! somebody can do about it. Found are, of literals that look like such a word:
 //!
-//! - in Rust those of the `codes!` registries, those in functions named `word` or `code_of`, and those given to a function as
+//! - in Rust those of the `codes!` registries, those in functions named `word`, and those given to a function as
 //!   its `code`;
 //! - in JavaScript those given to a function whose first parameter is called `code`, those before a sentence in a call, and
 //!   those that a `code` is set to.
@@ -82,10 +82,8 @@ fn in_rust(text: &str) -> BTreeSet<String> {
     for line in text.lines().map(str::trim).filter(|line| line.ends_with("\";") && line.contains(" = ")) {
         words.extend(literals(line.split_inclusive("\", ").next().unwrap_or_default()));
     }
-    for name in ["fn word(", "fn code_of("] {
-        for (at, _) in text.match_indices(name) {
-            words.extend(literals(body(&text[at..])));
-        }
+    for (at, _) in text.match_indices("fn word(") {
+        words.extend(literals(body(&text[at..])));
     }
     for function in takers(text, |parameters| {
         let mut parameters = parameters.split(',').map(str::trim);
