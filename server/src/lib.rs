@@ -38,6 +38,7 @@ mod state;
 
 pub use axum;
 pub use control::{Answer, Question, ask, listen};
+pub use door::evidence::{Identity, Transport};
 pub use door::origin::InvalidOrigin;
 pub use door::policy::Policy;
 pub use duologue::{
@@ -55,7 +56,7 @@ pub use lines::Duologue;
 pub use lines::directory::Directory;
 pub use rustls;
 pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
-pub use services::service::{Call, Identity, Service, ServiceError, Transport, answer};
+pub use services::service::{Call, Service, ServiceError, answer};
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};
 pub use state::store::{Device, DeviceStatus, Store, StoreError};

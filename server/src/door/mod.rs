@@ -2,6 +2,7 @@
 //!
 //! Never a socket: what a room above has seen of a caller comes here as values.
 
+pub(crate) mod evidence;
 pub(crate) mod lobby;
 pub(crate) mod origin;
 pub(crate) mod policy;

@@ -11,9 +11,9 @@
 
 use duologue::CloseCode;
 
-use crate::{
-    door::origin::{self, InvalidOrigin, Owner},
-    services::service::Transport,
+use crate::door::{
+    evidence::Transport,
+    origin::{self, InvalidOrigin, Owner},
 };
 
 /// Who may speak with this server, as far as addresses go.

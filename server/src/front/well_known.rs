@@ -10,8 +10,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::door::policy::Policy;
-
 /// Where it is, from the line's own listener on.
 pub(crate) const PATH: &str = "/.well-known/duologue";
 
@@ -28,8 +26,8 @@ const PERMISSIONS: [(HeaderName, HeaderName); 2] = [
     ),
 ];
 
-/// The answer to a request.
-pub(crate) fn respond(policy: &Policy, request: &Request) -> Response {
+/// The answer to a request. `may_come` judges the origin of a page.
+pub(crate) fn respond(may_come: impl Fn(&str) -> bool, request: &Request) -> Response {
     const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
     let mut headers = HeaderMap::new();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -38,14 +36,14 @@ pub(crate) fn respond(policy: &Policy, request: &Request) -> Response {
         headers.insert(header::ALLOW, METHODS);
         return (StatusCode::METHOD_NOT_ALLOWED, headers).into_response();
     }
-    allow(policy, request, &mut headers);
+    allow(may_come, request, &mut headers);
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 /// Adds what lets a page of another origin read the answer, if pages of that origin may come.
-fn allow(policy: &Policy, request: &Request, headers: &mut HeaderMap) {
+fn allow(may_come: impl Fn(&str) -> bool, request: &Request, headers: &mut HeaderMap) {
     let Some(origin) = request.headers().get(header::ORIGIN) else { return };
-    if !origin.to_str().is_ok_and(|origin| policy.serves(origin)) {
+    if !origin.to_str().is_ok_and(may_come) {
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -66,6 +64,7 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+    use crate::door::policy::Policy;
 
     const APP: &str = "capacitor://localhost";
 
@@ -75,7 +74,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        respond(&policy, &request.body(Body::empty()).expect("a request"))
+        respond(|origin| policy.serves(origin), &request.body(Body::empty()).expect("a request"))
     }
 
     fn header(response: &Response, name: &str) -> Option<String> {

@@ -37,9 +37,14 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    door::{lobby::Lobby, policy::Policy, tickets::Tickets},
+    door::{
+        evidence::{Identity, Transport},
+        lobby::Lobby,
+        policy::Policy,
+        tickets::Tickets,
+    },
     front::{http::Peer, socket::WebSocket, well_known},
-    services::service::{Call, Identity, Service, Services, Transport},
+    services::service::{Call, Service, Services},
     state::{
         State,
         store::{Device, DeviceStatus, StoreError},
@@ -111,7 +116,9 @@ impl Duologue {
     /// come.
     pub fn well_known<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
         let shared = Arc::clone(&self.shared);
-        axum::routing::any(move |request: Request| async move { well_known::respond(&shared.policy, &request) })
+        axum::routing::any(move |request: Request| async move {
+            well_known::respond(|origin| shared.policy.serves(origin), &request)
+        })
     }
 
     /// Both in one: the line at `/line`, and `/.well-known/duologue`. To be merged into a router, or nested below a path.
