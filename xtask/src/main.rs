@@ -30,6 +30,7 @@ mod npm;
 mod packaging;
 mod process;
 mod proxies;
+mod rooms;
 mod shrink;
 mod sim;
 mod size;

@@ -2,7 +2,7 @@
 //!
 //! Every check runs, even when one before it failed. What a compiler or a linter can check is left to it; the text
 //! check holds the rest: nothing of the machine it was written on, nothing left to do, links that lead somewhere, and
-//! no panic in the core. With `--fix`, rustfmt repairs the formatting; the rest is for a person.
+//! no panic in the core; `rooms.rs` holds the server's rooms to the arrows between them. With `--fix`, rustfmt repairs the formatting; the rest is for a person.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{self, cargo, command, root, step, target, which};
+use crate::rooms;
 use crate::tools;
 
 /// Ends with failure when a check failed.
@@ -38,6 +39,7 @@ pub(crate) fn check(fix: bool) -> Vec<&'static str> {
         }
     };
     check("text", &mut text);
+    check("rooms", &mut rooms::check);
     if tools::has_component("fmt", "rustfmt") {
         check("formatting", &mut || process::run(cargo(["fmt", "--all"]).args((!fix).then_some("--check"))));
     }
@@ -148,7 +150,7 @@ fn unfinished(line: &str) -> Option<&'static str> {
 }
 
 /// The lines of Rust code that are not under `#[cfg(test)]`, by the indentation that rustfmt gives.
-fn outside_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn outside_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
     // While in a test item: its indentation, and whether its body has begun.
     let mut test: Option<(&str, bool)> = None;
     numbered(text).filter(move |(_, line)| {
