@@ -14,7 +14,7 @@
 import { inviteOf } from "./address.js";
 import { ready } from "./core.js";
 import { explained, wrap } from "./errors.js";
-import { forget, load } from "./identity.js";
+import { forget, load } from "./identity/identity.js";
 import { Link } from "./link.js";
 import { keyInfo, placeOf } from "./surroundings.js";
 

@@ -13,7 +13,7 @@ import { clearInvite, inviteOf } from "./address.js";
 import { Channel } from "./channel.js";
 import { ready } from "./core.js";
 import { DuologueError, explained, wrap } from "./errors.js";
-import * as browser from "./identity.js";
+import * as browser from "./identity/identity.js";
 import { TRIES, load as loadScript } from "./ondemand.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
@@ -182,7 +182,7 @@ export class Link extends EventTarget {
       this.#debug?.("context", "page");
       return ready();
     }
-    const remote = await this.#script("worker-lost", async () => await import("./remote.js"));
+    const remote = await this.#script("worker-lost", async () => await import("./worker/remote.js"));
     const onContext = (context) => {
       this.context = context;
       this.#debug?.("context", context);
@@ -221,7 +221,7 @@ export class Link extends EventTarget {
     if (!Socket) throw new DuologueError("no-websocket");
     // Loaded only by those who need it.
     const { load, createIdentity, store } = options.identity
-      ? (await this.#script("unreachable", () => import("./kept.js"))).identities(options.identity)
+      ? (await this.#script("unreachable", () => import("./identity/kept.js"))).identities(options.identity)
       : browser;
     const url = lineUrl(options.url);
     const place = placeOf(options.url);

@@ -3,7 +3,7 @@
  */
 
 import { learn, locale, say } from "./base.js";
-import { ALTERED_WORDS } from "./text-altered.js";
+import { ALTERED_WORDS } from "./words/text-altered.js";
 
 const note = document.getElementById("altered");
 

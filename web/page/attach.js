@@ -8,7 +8,7 @@
  */
 
 import { learn, say } from "./base.js";
-import { ATTACH_WORDS } from "./text-attach.js";
+import { ATTACH_WORDS } from "./words/text-attach.js";
 
 const root = document.documentElement;
 const section = document.getElementById("files");

@@ -6,5 +6,5 @@
 export * from "./cause.js";
 export * from "./compared.js";
 export * from "./ledger.js";
-export * from "./say.js";
-export * from "./text.js";
+export * from "./words/say.js";
+export * from "./words/text.js";

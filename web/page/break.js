@@ -10,7 +10,7 @@
 
 import "./faults.js";
 import { label, learn, say, sayPlain, words } from "./base.js";
-import { BREAK_WORDS } from "./text-break.js";
+import { BREAK_WORDS } from "./words/text-break.js";
 
 const EACH_MS = 20;
 const BEFORE_MS = 400;

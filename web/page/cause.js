@@ -6,7 +6,7 @@
  * there.
  */
 
-import { has, learn, say, sayPlain, words } from "./say.js";
+import { has, learn, say, sayPlain, words } from "./words/say.js";
 
 const REASON_CHARS = 500; // a peer's own words, shown as text only
 const LOUD = new Set(["pin-changed", "altered", "not-your-server"]);
@@ -34,7 +34,7 @@ export function explain(error) {
 }
 
 function fetchWords() {
-  fetching ??= import("./text-cause.js").then(
+  fetching ??= import("./words/text-cause.js").then(
     ({ CAUSE_WORDS }) => {
       learn(CAUSE_WORDS);
       if (shown) showCause(shown);

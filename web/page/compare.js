@@ -8,7 +8,7 @@
  */
 
 import { addWords, locale, onLanguage, say, sayPlain, setCompared } from "./base.js";
-import { COMPARE_WORDS } from "./text-compare.js";
+import { COMPARE_WORDS } from "./words/text-compare.js";
 
 const WORDS = 6;
 const BITS = 11;

@@ -5,7 +5,7 @@
  * does not inherit that, and the page says so loudly.
  */
 
-import { locale } from "./say.js";
+import { locale } from "./words/say.js";
 
 const NAME = `duologue-compared:${location.host}`;
 

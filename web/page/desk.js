@@ -11,7 +11,7 @@
  */
 
 import { explain, learn, openLedger, say, sayPlain, wrote } from "./base.js";
-import { DESK_WORDS } from "./text-desk.js";
+import { DESK_WORDS } from "./words/text-desk.js";
 
 const SHOWN_CHARS = 20_000; // of one message; the peer may send up to 16 MiB
 const KEPT_MESSAGES = 300;

@@ -8,7 +8,7 @@
  */
 
 import { explain, label, learn, onLanguage, pulsing, say, words, wrote } from "./base.js";
-import { ECHO_WORDS } from "./text-echo.js";
+import { ECHO_WORDS } from "./words/text-echo.js";
 
 const BYTES = 64;
 const KEPT = 60;

@@ -10,7 +10,7 @@
 
 import { duration, percent, size } from "./amounts.js";
 import { addWords, explain, label, say, sayPlain, uploading } from "./base.js";
-import { FILES_WORDS } from "./text-files.js";
+import { FILES_WORDS } from "./words/text-files.js";
 import { forgetAllUploads, forgetUpload, remember, unfinished } from "./unfinished.js";
 import { DropError, Upload } from "./upload.js";
 

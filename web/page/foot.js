@@ -4,7 +4,7 @@
  */
 
 import { learn } from "./base.js";
-import { FOOT_WORDS } from "./text-foot.js";
+import { FOOT_WORDS } from "./words/text-foot.js";
 
 learn(FOOT_WORDS);
 document.getElementById("foot").hidden = false;

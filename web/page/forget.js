@@ -3,7 +3,7 @@
  */
 
 import { addWords, explain, say, sayPlain } from "./base.js";
-import { FORGET_WORDS } from "./text-forget.js";
+import { FORGET_WORDS } from "./words/text-forget.js";
 
 addWords(FORGET_WORDS);
 

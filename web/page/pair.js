@@ -6,7 +6,7 @@
 
 import { browserName } from "../surroundings.js";
 import { addWords, explain, label, say, sayPlain } from "./base.js";
-import { PAIR_WORDS } from "./text-pair.js";
+import { PAIR_WORDS } from "./words/text-pair.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const TIMEOUT_MS = 10_000;

@@ -8,7 +8,7 @@
  */
 
 import { learn, say, sayPlain, SHOWN_BYTES } from "./base.js";
-import { SEALED_WORDS } from "./text-sealed.js";
+import { SEALED_WORDS } from "./words/text-sealed.js";
 
 const KEPT = 5; // writings, records out, records in
 const ROW_BYTES = 16;

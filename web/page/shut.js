@@ -6,7 +6,7 @@
  */
 
 import { learn, say } from "./base.js";
-import { SHUT_WORDS } from "./text-shut.js";
+import { SHUT_WORDS } from "./words/text-shut.js";
 
 const place = document.getElementById("help");
 let enter; // what takes a link's invite

@@ -5,7 +5,7 @@
  */
 
 import { compared, dayOf, setCompared } from "./compared.js";
-import { say, sayPlain } from "./say.js";
+import { say, sayPlain } from "./words/say.js";
 
 const server = document.getElementById("server-fingerprint");
 const device = document.getElementById("device-fingerprint");

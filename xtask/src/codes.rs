@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::process::root;
+use crate::wasm::files_in;
 
 const DECLARATIONS: &str = "web/js/duologue.d.ts";
 const TABLE: &str = "web/npm/README.md";
@@ -250,12 +251,13 @@ fn check_table(text: &str, codes: &BTreeMap<String, String>) -> Result<()> {
 }
 
 /// The files of a folder, not of those in it, by their names from the root.
+/// The files of a folder and of its rooms.
 fn files(folder: &str, end: &str) -> Result<Vec<String>> {
-    let entries = fs::read_dir(root().join(folder)).with_context(|| format!("cannot read {folder}"))?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names = names.filter(|name| name.ends_with(end)).map(|name| format!("{folder}/{name}")).collect::<Vec<_>>();
-    names.sort();
-    Ok(names)
+    let names = files_in(&root().join(folder))?.into_iter().map(|file| {
+        let name = file.strip_prefix(root()).expect("a file of this workspace");
+        name.to_str().map(str::to_owned).context("a file's name is not UTF-8")
+    });
+    Ok(names.collect::<Result<Vec<_>>>()?.into_iter().filter(|name| name.ends_with(end)).collect())
 }
 
 fn read(path: &Path) -> Result<String> {

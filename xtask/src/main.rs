@@ -31,6 +31,7 @@ mod packaging;
 mod process;
 mod proxies;
 mod rooms;
+mod row;
 mod shrink;
 mod sim;
 mod size;

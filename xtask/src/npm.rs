@@ -19,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::process::{self, cargo, command, root, step, target};
+use crate::row::copy_flat;
 use crate::wasm::{self, CORE_JS, CORE_WASM, copy_tree};
 use crate::{integrity, tools};
 
@@ -187,7 +188,7 @@ fn without_exports(name: &str, is_required: bool) -> String {
 /// A folder with all that is bundled for one kind of surroundings, `platform` in the place of that of the server's own page.
 fn parts(name: &str, platform: &str) -> Result<PathBuf> {
     let folder = target("npm/parts").join(name);
-    copy_tree(&root().join("web/js"), &folder)?;
+    copy_flat(&root().join("web/js"), &folder)?;
     fs::rename(folder.join("duologue.js"), folder.join("library.js")).context("cannot write under target/")?;
     copy(&root().join("web/npm").join(FACE), &folder.join("duologue.js"))?;
     let bindings = fs::read_to_string(target("web-pkg").join(CORE_JS)).context("wasm-pack left no script")?;

@@ -126,10 +126,10 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
     if filter.is_none() {
         if tools::has_node() {
             let mut words = process::command("node");
-            words.args(["--test", "--test-reporter=tap", "web/page/text.test.mjs"]);
+            words.args(["--test", "--test-reporter=tap", "web/page/words/text.test.mjs"]);
             run.stream("page's words", &mut words);
         } else {
-            run.skip("page's words", "web/page/text.test.mjs", "no node");
+            run.skip("page's words", "web/page/words/text.test.mjs", "no node");
         }
     }
 

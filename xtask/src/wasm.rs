@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::compress::{compress, compressed, is_compressible};
 use crate::imports::imports;
 use crate::process::{self, command, root, step, target};
+use crate::row::copy_flat;
 use crate::{integrity, shrink, tools};
 
 /// The most that JavaScript and wasm which the page loads at its start may weigh, in bytes, compressed by brotli.
@@ -58,7 +59,7 @@ const APART: [&str; 9] = [
 ];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
-const INPUTS: [&str; 11] = [
+const INPUTS: [&str; 12] = [
     "web",
     "shared",
     "index.html",
@@ -67,6 +68,7 @@ const INPUTS: [&str; 11] = [
     ".cargo/config.toml",
     "rust-toolchain.toml",
     "xtask/src/wasm.rs",
+    "xtask/src/row.rs",
     "xtask/src/compress.rs",
     "xtask/src/shrink.rs",
     "xtask/src/integrity.rs",
@@ -228,7 +230,7 @@ fn assemble(dev: bool) -> Result<()> {
         fs::copy(&from, web.join(to)).map(drop).with_context(|| format!("cannot copy {}", from.display()))
     };
     copy(root().join("index.html"), "index.html")?;
-    copy_tree(&root().join("web/js"), &web)?;
+    copy_flat(&root().join("web/js"), &web)?;
     for name in [CORE_JS, CORE_WASM] {
         copy(target("web-pkg").join(name), name)?;
     }
@@ -237,7 +239,7 @@ fn assemble(dev: bool) -> Result<()> {
     let hash = integrity::hash(&fs::read(web.join(CORE_WASM)).context("cannot read the module")?);
     let platform = platform.replace(PLATFORM.1, &format!("const INTEGRITY = \"{hash}\";"));
     fs::write(web.join(PLATFORM.0), platform).context("cannot write under target/")?;
-    copy_tree(&root().join("web/page"), &web.join("page"))?;
+    copy_flat(&root().join("web/page"), &web.join("page"))?;
     // wasm-bindgen writes the JavaScript that Rust code carries inline here.
     let snippets = target("web-pkg/snippets");
     if snippets.is_dir() {

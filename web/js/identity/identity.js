@@ -12,7 +12,7 @@
  * is added only where none is. A storage that does not answer is given up.
  */
 
-import { within } from "./values.js";
+import { within } from "../values.js";
 
 const DATABASE = "duologue";
 const STORE = "identities";

@@ -9,7 +9,7 @@
  * Errors are plain, with a code, as those of the core: this script is loaded only when it is asked for.
  */
 
-import { within } from "./values.js";
+import { within } from "../values.js";
 
 const VERSION = 1;
 /** How long a store may take: it may ask a person. What waits for it goes on then. */

@@ -1,6 +1,6 @@
 /**
  * No word of the page is missing in one language, asked for in vain, or left over; and index.html keeps within the
- * content security policy that the server sends. Run: `node --test web/page/text.test.mjs`.
+ * content security policy that the server sends. Run: `node --test web/page/words/text.test.mjs`.
  */
 
 import assert from "node:assert/strict";
@@ -10,10 +10,17 @@ import { test } from "node:test";
 import { LANGUAGES, TEXT, addWords, loadWords } from "./text.js";
 
 const here = new URL("./", import.meta.url);
-const page = readFileSync(new URL("../../index.html", here), "utf8");
-const scripts = readdirSync(here).filter((name) => name.endsWith(".js"));
+const page = readFileSync(new URL("../../../index.html", here), "utf8");
+/** The scripts of a folder and of its rooms, delivered side by side: for each name, where it is. */
+const inRooms = (folder) => {
+  const names = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".js"));
+  return new Map(names.map((name) => [name.split("/").at(-1), new URL(name, folder)]));
+};
+const places = inRooms(new URL("../", here));
+const scripts = [...places.keys()];
 const sources = scripts.filter((name) => !name.startsWith("text"));
-const code = sources.map((name) => readFileSync(new URL(name, here), "utf8")).join("\n");
+const read = (name) => readFileSync(places.get(name), "utf8");
+const code = sources.map(read).join("\n");
 /** One of them is fetched at the start, by `import()`. */
 const spoken = LANGUAGES.map((language) => `text-${language}.js`);
 /** Fetched when they are wanted: by `import()`, and what only these import. */
@@ -56,7 +63,7 @@ const later = [
 for (const language of LANGUAGES) await loadWords(language);
 const atOnce = Object.keys(TEXT.en);
 for (const name of later.filter((name) => name.startsWith("text-") && !spoken.includes(name))) {
-  for (const words of Object.values(await import(new URL(name, here)))) addWords(words);
+  for (const words of Object.values(await import(places.get(name)))) addWords(words);
 }
 const keys = Object.keys(TEXT.en);
 const families = new Set(keys.map((key) => key.split(".")[0]));
@@ -95,7 +102,7 @@ test("every key that index.html or a script asks for exists", () => {
 });
 
 test("what is asked for at once does not wait for words that are fetched later", () => {
-  const first = sources.filter((name) => !later.includes(name)).map((name) => readFileSync(new URL(name, here), "utf8"));
+  const first = sources.filter((name) => !later.includes(name)).map(read);
   const asked = all(first.join("\n"), /"([a-z]+\.[a-z-]+)"/g).filter((key) => keys.includes(key));
   // But for the parts of the page that are shown by a script that is fetched later, with its words.
   const isLater = (key) => (/^(break|echo|files|foot|seal)\./.test(key) && key !== "seal.title") || key === "desk.intro";
@@ -135,7 +142,7 @@ test("every id that a script looks up is in index.html, once", () => {
 
 test("index.html fetches every module that the page needs at once, not one after the other", () => {
   const onDemand = ["asked.js", "debug.js", "fetch.js", "generate.js", "kept.js", "probe.js", "ways.js", "why.js"];
-  const library = readdirSync(new URL("../js/", here)).filter((name) => name.endsWith(".js") && !onDemand.includes(name));
+  const library = [...inRooms(new URL("../../js/", here)).keys()].filter((name) => !onDemand.includes(name));
   const wanted = scripts.filter((name) => !later.includes(name)).map((name) => `page/${name}`);
   wanted.push(...library, "duologue_core.js");
   const named = all(page, /(?:href|src)="([^"]*\.js)"/g);
@@ -151,11 +158,10 @@ test("index.html names its parts from where it is, so that it can be below a pat
 
 test("what is fetched when it is wanted is imported by nothing that is fetched at once", () => {
   for (const name of scripts) {
-    const text = readFileSync(new URL(name, here), "utf8");
-    const imported = all(text, /^(?:import|export)\b[^;]*?from "\.\/([^"]*)"/gm);
+    const imported = all(read(name), /^(?:import|export)\b[^;]*?from "\.{1,2}\/(?:words\/)?([^"]*)"/gm);
     if (!later.includes(name)) assert.deepEqual(imported.filter((other) => later.includes(other)), [], name);
   }
-  const wanted = all(code, /\bimport\("\.\/([^"]*)"\)/g);
+  const wanted = all(code, /\bimport\("\.\/(?:words\/)?([^"]*)"\)/g);
   assert.deepEqual(wanted.filter((name) => !later.includes(name)), []);
 });
 

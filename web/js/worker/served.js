@@ -11,7 +11,7 @@
  */
 
 import * as Command from "./command.js";
-import { core, ready } from "./core.js";
+import { core, ready } from "../core.js";
 import { Held } from "./held.js";
 import * as News from "./news.js";
 import { MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN, UNTAKEN_LEN, Unpacker, VERSION } from "./port.js";
@@ -74,7 +74,7 @@ export class Served {
       ready().then(
         () => this.#handle(data),
         // Here, where its policy is, it shows what it was.
-        (error) => import("./why.js").then(({ causeOf }) => this.fail(causeOf(error))).catch(() => this.fail(error)),
+        (error) => import("../why.js").then(({ causeOf }) => this.fail(causeOf(error))).catch(() => this.fail(error)),
       );
     // But not this one.
     port.addEventListener("message", ({ data }) => this.#greet(new Unpacker(data)), { once: true });

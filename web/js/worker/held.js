@@ -10,9 +10,9 @@
  * on while there is one. A page that goes takes along what it has opened, and the last one takes the line.
  */
 
-import { core } from "./core.js";
-import { watchSocket } from "./surroundings.js";
-import { RESET_CANCELLED } from "./values.js";
+import { core } from "../core.js";
+import { watchSocket } from "../surroundings.js";
+import { RESET_CANCELLED } from "../values.js";
 
 /** Lines that a further page may join, by server and device. */
 const joinable = new Map();

@@ -10,7 +10,7 @@
  * 17th waits, and tells so by the state `waiting`, instead of ending the first.
  */
 
-import { answers } from "./probe.js";
+import { answers } from "../probe.js";
 
 /** Lines that a server keeps of one device: `LINES_OF_A_DEVICE_MAX` there. */
 const LINES_MAX = 16;
