@@ -233,7 +233,8 @@ impl Dialler {
             if !self.target.is_tls() {
                 return self.upgrade(line, no, offer, tcp).await;
             }
-            let tls = tls::config(self.target.is_loopback(), self.client.extra_roots.as_deref())?;
+            let tls = tls::config(self.target.is_loopback(), self.client.extra_roots.as_deref());
+            let tls = tls.map_err(ConnectError::Tls)?;
             let name =
                 ServerName::try_from(self.target.host_name()).map_err(|error| ConnectError::Tls(error.to_string()))?;
             let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;

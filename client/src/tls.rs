@@ -13,13 +13,12 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use crate::connect::ConnectError;
-
-pub(crate) fn config(loopback: bool, extra_roots: Option<&Path>) -> Result<ClientConfig, ConnectError> {
+/// What to verify a server with; or why that cannot be had, in words.
+pub(crate) fn config(loopback: bool, extra_roots: Option<&Path>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| ConnectError::Tls(error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     if loopback && extra_roots.is_none() {
         let verifier = Arc::new(AnyCertificate(provider));
         return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
@@ -28,10 +27,10 @@ pub(crate) fn config(loopback: bool, extra_roots: Option<&Path>) -> Result<Clien
     match extra_roots {
         Some(path) => {
             let unreadable = |error: rustls::pki_types::pem::Error| {
-                ConnectError::Tls(format!("cannot read certificates from {}: {error}", path.display()))
+                format!("cannot read certificates from {}: {error}", path.display())
             };
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                roots.add(certificate.map_err(unreadable)?).map_err(|error| ConnectError::Tls(error.to_string()))?;
+                roots.add(certificate.map_err(unreadable)?).map_err(|error| error.to_string())?;
             }
         }
         None => {
