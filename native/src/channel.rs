@@ -2,12 +2,12 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use duologue::{ChannelError, ChannelId, DatagramStats, Delivery, Received, ResetCode};
+use duologue::{ChannelError, DatagramStats, Delivery, Received, ResetCode};
 use tokio::sync::Notify;
 
 use crate::{
-    line::{Generation, Line, LineError, Shared},
-    stream::ByteStream,
+    line::Line,
+    shared::{Key, LineError, Shared, wait},
 };
 
 /// One labelled lane. Clones are the same channel; when the last one is dropped, what was not finished is cancelled.
@@ -19,9 +19,6 @@ struct Inner {
     key: Key,
     changed: Arc<Notify>,
 }
-
-/// A channel among all that a line has had: its session, where its id alone does not tell, and its id.
-pub(crate) type Key = (Generation, ChannelId);
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -50,13 +47,6 @@ impl Channel {
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// The channel as a stream of bytes; none if its opener made it one of messages.
-    #[must_use]
-    pub fn stream(&self) -> Option<ByteStream> {
-        let is_stream = self.command(|channel| channel.is_stream()).unwrap_or(false);
-        is_stream.then(|| ByteStream::new(self.clone()))
     }
 
     /// Queues a message; waits while 16 MiB are queued already. What comes back tells when the message was taken.
@@ -175,7 +165,7 @@ impl Channel {
     }
 
     /// Commands the channel; none if its session is gone.
-    fn command<T>(&self, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> Option<T> {
+    pub(crate) fn command<T>(&self, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> Option<T> {
         self.0.line.shared.with(|state| state.channel(self.0.key).map(|mut channel| work(&mut channel)))
     }
 
@@ -231,21 +221,5 @@ impl Sent {
             Ok(other) => Err(LineError::NotTaken(other)),
             Err(_) => Err(LineError::NotTaken(Delivery::Unknown)),
         }
-    }
-}
-
-/// Looks, and looks again whenever something has changed.
-pub(crate) async fn wait<T>(shared: &Shared, changed: &Notify, mut look: impl FnMut(&Shared) -> Option<T>) -> T {
-    // Most often it is there already, and to ask for news of it would cost more than to look.
-    if let Some(found) = look(shared) {
-        return found;
-    }
-    loop {
-        let mut notified = std::pin::pin!(changed.notified());
-        notified.as_mut().enable();
-        if let Some(found) = look(shared) {
-            return found;
-        }
-        notified.await;
     }
 }

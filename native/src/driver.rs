@@ -11,10 +11,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -25,9 +22,11 @@ use duologue::{
     Randomness, Secret,
 };
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use tokio::sync::Notify;
 
-use crate::line::{Line, Shared};
+use crate::{
+    line::Line,
+    shared::{Shared, Wake},
+};
 
 /// How long a server waits for AUTH behind M2 before it pushes.
 const PUSH: Duration = Duration::from_millis(duologue::limits::PUSH_MILLIS);
@@ -135,7 +134,7 @@ async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, soc
     loop {
         let now = shared.now();
         let (record, done) = shared.with(|state| {
-            wake.woken.store(false, Ordering::Relaxed);
+            wake.looks();
             let mut record = Vec::new();
             let sent = state.line.poll_transmit(now, no, &mut record);
             (sent.then_some(record), state.line.is_done(no))
@@ -148,7 +147,7 @@ async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, soc
                 }
             }
             None if done => break,
-            None => wake.transmit.notified().await,
+            None => wake.woken().await,
         }
     }
     let _ = with_socket(socket, S::poll_close).await;
@@ -299,27 +298,3 @@ async fn hang_up<S: Socket>(connection: &mut Connection, started: std::time::Ins
     };
     let _ = tokio::time::timeout(LINGER, leave).await;
 }
-
-/// What wakes a socket.
-#[derive(Debug, Default)]
-pub(crate) struct Wake {
-    /// There may be something to send.
-    transmit: Notify,
-    /// It was told so, and has not looked since.
-    woken: AtomicBool,
-    /// The line needs it no longer.
-    pub(crate) over: Notify,
-}
-
-impl Wake {
-    pub(crate) fn is_woken(&self) -> bool {
-        self.woken.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn wake(&self) {
-        self.woken.store(true, Ordering::Relaxed);
-        self.transmit.notify_one();
-    }
-}
-
-pub(crate) type Sockets = Vec<(ConnectionNo, Arc<Wake>)>;

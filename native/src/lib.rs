@@ -11,11 +11,14 @@
 mod channel;
 mod driver;
 mod line;
+mod open;
+mod shared;
 mod stream;
 
 pub use bytes;
 pub use channel::{Channel, Sent};
 pub use driver::{Endpoint, Incoming, Proved, Socket, carry, keep, randomness, shake_hands};
 pub use duologue;
-pub use line::{Line, LineError};
+pub use line::Line;
+pub use shared::LineError;
 pub use stream::ByteStream;

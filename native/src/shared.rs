@@ -1,25 +1,20 @@
-//! A line: the handle that an application holds, across connections and sessions.
+//! What the handles and the driver of a line share: the core behind its mutex, and whom to wake.
 
 use std::{
     collections::{HashMap, VecDeque},
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use duologue::{
-    ChannelError, ChannelId, CloseCode, ConnectionError, ConnectionNo, Delivery, Instant, Line as Core, LineEvent,
-    LineState, ResetCode, Session,
-    typed::{self, DecodeError, Request},
+    ChannelError, ChannelId, ConnectionError, ConnectionNo, Delivery, Instant, Line as Core, LineEvent, Session,
+    typed::DecodeError,
 };
 use thiserror::Error;
 use tokio::sync::Notify;
-
-use crate::{
-    channel::{self, Channel, Key},
-    driver::{Sockets, Wake},
-    stream::ByteStream,
-};
 
 /// Why an operation on a line or a channel did not work.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -45,7 +40,10 @@ pub enum LineError {
 }
 
 /// Which of a line's sessions: they follow one another where the server could not resume.
-pub(crate) type Generation = u32;
+type Generation = u32;
+
+/// A channel among all that a line has had: its session, where its id alone does not tell, and its id.
+pub(crate) type Key = (Generation, ChannelId);
 
 /// The client's ids count on through all sessions of a line, and a channel of which nothing has left goes on in the next: no
 /// generation is needed to tell them apart. The server's begin anew with each session.
@@ -75,7 +73,7 @@ pub(crate) struct State {
     questions: VecDeque<LineEvent>,
     answering: bool,
     /// Channels of the peer's that nobody has accepted.
-    incoming: VecDeque<ChannelId>,
+    pub(crate) incoming: VecDeque<ChannelId>,
     sockets: Sockets,
     /// Until when the keeper sleeps.
     armed: Option<Instant>,
@@ -106,6 +104,19 @@ impl State {
             return self.ended.get_mut(at).map(|ended| ended.session.channel(key.1));
         }
         (key == self.key(key.1)).then(|| self.line.channel(key.1))
+    }
+
+    /// Knows a channel that was opened here.
+    pub(crate) fn opened(&mut self, id: ChannelId) -> (Key, Arc<Notify>) {
+        let (key, changed) = (self.key(id), Arc::new(Notify::new()));
+        self.channels.insert(key, Arc::clone(&changed));
+        (key, changed)
+    }
+
+    /// What is known of a channel of the peer's.
+    pub(crate) fn adopted(&mut self, id: ChannelId) -> (Key, Arc<Notify>) {
+        let key = self.key(id);
+        (key, Arc::clone(self.channels.entry(key).or_default()))
     }
 
     pub(crate) fn release(&mut self, key: Key) {
@@ -241,7 +252,7 @@ impl Shared {
 
     /// Waits until no question is open.
     pub(crate) async fn answered(&self) {
-        channel::wait(self, &self.answered, |shared| {
+        wait(self, &self.answered, |shared| {
             let state = shared.lock();
             (state.questions.is_empty() && !state.answering).then_some(())
         })
@@ -267,207 +278,52 @@ impl Shared {
     }
 }
 
-/// One line to one peer. Clones are the same line; when the last one and the last channel are dropped, it closes.
-#[derive(Clone)]
-pub struct Line {
-    pub(crate) shared: Arc<Shared>,
-    _guard: Option<Arc<CloseOnDrop>>,
-}
-
-struct CloseOnDrop(Arc<Shared>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        let now = self.0.now();
-        self.0.with(|state| state.line.close(now, CloseCode::Normal, ""));
+/// Looks, and looks again whenever something has changed.
+pub(crate) async fn wait<T>(shared: &Shared, changed: &Notify, mut look: impl FnMut(&Shared) -> Option<T>) -> T {
+    // Most often it is there already, and to ask for news of it would cost more than to look.
+    if let Some(found) = look(shared) {
+        return found;
+    }
+    loop {
+        let mut notified = std::pin::pin!(changed.notified());
+        notified.as_mut().enable();
+        if let Some(found) = look(shared) {
+            return found;
+        }
+        notified.await;
     }
 }
 
-impl Line {
-    /// The handle to a line, to be run by [`crate::carry`] and [`crate::keep`].
-    #[must_use]
-    pub fn new(line: Core) -> Self {
-        let shared = Shared::new(line);
-        Self { _guard: Some(Arc::new(CloseOnDrop(Arc::clone(&shared)))), shared }
+/// What wakes a socket.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    /// There may be something to send.
+    transmit: Notify,
+    /// It was told so, and has not looked since.
+    woken: AtomicBool,
+    /// The line needs it no longer.
+    pub(crate) over: Notify,
+}
+
+impl Wake {
+    fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Relaxed)
     }
 
-    /// A handle for those who run the line, which does not keep it open.
-    #[must_use]
-    pub fn unguarded(&self) -> Self {
-        Self { _guard: None, shared: Arc::clone(&self.shared) }
+    fn wake(&self) {
+        self.woken.store(true, Ordering::Relaxed);
+        self.transmit.notify_one();
     }
 
-    /// Waits until the server has let this device in.
-    ///
-    /// # Errors
-    /// Why it did not.
-    pub async fn ready(&self) -> Result<(), LineError> {
-        self.wait(|state| match state.line.closed() {
-            Some(error) => Some(Err(LineError::Connection(error.clone()))),
-            None => (state.line.state() == LineState::Open).then_some(Ok(())),
-        })
-        .await
+    /// The socket looks now: what happens from here on wakes it again.
+    pub(crate) fn looks(&self) {
+        self.woken.store(false, Ordering::Relaxed);
     }
 
-    /// What somebody on the way was found to have altered, how often and for how long; nothing of it was let through. None if
-    /// nothing was.
-    #[must_use]
-    pub fn altered(&self) -> Option<(u32, Duration)> {
-        let now = self.shared.now();
-        self.shared.with(|state| state.line.altered()).map(|altered| (altered.count, now - altered.since))
-    }
-
-    /// The smoothed round trip of the connection that carries the line, as acknowledgements tell it, which may take 25 ms; none
-    /// before the first.
-    #[must_use]
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.shared.with(|state| state.line.round_trip())
-    }
-
-    /// Waits for the end, and tells its cause.
-    pub async fn closed(&self) -> ConnectionError {
-        self.wait(|state| state.line.closed().cloned()).await
-    }
-
-    /// Whether a connection carries the session now.
-    #[must_use]
-    pub fn state(&self) -> LineState {
-        self.shared.with(|state| state.line.state())
-    }
-
-    /// Waits until the state is another one than `seen`, and tells it.
-    pub async fn state_after(&self, seen: LineState) -> LineState {
-        self.wait(|state| Some(state.line.state()).filter(|state| *state != seen)).await
-    }
-
-    /// Opens a channel to the service of that label. What is sent before the line is open waits in order.
-    ///
-    /// # Errors
-    /// If the label does not have 1 to 64 bytes, or the line has ended.
-    pub fn channel(&self, label: &str) -> Result<Channel, LineError> {
-        self.open(|line| line.open_channel(label))
-    }
-
-    /// Opens a byte stream to the service of that label.
-    ///
-    /// # Errors
-    /// As [`Self::channel`].
-    pub fn stream(&self, label: &str) -> Result<ByteStream, LineError> {
-        Ok(ByteStream::new(self.open(|line| line.open_stream(label))?))
-    }
-
-    fn open(&self, open: impl FnOnce(&mut Core) -> Result<ChannelId, ChannelError>) -> Result<Channel, LineError> {
-        let opened = self.shared.with(|state| {
-            let id = open(&mut state.line)?;
-            let key = state.key(id);
-            let changed = Arc::new(Notify::new());
-            state.channels.insert(key, Arc::clone(&changed));
-            Ok((key, changed))
-        });
-        let (key, changed) = opened.map_err(|error| self.shared.explain(None, error))?;
-        Ok(Channel::new(self.clone(), key, changed))
-    }
-
-    /// The next channel that the peer opens; none after the end.
-    pub async fn accept(&self) -> Option<Channel> {
-        let id = self
-            .wait(|state| match state.incoming.pop_front() {
-                Some(id) => Some(Some(id)),
-                None => state.line.closed().is_some().then_some(None),
-            })
-            .await?;
-        Some(self.adopt(id))
-    }
-
-    /// One message there, one message back. Dropping the future cancels it at the other end too.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn request(&self, label: &str, message: impl Into<Vec<u8>>) -> Result<Vec<u8>, LineError> {
-        let channel = CancelOnDrop { channel: self.channel(label)?, code: ResetCode::Cancelled };
-        exchange(&channel.channel, message.into()).await
-    }
-
-    /// [`Self::request`] with a limit: after `deadline` the request is cancelled here and there.
-    ///
-    /// # Errors
-    /// [`LineError::Deadline`], or why there is no answer.
-    pub async fn request_within(
-        &self,
-        deadline: Duration,
-        label: &str,
-        message: impl Into<Vec<u8>>,
-    ) -> Result<Vec<u8>, LineError> {
-        let mut channel = CancelOnDrop { channel: self.channel(label)?, code: ResetCode::Cancelled };
-        let result = tokio::time::timeout(deadline, exchange(&channel.channel, message.into())).await;
-        result.unwrap_or_else(|_| {
-            channel.code = ResetCode::Deadline;
-            Err(LineError::Deadline)
-        })
-    }
-
-    /// [`Self::request`] with types: the label and the answer's type come from the request's.
-    ///
-    /// # Errors
-    /// Why there is no answer, or that it is of another type.
-    pub async fn call<R: Request>(&self, request: &R) -> Result<R::Response, LineError> {
-        let answer = self.request(R::LABEL, typed::encode(request)).await?;
-        Ok(typed::decode(&answer)?)
-    }
-
-    /// Ends the line; the peer is told the code and the reason (cut to 256 bytes).
-    pub fn close(&self, code: CloseCode, reason: &str) {
-        let now = self.shared.now();
-        self.shared.with(|state| state.line.close(now, code, reason));
-    }
-
-    /// Puts a channel of the peer's in the queue of [`Self::accept`].
-    pub fn offer(&self, id: ChannelId) {
-        self.shared.with(|state| state.incoming.push_back(id));
-        self.shared.changed.notify_waiters();
-    }
-
-    /// The handle to a channel of the peer's. To be called once for each.
-    #[must_use]
-    pub fn adopt(&self, id: ChannelId) -> Channel {
-        let (key, changed) = self.shared.with(|state| {
-            let key = state.key(id);
-            (key, Arc::clone(state.channels.entry(key).or_default()))
-        });
-        Channel::new(self.clone(), key, changed)
-    }
-
-    /// Commands the line itself: for endpoints that answer its questions.
-    pub fn command<T>(&self, work: impl FnOnce(&mut Core, Instant) -> T) -> T {
-        let now = self.shared.now();
-        self.shared.with(|state| work(&mut state.line, now))
-    }
-
-    async fn wait<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
-        channel::wait(&self.shared, &self.shared.changed, |shared| shared.with(&mut look)).await
+    /// Waits until there may be something to send.
+    pub(crate) async fn woken(&self) {
+        self.transmit.notified().await;
     }
 }
 
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Line").field(&self.shared.lock().line.state()).finish()
-    }
-}
-
-/// Whatever ends a request before its answer ends its channel.
-struct CancelOnDrop {
-    channel: Channel,
-    code: ResetCode,
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.channel.reset(self.code);
-    }
-}
-
-async fn exchange(channel: &Channel, message: Vec<u8>) -> Result<Vec<u8>, LineError> {
-    channel.send(message).await?;
-    channel.finish();
-    channel.recv().await?.ok_or(LineError::NoAnswer)
-}
+type Sockets = Vec<(ConnectionNo, Arc<Wake>)>;

@@ -16,9 +16,18 @@ use tokio::{
 };
 
 use crate::{
-    channel::{Channel, wait},
-    line::LineError,
+    channel::Channel,
+    shared::{LineError, wait},
 };
+
+impl Channel {
+    /// The channel as a stream of bytes; none if its opener made it one of messages.
+    #[must_use]
+    pub fn stream(&self) -> Option<ByteStream> {
+        let is_stream = self.command(|channel| channel.is_stream()).unwrap_or(false);
+        is_stream.then(|| ByteStream::new(self.clone()))
+    }
+}
 
 /// Bytes both ways, each with its own end. Reading frees the peer's window, and so lets it send on; writing waits while
 /// 256 KiB are queued. Dropped before both ends have come, it is cancelled; after an own end, what is queued still leaves.
