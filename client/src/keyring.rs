@@ -123,10 +123,7 @@ impl Keyring {
         let Some(directory) = &self.directory else { return Ok(()) };
         let stored: BTreeMap<_, _> = servers.iter().map(|(host, server)| (host, StoredServer::from(server))).collect();
         let json = serde_json::to_vec_pretty(&stored).expect("strings and numbers are JSON");
-        // Whole or not at all: a crash in between leaves the old file.
-        let (path, next) = (directory.join("servers.json"), directory.join("servers.json.next"));
-        write_private(&next, &json)?;
-        fs::rename(&next, &path).map_err(|source| io_error("write", &path, source))
+        write_private(&directory.join("servers.json"), &json)
     }
 }
 
@@ -186,17 +183,49 @@ fn pair(pkcs8: &[u8]) -> Option<Ed25519KeyPair> {
     Ed25519KeyPair::from_pkcs8(pkcs8).ok()
 }
 
+/// Writes a file that only its owner may read: with its mode from the first byte, and whole or not at all. A crash, or a disk that
+/// is full, leaves what was there.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
-    fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(|source| io_error("write", path, source))
+    let mut next = path.as_os_str().to_owned();
+    next.push(".next");
+    let next = Path::new(&next);
+    let write = || {
+        // What a crash has left may have another mode.
+        match fs::remove_file(next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(next)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(next, path)
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(next);
+        io_error("write", path, source)
+    })
 }
 
 fn io_error(verb: &'static str, path: &Path, source: io::Error) -> KeyringError {
     KeyringError::Io { verb, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_device_key_is_whole_or_absent_and_private_from_its_first_byte() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // A client that was killed once left an empty key, which every later start called damaged.
+        let beside = directory.path().join("device.p8.next");
+        fs::write(&beside, b"half").expect("written");
+        let device = Keyring::open(directory.path()).expect("made").device();
+        assert_eq!(Keyring::open(directory.path()).expect("opened again").device(), device);
+        let metadata = fs::metadata(directory.path().join("device.p8")).expect("it is there");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert!(!beside.exists(), "it became the key");
+    }
 }
