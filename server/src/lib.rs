@@ -15,6 +15,7 @@
 //!
 //! ```text
 //! control.rs   how a verb asks a running server
+//! api/         the local API, which verbs speak
 //! lines/       sessions and what carries them: the axum adapter, the directory of sessions, drain
 //! front/       what comes from the network: listener, TLS, WebSocket, page, addresses
 //! services/    what answers behind a label: the trait, JSON, echo, desk, drop, http, pair
@@ -29,6 +30,7 @@
 //! What an app must name of the core stands here too; all of it is [`duologue`]. [`axum`], [`rustls`] and [`CancellationToken`]
 //! are the versions that [`serve`] and [`Duologue::router`] speak of.
 
+mod api;
 mod control;
 mod door;
 mod front;
@@ -36,8 +38,9 @@ mod lines;
 pub mod services;
 mod state;
 
+pub use api::{DeviceInfo, DeviceList, Invited, Kept, Listening, NewInvite, Revoked, ServerState, listen};
 pub use axum;
-pub use control::{Answer, Question, ask, listen};
+pub use control::ask;
 pub use door::evidence::{Identity, Transport};
 pub use door::origin::InvalidOrigin;
 pub use door::policy::Policy;
@@ -59,7 +62,7 @@ pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
 pub use services::service::{Call, Service, ServiceError, answer};
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};
-pub use state::store::{Device, DeviceStatus, Store, StoreError};
+pub use state::store::{Device, DeviceStatus, Revocation, Store, StoreError};
 pub use state::words::{Language, spoken};
 pub use state::{State, StateError, server_key};
 pub use tokio_util::sync::CancellationToken;

@@ -30,6 +30,8 @@ enum Verb {
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
+    // What this makes is its owner's alone from its first moment, keys and sockets too.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -41,8 +43,8 @@ async fn main() -> std::process::ExitCode {
         Verb::Dev(verb) => verb.run().await,
         Verb::Serve(verb) => verb.run().await,
         Verb::Keys(verb) => verb.run(),
-        Verb::Invite(verb) => verb.run(),
-        Verb::Devices(verb) => verb.run(),
+        Verb::Invite(verb) => verb.run().await,
+        Verb::Devices(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
     };
     match result {

@@ -13,7 +13,7 @@ use axum::Router;
 use duologue::{ChannelError, CloseCode, ConnectionError, DeviceId, ResetCode};
 use duologue_client::{Client, Keyring, Line, LineError, Target};
 use duologue_server::{
-    Call, Conversation, Duologue, JsonChannel, Policy, ServiceError, State, answer_json, serve, services,
+    Call, Conversation, Duologue, JsonChannel, Policy, Revocation, ServiceError, State, answer_json, serve, services,
 };
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -273,7 +273,7 @@ async fn a_message_of_16_mib_comes_back() {
 #[tokio::test]
 async fn a_revoked_device_loses_its_line_and_does_not_come_back() {
     let (bench, line) = Bench::start(|duologue| duologue).await;
-    assert!(bench.duologue.revoke(bench.device).expect("the store works"));
+    assert_eq!(bench.duologue.revoke(bench.device), Revocation::Stored);
     let ConnectionError::PeerClosed(close) = line.closed().await else { panic!("not told why") };
     assert_eq!(close.code, CloseCode::DeviceRevoked);
     let again = bench.client.connect(&bench.target).await.expect_err("revoked");

@@ -47,7 +47,8 @@ use crate::{
     services::service::{Call, Service, Services},
     state::{
         State,
-        store::{Device, DeviceStatus, StoreError},
+        keeper::Keeper,
+        store::{Device, DeviceStatus, Revocation},
     },
 };
 use directory::Directory;
@@ -71,6 +72,7 @@ struct Shared {
     /// Connections that are being served.
     connections: TaskTracker,
     draining: AtomicBool,
+    _keeper: Keeper,
 }
 
 impl Duologue {
@@ -78,6 +80,7 @@ impl Duologue {
     #[must_use]
     pub fn new(state: State, policy: Policy) -> Self {
         let shared = Shared {
+            _keeper: Keeper::start(Arc::clone(state.store())),
             state,
             policy,
             directory: Directory::default(),
@@ -132,15 +135,16 @@ impl Duologue {
         &self.shared.directory
     }
 
-    /// Removes a device: it is refused from now on, and its lines end. False if it is not known.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn revoke(&self, device: DeviceId) -> Result<bool, StoreError> {
-        let known = self.shared.state.store().revoke(device)?;
+    /// Removes a device: it is refused from now on, and its lines end, whatever the disk does; then that is kept. Blocks while it
+    /// is written.
+    pub fn revoke(&self, device: DeviceId) -> Revocation {
+        let store = self.shared.state.store();
+        if !store.refuse(device) {
+            return Revocation::Unknown;
+        }
         self.shared.tickets.forget(device);
         self.shared.directory.close(device, CloseCode::DeviceRevoked);
-        Ok(known)
+        store.keep_revocation(device)
     }
 
     /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon

@@ -3,25 +3,36 @@
 //! ```text
 //! identity.key   the server's private key, 32 bytes, mode 0600; whoever has it is this server
 //! store.redb     devices and invites, mode 0600
+//! revocations.journal   what was revoked, on disk before the store has it; reserve   room for the owner
+//! lock           held by the process that has the directory open, with its pid
 //! control.sock   while the server runs
 //! tls-cert.pem, tls-key.pem   of `duologue dev`
 //! ```
 
+mod database;
+mod identity;
+mod journal;
+pub(crate) mod keeper;
+mod lock;
+mod records;
+mod room;
 pub(crate) mod store;
+mod turns;
 pub(crate) mod words;
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use duologue::{DeviceId, Invite, Secret, ServerIdentity, ServerKey};
+use duologue::{DeviceId, Invite, ServerIdentity, ServerKey};
 use thiserror::Error;
 
+pub(crate) use identity::write_private;
+use lock::Lock;
 use store::{Store, StoreError};
 
 /// Why the state directory cannot be used.
@@ -45,6 +56,20 @@ pub enum StateError {
         /// What it holds.
         len: usize,
     },
+    /// No server has ever run there.
+    #[error(
+        "there is no server's state in {}: is --state mistyped? `duologue serve` and `duologue dev` make it at their first start",
+        .0.display()
+    )]
+    Nothing(PathBuf),
+    /// Another process has it.
+    #[error("another duologue{}has {}: stop it first, or name another directory with --state", pid_of(*.pid), .directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The process, if it has said so.
+        pid: Option<u32>,
+    },
     /// The store.
     #[error("cannot open {}", .path.display())]
     Store {
@@ -61,26 +86,52 @@ pub struct State {
     directory: PathBuf,
     identity: Arc<ServerIdentity>,
     store: Arc<Store>,
+    /// After the store, which is closed first.
+    _lock: Arc<Lock>,
+}
+
+/// Between two words.
+fn pid_of(pid: Option<u32>) -> String {
+    pid.map_or_else(|| " ".to_owned(), |pid| format!(", pid {pid}, "))
 }
 
 impl State {
     /// Opens a state directory, and makes what is missing.
     ///
     /// # Errors
-    /// What cannot be read or written.
+    /// What cannot be read or written; another process that has it open.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StateError> {
         let directory = directory.as_ref().to_owned();
         make_directory(&directory)?;
-        let identity = Arc::new(identity(&directory)?);
+        let lock = lock::take(&directory)?;
+        let identity = identity::find_or_make(&directory)?;
+        Self::open_store(directory, identity, lock)
+    }
+
+    /// Opens a state directory that a server has run in, and makes no identity where there is none.
+    ///
+    /// # Errors
+    /// [`StateError::Nothing`]; and as [`Self::open`].
+    pub fn open_existing(directory: impl AsRef<Path>) -> Result<Self, StateError> {
+        let directory = directory.as_ref().to_owned();
+        let identity = identity::find(&directory)?.ok_or_else(|| StateError::Nothing(directory.clone()))?;
+        let lock = lock::take(&directory)?;
+        Self::open_store(directory, identity, lock)
+    }
+
+    fn open_store(directory: PathBuf, identity: ServerIdentity, lock: Lock) -> Result<Self, StateError> {
         let path = directory.join("store.redb");
         let store = Store::open(&path).map_err(|source| StateError::Store { path: path.clone(), source })?;
-        // It holds the invites' secrets, and the directory may have been there before us, open to others.
+        // It may have been there before us, open to others.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|source| StateError::Io {
             verb: "protect",
             path,
             source,
         })?;
-        Ok(Self { directory, identity, store: Arc::new(store) })
+        if let Some(notice) = store.notice() {
+            tracing::warn!("{notice}");
+        }
+        Ok(Self { directory, identity: Arc::new(identity), store: Arc::new(store), _lock: Arc::new(lock) })
     }
 
     /// The directory itself.
@@ -138,33 +189,14 @@ impl State {
     }
 }
 
-/// The public key of a state directory's server, running or not. Makes the key if it is missing.
+/// The public key of a state directory's server, running or not.
 ///
 /// # Errors
-/// If the key cannot be read or written.
+/// If there is no key, or it cannot be read.
 pub fn server_key(directory: impl AsRef<Path>) -> Result<ServerKey, StateError> {
     let directory = directory.as_ref();
-    make_directory(directory)?;
-    Ok(identity(directory)?.public())
-}
-
-/// The identity of a state directory, which is made if it is missing.
-fn identity(directory: &Path) -> Result<ServerIdentity, StateError> {
-    let path = directory.join("identity.key");
-    match fs::read(&path) {
-        Ok(bytes) => {
-            let key = <[u8; 32]>::try_from(bytes.as_slice());
-            key.map(|key| ServerIdentity::new(Secret::new(key)))
-                .map_err(|_| StateError::DamagedKey { path, len: bytes.len() })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).expect("the operating system gives random bytes");
-            write_private(&path, &key)?;
-            Ok(ServerIdentity::new(Secret::new(key)))
-        }
-        Err(source) => Err(StateError::Io { verb: "read", path, source }),
-    }
+    let identity = identity::find(directory)?.ok_or_else(|| StateError::Nothing(directory.to_owned()))?;
+    Ok(identity.public())
 }
 
 fn make_directory(directory: &Path) -> Result<(), StateError> {
@@ -173,17 +205,6 @@ fn make_directory(directory: &Path) -> Result<(), StateError> {
         path: directory.to_owned(),
         source,
     })
-}
-
-/// Writes a file that only its owner may read. An existing one is never overwritten.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(|source| StateError::Io { verb: "write", path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -208,5 +229,46 @@ mod tests {
         fs::write(directory.path().join("identity.key"), b"short").expect("written");
         let error = State::open(directory.path()).expect_err("not a key");
         assert!(matches!(error, StateError::DamagedKey { len: 5, .. }), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_whole_or_absent_and_private_from_their_first_byte() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("secret");
+        // What a killed process has left, open to everybody.
+        let beside = directory.path().join("secret.new");
+        fs::write(&beside, b"half").expect("written");
+        write_private(&path, b"a secret").expect("written");
+        assert_eq!(fs::read(&path).expect("readable"), b"a secret");
+        assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
+        assert!(!beside.exists());
+        write_private(&path, b"another").expect_err("it is there");
+        assert_eq!(fs::read(&path).expect("readable"), b"a secret");
+        // Nothing under its name where nothing can be written.
+        let missing = directory.path().join("nowhere/secret");
+        write_private(&missing, b"a secret").expect_err("no such directory");
+        assert!(!missing.exists());
+    }
+
+    #[test]
+    fn reading_makes_nothing() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for mistyped in [directory.path().to_owned(), directory.path().join("mistyped")] {
+            let error = server_key(&mistyped).expect_err("there is none").to_string();
+            assert!(error.contains("is --state mistyped?"), "{error}");
+            assert!(matches!(State::open_existing(&mistyped), Err(StateError::Nothing(_))));
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 0, "nothing was made");
+    }
+
+    #[test]
+    fn a_second_one_is_told_which_process_has_the_state() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let first = State::open(directory.path()).expect("made");
+        let error = State::open(directory.path()).expect_err("it is open").to_string();
+        let words = format!("another duologue, pid {}, has {}", std::process::id(), directory.path().display());
+        assert!(error.contains(&words), "{error}");
+        drop(first);
+        State::open(directory.path()).expect("it is free again");
     }
 }

@@ -1,107 +1,137 @@
-//! Devices and invites, in redb: one file, transactions that are whole or not at all.
-//!
-//! An invite is consumed in the same transaction that enrols its device, so that of any number of devices that race for
-//! it one wins, and a crash in between leaves both or neither. The device that consumed it may use it again: its AUTH_OK may
-//! have been lost.
+//! Devices and invites, in redb: one file, transactions that are whole or not at all. `invites.rs` lets devices in, `revocation.rs`
+//! throws them out.
 //!
 //! Whether a device may connect is in memory too, since each new connection asks, twice: some 50 bytes for each device. The
 //! file has one opener, so that nobody else can change it.
+//!
+//! ```text
+//! revoke ─► memory, at once ─► journal, which needs no free space ─► the file, or as soon as it can be written again
+//! ```
+//!
+//! A question is read first, and written only if it changes something. When the disk fails the file is opened anew, and then
+//! everything is as it says, but for what memory has revoked.
+
+#[cfg(test)]
+mod failing;
+mod invites;
+mod revocation;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use duologue::{CloseCode, DeviceId, Invite, InviteId, Secret, SignatureAlgorithm};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use thiserror::Error;
+use duologue::DeviceId;
+use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction, backends::FileBackend};
 
-const DEVICES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("devices");
-const INVITES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("invites");
-/// Which device has made an invite, where it was not the owner.
-const PAIRINGS: TableDefinition<'_, [u8; 16], [u8; 32]> = TableDefinition::new("pairings");
-const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");
+use super::{
+    database::Database,
+    journal::Journal,
+    records::{
+        DEVICES, INVITES, PAIRINGS, REVOKED, SETTINGS, VERSION, device as read_device, invite as read_invite, now,
+    },
+    room::Room,
+    turns::{Turn, Turns, Who},
+};
+pub use super::{
+    database::StoreError,
+    records::{Device, DeviceStatus},
+};
+pub use revocation::Revocation;
+use revocation::Waiting;
+
 const ADDRESS: &str = "address";
+const VERSION_KEY: &str = "version";
+const WRITES: &str = "writes";
 
-/// The store could not be read or written.
-#[derive(Debug, Error)]
-#[error(transparent)]
-pub struct StoreError(#[from] redb::Error);
-
-macro_rules! store_errors {
-    ($($error:ty),*) => {$(
-        impl From<$error> for StoreError {
-            fn from(error: $error) -> Self {
-                Self(error.into())
-            }
-        }
-    )*};
-}
-store_errors!(redb::DatabaseError, redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
-
-/// What the owner may do with a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DeviceStatus {
-    /// It may connect.
-    Enrolled,
-    /// It was removed.
-    Revoked,
-}
-
-/// A device that has come in by an invite.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// Its id: SHA-256 of its public key.
-    pub id: [u8; 32],
-    /// `Ed25519` or `P-256`.
-    pub algorithm: String,
-    /// Its public key.
-    pub spki: Vec<u8>,
-    /// Its name for itself when it came; unverified.
-    pub name: String,
-    /// Seconds since 1970.
-    pub enrolled_at: u64,
-    /// Whether it may connect.
-    pub status: DeviceStatus,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct StoredInvite {
-    psk: [u8; 32],
-    expires_at: u64,
-    used_by: Option<[u8; 32]>,
-}
+/// How long a device's question waits for others that write.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the owner's does: it waits for one other, never for all.
+const OWNERS_PATIENCE: Duration = Duration::from_secs(5);
+/// How often devices may have the file opened anew, however often its disk fails.
+const REOPENED_EACH: Duration = Duration::from_secs(1);
 
 /// The file of devices and invites.
 #[derive(Debug)]
 pub struct Store {
     database: Database,
+    turns: Turns,
     statuses: RwLock<HashMap<[u8; 32], DeviceStatus>>,
-    /// Held from the beginning of a write to the change of `statuses` that follows it, so that both change in the same order.
-    order: Mutex<()>,
+    /// Revocations that are in force and not in the file yet.
+    waiting: Mutex<BTreeMap<[u8; 32], Waiting>>,
+    journal: Mutex<Journal>,
+    room: Room,
+    /// When the file was opened last, and how often: who has seen it fail knows by that whether another has opened it since.
+    reopened: Mutex<Option<Instant>>,
+    opened: AtomicU64,
+    /// What the owner must be told about the file that was found at the start.
+    notice: Option<String>,
 }
 
 impl Store {
-    /// Opens the store, and makes it if it is missing.
+    /// Opens the store, and makes it if it is missing; beside it the journal of revocations, and a reserve of room.
     ///
     /// # Errors
-    /// If it cannot be read or written, or another process has it open.
+    /// If it cannot be read or written, or another process has it open; if a record of it cannot be read, or the journal.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(path)?;
-        let write = database.begin_write()?;
-        let mut statuses = HashMap::new();
-        for entry in write.open_table(DEVICES)?.iter()? {
-            let device = decode::<Device>(entry?.1.value());
-            statuses.extend(device.map(|device| (device.id, device.status)));
+        let path_of_file = path.to_owned();
+        Self::open_by(path, move || {
+            // Born for its owner alone: it holds the invites' secrets.
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            redb::Builder::new().create_with_backend(FileBackend::new(options.open(&path_of_file)?)?)
+        })
+    }
+
+    fn open_by(
+        path: &Path,
+        opener: impl Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let journal_path = path.with_file_name("revocations.journal");
+        let journal = Journal::open(&journal_path)
+            .map_err(|source| StoreError::Journal { path: journal_path.display().to_string(), source })?;
+        let mut store = Self {
+            database: Database::open(opener)?,
+            turns: Turns::default(),
+            statuses: RwLock::default(),
+            waiting: Mutex::default(),
+            journal: Mutex::new(journal),
+            room: Room::open(path.parent().unwrap_or(Path::new("."))),
+            reopened: Mutex::default(),
+            opened: AtomicU64::new(0),
+            notice: None,
+        };
+        if store.database.read(needs_tables)? {
+            store.write(Who::Owner, |write| {
+                write.open_table(DEVICES)?;
+                write.open_table(INVITES)?;
+                write.open_table(PAIRINGS)?;
+                write.open_table(REVOKED)?;
+                write.open_table(SETTINGS)?.insert(VERSION_KEY, VERSION.to_string().as_str())?;
+                Ok(())
+            })?;
         }
-        write.open_table(INVITES)?;
-        write.open_table(PAIRINGS)?;
-        write.open_table(SETTINGS)?;
-        write.commit()?;
-        Ok(Self { database, statuses: RwLock::new(statuses), order: Mutex::default() })
+        store.load()?;
+        store.notice = store.take_over_journal()?;
+        if let Err(error) = store.store_waiting() {
+            tracing::error!(%error, "revocations of the journal cannot be stored yet; they are in force");
+        }
+        Ok(store)
+    }
+
+    /// What the owner must be told of the file that was found: that it is an older copy, and what that may let in again.
+    #[must_use]
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     /// Whether a device may connect; none if it is not known.
@@ -110,169 +140,29 @@ impl Store {
         self.statuses.read().unwrap_or_else(PoisonError::into_inner).get(&id.0).copied()
     }
 
-    fn in_order(&self) -> MutexGuard<'_, ()> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    fn statuses(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], DeviceStatus>> {
+        self.statuses.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn know(&self, id: [u8; 32], status: DeviceStatus) {
-        self.statuses.write().unwrap_or_else(PoisonError::into_inner).insert(id, status);
-    }
-
-    /// Keeps an invite until some time after it has expired, so that its late users can be told why.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn add_invite(&self, invite: &Invite, lifetime: Duration) -> Result<(), StoreError> {
-        const KEPT_SECS: u64 = 30 * 24 * 60 * 60;
-        let now = now();
-        let stored = StoredInvite { psk: *invite.psk().expose(), expires_at: now + lifetime.as_secs(), used_by: None };
-        let write = self.database.begin_write()?;
-        {
-            let mut invites = write.open_table(INVITES)?;
-            invites.retain(|_, bytes| {
-                decode::<StoredInvite>(bytes).is_some_and(|invite| invite.expires_at + KEPT_SECS > now)
-            })?;
-            invites.insert(invite.id().0, encode(&stored).as_slice())?;
-        }
-        write.commit()?;
-        Ok(())
-    }
-
-    /// Keeps an invite that a device has asked for. False, and nothing is kept, if the device is not enrolled or `live_max` of
-    /// its invites could still be used.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn add_invite_of(
-        &self,
-        device: DeviceId,
-        invite: &Invite,
-        lifetime: Duration,
-        live_max: usize,
-    ) -> Result<bool, StoreError> {
-        let now = now();
-        let stored = StoredInvite { psk: *invite.psk().expose(), expires_at: now + lifetime.as_secs(), used_by: None };
-        let write = self.database.begin_write()?;
-        let is_kept = {
-            let mut invites = write.open_table(INVITES)?;
-            let mut pairings = write.open_table(PAIRINGS)?;
-            let devices = write.open_table(DEVICES)?;
-            // What was used or has expired counts no more, and its maker need not be known any longer.
-            let mut live = Vec::new();
-            for entry in invites.iter()? {
-                let (id, bytes) = entry?;
-                if decode::<StoredInvite>(bytes.value()).is_some_and(|it| it.used_by.is_none() && it.expires_at > now) {
-                    live.push(id.value());
-                }
-            }
-            pairings.retain(|id, _| live.contains(&id))?;
-            let mut own = 0;
-            for entry in pairings.iter()? {
-                own += usize::from(entry?.1.value() == device.0);
-            }
-            let known = devices.get(device.0)?.and_then(|bytes| decode::<Device>(bytes.value()));
-            let may = known.is_some_and(|known| known.status == DeviceStatus::Enrolled) && own < live_max;
-            if may {
-                invites.insert(invite.id().0, encode(&stored).as_slice())?;
-                pairings.insert(invite.id().0, device.0)?;
-            }
-            may
-        };
-        write.commit()?;
-        Ok(is_kept)
-    }
-
-    /// The secret of an invite, used or not: who may use it is decided when its device has proved itself.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn invite_secret(&self, id: InviteId) -> Result<Option<Secret>, StoreError> {
-        let invites = self.database.begin_read()?.open_table(INVITES)?;
-        let invite = invites.get(id.0)?.and_then(|bytes| decode::<StoredInvite>(bytes.value()));
-        Ok(invite.map(|invite| Secret::new(invite.psk)))
-    }
-
-    /// Consumes an invite for a device and enrols it; or says why not.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn enrol(&self, id: InviteId, device: &Device) -> Result<Result<(), CloseCode>, StoreError> {
-        let _order = self.in_order();
-        let write = self.database.begin_write()?;
-        let verdict = {
-            let mut invites = write.open_table(INVITES)?;
-            let mut devices = write.open_table(DEVICES)?;
-            let invite = invites.get(id.0)?.and_then(|bytes| decode::<StoredInvite>(bytes.value()));
-            let known = devices.get(device.id)?.and_then(|bytes| decode::<Device>(bytes.value()));
-            match (invite, known) {
-                (_, Some(known)) if known.status == DeviceStatus::Revoked => Err(CloseCode::DeviceRevoked),
-                // An enrolled device needs no invite, and leaves it to another.
-                (_, Some(_)) => Ok(()),
-                (None, None) => Err(CloseCode::NotEnrolled),
-                (Some(invite), None) if invite.used_by.is_some() => Err(CloseCode::InviteUsed),
-                (Some(invite), None) if invite.expires_at <= now() => Err(CloseCode::InviteExpired),
-                (Some(mut invite), None) => {
-                    invite.used_by = Some(device.id);
-                    invites.insert(id.0, encode(&invite).as_slice())?;
-                    devices.insert(device.id, encode(device).as_slice())?;
-                    Ok(())
-                }
-            }
-        };
-        write.commit()?;
-        if verdict.is_ok() {
-            self.know(device.id, DeviceStatus::Enrolled);
-        }
-        Ok(verdict)
-    }
-
-    /// All devices, the oldest first.
+    /// All devices, the oldest first, as they stand now.
     ///
     /// # Errors
     /// If the store fails.
     pub fn devices(&self) -> Result<Vec<Device>, StoreError> {
-        let table = self.database.begin_read()?.open_table(DEVICES)?;
-        let mut devices = Vec::new();
-        for entry in table.iter()? {
-            devices.extend(decode::<Device>(entry?.1.value()));
+        let mut devices = self.read(|read| {
+            let table = read.open_table(DEVICES)?;
+            let mut devices = Vec::new();
+            for entry in table.iter()? {
+                let (key, bytes) = entry?;
+                devices.push(read_device(key.value(), bytes.value())?);
+            }
+            Ok(devices)
+        })?;
+        for device in &mut devices {
+            device.status = self.status(DeviceId(device.id)).unwrap_or(device.status);
         }
         devices.sort_by_key(|device| device.enrolled_at);
         Ok(devices)
-    }
-
-    /// Removes a device for good, and the invites that it has made and nobody has used. False if it is not known.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub fn revoke(&self, id: DeviceId) -> Result<bool, StoreError> {
-        let _order = self.in_order();
-        let write = self.database.begin_write()?;
-        let known = {
-            let mut devices = write.open_table(DEVICES)?;
-            let (mut invites, mut pairings) = (write.open_table(INVITES)?, write.open_table(PAIRINGS)?);
-            let made =
-                pairings.extract_if(|_, maker| maker == id.0)?.map(|entry| entry.map(|(invite, _)| invite.value()));
-            for invite in made.collect::<Result<Vec<_>, _>>()? {
-                let stored = invites.get(invite)?.and_then(|bytes| decode::<StoredInvite>(bytes.value()));
-                if stored.is_some_and(|stored| stored.used_by.is_none()) {
-                    invites.remove(invite)?;
-                }
-            }
-            let device = devices.get(id.0)?.and_then(|bytes| decode::<Device>(bytes.value()));
-            match device {
-                Some(device) => {
-                    let device = Device { status: DeviceStatus::Revoked, ..device };
-                    devices.insert(id.0, encode(&device).as_slice())?;
-                    true
-                }
-                None => false,
-            }
-        };
-        write.commit()?;
-        if known {
-            self.know(id.0, DeviceStatus::Revoked);
-        }
-        Ok(known)
     }
 
     /// The address under which the server was last reached, for links made while it does not run.
@@ -280,8 +170,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn address(&self) -> Result<Option<String>, StoreError> {
-        let settings = self.database.begin_read()?.open_table(SETTINGS)?;
-        Ok(settings.get(ADDRESS)?.map(|address| address.value().to_owned()))
+        self.read(|read| setting(read, ADDRESS))
     }
 
     /// Keeps that address.
@@ -289,155 +178,167 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn set_address(&self, address: &str) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
-        write.open_table(SETTINGS)?.insert(ADDRESS, address)?;
-        write.commit()?;
+        if self.address()?.as_deref() == Some(address) {
+            return Ok(());
+        }
+        self.write(Who::Owner, |write| {
+            write.open_table(SETTINGS)?.insert(ADDRESS, address)?;
+            Ok(())
+        })?;
         Ok(())
     }
-}
 
-impl Device {
-    /// A device that enrols now.
-    #[must_use]
-    pub fn new(key: &duologue::DeviceKey, name: &str) -> Self {
-        let algorithm = match key.algorithm() {
-            SignatureAlgorithm::Ed25519 => "Ed25519",
-            SignatureAlgorithm::EcdsaP256 => "P-256",
+    /// Reads; once more if the file had to be opened anew.
+    fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let opened = self.opened.load(Ordering::Acquire);
+        match self.database.read(&work) {
+            Err(error) if error.is_the_files() || matches!(error, StoreError::Closed(_)) => {
+                self.reopen(opened, Who::Device, &error)?;
+                self.database.read(&work)
+            }
+            result => result,
+        }
+    }
+
+    /// Writes, all or nothing; for the owner once more with the reserve, where the disk is full, and for everybody once more where
+    /// the file had to be opened anew. The turn is given along, for what memory must learn before the next one writes.
+    fn write<T>(
+        &self,
+        who: Who,
+        work: impl Fn(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<(T, Turn<'_>), StoreError> {
+        let patience = if who == Who::Owner { OWNERS_PATIENCE } else { PATIENCE };
+        self.write_within(who, patience, work)
+    }
+
+    fn write_within<T>(
+        &self,
+        who: Who,
+        patience: Duration,
+        work: impl Fn(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<(T, Turn<'_>), StoreError> {
+        let is_full = self.room.is_full();
+        if is_full && who == Who::Device {
+            return Err(StoreError::Full);
+        }
+        let turn = self.turns.take(who, patience).ok_or(StoreError::Busy)?;
+        if is_full {
+            self.room.give_up();
+        }
+        let opened = self.opened.load(Ordering::Acquire);
+        let written = match self.write_once(&work) {
+            Err(error) if error.is_the_files() || matches!(error, StoreError::Closed(_)) => {
+                let is_full = matches!(error, StoreError::Full);
+                if is_full {
+                    self.room.found_full();
+                }
+                let may_again = !is_full || (who == Who::Owner && self.room.give_up());
+                let reopened = self.reopen(opened, who, &error);
+                if !may_again {
+                    return Err(error);
+                }
+                reopened?;
+                self.write_once(&work)
+            }
+            result => result,
         };
-        Self {
-            id: DeviceId::of_spki(key.spki()).0,
-            algorithm: algorithm.to_owned(),
-            spki: key.spki().to_vec(),
-            name: name.to_owned(),
-            enrolled_at: now(),
-            status: DeviceStatus::Enrolled,
+        // What failed again must not be found closed by the next one.
+        if let Err(error) = &written
+            && error.is_the_files()
+        {
+            let opened = self.opened.load(Ordering::Acquire);
+            let _ = self.reopen(opened, who, error);
         }
+        let (result, writes) = written?;
+        if let Err(error) = self.journal().note(writes, now()) {
+            tracing::debug!(%error, "the journal could not note a write");
+        }
+        Ok((result, turn))
+    }
+
+    fn write_once<T>(&self, work: impl Fn(&WriteTransaction) -> Result<T, StoreError>) -> Result<(T, u64), StoreError> {
+        self.database.write(|write| {
+            let result = work(write)?;
+            let mut settings = write.open_table(SETTINGS)?;
+            let writes = number(settings.get(WRITES)?.map(|writes| writes.value().to_owned()), WRITES)? + 1;
+            settings.insert(WRITES, writes.to_string().as_str())?;
+            Ok((result, writes))
+        })
+    }
+
+    /// Opens the file anew, unless somebody has since it was seen to fail; for devices not too often.
+    fn reopen(&self, seen: u64, who: Who, cause: &StoreError) -> Result<(), StoreError> {
+        let mut last = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.opened.load(Ordering::Acquire) != seen {
+            return Ok(());
+        }
+        if who == Who::Device && last.is_some_and(|at| at.elapsed() < REOPENED_EACH) {
+            return Err(match cause {
+                StoreError::Closed(cause) => StoreError::Closed(cause.clone()),
+                cause => StoreError::Closed(cause.to_string()),
+            });
+        }
+        *last = Some(Instant::now());
+        tracing::warn!(%cause, "the store failed, and is opened anew");
+        self.database.reopen()?;
+        // One that cannot be read in whole is none.
+        self.load().inspect_err(|error| self.database.close(error))?;
+        self.opened.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes into memory what the file says of devices, and looks whether it says it in a way that is understood. What was
+    /// revoked stays so.
+    fn load(&self) -> Result<(), StoreError> {
+        let found = self.database.read(|read| {
+            let version = number(setting(read, VERSION_KEY)?, VERSION_KEY)?;
+            if version > u64::from(VERSION) {
+                return Err(StoreError::Newer { found: version.to_string(), known: VERSION });
+            }
+            let mut found = HashMap::new();
+            for entry in read.open_table(DEVICES)?.iter()? {
+                let (key, bytes) = entry?;
+                found.insert(key.value(), read_device(key.value(), bytes.value())?.status);
+            }
+            for entry in read.open_table(REVOKED)?.iter()? {
+                found.insert(entry?.0.value(), DeviceStatus::Revoked);
+            }
+            for entry in read.open_table(INVITES)?.iter()? {
+                let (key, bytes) = entry?;
+                read_invite(key.value(), bytes.value())?;
+            }
+            Ok(found)
+        })?;
+        let mut statuses = self.statuses();
+        let known = std::mem::replace(&mut *statuses, found);
+        for (id, status) in known {
+            if status == DeviceStatus::Revoked {
+                statuses.insert(id, status);
+            }
+        }
+        Ok(())
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+/// Whether the file is new, or of the time before versions.
+fn needs_tables(read: &ReadTransaction) -> Result<bool, StoreError> {
+    match read.open_table(SETTINGS) {
+        Ok(settings) => Ok(settings.get(VERSION_KEY)?.is_none()),
+        Err(TableError::TableDoesNotExist(_)) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).expect("plain structures serialize")
+fn setting(read: &ReadTransaction, key: &str) -> Result<Option<String>, StoreError> {
+    Ok(read.open_table(SETTINGS)?.get(key)?.map(|value| value.value().to_owned()))
 }
 
-/// What this version cannot read counts as absent: a device is then not known, which is the safe side.
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    postcard::from_bytes(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use duologue::{DeviceKey, ServerKey};
-
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let store = Store::open(&directory.path().join("store.redb")).expect("a new store");
-        (directory, store)
-    }
-
-    fn device(seed: u8) -> Device {
-        let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), &[seed; 32]].concat();
-        Device::new(&DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("an SPKI"), "test")
-    }
-
-    fn invite(seed: u8) -> Invite {
-        Invite::new([seed; 32], ServerKey([0; 32]))
-    }
-
-    const DAY: Duration = Duration::from_secs(86_400);
-
-    #[test]
-    fn of_a_hundred_devices_that_race_for_an_invite_one_wins() {
-        let (_directory, store) = store();
-        let store = Arc::new(store);
-        store.add_invite(&invite(1), DAY).expect("stored");
-        let racers: Vec<_> = (0..100)
-            .map(|seed| {
-                let store = Arc::clone(&store);
-                std::thread::spawn(move || store.enrol(invite(1).id(), &device(seed)).expect("the store works"))
-            })
-            .collect();
-        let verdicts: Vec<_> = racers.into_iter().map(|racer| racer.join().expect("no panic")).collect();
-        assert_eq!(verdicts.iter().filter(|verdict| verdict.is_ok()).count(), 1);
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == Err(CloseCode::InviteUsed)).count(), 99);
-        assert_eq!(store.devices().expect("readable").len(), 1);
-    }
-
-    #[test]
-    fn the_same_device_may_use_its_invite_again() {
-        let (_directory, store) = store();
-        store.add_invite(&invite(1), DAY).expect("stored");
-        for _ in 0..3 {
-            assert_eq!(store.enrol(invite(1).id(), &device(1)).expect("the store works"), Ok(()));
-        }
-    }
-
-    #[test]
-    fn an_expired_or_unknown_invite_enrols_nobody() {
-        let (_directory, store) = store();
-        store.add_invite(&invite(1), Duration::ZERO).expect("stored");
-        assert_eq!(store.enrol(invite(1).id(), &device(1)).expect("works"), Err(CloseCode::InviteExpired));
-        assert_eq!(store.enrol(invite(2).id(), &device(1)).expect("works"), Err(CloseCode::NotEnrolled));
-        assert!(store.devices().expect("readable").is_empty());
-    }
-
-    #[test]
-    fn a_revoked_device_does_not_come_back_by_a_new_invite() {
-        let (_directory, store) = store();
-        store.add_invite(&invite(1), DAY).expect("stored");
-        store.enrol(invite(1).id(), &device(1)).expect("works").expect("enrolled");
-        assert!(store.revoke(DeviceId(device(1).id)).expect("works"));
-        store.add_invite(&invite(2), DAY).expect("stored");
-        assert_eq!(store.enrol(invite(2).id(), &device(1)).expect("works"), Err(CloseCode::DeviceRevoked));
-        assert!(!store.revoke(DeviceId([9; 32])).expect("works"));
-    }
-
-    #[test]
-    fn what_is_known_of_a_device_outlives_the_server() {
-        let (directory, store) = store();
-        let [one, two, stranger] = [1, 2, 3].map(|seed| DeviceId(device(seed).id));
-        for seed in [1, 2] {
-            store.add_invite(&invite(seed), DAY).expect("stored");
-            store.enrol(invite(seed).id(), &device(seed)).expect("works").expect("enrolled");
-        }
-        store.revoke(two).expect("works");
-        let expected = [Some(DeviceStatus::Enrolled), Some(DeviceStatus::Revoked), None];
-        assert_eq!([one, two, stranger].map(|id| store.status(id)), expected);
-        drop(store);
-        let store = Store::open(&directory.path().join("store.redb")).expect("the same store");
-        assert_eq!([one, two, stranger].map(|id| store.status(id)), expected);
-    }
-
-    #[test]
-    fn a_device_has_so_many_live_invites_and_none_once_it_is_revoked() {
-        let (_directory, store) = store();
-        let stranger = DeviceId(device(9).id);
-        assert!(!store.add_invite_of(stranger, &invite(1), DAY, 2).expect("works"), "it is not enrolled");
-        store.add_invite(&invite(1), DAY).expect("stored");
-        store.enrol(invite(1).id(), &device(1)).expect("works").expect("enrolled");
-        let maker = DeviceId(device(1).id);
-        assert!(store.add_invite_of(maker, &invite(2), DAY, 2).expect("works"));
-        assert!(store.add_invite_of(maker, &invite(3), DAY, 2).expect("works"));
-        assert!(!store.add_invite_of(maker, &invite(4), DAY, 2).expect("works"), "two are enough");
-        // One that was used, and one that has expired, make room.
-        store.enrol(invite(2).id(), &device(2)).expect("works").expect("enrolled");
-        assert!(store.add_invite_of(maker, &invite(5), Duration::ZERO, 2).expect("works"));
-        assert!(store.add_invite_of(maker, &invite(6), DAY, 2).expect("works"));
-        assert!(!store.add_invite_of(maker, &invite(7), DAY, 2).expect("works"));
-        assert_eq!(store.enrol(invite(7).id(), &device(7)).expect("works"), Err(CloseCode::NotEnrolled));
-        // What it has made goes with it; who came by it before stays.
-        assert!(store.revoke(maker).expect("works"));
-        for seed in [3, 6] {
-            assert_eq!(store.enrol(invite(seed).id(), &device(seed)).expect("works"), Err(CloseCode::NotEnrolled));
-        }
-        assert!(!store.add_invite_of(maker, &invite(8), DAY, 2).expect("works"));
-        assert_eq!(store.status(DeviceId(device(2).id)), Some(DeviceStatus::Enrolled));
-    }
+/// A number among the settings; 0 if it is not there.
+fn number(text: Option<String>, key: &str) -> Result<u64, StoreError> {
+    let Some(text) = text else { return Ok(0) };
+    text.parse().map_err(|_| StoreError::Damaged { record: format!("the setting {key}") })
 }

@@ -1,8 +1,8 @@
 //! `duologue devices`: who was let in.
 
 use anyhow::bail;
-use duologue::DeviceId;
-use duologue_server::{Answer, DeviceStatus, Language, Question, ask, spoken};
+use duologue_server::{DeviceList, DeviceStatus, Kept, Language, Revoked, ask, spoken};
+use hyper::Method;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Devices {
@@ -26,30 +26,46 @@ pub(crate) enum Devices {
 }
 
 impl Devices {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let (directory, question, words) = match self {
-            Self::List { words, directory } => (directory, Question::Devices, words),
-            Self::Revoke { device, directory } => (directory, Question::Revoke { device }, false),
-        };
-        match ask(&directory.state, &question)? {
-            Answer::Devices(devices) => {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::List { words, directory } => {
+                let DeviceList { devices } = ask(&directory.state, Method::GET, "/devices", None::<&()>).await?;
                 for device in devices {
-                    let id = DeviceId(device.id);
                     let status = match device.status {
                         DeviceStatus::Enrolled => "enrolled",
                         DeviceStatus::Revoked => "revoked",
                     };
                     let name: String = device.name.chars().filter(|char| !char.is_control()).collect();
-                    println!("{id}  {}  {status}  {}  {name}", id.fingerprint(), device.algorithm);
+                    println!("{}  {}  {status}  {}  {name}", device.id, device.fingerprint, device.algorithm);
                     for language in [Language::English, Language::French].into_iter().filter(|_| words) {
-                        println!("    {}", spoken(&id.fingerprint(), language));
+                        println!("    {}", spoken(&device.fingerprint, language));
                     }
                 }
             }
-            Answer::Revoked => println!("revoked"),
-            Answer::Failed(error) => bail!(error),
-            other @ Answer::Invite(_) => bail!("the running server gave an answer of another version: {other:?}"),
+            Self::Revoke { device, directory } => {
+                let path = format!("/devices/{}/revoke", escaped(&device));
+                let Revoked { kept, message } = ask(&directory.state, Method::POST, &path, None::<&()>).await?;
+                let message = message.unwrap_or_default();
+                match kept {
+                    Kept::Stored => println!("revoked"),
+                    Kept::Journal => println!("revoked: {message}"),
+                    // Not what was asked for: a script must hear of it.
+                    Kept::Memory => bail!("revoked, {message}"),
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// As a part of a path (RFC 3986, section 3.3): what is no device id gets there as it was written, and is named.
+fn escaped(part: &str) -> String {
+    let mut escaped = String::new();
+    for byte in part.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => escaped.push(byte.into()),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }

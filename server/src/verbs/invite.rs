@@ -1,7 +1,7 @@
 //! `duologue invite`: the way in for a new device.
 
-use anyhow::bail;
-use duologue_server::{Answer, Question, ask};
+use duologue_server::{Invited, NewInvite, ask};
+use hyper::Method;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Invite {
@@ -19,14 +19,12 @@ pub(crate) enum Invite {
 }
 
 impl Invite {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let Self::New { expires, url, directory } = self;
-        let address = url.map(|url| super::parse_address(&url)).transpose()?.map(|address| address.to_string());
-        match ask(&directory.state, &Question::NewInvite { lifetime_secs: expires, address })? {
-            Answer::Invite(link) => println!("{link}"),
-            Answer::Failed(error) => bail!(error),
-            other => bail!("the running server gave an answer of another version: {other:?}"),
-        }
+        let url = url.map(|url| super::parse_address(&url)).transpose()?.map(|address| address.to_string());
+        let asked = NewInvite { expires_secs: expires, url };
+        let Invited { link } = ask(&directory.state, Method::POST, "/invites", Some(&asked)).await?;
+        println!("{link}");
         Ok(())
     }
 }

@@ -179,8 +179,7 @@ pub(crate) async fn run(
     if let Some(pair) = extras.pair {
         duologue = duologue.service("pair", pair);
     }
-    let control = listen(state, duologue.clone()).context("cannot make the control socket")?;
-    tokio::spawn(control);
+    let _control = listen(state, duologue.clone()).context("cannot make the control socket")?;
     if let Some(desk) = extras.desk {
         tokio::spawn(desk.read_terminal());
     }

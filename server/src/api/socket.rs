@@ -1,0 +1,111 @@
+//! The socket of the local API, and the thread that answers there: nothing that devices do takes its turn.
+
+use std::{io, os::unix::fs::PermissionsExt, sync::Arc, thread::JoinHandle, time::Duration};
+
+use axum::{Router, extract::DefaultBodyLimit};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{BODY_LEN_MAX, router};
+use crate::{lines::Duologue, state::State};
+
+/// Its name in the state directory.
+pub(crate) const SOCKET: &str = "control.sock";
+
+/// Verbs that are answered at a time.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a request may take to come.
+const HEAD: Duration = Duration::from_secs(5);
+/// How long a connection may last.
+const CONNECTION: Duration = Duration::from_secs(60);
+/// Threads that work on the store: so many owners at a time.
+const THREADS: usize = 4;
+
+/// A local API that answers; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Answers the owner's verbs on a thread of its own, over `control.sock` in the state directory, which only the server's user may
+/// open (mode 0600, as the store).
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn listen(state: State, duologue: Duologue) -> io::Result<Listening> {
+    let path = state.directory().join(SOCKET);
+    // The directory is this process's alone: what lies there is left from one that was killed.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let app = router(state, Some(duologue)).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
+    let work = move || {
+        runtime.block_on(async {
+            match UnixListener::from_std(listener) {
+                Ok(listener) => drop(stopped.run_until_cancelled(accept(listener, app)).await),
+                Err(error) => tracing::error!(%error, "the control socket failed: no verb is answered"),
+            }
+        });
+        // A disk that hangs holds up its own work only.
+        runtime.shutdown_background();
+    };
+    let thread = std::thread::Builder::new().name("duologue-owner".to_owned()).spawn(work)?;
+    Ok(Listening { stop, thread: Some(thread) })
+}
+
+async fn accept(listener: UnixListener, app: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let app = app.clone();
+                tokio::spawn(async move {
+                    converse(stream, app).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control socket failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, app: Router) {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BODY_LEN_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    match tokio::time::timeout(CONNECTION, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a verb went"),
+        Err(_) => tracing::debug!("a verb took too long"),
+    }
+}

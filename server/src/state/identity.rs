@@ -1,0 +1,68 @@
+//! The server's private key, and how secrets are written: for their owner alone from the first byte, whole or not at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use duologue::{Secret, ServerIdentity};
+
+use super::StateError;
+
+const KEY: &str = "identity.key";
+
+/// The identity of a state directory, which is made if it is missing.
+pub(super) fn find_or_make(directory: &Path) -> Result<ServerIdentity, StateError> {
+    if let Some(identity) = find(directory)? {
+        return Ok(identity);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).expect("the operating system gives random bytes");
+    write_private(&directory.join(KEY), &key)?;
+    Ok(ServerIdentity::new(Secret::new(key)))
+}
+
+/// The identity of a state directory, if it has one.
+pub(super) fn find(directory: &Path) -> Result<Option<ServerIdentity>, StateError> {
+    let path = directory.join(KEY);
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let key = <[u8; 32]>::try_from(bytes.as_slice());
+            key.map(|key| Some(ServerIdentity::new(Secret::new(key))))
+                .map_err(|_| StateError::DamagedKey { path, len: bytes.len() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Io { verb: "read", path, source }),
+    }
+}
+
+/// Writes a file that only its owner may read, in a directory that this process has for itself. It has its mode from its first
+/// byte, and its name when it is whole: a full disk or a crash leaves nothing under that name. An existing one is never
+/// overwritten.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let failed = |source| StateError::Io { verb: "write", path: path.to_owned(), source };
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    let write = || {
+        // What a crash has left may have another mode.
+        match fs::remove_file(beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(beside, path)?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(beside);
+        failed(source)
+    })
+}

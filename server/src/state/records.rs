@@ -1,0 +1,98 @@
+//! What the store's records are, and how they lie in the file.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use duologue::{DeviceId, SignatureAlgorithm};
+use redb::TableDefinition;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::database::StoreError;
+
+pub(super) const DEVICES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("devices");
+pub(super) const INVITES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("invites");
+/// Which device has made an invite, where it was not the owner.
+pub(super) const PAIRINGS: TableDefinition<'_, [u8; 16], [u8; 32]> = TableDefinition::new("pairings");
+/// Devices that were revoked, also those of which nothing else is known, and when.
+pub(super) const REVOKED: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("revoked");
+pub(super) const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");
+
+/// Of the file's records. One without a version is of the time before there were any, and has the same records.
+pub(super) const VERSION: u32 = 1;
+
+/// What the owner may do with a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceStatus {
+    /// It may connect.
+    Enrolled,
+    /// It was removed.
+    Revoked,
+}
+
+/// A device that has come in by an invite.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id: SHA-256 of its public key.
+    pub id: [u8; 32],
+    /// `Ed25519` or `P-256`.
+    pub algorithm: String,
+    /// Its public key.
+    pub spki: Vec<u8>,
+    /// Its name for itself when it came; unverified.
+    pub name: String,
+    /// Seconds since 1970.
+    pub enrolled_at: u64,
+    /// Whether it may connect.
+    pub status: DeviceStatus,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredInvite {
+    pub(super) psk: [u8; 32],
+    pub(super) expires_at: u64,
+    pub(super) used_by: Option<[u8; 32]>,
+}
+
+impl Device {
+    /// A device that enrols now.
+    #[must_use]
+    pub fn new(key: &duologue::DeviceKey, name: &str) -> Self {
+        let algorithm = match key.algorithm() {
+            SignatureAlgorithm::Ed25519 => "Ed25519",
+            SignatureAlgorithm::EcdsaP256 => "P-256",
+        };
+        Self {
+            id: DeviceId::of_spki(key.spki()).0,
+            algorithm: algorithm.to_owned(),
+            spki: key.spki().to_vec(),
+            name: name.to_owned(),
+            enrolled_at: now(),
+            status: DeviceStatus::Enrolled,
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("plain structures serialize")
+}
+
+/// What this version cannot read is no absent record: a device that was revoked would be one that is not known.
+pub(super) fn decode<T: DeserializeOwned>(table: &str, key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(bytes).map_err(|_| {
+        let key: String = key.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        StoreError::Damaged { record: format!("the record {key}… of the table {table}") }
+    })
+}
+
+pub(super) fn device(key: [u8; 32], bytes: &[u8]) -> Result<Device, StoreError> {
+    decode("devices", &key, bytes)
+}
+
+pub(super) fn invite(key: [u8; 16], bytes: &[u8]) -> Result<StoredInvite, StoreError> {
+    decode("invites", &key, bytes)
+}

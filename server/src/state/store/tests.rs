@@ -1,0 +1,208 @@
+//! The store over a file, and over disks that fail.
+
+use std::sync::Arc;
+
+use duologue::{CloseCode, DeviceKey, Invite, ServerKey, SignatureAlgorithm};
+
+use super::{super::records::encode, *};
+
+fn store() -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(&directory.path().join("store.redb")).expect("a new store");
+    (directory, store)
+}
+
+pub(super) fn device(seed: u8) -> Device {
+    let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), &[seed; 32]].concat();
+    Device::new(&DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("an SPKI"), "test")
+}
+
+pub(super) fn invite(seed: u8) -> Invite {
+    Invite::new([seed; 32], ServerKey([0; 32]))
+}
+
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+#[test]
+fn of_a_hundred_devices_that_race_for_an_invite_one_wins() {
+    let (_directory, store) = store();
+    let store = Arc::new(store);
+    store.add_invite(&invite(1), DAY).expect("stored");
+    let racers: Vec<_> = (0..100)
+        .map(|seed| {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || store.enrol(invite(1).id(), &device(seed)).expect("the store works"))
+        })
+        .collect();
+    let verdicts: Vec<_> = racers.into_iter().map(|racer| racer.join().expect("no panic")).collect();
+    assert_eq!(verdicts.iter().filter(|verdict| verdict.is_ok()).count(), 1);
+    assert_eq!(verdicts.iter().filter(|verdict| **verdict == Err(CloseCode::InviteUsed)).count(), 99);
+    assert_eq!(store.devices().expect("readable").len(), 1);
+}
+
+#[test]
+fn the_same_device_may_use_its_invite_again() {
+    let (_directory, store) = store();
+    store.add_invite(&invite(1), DAY).expect("stored");
+    for _ in 0..3 {
+        assert_eq!(store.enrol(invite(1).id(), &device(1)).expect("the store works"), Ok(()));
+    }
+}
+
+#[test]
+fn an_expired_or_unknown_invite_enrols_nobody() {
+    let (_directory, store) = store();
+    store.add_invite(&invite(1), Duration::ZERO).expect("stored");
+    assert_eq!(store.enrol(invite(1).id(), &device(1)).expect("works"), Err(CloseCode::InviteExpired));
+    assert_eq!(store.enrol(invite(2).id(), &device(1)).expect("works"), Err(CloseCode::NotEnrolled));
+    assert!(store.devices().expect("readable").is_empty());
+}
+
+#[test]
+fn a_revoked_device_does_not_come_back_by_a_new_invite() {
+    let (_directory, store) = store();
+    store.add_invite(&invite(1), DAY).expect("stored");
+    store.enrol(invite(1).id(), &device(1)).expect("works").expect("enrolled");
+    assert_eq!(store.revoke(DeviceId(device(1).id)), Revocation::Stored);
+    store.add_invite(&invite(2), DAY).expect("stored");
+    assert_eq!(store.enrol(invite(2).id(), &device(1)).expect("works"), Err(CloseCode::DeviceRevoked));
+    assert_eq!(store.revoke(DeviceId([9; 32])), Revocation::Unknown);
+}
+
+#[test]
+fn what_is_known_of_a_device_outlives_the_server() {
+    let (directory, store) = store();
+    let [one, two, stranger] = [1, 2, 3].map(|seed| DeviceId(device(seed).id));
+    for seed in [1, 2] {
+        store.add_invite(&invite(seed), DAY).expect("stored");
+        store.enrol(invite(seed).id(), &device(seed)).expect("works").expect("enrolled");
+    }
+    assert_eq!(store.revoke(two), Revocation::Stored);
+    let expected = [Some(DeviceStatus::Enrolled), Some(DeviceStatus::Revoked), None];
+    assert_eq!([one, two, stranger].map(|id| store.status(id)), expected);
+    drop(store);
+    let store = Store::open(&directory.path().join("store.redb")).expect("the same store");
+    assert_eq!([one, two, stranger].map(|id| store.status(id)), expected);
+}
+
+#[test]
+fn a_device_has_so_many_live_invites_and_none_once_it_is_revoked() {
+    let (_directory, store) = store();
+    let stranger = DeviceId(device(9).id);
+    assert!(!store.add_invite_of(stranger, &invite(1), DAY, 2).expect("works"), "it is not enrolled");
+    store.add_invite(&invite(1), DAY).expect("stored");
+    store.enrol(invite(1).id(), &device(1)).expect("works").expect("enrolled");
+    let maker = DeviceId(device(1).id);
+    assert!(store.add_invite_of(maker, &invite(2), DAY, 2).expect("works"));
+    assert!(store.add_invite_of(maker, &invite(3), DAY, 2).expect("works"));
+    assert!(!store.add_invite_of(maker, &invite(4), DAY, 2).expect("works"), "two are enough");
+    // One that was used, and one that has expired, make room.
+    store.enrol(invite(2).id(), &device(2)).expect("works").expect("enrolled");
+    assert!(store.add_invite_of(maker, &invite(5), Duration::ZERO, 2).expect("works"));
+    assert!(store.add_invite_of(maker, &invite(6), DAY, 2).expect("works"));
+    assert!(!store.add_invite_of(maker, &invite(7), DAY, 2).expect("works"));
+    assert_eq!(store.enrol(invite(7).id(), &device(7)).expect("works"), Err(CloseCode::NotEnrolled));
+    // What it has made goes with it; who came by it before stays.
+    assert_eq!(store.revoke(maker), Revocation::Stored);
+    for seed in [3, 6] {
+        assert_eq!(store.enrol(invite(seed).id(), &device(seed)).expect("works"), Err(CloseCode::NotEnrolled));
+    }
+    assert!(!store.add_invite_of(maker, &invite(8), DAY, 2).expect("works"));
+    assert_eq!(store.status(DeviceId(device(2).id)), Some(DeviceStatus::Enrolled));
+}
+
+#[test]
+fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoked_since() {
+    let (directory, store) = store();
+    let path = directory.path().join("store.redb");
+    for seed in 1..5 {
+        store.add_invite(&invite(seed), DAY).expect("stored");
+    }
+    for seed in 1..4 {
+        store.enrol(invite(seed).id(), &device(seed)).expect("works").expect("enrolled");
+    }
+    drop(store);
+    let copy = std::fs::read(&path).expect("readable");
+    let store = Store::open(&path).expect("the same store");
+    assert_eq!(store.notice(), None);
+    let [one, two, late] = [1, 2, 4].map(|seed| DeviceId(device(seed).id));
+    assert_eq!(store.revoke(one), Revocation::Stored);
+    assert_eq!(store.revoke(two), Revocation::Stored);
+    store.enrol(invite(4).id(), &device(4)).expect("works").expect("enrolled");
+    drop(store);
+    std::fs::write(&path, copy).expect("written");
+    let store = Store::open(&path).expect("the copy");
+    let notice = store.notice().expect("it is older").to_owned();
+    for words in ["an older copy", "3 of its changes are missing", &one.to_string(), &two.to_string()] {
+        assert!(notice.contains(words), "{words}: {notice}");
+    }
+    assert_eq!([one, two].map(|id| store.status(id)), [Some(DeviceStatus::Revoked); 2]);
+    assert_eq!(store.status(late), None, "it came later, and is not known");
+    drop(store);
+    let store = Store::open(&path).expect("the copy");
+    assert_eq!([one, two].map(|id| store.status(id)), [Some(DeviceStatus::Revoked); 2]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_an_error_by_name() {
+    type Damage = fn(&WriteTransaction);
+    let cases: [(Damage, &str); 4] = [
+        (
+            |write| drop(write.open_table(DEVICES).expect("opens").insert([7; 32], &b"?"[..]).expect("inserts")),
+            "the record 0707070707070707… of the table devices in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(INVITES).expect("opens").insert([8; 16], &b"?"[..]).expect("inserts")),
+            "of the table invites in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "2").expect("inserts")),
+            "it is of version 2, and this duologue knows none after 1",
+        ),
+        (
+            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "new").expect("inserts")),
+            "the setting version in it cannot be read",
+        ),
+    ];
+    for (damage, words) in cases {
+        let (directory, store) = store();
+        store.add_invite(&invite(1), DAY).expect("stored");
+        store.enrol(invite(1).id(), &device(1)).expect("works").expect("enrolled");
+        drop(store);
+        let path = directory.path().join("store.redb");
+        let database = redb::Database::create(&path).expect("opens");
+        let write = database.begin_write().expect("begins");
+        damage(&write);
+        write.commit().expect("commits");
+        drop(database);
+        let error = Store::open(&path).expect_err("damaged").to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+#[test]
+fn a_damaged_journal_stops_the_start_by_name() {
+    let (directory, store) = store();
+    drop(store);
+    let journal = directory.path().join("revocations.journal");
+    std::fs::write(&journal, b"short").expect("written");
+    let error = Store::open(&directory.path().join("store.redb")).expect_err("damaged").to_string();
+    assert!(error.contains(&journal.display().to_string()) && error.contains("move it away"), "{error}");
+}
+
+#[test]
+fn a_store_of_the_time_before_versions_is_taken_over() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("store.redb");
+    let database = redb::Database::create(&path).expect("made");
+    let write = database.begin_write().expect("begins");
+    write.open_table(DEVICES).expect("opens").insert(device(1).id, encode(&device(1)).as_slice()).expect("inserts");
+    drop(write.open_table(INVITES).expect("opens"));
+    drop(write.open_table(PAIRINGS).expect("opens"));
+    write.open_table(SETTINGS).expect("opens").insert(ADDRESS, "https://line.example/").expect("inserts");
+    write.commit().expect("commits");
+    drop(database);
+    let store = Store::open(&path).expect("taken over");
+    assert_eq!(store.status(DeviceId(device(1).id)), Some(DeviceStatus::Enrolled));
+    assert_eq!(store.address().expect("readable").as_deref(), Some("https://line.example/"));
+}
