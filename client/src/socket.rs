@@ -24,6 +24,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
         self.0.poll_next_unpin(cx).map(|message| match message {
             Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
             Some(Ok(Message::Text(_))) => Some(Incoming::Text),
+            Some(Err(WebSocketError::Capacity(_))) => Some(Incoming::too_long()),
             Some(Ok(Message::Close(_)) | Err(_)) | None => None,
             Some(Ok(_)) => Some(Incoming::Other),
         })

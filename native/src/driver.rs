@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use duologue::{
     AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Event, Instant, LineEvent, OfferedCredential,
-    Randomness, Secret,
+    Randomness, Secret, limits::RECORD_LEN_MAX,
 };
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 
@@ -43,6 +43,20 @@ pub enum Incoming {
     Text,
     /// Anything that the WebSocket layer deals with itself.
     Other,
+    /// The peer has closed, or broken a rule of the WebSocket layer: nothing follows but the socket's end.
+    Closing,
+}
+
+/// What stands for a message that is longer than a record: nobody asks more of it than its length.
+static TOO_LONG: [u8; RECORD_LEN_MAX + 1] = [0; RECORD_LEN_MAX + 1];
+
+impl Incoming {
+    /// A binary message that is longer than a record, whatever it says. The core takes it for one that was altered, tells
+    /// its peer so and counts it; a socket need not keep it for that.
+    #[must_use]
+    pub const fn too_long() -> Self {
+        Self::Binary(Bytes::from_static(&TOO_LONG))
+    }
 }
 
 /// A socket that carries binary messages both ways. Its end, or an error, ends what comes from it.
@@ -121,6 +135,7 @@ async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>
             }
             Incoming::Text => state.line.handle_text(now, no),
             Incoming::Other => {}
+            Incoming::Closing => state.line.handle_lost(now, no),
         });
         // Whoever answers the questions, such as a channel that was opened, comes first: a peer cannot flood it.
         shared.answered().await;
@@ -261,7 +276,7 @@ pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
             Ok(Some(Incoming::Binary(bytes))) => drop(connection.handle_message(now, &bytes)),
             Ok(Some(Incoming::Text)) => drop(connection.handle_text(now)),
             Ok(Some(Incoming::Other)) => {}
-            Ok(None) => connection.handle_lost(now),
+            Ok(Some(Incoming::Closing) | None) => connection.handle_lost(now),
             Err(_) if pushes_at.is_some_and(|at| at <= std::time::Instant::now()) && !pushed => {
                 pushed = true;
                 push(&mut socket);

@@ -17,6 +17,10 @@ pub(crate) enum Act {
     Cut,
     /// Put a text message before it.
     AddText,
+    /// Put a message before it that is a byte longer than a record.
+    AddLong,
+    /// Put a frame before it that RFC 6455 does not have.
+    AddBroken,
 }
 
 /// Which message an intervention waits for.

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use duologue::limits::RECORD_LEN_MAX;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 use tokio::{
@@ -266,7 +267,9 @@ async fn frames(
             }
             Some(Act::Swallow) => continue,
             Some(Act::Cut) => return cut.notify_one(),
-            Some(Act::AddText) => out = Frame::text(direction, "a word from in between").to_bytes(),
+            Some(Act::AddText) => out = Frame::new(direction, 0x81, b"a word from in between".to_vec()).to_bytes(),
+            Some(Act::AddLong) => out = Frame::new(direction, 0x82, vec![0; RECORD_LEN_MAX + 1]).to_bytes(),
+            Some(Act::AddBroken) => out = Frame::new(direction, 0x83, b"of no kind".to_vec()).to_bytes(),
         }
         out.extend_from_slice(&frame.to_bytes());
         if to.write_all(&out).await.is_err() || to.flush().await.is_err() {

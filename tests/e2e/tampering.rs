@@ -15,7 +15,7 @@ use crate::{
     upgrade::SEALED_0_LEN,
     wire::{
         Direction::{self, ToClient, ToServer},
-        Kind,
+        Kind, Log,
     },
     within,
 };
@@ -119,6 +119,66 @@ async fn a_middleman_who_alters_every_record_ends_the_session_and_is_named() {
     assert_eq!(received.unwrap_err(), ended);
     proxy.set(Policy::default());
     assert_eq!(within(20, "the echo", line.request("echo", "alone again")).await.unwrap(), b"alone again");
+}
+
+/// What the server sent on the line before the latest one, until a close frame with this code.
+async fn closed_with(proxy: &Proxy, code: u16) -> Vec<(Kind, Vec<u8>)> {
+    let before = |log: &Log| {
+        let lines = log.lines();
+        let seen = log.sent(*lines.iter().rev().nth(1)?, ToClient);
+        let close = (Kind::Close, code.to_be_bytes().to_vec());
+        Some(seen[..seen.iter().position(|seen| *seen == close)?].to_vec())
+    };
+    proxy.wait_for("the close frame", |log| before(log).is_some()).await;
+    before(&proxy.log()).expect("it was seen")
+}
+
+/// The server used to hang up at such a message without a word, and to count nothing: anybody on the way could end one
+/// connection after the other, and neither end ever said that it was being done.
+#[tokio::test]
+async fn messages_beyond_a_record_are_altered_ones_and_three_in_a_row_end_the_session() {
+    let server = Server::dev().await;
+    let (proxy, client, link) = behind(&server).await;
+    for direction in [ToServer, ToClient] {
+        proxy.set(Policy::default());
+        let line = open(&client, &link).await;
+        assert_eq!(line.request("echo", "before").await.unwrap(), b"before");
+        proxy.act(direction, When::Now, Act::AddLong);
+        let answer = within(20, "the answer", line.request("echo", "with company")).await;
+        assert_eq!(answer.unwrap(), b"with company", "one costs its connection alone, {direction:?}");
+        assert!(proxy.has_acted());
+        if direction == ToServer {
+            let told = closed_with(&proxy, 1_009).await;
+            assert!(
+                matches!(told.last(), Some((Kind::Binary, record)) if record.len() < SEALED_0_LEN),
+                "and CLOSE before it"
+            );
+        }
+        proxy.act(direction, When::EachRecord, Act::AddLong);
+        let channel = line.channel("echo").unwrap();
+        let sent = channel.send("altered").await.unwrap();
+        assert!(within(20, &format!("the verdict, {direction:?}"), sent.taken()).await.is_err(), "{direction:?}");
+        line.close(CloseCode::Normal, "");
+    }
+}
+
+/// Nor does what breaks the WebSocket's own rules cost more than a cut; the server says which it was, as RFC 6455 wants it.
+#[tokio::test]
+async fn a_frame_that_breaks_the_websockets_rules_costs_its_connection_alone() {
+    let server = Server::dev().await;
+    let (proxy, client, link) = behind(&server).await;
+    let line = open(&client, &link).await;
+    for round in 0..4 {
+        proxy.act(ToServer, When::Now, Act::AddBroken);
+        let text = format!("round {round}");
+        let answer = within(20, "the answer", line.request("echo", text.clone())).await;
+        assert_eq!(answer.unwrap(), text.as_bytes());
+        assert!(proxy.has_acted());
+        closed_with(&proxy, 1_002).await;
+    }
+    proxy.act(ToClient, When::Now, Act::AddBroken);
+    assert_eq!(within(20, "the answer", line.request("echo", "to us")).await.unwrap(), b"to us");
+    assert!(proxy.has_acted());
 }
 
 #[tokio::test]

@@ -41,10 +41,10 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// A text frame as this direction wants it.
-    pub(crate) fn text(direction: Direction, text: &str) -> Self {
+    /// A frame as this direction wants it, masked or not.
+    pub(crate) fn new(direction: Direction, first: u8, payload: Vec<u8>) -> Self {
         let mask = (direction == Direction::ToServer).then_some([7, 1, 3, 5]);
-        Self { first: 0x81, mask, payload: text.as_bytes().to_vec() }
+        Self { first, mask, payload }
     }
 
     pub(crate) const fn kind(&self) -> Kind {

@@ -7,6 +7,10 @@
 //!
 //! Frame headers are tungstenite's. What it does beyond them, with a read and a write buffer that a socket keeps for its
 //! whole life, is what thousands of idle lines cannot afford.
+//!
+//! A peer that closes, or breaks a rule, is told a status code (RFC 6455, section 7.4.1) by [`Sink::poll_close`], and what it
+//! sends after that is read and thrown away until it hangs up: unread bytes would make TCP take back that close frame.
+//! What text says is not judged: no text is ever handed on.
 
 use std::{
     io::{self, Cursor},
@@ -22,7 +26,7 @@ use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::protocol::frame::{
     FrameHeader,
-    coding::{Control, Data, OpCode},
+    coding::{CloseCode, Control, Data, OpCode},
 };
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
@@ -34,8 +38,6 @@ const FIRST_LEN: usize = 1_024;
 const CONTROL_LEN_MAX: usize = 125;
 /// The longest header of a frame to a client: its payload is at most a record.
 const HEADER_LEN_MAX: usize = 4;
-/// "Normal closure" (RFC 6455, section 7.4.1).
-const NORMAL: [u8; 2] = 1_000_u16.to_be_bytes();
 
 /// A server's end of a WebSocket.
 pub(crate) struct WebSocket<S> {
@@ -45,24 +47,57 @@ pub(crate) struct WebSocket<S> {
     /// The frame that `buffer` begins with, once its header is known: the header, and the payload's length.
     frame: Option<(FrameHeader, usize)>,
     /// A message of which more fragments are to come.
-    fragments: Option<Box<Fragments>>,
+    fragments: Option<Box<Message>>,
     /// The answer to the last ping.
     pong: Option<Bytes>,
     /// The frame on its way out.
     out: Option<Chain<Cursor<[u8; HEADER_LEN_MAX]>, Bytes>>,
     read: Side,
     write: Side,
+    /// What the close frame will say.
+    status: CloseCode,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Open,
+    /// Of reading: the peer has closed or broken a rule; what it still sends is nobody's.
+    Draining,
     Closed,
 }
 
-struct Fragments {
+/// A message, or as much of it as has come.
+struct Message {
     kind: Data,
     payload: BytesMut,
+}
+
+/// What comes from the peer.
+enum Heard {
+    /// A message, whole.
+    Message(Message),
+    /// The begin of one that is longer than a record.
+    TooLong,
+    /// A ping or a pong.
+    Control,
+    /// Its close frame, or something that breaks a rule.
+    Closing,
+}
+
+/// Why no more is heard.
+enum End {
+    /// By a close frame, the peer's or ours: what ours says, and why.
+    Close(CloseCode, &'static str),
+    /// A message is longer than a record.
+    TooLong,
+    /// The stream has ended, or failed.
+    Stream(io::Result<()>),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Stream(Err(error))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
@@ -77,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             out: None,
             read: Side::Open,
             write: Side::Open,
+            status: CloseCode::Normal,
         }
     }
 
@@ -87,17 +123,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// The next thing that comes; an error, or its end, is its last.
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Incoming>>> {
+    /// The next thing that comes. Nothing does after [`Heard::TooLong`] and [`Heard::Closing`] but the stream's end.
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
+        match self.read {
+            Side::Open => {}
+            Side::Draining => return self.poll_drained(cx).map(|()| None),
+            Side::Closed => return Poll::Ready(None),
+        }
+        let heard = self.poll_frames(cx);
+        // Nobody else sends what answers a ping. An error of it shows in the next read.
+        if self.pong.is_some() || self.out.is_some() {
+            let _ = self.poll_written(cx);
+        }
+        let end = match ready!(heard) {
+            Ok(heard) => return Poll::Ready(Some(heard)),
+            Err(end) => end,
+        };
+        (self.buffer, self.frame, self.fragments) = (BytesMut::new(), None, None);
+        Poll::Ready(match end {
+            End::Close(status, why) => {
+                tracing::debug!(%status, why, "a WebSocket is closed");
+                (self.read, self.status) = (Side::Draining, status);
+                Some(Heard::Closing)
+            }
+            End::TooLong => {
+                (self.read, self.status) = (Side::Draining, CloseCode::Size);
+                Some(Heard::TooLong)
+            }
+            End::Stream(how) => {
+                if let Err(error) = how {
+                    tracing::debug!(%error, "a WebSocket's stream fails");
+                }
+                self.read = Side::Closed;
+                None
+            }
+        })
+    }
+
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, End>> {
         loop {
             if let Some((header, payload)) = self.next_frame()? {
-                match self.handle_frame(&header, payload)? {
-                    Handled::Nothing => {}
-                    Handled::Message(message) => return Poll::Ready(Ok(Some(message))),
-                    Handled::Closed => return Poll::Ready(Ok(None)),
+                if let Some(heard) = self.handle_frame(&header, payload)? {
+                    return Poll::Ready(Ok(heard));
                 }
             } else if ready!(self.poll_read(cx))? == 0 {
-                return Poll::Ready(Ok(None));
+                return Poll::Ready(Err(End::Stream(Ok(()))));
+            }
+        }
+    }
+
+    /// Reads to the stream's end, and keeps nothing.
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut stack = [const { MaybeUninit::<u8>::uninit() }; READ_LEN];
+            let mut read = ReadBuf::uninit(&mut stack);
+            if ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
+                self.read = Side::Closed;
+                return Poll::Ready(());
             }
         }
     }
@@ -117,12 +199,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// A whole frame, unmasked, if the buffer has one.
-    fn next_frame(&mut self) -> io::Result<Option<(FrameHeader, BytesMut)>> {
+    fn next_frame(&mut self) -> Result<Option<(FrameHeader, BytesMut)>, End> {
         if self.frame.is_none() {
             let mut cursor = Cursor::new(&self.buffer[..]);
-            let Some((header, len)) = FrameHeader::parse(&mut cursor).map_err(io::Error::other)? else {
-                return Ok(None);
-            };
+            let parsed = FrameHeader::parse(&mut cursor).map_err(|_| violation("a frame has a reserved opcode"))?;
+            let Some((header, len)) = parsed else { return Ok(None) };
             let header_len = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
             let len = check(&header, len)?;
             self.buffer.advance(header_len);
@@ -139,37 +220,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Ok(Some((header, payload)))
     }
 
-    fn handle_frame(&mut self, header: &FrameHeader, payload: BytesMut) -> io::Result<Handled> {
+    /// What a frame is to who listens; none where more of a message is to come.
+    fn handle_frame(&mut self, header: &FrameHeader, payload: BytesMut) -> Result<Option<Heard>, End> {
         let kind = match header.opcode {
             OpCode::Control(Control::Ping) => {
-                // A peer that does not take its answers gets the last one.
-                self.pong = Some(payload.freeze());
-                return Ok(Handled::Message(Incoming::Other));
+                // A peer that does not take its answers gets the last one; one that was told the end gets none.
+                self.pong = (self.write == Side::Open).then(|| payload.freeze());
+                return Ok(Some(Heard::Control));
             }
-            OpCode::Control(Control::Close) => return Ok(Handled::Closed),
-            OpCode::Control(_) => return Ok(Handled::Message(Incoming::Other)),
+            OpCode::Control(Control::Close) => return Err(answer(&payload)),
+            OpCode::Control(_) => return Ok(Some(Heard::Control)),
             OpCode::Data(kind) => kind,
         };
         let message = match (kind, self.fragments.take()) {
-            (Data::Continue, Some(mut fragments)) => {
-                if fragments.payload.len() + payload.len() > RECORD_LEN_MAX {
-                    return Err(violation("a message is longer than a record"));
+            (Data::Continue, Some(mut message)) => {
+                if message.payload.len() + payload.len() > RECORD_LEN_MAX {
+                    return Err(End::TooLong);
                 }
-                fragments.payload.unsplit(payload);
-                *fragments
+                message.payload.unsplit(payload);
+                *message
             }
             (Data::Continue, None) => return Err(violation("a fragment belongs to no message")),
             (_, Some(_)) => return Err(violation("a message begins within another")),
-            (kind, None) => Fragments { kind, payload },
+            (kind, None) => Message { kind, payload },
         };
         if !header.is_final {
             self.fragments = Some(Box::new(message));
-            return Ok(Handled::Nothing);
+            return Ok(None);
         }
-        Ok(Handled::Message(match message.kind {
-            Data::Binary => Incoming::Binary(message.payload.freeze()),
-            _ => Incoming::Text,
-        }))
+        Ok(Some(Heard::Message(message)))
+    }
+
+    /// Takes a message that is to be sent, while none is on its way.
+    fn start(&mut self, kind: Data, message: Bytes) -> io::Result<()> {
+        self.out = Some(frame(OpCode::Data(kind), message)?);
+        Ok(())
     }
 
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -189,15 +274,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 }
 
-enum Handled {
-    Nothing,
-    Message(Incoming),
-    Closed,
-}
-
 /// What a frame must be before anything of it is kept: masked, without extensions, and not too long (RFC 6455, sections 5.1,
 /// 5.2 and 5.5).
-fn check(header: &FrameHeader, len: u64) -> io::Result<usize> {
+fn check(header: &FrameHeader, len: u64) -> Result<usize, End> {
     if header.mask.is_none() {
         return Err(violation("a client's frame is not masked"));
     }
@@ -205,18 +284,40 @@ fn check(header: &FrameHeader, len: u64) -> io::Result<usize> {
         return Err(violation("a frame has bits of an extension"));
     }
     let len = usize::try_from(len).unwrap_or(usize::MAX);
-    let control = matches!(header.opcode, OpCode::Control(_));
-    if control && !header.is_final {
-        return Err(violation("a control frame is fragmented"));
-    }
-    if len > if control { CONTROL_LEN_MAX } else { RECORD_LEN_MAX } {
-        return Err(violation("a frame is too long"));
+    if matches!(header.opcode, OpCode::Control(_)) {
+        if !header.is_final {
+            return Err(violation("a control frame is fragmented"));
+        }
+        if len > CONTROL_LEN_MAX {
+            return Err(violation("a control frame is too long"));
+        }
+    } else if len > RECORD_LEN_MAX {
+        return Err(End::TooLong);
     }
     Ok(len)
 }
 
-fn violation(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+/// The answer to a close frame: its own code (RFC 6455, section 5.5.1), unless it has one that nobody may send.
+fn answer(payload: &[u8]) -> End {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() {
+            End::Close(CloseCode::Normal, "its peer closes it")
+        } else {
+            violation("a close frame has half a status code")
+        };
+    };
+    let code = CloseCode::from(u16::from_be_bytes(*code));
+    if !code.is_allowed() {
+        violation("a close frame has a status code that none may have")
+    } else if std::str::from_utf8(reason).is_err() {
+        End::Close(CloseCode::Invalid, "a close frame's reason is not UTF-8")
+    } else {
+        End::Close(code, "its peer closes it")
+    }
+}
+
+const fn violation(what: &'static str) -> End {
+    End::Close(CloseCode::Protocol, what)
 }
 
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
@@ -234,7 +335,7 @@ fn frame(opcode: OpCode, payload: Bytes) -> io::Result<Chain<Cursor<[u8; HEADER_
     let header = FrameHeader { opcode, ..FrameHeader::default() };
     let len = payload.len() as u64;
     let Some(unused) = HEADER_LEN_MAX.checked_sub(header.len(len)) else {
-        return Err(violation("a frame is longer than a record"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame is longer than a record"));
     };
     let mut bytes = Cursor::new([0; HEADER_LEN_MAX]);
     bytes.set_position(unused as u64);
@@ -247,23 +348,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Incoming;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
-        if self.read == Side::Closed {
-            return Poll::Ready(None);
-        }
-        let message = self.poll_message(cx);
-        // Nobody else sends what answers a ping. An error of it shows in the next read.
-        if self.pong.is_some() || self.out.is_some() {
-            let _ = self.poll_written(cx);
-        }
-        let message = ready!(message).unwrap_or_else(|error| {
-            tracing::debug!(%error, "a WebSocket ends");
-            None
-        });
-        if message.is_none() {
-            self.read = Side::Closed;
-            (self.buffer, self.frame, self.fragments) = (BytesMut::new(), None, None);
-        }
-        Poll::Ready(message)
+        self.poll_heard(cx).map(|heard| {
+            Some(match heard? {
+                Heard::Message(Message { kind: Data::Binary, payload }) => Incoming::Binary(payload.freeze()),
+                Heard::Message(_) => Incoming::Text,
+                Heard::TooLong => Incoming::too_long(),
+                Heard::Control => Incoming::Other,
+                Heard::Closing => Incoming::Closing,
+            })
+        })
     }
 }
 
@@ -278,8 +371,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WebSocket<S> {
     }
 
     fn start_send(mut self: Pin<&mut Self>, record: Vec<u8>) -> io::Result<()> {
-        self.out = Some(frame(OpCode::Data(Data::Binary), record.into())?);
-        Ok(())
+        self.start(Data::Binary, record.into())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -290,7 +382,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WebSocket<S> {
         ready!(self.poll_written(cx))?;
         if self.write == Side::Open {
             self.write = Side::Closed;
-            self.out = Some(frame(OpCode::Control(Control::Close), Bytes::from_static(&NORMAL))?);
+            let status = u16::from(self.status).to_be_bytes();
+            self.out = Some(frame(OpCode::Control(Control::Close), Bytes::copy_from_slice(&status))?);
             ready!(self.poll_written(cx))?;
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
@@ -298,187 +391,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WebSocket<S> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
-mod tests {
-    use futures_util::{SinkExt as _, StreamExt as _};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio_tungstenite::{
-        WebSocketStream,
-        tungstenite::{Message, protocol::Role},
-    };
-
-    use super::*;
-
-    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
-    /// A frame as a client sends it; `first` is its first byte.
-    fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let header = FrameHeader { mask: Some(MASK), ..FrameHeader::default() };
-        header.format(payload.len() as u64, &mut bytes).unwrap();
-        bytes[0] = first;
-        let mut payload = payload.to_vec();
-        unmask(&mut payload, MASK);
-        bytes.extend_from_slice(&payload);
-        bytes
-    }
-
-    /// What the socket makes of these bytes, written in pieces of that length; None where it ended.
-    async fn read(bytes: &[u8], piece: usize) -> Vec<Option<String>> {
-        let (client, server) = duplex(1 << 20);
-        let (_reads, mut writes) = tokio::io::split(client);
-        let mut socket = WebSocket::new(server);
-        let mut seen = Vec::new();
-        let own = bytes.to_vec();
-        let writer = tokio::spawn(async move {
-            for piece in own.chunks(piece) {
-                writes.write_all(piece).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-            writes.shutdown().await.unwrap();
-        });
-        loop {
-            let message = socket.next().await;
-            let ended = message.is_none();
-            seen.push(message.map(|message| match message {
-                Incoming::Binary(bytes) => format!("binary {}", bytes.len()),
-                Incoming::Text => "text".to_owned(),
-                Incoming::Other => "other".to_owned(),
-            }));
-            if ended {
-                assert!(socket.buffer.capacity() == 0, "nothing is kept");
-                writer.await.unwrap();
-                return seen;
-            }
-        }
-    }
-
-    fn seen(words: &[&str]) -> Vec<Option<String>> {
-        words.iter().map(|word| Some((*word).to_owned())).chain([None]).collect()
-    }
-
-    /// RFC 6455, section 5.7: the masked "Hello".
-    #[test]
-    fn the_rfcs_example_is_unmasked() {
-        let mut payload = [0x7f, 0x9f, 0x4d, 0x51, 0x58];
-        unmask(&mut payload, MASK);
-        assert_eq!(&payload, b"Hello");
-        let mut long: Vec<u8> = (0..=255).collect();
-        unmask(&mut long, MASK);
-        assert!(long.iter().enumerate().all(|(at, byte)| *byte == MASK[at % 4] ^ u8::try_from(at).unwrap()));
-    }
-
-    #[tokio::test]
-    async fn frames_come_through_in_pieces_of_any_length() {
-        let mut bytes = client_frame(0x82, &[1; 5]);
-        bytes.extend(client_frame(0x82, &vec![2; 70 * 256]));
-        bytes.extend(client_frame(0x02, &[3; 200]));
-        bytes.extend(client_frame(0x89, b"are you there"));
-        bytes.extend(client_frame(0x00, &[4; 300]));
-        bytes.extend(client_frame(0x80, &[5; 400]));
-        bytes.extend(client_frame(0x82, &[]));
-        bytes.extend(client_frame(0x81, b"text"));
-        bytes.extend(client_frame(0x82, &vec![6; RECORD_LEN_MAX]));
-        let expected = seen(&["binary 5", "binary 17920", "other", "binary 900", "binary 0", "text", "binary 65535"]);
-        for piece in [1, 2, 3, 7, 100, 1_000, 16_384, 100_000] {
-            assert_eq!(read(&bytes, piece).await, expected, "in pieces of {piece}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_breaks_the_rules_ends_it() {
-        let mut unmasked = client_frame(0x82, b"abc");
-        unmasked[1] &= 0x7f;
-        let mut too_long = client_frame(0x82, &[0; 200]);
-        too_long[1] = 0x80 | 127;
-        too_long.splice(2..4, u64::MAX.to_be_bytes());
-        let halves = [client_frame(0x02, &vec![0; RECORD_LEN_MAX]), client_frame(0x80, &[0])].concat();
-        let nested = [client_frame(0x02, &[0]), client_frame(0x82, &[0])].concat();
-        let cases = [
-            ("not masked", unmasked),
-            ("an extension's bit", client_frame(0xc2, b"abc")),
-            ("a reserved opcode", client_frame(0x83, b"abc")),
-            ("longer than memory", too_long),
-            ("longer than a record", client_frame(0x82, &vec![0; RECORD_LEN_MAX + 1])),
-            ("longer than a record, in fragments", halves),
-            ("a fragment of nothing", client_frame(0x80, b"abc")),
-            ("a message in a message", nested),
-            ("a ping in fragments", client_frame(0x09, b"abc")),
-            ("a long ping", client_frame(0x89, &[0; 126])),
-            ("a close", client_frame(0x88, &NORMAL)),
-            ("half a frame", client_frame(0x82, b"abcdef")[..8].to_vec()),
-            ("nothing", Vec::new()),
-        ];
-        for (name, bytes) in cases {
-            let behind = [bytes.clone(), client_frame(0x82, b"behind it")].concat();
-            assert_eq!(read(if name == "half a frame" { &bytes } else { &behind }, 1_000).await.last(), Some(&None));
-            let first = read(&behind, 1_000).await.into_iter().next().unwrap();
-            assert!(first.is_none() || matches!(name, "half a frame" | "nothing"), "{name}: {first:?}");
-        }
-    }
-
-    /// A client of another make, at the other end.
-    async fn with_tungstenite() -> (WebSocketStream<DuplexStream>, WebSocket<DuplexStream>) {
-        let (client, server) = duplex(1_000);
-        (WebSocketStream::from_raw_socket(client, Role::Client, None).await, WebSocket::new(server))
-    }
-
-    #[tokio::test]
-    async fn tungstenite_understands_it() {
-        let (mut client, mut socket) = with_tungstenite().await;
-        let server = tokio::spawn(async move {
-            while let Some(message) = socket.next().await {
-                if let Incoming::Binary(bytes) = message {
-                    socket.send(bytes.to_vec()).await.unwrap();
-                }
-            }
-            socket.close().await.unwrap();
-        });
-        for len in [0, 1, 125, 126, 4_000, RECORD_LEN_MAX] {
-            let message = Message::Binary(vec![7; len].into());
-            let (mut sink, mut stream) = (&mut client).split();
-            let (sent, echoed) = tokio::join!(sink.send(message.clone()), stream.next());
-            sent.unwrap();
-            assert_eq!(echoed.unwrap().unwrap(), message);
-        }
-        client.send(Message::Ping("still there?".into())).await.unwrap();
-        assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong("still there?".into()));
-        client.close(None).await.unwrap();
-        assert!(matches!(client.next().await.unwrap().unwrap(), Message::Close(Some(_))));
-        assert!(client.next().await.is_none());
-        server.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_thousand_pings_unanswered_are_one_pong() {
-        let (mut client, server) = duplex(60_000);
-        let mut socket = WebSocket::new(server);
-        for number in 0..1_000_u32 {
-            client.write_all(&client_frame(0x89, &number.to_be_bytes())).await.unwrap();
-        }
-        // Its way back is full.
-        socket.send(vec![0; 59_996]).await.unwrap();
-        for _ in 0..1_000 {
-            assert!(matches!(socket.next().await, Some(Incoming::Other)));
-        }
-        let mut record = vec![0; 60_000];
-        client.read_exact(&mut record).await.unwrap();
-        socket.flush().await.unwrap();
-        drop(socket);
-        let mut rest = Vec::new();
-        client.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(rest.len() % 6, 0);
-        assert!(rest.len() <= 12, "{} pongs", rest.len() / 6);
-        assert_eq!(rest[rest.len() - 4..], 999_u32.to_be_bytes());
-    }
-
-    #[tokio::test]
-    async fn a_long_frame_that_was_only_announced_takes_little_memory() {
-        let (mut client, server) = duplex(60_000);
-        let mut socket = WebSocket::new(server);
-        client.write_all(&client_frame(0x82, &vec![0; 60_000])[..20]).await.unwrap();
-        let waited = tokio::time::timeout(std::time::Duration::from_millis(10), socket.next()).await;
-        assert!(waited.is_err());
-        assert!(socket.buffer.capacity() <= 2 * FIRST_LEN, "{} bytes", socket.buffer.capacity());
-    }
-}
+mod tests;
