@@ -12,6 +12,7 @@
 //! components, and, for root on Debian, the browser. xtask talks on stderr; on stdout goes what a script may want:
 //! the sizes, the counts, and what the server itself prints.
 
+mod autobahn;
 mod bench;
 mod charts;
 mod ci;
@@ -106,6 +107,9 @@ enum Verb {
         /// Only what has a small form otherwise, in its whole form; writes what it saw into docs/LONG.md
         #[arg(long, conflicts_with_all = ["full", "engine", "proxies", "filter"])]
         long: bool,
+        /// Only Autobahn's cases against the server's WebSocket; writes what they saw into docs/AUTOBAHN.md
+        #[arg(long, conflicts_with_all = ["full", "engine", "proxies", "filter", "long"])]
+        autobahn: bool,
     },
     /// Measure, each figure beside a baseline in the same run; without a group all of them, into docs/BENCHMARKS.md
     #[command(args_conflicts_with_subcommands = true)]
@@ -148,6 +152,7 @@ fn main() -> ExitCode {
         Verb::Test { filter, engine: Some(engine), .. } => test::engine_verb(filter.as_deref(), engine),
         Verb::Test { filter, proxies: true, .. } => test::proxies_verb(filter.as_deref()),
         Verb::Test { long: true, .. } => long::verb(),
+        Verb::Test { autobahn: true, .. } => autobahn::verb(),
         Verb::Test { filter, full, .. } => test::verb(filter.as_deref(), full),
         Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),

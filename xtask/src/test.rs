@@ -21,7 +21,7 @@
 //! can do, not those that `--filter` leaves out.
 //!
 //! Tests with two forms (`tests/forms.json`) are run in the small one here, whatever the environment says: the whole ones
-//! are `--long`'s (`long.rs`).
+//! are `--long`'s (`long.rs`), and so are Autobahn's cases (`autobahn.rs`).
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Command, ExitCode, Stdio};
@@ -33,7 +33,7 @@ use crate::engines::Engine;
 use crate::process::{self, cargo, step, target};
 use crate::proxies::{self, Proxy};
 use crate::tally::{Counts, Tally};
-use crate::{crates, integrity, packaging, tools, wasm};
+use crate::{autobahn, crates, integrity, packaging, tools, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -294,6 +294,24 @@ impl<'a> Run<'a> {
         command.envs(chromedriver.map(|driver| ("CHROMEDRIVER", driver)));
         // One after the other: what is measured is written down.
         self.exactly(group, command, &["--ignored", "--test-threads=1"], &names);
+    }
+
+    /// Autobahn's cases against the server's WebSocket, and what they saw into docs/AUTOBAHN.md.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written; what fails is counted.
+    pub(crate) fn autobahn(&mut self) -> Result<()> {
+        match autobahn::prepare() {
+            Ok(mut command) => {
+                self.stream("Autobahn", &mut command);
+                autobahn::write_report()
+            }
+            Err(why) => {
+                self.skip("Autobahn", autobahn::TEST, &format!("{why:#}"));
+                Ok(())
+            }
+        }
     }
 
     /// The end-to-end tests that take the whole machine.

@@ -7,7 +7,7 @@
 //!
 //! Frame headers are tungstenite's. What it does beyond them, with a read and a write buffer that a socket keeps for its
 //! whole life, is what thousands of idle lines cannot afford. What that gave up is tested instead: `fuzz` holds it to
-//! tungstenite's verdicts.
+//! tungstenite's verdicts, `autobahn` to Autobahn's.
 //!
 //! A peer that closes, or breaks a rule, is told a status code (RFC 6455, section 7.4.1) by [`Sink::poll_close`], and what it
 //! sends after that is read and thrown away until it hangs up: unread bytes would make TCP take back that close frame.
@@ -391,6 +391,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WebSocket<S> {
     }
 }
 
+#[cfg(test)]
+mod autobahn;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
