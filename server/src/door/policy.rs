@@ -142,9 +142,11 @@ impl Policy {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let of_a_page = |origin: &String| !self.is_apps(origin) && origin::host(origin) == Some(host);
+        // Names of hosts are one in any case (RFC 4343). What follows them, a dot or another port, makes another.
+        let is_it = |own: &str| own.eq_ignore_ascii_case(host);
+        let of_a_page = |origin: &String| !self.is_apps(origin) && origin::host(origin).is_some_and(is_it);
         (self.loopback && origin::is_loopback(&format!("https://{host}")))
-            || self.hosts.iter().any(|own| own == host)
+            || self.hosts.iter().any(|own| is_it(own))
             || self.origins.iter().any(of_a_page)
     }
 }
@@ -193,7 +195,10 @@ mod tests {
         let policy = Policy::listed(vec!["https://example.org".to_owned()]);
         let own = "https://example.org";
         assert_eq!(judge(&policy, Some(own), own, "example.org"), Ok(()));
-        assert_eq!(judge(&policy, Some(own), own, "example.org:8443"), Err(CloseCode::HostMismatch));
+        assert_eq!(judge(&policy, Some(own), own, "Example.ORG"), Ok(()));
+        for host in ["example.org:8443", "example.org.", "www.example.org", "example.or", "", "[::1]"] {
+            assert_eq!(judge(&policy, Some(own), own, host), Err(CloseCode::HostMismatch), "{host}");
+        }
         let foreign = "https://evil.example";
         assert_eq!(
             judge(&policy, Some(foreign), own, "example.org"),

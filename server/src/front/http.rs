@@ -16,6 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::front::head::{self, HEAD_LEN_MAX};
+
 /// The peer's address, as connect info.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -28,6 +30,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
+    let app = head::judged(app);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -75,7 +78,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(HANDSHAKE_SECS))
-        .max_buf_size(64 * 1024)
+        .max_buf_size(HEAD_LEN_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod assets;
+pub(crate) mod head;
 pub(crate) mod http;
 pub(crate) mod socket;
 pub(crate) mod tls;

@@ -165,6 +165,9 @@ impl Duologue {
             Ok(response) => response,
             Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}.")).into_response(),
         };
+        if !request.headers().get(header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+            return (StatusCode::BAD_REQUEST, "A Sec-WebSocket-Key is 16 bytes as base64.").into_response();
+        }
         // More than one header line is as good as one with commas (RFC 6455, 11.3.4).
         let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         let offers: Vec<_> = offers.filter_map(|value| value.to_str().ok()).collect();
@@ -422,6 +425,12 @@ impl Endpoint for ServerEndpoint {
             self.services.start(Call { channel, identity, transport, claims });
         }
     }
+}
+
+/// Whether a header's value is 16 bytes as base64 (RFC 6455, 4.1).
+fn is_key(value: &HeaderValue) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    value.as_bytes().strip_suffix(b"==").is_some_and(|key| key.len() == 22 && key.iter().all(is_letter))
 }
 
 /// The peer's address as the listener knows it; unknown where the app was started without connect info.
