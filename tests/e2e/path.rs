@@ -126,9 +126,14 @@ impl Path {
 
     /// Nothing passes for so long; nothing is lost.
     pub(crate) async fn stall(&self, time: Duration) {
-        self.shared.stalled.send_replace(true);
+        self.hold(true);
         tokio::time::sleep(time).await;
-        self.shared.stalled.send_replace(false);
+        self.hold(false);
+    }
+
+    /// Begins or ends to let nothing pass.
+    pub(crate) fn hold(&self, held: bool) {
+        self.shared.stalled.send_replace(held);
     }
 
     /// New connections fail until [`Self::lead_to`].

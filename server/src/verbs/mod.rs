@@ -194,14 +194,14 @@ pub(crate) async fn run(
     ready()?;
     stopped().await?;
     tracing::info!("stopping");
-    // The port first: a successor may want it.
-    stop.cancel();
-    server.await?;
+    // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
     tokio::select! {
         () = duologue.drain() => {}
         // Whoever asks twice does not want to wait.
         again = stopped() => again?,
     }
+    stop.cancel();
+    server.await?;
     // `read_terminal` may be blocked in a read that nothing can end.
     std::process::exit(0);
 }
