@@ -7,3 +7,4 @@ pub(crate) mod lobby;
 pub(crate) mod origin;
 pub(crate) mod policy;
 pub(crate) mod tickets;
+pub(crate) mod work;

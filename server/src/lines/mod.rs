@@ -42,6 +42,7 @@ use crate::{
         lobby::Lobby,
         policy::Policy,
         tickets::Tickets,
+        work::Work,
     },
     front::{http::Peer, socket::WebSocket, well_known},
     services::service::{Call, Service, Services},
@@ -67,6 +68,8 @@ struct Shared {
     directory: Directory,
     lobby: Arc<Lobby>,
     tickets: Tickets,
+    /// What blocks, and whose turn it is.
+    work: Work,
     /// What all sessions share beyond their first windows.
     budget: Budget,
     /// Connections that are being served.
@@ -86,6 +89,7 @@ impl Duologue {
             directory: Directory::default(),
             lobby: Arc::default(),
             tickets: Tickets::default(),
+            work: Work::default(),
             budget: Budget::default(),
             connections: TaskTracker::new(),
             draining: AtomicBool::new(false),
@@ -289,7 +293,8 @@ impl Duologue {
             Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
             Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
         }
-        let endpoint = ServerEndpoint { services: self.services.clone(), identity, transport, claims: request.claims };
+        let (services, work) = (self.services.clone(), self.shared.work.clone());
+        let endpoint = ServerEndpoint { services, identity, transport, claims: request.claims, work };
         // The directory keeps the line open; whoever runs it must not.
         let line = line.unguarded();
         Some(Box::new(Admitted { line, id, no, endpoint, socket }))
@@ -353,7 +358,7 @@ impl Duologue {
             Credential::Ticket(id) => self.shared.tickets.secret(id),
             Credential::Invite(id) => {
                 let store = Arc::clone(self.shared.state.store());
-                let found = tokio::task::spawn_blocking(move || store.invite_secret(id)).await;
+                let found = self.shared.work.of_strangers().run(move || store.invite_secret(id)).await;
                 match found {
                     Ok(Ok(secret)) => secret,
                     Ok(Err(error)) => {
@@ -386,7 +391,8 @@ impl Duologue {
     async fn enrol(&self, invite: InviteId, request: &AuthRequest) -> Result<(), CloseCode> {
         let device = Device::new(&request.device, &request.claims.name);
         let store = Arc::clone(self.shared.state.store());
-        match tokio::task::spawn_blocking(move || store.enrol(invite, &device)).await {
+        let share = self.shared.work.of(request.device_id);
+        match share.run(move || store.enrol(invite, &device)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a device could not be enrolled");
@@ -415,6 +421,7 @@ struct ServerEndpoint {
     identity: Identity,
     transport: Transport,
     claims: duologue::Claims,
+    work: Work,
 }
 
 impl Endpoint for ServerEndpoint {
@@ -422,7 +429,8 @@ impl Endpoint for ServerEndpoint {
         if let LineEvent::ChannelOpened(id) = event {
             let channel = line.adopt(id);
             let (identity, transport, claims) = (self.identity.clone(), self.transport.clone(), self.claims.clone());
-            self.services.start(Call { channel, identity, transport, claims });
+            let share = self.work.of(identity.device);
+            self.services.start(Call { channel, identity, transport, claims, share });
         }
     }
 }

@@ -45,12 +45,16 @@ mod wire;
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use duologue::DeviceId;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::services::{
-    json_line::{Refusal, say},
-    service::{Call, Service, ServiceError},
+use crate::{
+    door::work::Share,
+    services::{
+        json_line::{Refusal, say},
+        service::{Call, Service, ServiceError},
+    },
 };
 use partial::Partial;
 use quota::Space;
@@ -150,7 +154,7 @@ impl Service for Drops {
         let Some(mut stream) = call.channel.stream() else {
             return Err("the drop takes a stream, not messages".into());
         };
-        match self.take(&call.identity.device.to_string(), &mut stream).await {
+        match self.take_in_share(&call.identity.device.to_string(), &call.share, &mut stream).await {
             Ok(Some(receipt)) => {
                 tracing::info!(device = %call.identity.device, name = receipt.name, size = receipt.size, "a file was dropped");
             }
@@ -186,7 +190,16 @@ impl Drops {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let result = self.receive(device, stream).await;
+        // Any number of 32 bytes tells one from another.
+        let share = self.0.work.of(DeviceId::of_spki(device.as_bytes()));
+        self.take_in_share(device, &share, stream).await
+    }
+
+    async fn take_in_share<S>(&self, device: &str, share: &Share, stream: &mut S) -> Result<Option<Receipt>, DropError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let result = self.receive(device, share, stream).await;
         match &result {
             Ok(Some(receipt)) => say_last(stream, receipt).await,
             Ok(None) => {}
@@ -201,7 +214,7 @@ impl Drops {
         result
     }
 
-    async fn receive<S>(&self, device: &str, stream: &mut S) -> Result<Option<Receipt>, DropError>
+    async fn receive<S>(&self, device: &str, share: &Share, stream: &mut S) -> Result<Option<Receipt>, DropError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -211,20 +224,25 @@ impl Drops {
             return Err(DropError::Device);
         }
         let Some(Header { name, size, upload }) = read_header(stream).await? else { return Ok(None) };
-        let partial = self.0.partial(format!("{device}-{}", upload.0), size).await?;
+        let partial = self.0.partial(share, format!("{device}-{}", upload.0), size).await?;
         let stop = partial.stop();
         let complete = tokio::select! {
             biased;
             () = stop.notified() => return Err(DropError::Busy),
-            complete = receive_bytes(partial, size, stream) => complete?,
+            complete = receive_bytes(share, partial, size, stream) => complete?,
         };
         let Some(partial) = complete else { return Ok(None) };
-        blocking(move || partial.keep_as(&names::safe(&name))).await.map(Some)
+        blocking(share, move || partial.keep_as(&names::safe(&name))).await.map(Some)
     }
 }
 
 /// Says what is held and receives the rest. None if the client then goes at once, as it does when its file has changed.
-async fn receive_bytes<S>(mut partial: Partial, size: u64, stream: &mut S) -> Result<Option<Partial>, DropError>
+async fn receive_bytes<S>(
+    share: &Share,
+    mut partial: Partial,
+    size: u64,
+    stream: &mut S,
+) -> Result<Option<Partial>, DropError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -237,7 +255,7 @@ where
         let more = read_block(stream, &mut block, size - partial.len()).await;
         // The partial file goes along, and with it its turn: if this future is dropped, no newer stream begins before
         // the write has ended.
-        (partial, block) = blocking(move || {
+        (partial, block) = blocking(share, move || {
             partial.write(&block).map_err(DropError::Disk)?;
             block.clear();
             Ok((partial, block))
@@ -265,8 +283,8 @@ async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Serialize) 
 
 /// Runs file I/O where it may block.
 async fn blocking<T: Send + 'static>(
+    share: &Share,
     work: impl FnOnce() -> Result<T, DropError> + Send + 'static,
 ) -> Result<T, DropError> {
-    // It fails only when the runtime ends or `work` panics.
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(DropError::Disk(io::Error::other(error))))
+    share.run(work).await.unwrap_or_else(|error| Err(DropError::Disk(io::Error::other(error))))
 }

@@ -53,7 +53,7 @@ impl Service for Pair {
             }
             let (state, device) = (self.state.clone(), call.identity.device);
             let lifetime = Duration::from_secs(INVITE_TTL_SECS);
-            let invite = tokio::task::spawn_blocking(move || state.new_invite_of(device, lifetime, LIVE_MAX)).await??;
+            let invite = call.blocking(move || state.new_invite_of(device, lifetime, LIVE_MAX)).await??;
             let answer = match invite {
                 None => Answer::Refusal { error: "too-many" },
                 Some(invite) => {

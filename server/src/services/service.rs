@@ -8,7 +8,10 @@ use duologue::{
 };
 use duologue_native::{Channel, LineError};
 
-use crate::door::evidence::{Identity, Transport};
+use crate::door::{
+    evidence::{Identity, Transport},
+    work::Share,
+};
 
 /// One opened channel and its caller. What is proved, what was seen and what is merely said are three values, never mixed.
 #[derive(Clone, Debug)]
@@ -21,6 +24,22 @@ pub struct Call {
     pub transport: Transport,
     /// Said by the client, unverified.
     pub claims: Claims,
+    /// What the device may have done of work that blocks.
+    pub(crate) share: Share,
+}
+
+impl Call {
+    /// Does something that blocks, such as reading a file or asking a database, where it holds up nobody. A device has four
+    /// things done at a time, on all its lines together; what it asks for beyond that waits.
+    ///
+    /// # Errors
+    /// If thousands of its questions wait already, or the work has panicked.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        Ok(self.share.run(work).await?)
+    }
 }
 
 /// Why a service gave up. The caller learns only that it failed; the cause goes to the log.

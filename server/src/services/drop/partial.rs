@@ -31,8 +31,8 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    pub(super) fn open(turn: Turn, size: u64) -> Result<Self, DropError> {
-        let file = open_no_link(&turn.space.partials.join(&turn.partial)).map_err(DropError::Disk)?;
+    /// Of the file that came with the turn.
+    pub(super) fn open(turn: Turn, file: File, size: u64) -> Result<Self, DropError> {
         let held = file.metadata().map_err(DropError::Disk)?.len();
         if held > size {
             return Err(DropError::Shrunk { held, size });
@@ -88,16 +88,21 @@ impl Partial {
     }
 
     pub(super) fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        self.file.write_all(block)?;
+        if let Err(error) = self.file.write_all(block) {
+            // Some of it may be there.
+            self.turn.held = self.file.metadata().ok().map(|metadata| metadata.len()).or(Some(self.len));
+            return Err(error);
+        }
         self.hash.update(block);
         self.len += block.len() as u64;
+        self.turn.held = Some(self.len);
         Ok(())
     }
 
     /// Ends the upload: the file gets a safe name, this one or the next that is free.
     pub(super) fn keep_as(self, name: &str) -> Result<Receipt, DropError> {
         self.file.sync_all().map_err(DropError::Disk)?;
-        let (sha256, Self { len: size, turn, .. }) = (self.sha256(), self);
+        let (sha256, Self { len: size, mut turn, .. }) = (self.sha256(), self);
         let space = Arc::clone(&turn.space);
         let partial = space.partials.join(&turn.partial);
         let _filing = space.filing();
@@ -110,6 +115,9 @@ impl Partial {
                         tracing::warn!(%error, "a new file's name may not be on the disk yet");
                     }
                     // While nothing is counted: else the file would count twice, as running and as kept.
+                    if let Err(error) = space.has_filed(&mut turn, size) {
+                        tracing::debug!(%error, "the directory will be counted anew");
+                    }
                     drop(turn);
                     return Ok(Receipt { name, size, sha256 });
                 }
@@ -126,7 +134,7 @@ fn sha256() -> digest::Context {
 }
 
 /// Opens for reading and writing, for the owner alone; makes the file if it is not there. Refuses what is not a file.
-fn open_no_link(path: &Path) -> io::Result<File> {
+pub(super) fn open_no_link(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match options.clone().create_new(true).mode(0o600).open(path) {

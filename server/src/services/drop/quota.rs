@@ -1,11 +1,13 @@
 //! The directory's room, and whose turn each upload is.
 //!
-//! The room is counted anew at each header, because the owner takes files away without saying so. A running upload
-//! counts with the size that it has announced; what does not run, with what lies there.
+//! The directory is counted when it is opened and then kept in books, because to count 10,000 files takes some 10 ms and a
+//! device may ask a thousand times at once. Its owner takes files away without saying so, and that is seen by when the directory
+//! was last changed; now and then it is counted anew all the same. A running upload counts with the size that it has announced;
+//! what does not run, with what lies there.
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::PathBuf,
@@ -13,12 +15,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::{Notify, watch};
 
-use super::{DropError, blocking, partial::Partial};
+use super::{
+    DropError, blocking,
+    partial::{Partial, open_no_link},
+};
+use crate::door::work::{Share, Work};
 
 /// How long an upload that was cut can be continued.
 const PARTIAL_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,6 +32,12 @@ const PARTIAL_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most files, partial ones included. Bytes do not bound them, as a file may be empty; counting so many takes some
 /// 10 ms.
 const FILES_MAX: usize = 10_000;
+
+/// After so long the books are not believed any more: a file that has grown, or a change within the clock tick of one of ours,
+/// shows in no directory.
+const BELIEVED: Duration = Duration::from_secs(10);
+/// Nobody is refused by books that are older than this.
+const REFUSED_BY: Duration = Duration::from_secs(1);
 
 /// The directory, its quota and what is written into it now.
 #[derive(Debug)]
@@ -35,9 +47,53 @@ pub(super) struct Space {
     quota: u64,
     /// Held for a count, and for a step that a count must see whole. It waits for the disk: blocking threads only.
     filing: Mutex<()>,
-    /// By the name of the partial file. Held for moments only.
-    running: Mutex<HashMap<String, Running>>,
+    /// Held for moments only.
+    books: Mutex<Books>,
     tickets: AtomicU64,
+    /// For those who are no device of a line.
+    pub(super) work: Work,
+}
+
+/// What the directory holds.
+#[derive(Debug, Default)]
+struct Books {
+    /// By the name of the partial file.
+    running: HashMap<String, Running>,
+    /// Partial files that nobody writes now, and their lengths.
+    idle: HashMap<String, u64>,
+    /// The sum of those lengths.
+    idle_len: u64,
+    /// Whole files, and their lengths together.
+    files: usize,
+    files_len: u64,
+    /// When it was counted, and how the directories stood since our own last change; none before the first count.
+    counted: Option<(Instant, Stamp)>,
+}
+
+/// When the directories of whole and of partial files were changed last.
+type Stamp = [SystemTime; 2];
+
+impl Books {
+    /// Files and bytes with a running upload's announced size, without the partial file `except`.
+    fn total(&self, except: &str) -> (usize, u64) {
+        let running = self.running.values().fold(0_u64, |sum, run| sum.saturating_add(run.size));
+        let excepted = self.idle.get(except);
+        let files = self.running.len() + self.files + self.idle.len() - usize::from(excepted.is_some());
+        let idle = self.idle_len.saturating_sub(excepted.copied().unwrap_or(0));
+        (files, running.saturating_add(idle).saturating_add(self.files_len))
+    }
+
+    fn rests(&mut self, partial: String, len: u64) {
+        self.wakes(&partial);
+        self.idle_len = self.idle_len.saturating_add(len);
+        self.idle.insert(partial, len);
+    }
+
+    fn wakes(&mut self, partial: &str) {
+        if let Some(len) = self.idle.remove(partial) {
+            self.idle_len = self.idle_len.saturating_sub(len);
+        }
+    }
 }
 
 /// An upload that is being received.
@@ -58,6 +114,8 @@ pub(super) struct Turn {
     pub(super) partial: String,
     /// Notified when a newer stream wants the turn.
     pub(super) stop: Arc<Notify>,
+    /// What the partial file holds; none once it is filed.
+    pub(super) held: Option<u64>,
     _ended: watch::Sender<()>,
 }
 
@@ -74,14 +132,19 @@ impl Space {
             }
             made => made?,
         }
-        let (filing, running, tickets) = Default::default();
-        let space = Self { directory, partials, quota, filing, running, tickets };
-        space.count(&HashMap::new(), "")?;
+        let (filing, books, tickets) = Default::default();
+        let space = Self { directory, partials, quota, filing, books, tickets, work: Work::default() };
+        space.count(&space.filing())?;
         Ok(space)
     }
 
     /// Opens a partial file when no older stream writes it any more and there is room for the whole.
-    pub(super) async fn partial(self: &Arc<Self>, partial: String, size: u64) -> Result<Partial, DropError> {
+    pub(super) async fn partial(
+        self: &Arc<Self>,
+        share: &Share,
+        partial: String,
+        size: u64,
+    ) -> Result<Partial, DropError> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         loop {
             if let Some(mut ended) = self.stop_older(&partial, ticket)? {
@@ -89,15 +152,18 @@ impl Space {
                 let _ = ended.changed().await;
             }
             let (space, partial) = (Arc::clone(self), partial.clone());
-            let work = move || space.admit(partial, ticket, size)?.map(|turn| Partial::open(turn, size)).transpose();
-            if let Some(partial) = blocking(work).await? {
+            let work = move || {
+                let admitted = space.admit(partial, ticket, size)?;
+                admitted.map(|(turn, file)| Partial::open(turn, file, size)).transpose()
+            };
+            if let Some(partial) = blocking(share, work).await? {
                 return Ok(partial);
             }
         }
     }
 
     fn stop_older(&self, partial: &str, ticket: u64) -> Result<Option<watch::Receiver<()>>, DropError> {
-        match lock(&self.running).get(partial) {
+        match self.books().running.get(partial) {
             None => Ok(None),
             Some(running) if running.ticket > ticket => Err(DropError::Busy),
             Some(running) => {
@@ -107,15 +173,44 @@ impl Space {
         }
     }
 
-    /// Gives the turn and reserves its room. None if another stream has taken the turn meanwhile.
-    fn admit(self: &Arc<Self>, partial: String, ticket: u64, size: u64) -> Result<Option<Turn>, DropError> {
-        let _filing = lock(&self.filing);
-        // Before the count: an upload that ends in the middle of it is then counted whole, not by half.
-        let sizes: HashMap<_, _> = lock(&self.running).iter().map(|(key, run)| (key.clone(), run.size)).collect();
-        if sizes.contains_key(&partial) {
+    /// Gives the turn and the file, and reserves its room. None if another stream has taken the turn meanwhile.
+    fn admit(self: &Arc<Self>, partial: String, ticket: u64, size: u64) -> Result<Option<(Turn, File)>, DropError> {
+        let filing = self.filing();
+        if self.books().running.contains_key(&partial) {
             return Ok(None);
         }
-        let (files, used) = self.count(&sizes, &partial).map_err(DropError::Disk)?;
+        let counted = self.books().counted;
+        let stamp = self.stamp().map_err(DropError::Disk)?;
+        let age = match counted {
+            Some((at, known)) if known == stamp => at.elapsed(),
+            _ => Duration::MAX,
+        };
+        if age >= BELIEVED {
+            self.count(&filing).map_err(DropError::Disk)?;
+        }
+        if let Err(refusal) = self.judge(&partial, size) {
+            if !(REFUSED_BY..BELIEVED).contains(&age) {
+                return Err(refusal);
+            }
+            self.count(&filing).map_err(DropError::Disk)?;
+            self.judge(&partial, size)?;
+        }
+        let file = open_no_link(&self.partials.join(&partial)).map_err(DropError::Disk)?;
+        let held = file.metadata().map_err(DropError::Disk)?.len();
+        self.has_changed().map_err(DropError::Disk)?;
+        let (sender, ended) = watch::channel(());
+        let stop = Arc::new(Notify::new());
+        let mut books = self.books();
+        books.wakes(&partial);
+        books.running.insert(partial.clone(), Running { ticket, size, stop: Arc::clone(&stop), ended });
+        drop(books);
+        let turn = Turn { space: Arc::clone(self), partial, stop, held: Some(held), _ended: sender };
+        Ok(Some((turn, file)))
+    }
+
+    /// Whether there is room for one more upload of this size.
+    fn judge(&self, partial: &str, size: u64) -> Result<(), DropError> {
+        let (files, used) = self.books().total(partial);
         let free = self.quota.saturating_sub(used);
         if size > free {
             return Err(DropError::TooLarge { size, free });
@@ -123,23 +218,22 @@ impl Space {
         if files >= FILES_MAX {
             return Err(DropError::TooMany(files));
         }
-        let (sender, ended) = watch::channel(());
-        let stop = Arc::new(Notify::new());
-        lock(&self.running).insert(partial.clone(), Running { ticket, size, stop: Arc::clone(&stop), ended });
-        Ok(Some(Turn { space: Arc::clone(self), partial, stop, _ended: sender }))
+        Ok(())
     }
 
-    /// How many files there are and their bytes, without the partial file `except`. Removes partial files that nobody
-    /// will continue.
-    fn count(&self, running: &HashMap<String, u64>, except: &str) -> io::Result<(usize, u64)> {
-        let mut files = running.len();
-        let mut used = running.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
+    /// Counts the directory. Removes partial files that nobody will continue.
+    fn count(&self, _filing: &MutexGuard<'_, ()>) -> io::Result<()> {
+        let at = Instant::now();
+        // Before the count: what is changed in the middle of it then shows.
+        let stamp = self.stamp()?;
+        let running: Vec<_> = self.books().running.keys().cloned().collect();
+        let mut counted = Books::default();
         for directory in [&self.directory, &self.partials] {
             for entry in fs::read_dir(directory)? {
                 let entry = entry?;
                 let name = entry.file_name();
                 let is_partial = directory == &self.partials;
-                if is_partial && name.to_str().is_some_and(|name| running.contains_key(name)) {
+                if is_partial && name.to_str().is_some_and(|name| running.iter().any(|running| running == name)) {
                     continue;
                 }
                 let metadata = match entry.metadata() {
@@ -150,15 +244,53 @@ impl Space {
                 if !metadata.is_file() {
                     continue;
                 }
-                if is_partial && is_over(&metadata) {
+                if !is_partial {
+                    counted.files += 1;
+                    counted.files_len = counted.files_len.saturating_add(metadata.len());
+                } else if is_over(&metadata) {
                     fs::remove_file(entry.path())?;
-                } else if !(is_partial && name == except) {
-                    files += 1;
-                    used = used.saturating_add(metadata.len());
+                } else {
+                    counted.rests(name.to_string_lossy().into_owned(), metadata.len());
                 }
             }
         }
-        Ok((files, used))
+        let mut books = self.books();
+        // What has ended in the middle of the count was left out of it, and has written its length down itself.
+        for name in running {
+            if let Some(len) = books.idle.get(&name).copied().filter(|_| !books.running.contains_key(&name)) {
+                counted.rests(name, len);
+            }
+        }
+        let running = std::mem::take(&mut books.running);
+        *books = Books { running, counted: Some((at, stamp)), ..counted };
+        Ok(())
+    }
+
+    /// A change of ours is none that somebody else has made.
+    fn has_changed(&self) -> io::Result<()> {
+        let stamp = self.stamp()?;
+        if let Some((_, known)) = &mut self.books().counted {
+            *known = stamp;
+        }
+        Ok(())
+    }
+
+    /// A partial file has got its name. To be called while it is filed.
+    pub(super) fn has_filed(&self, turn: &mut Turn, len: u64) -> io::Result<()> {
+        turn.held = None;
+        let mut books = self.books();
+        books.files += 1;
+        books.files_len = books.files_len.saturating_add(len);
+        drop(books);
+        self.has_changed()
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        Ok([fs::metadata(&self.directory)?.modified()?, fs::metadata(&self.partials)?.modified()?])
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
     }
 
     /// Until the guard is dropped, nothing is counted.
@@ -169,7 +301,11 @@ impl Space {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        lock(&self.space.running).remove(&self.partial);
+        let mut books = self.space.books();
+        books.running.remove(&self.partial);
+        if let Some(len) = self.held {
+            books.rests(std::mem::take(&mut self.partial), len);
+        }
     }
 }
 
@@ -203,7 +339,7 @@ mod tests {
         fs::hard_link(partials.join("filed"), directory.path().join("a.txt")).expect("links");
         let space = Space::open(directory.path().into(), 0).expect("opens again");
         assert!(partials.join("fresh").exists() && !partials.join("old").exists() && !partials.join("filed").exists());
-        assert_eq!(space.count(&HashMap::new(), "").expect("counts"), (2, 3));
+        assert_eq!(space.books().total(""), (2, 3));
     }
 
     #[test]
@@ -217,7 +353,7 @@ mod tests {
     fn an_older_stream_does_not_end_a_newer_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let space = Arc::new(Space::open(directory.path().into(), 1).expect("opens"));
-        let turn = space.admit("a".to_owned(), 5, 1).expect("there is room").expect("nobody has the turn");
+        let (turn, _file) = space.admit("a".to_owned(), 5, 1).expect("there is room").expect("nobody has the turn");
         assert!(matches!(space.stop_older("a", 4), Err(DropError::Busy)));
         let ended = space.stop_older("a", 6).expect("is newer").expect("somebody has the turn");
         assert!(space.admit("a".to_owned(), 6, 1).expect("no error").is_none());
@@ -238,5 +374,55 @@ mod tests {
         assert!(matches!(space.admit("b".to_owned(), 1, 0), Err(DropError::TooMany(FILES_MAX))));
         fs::remove_file(directory.path().join("1")).expect("removes");
         assert!(space.admit("b".to_owned(), 1, 0).expect("there is room").is_some());
+    }
+
+    #[test]
+    fn a_thousand_first_lines_count_the_directory_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for number in 0..200 {
+            fs::write(directory.path().join(number.to_string()), "abc").expect("writes");
+        }
+        let space = Arc::new(Space::open(directory.path().into(), 1_000_000).expect("opens"));
+        let counted = || space.books().counted.expect("it was counted").0;
+        let first = counted();
+        let turns: Vec<_> = (0..1_000).map(|number| space.admit(format!("d-{number}"), number, 10)).collect();
+        assert!(turns.iter().all(|turn| turn.as_ref().is_ok_and(Option::is_some)));
+        assert_eq!(space.books().total(""), (1_200, 600 + 10_000));
+        drop(turns);
+        // None of them has sent anything: what lies there is empty.
+        assert_eq!(space.books().total(""), (1_200, 600));
+        // Slow disks may take longer than the books are believed; they are then counted as often, not a thousand times.
+        let most = 1 + first.elapsed().as_secs() / BELIEVED.as_secs();
+        assert!(counted() == first || most > 1, "nobody else has changed anything");
+    }
+
+    #[test]
+    fn books_that_were_kept_are_those_of_a_count() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let space = Arc::new(Space::open(directory.path().into(), 1_000_000).expect("opens"));
+        let admit = |name: &str, size| {
+            let (turn, file) = space.admit(name.to_owned(), 1, size).expect("there is room").expect("nobody has it");
+            Partial::open(turn, file, size).expect("opens")
+        };
+        let agree = |files: usize, len: u64| {
+            assert_eq!(space.books().total(""), (files, len), "as kept");
+            space.count(&space.filing()).expect("counts");
+            assert_eq!(space.books().total(""), (files, len), "as counted");
+        };
+        let mut one = admit("one", 10);
+        agree(1, 10);
+        one.write(b"0123").expect("writes");
+        agree(1, 10);
+        drop(one);
+        agree(1, 4);
+        let mut one = admit("one", 6);
+        agree(1, 6);
+        one.write(b"45").expect("writes");
+        one.keep_as("one.txt").expect("kept");
+        agree(1, 6);
+        let _two = admit("two", 100);
+        fs::remove_file(directory.path().join("one.txt")).expect("removes");
+        space.count(&space.filing()).expect("counts");
+        agree(1, 100);
     }
 }
