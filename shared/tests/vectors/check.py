@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Reads `docs/vectors/line.json` with the independent implementation of `reference.py`, and with nothing of the Rust code.
+
+For each connection it makes M1 and M2 from the keys and the randomness that the file gives, and wants the file's bytes; then
+the same for `h`, for what the device signs and its signature, for the invite's id and secret, and for each record's plaintext.
+The second connection must go on where the first one was cut.
+
+    pip install cryptography kyber-py
+    python3 shared/tests/vectors/check.py
+"""
+
+import base64
+import hmac
+import json
+import pathlib
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from reference import HandshakeState, KeyPair, sha256
+
+FILE = pathlib.Path(__file__).resolve().parents[3] / "docs/vectors/line.json"
+
+
+def base64url(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def invite_of(link):
+    """Section 11: id and psk, HKDF-SHA-256 of the 32 bytes without salt."""
+    secret, server_key = map(base64url, link.split("#i=")[1].split("."))
+    pseudorandom = hmac.digest(bytes(32), secret, "sha256")
+    identifier, psk = (hmac.digest(pseudorandom, info + b"\x01", "sha256") for info in (b"id", b"psk"))
+    return secret, identifier[:16], psk, server_key
+
+
+def check(wire, file):
+    data = {name: bytes.fromhex(value) for name, value in wire.items() if isinstance(value, str) and name != "name"}
+    server = KeyPair(bytes.fromhex(file["server_private_key"]))
+    prologue = b"duologue/1\x01" + data["m1"][:12]
+    assert data["prologue"] == prologue
+    assert data["m1"][3:11] == sha256(server.public_key)[:8], "the server's key id"
+
+    client = HandshakeState("initiator", prologue, data["client_randomness"], data["psk"], rs=server.public_key)
+    owner = HandshakeState("responder", prologue, data["server_randomness"], data["psk"], s=server)
+    m1 = client.write_message(data["m1_payload"])
+    assert data["m1"][12:] == m1, "M1"
+    assert owner.read_message(m1) == data["m1_payload"]
+    m2 = owner.write_message(data["m2_payload"])
+    assert data["m2"] == b"\x02" + m2, "M2"
+    assert client.read_message(m2) == data["m2_payload"]
+    assert data["m1_payload"][0] == wire["credential_kind"] and data["m1_payload"][1:17] == data["credential_id"]
+    assert data["m2_payload"][1:33] == data["server_randomness"][96:], "the nonce in M2"
+    h = client.symmetric.h
+    assert h == owner.symmetric.h == data["handshake_hash"]
+
+    device = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file["device_private_key"]))
+    spki = device.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert spki.hex() == file["device_spki"]
+    assert data["signed"] == b"duologue/1 client-auth\0\x01" + h + sha256(spki)
+    assert data["signature"] == device.sign(data["signed"])
+
+    keys = dict(zip(["client", "server"], client.symmetric.split()))
+    for record in wire["records"]:
+        key = keys[record["from"]]
+        assert key.n == record["number"]
+        plaintext = key.decrypt_with_ad(b"", bytes.fromhex(record["sealed"]))
+        assert plaintext.hex() == record["plaintext"]
+    auth = bytes.fromhex(wire["records"][0]["plaintext"])
+    assert auth[2] == 1 and auth[5 : 5 + len(spki)] == spki and auth[5 + len(spki) :][:64] == data["signature"]
+    return data
+
+
+def main():
+    file = json.loads(FILE.read_text())
+    first, second = (check(wire, file) for wire in file["connections"])
+    secret, identifier, psk, server_key = invite_of(file["invite_link"])
+    assert (secret.hex(), server_key.hex()) == (file["invite_secret"], file["server_public_key"])
+    assert (identifier, psk) == (first["credential_id"], first["psk"])
+    oks = (next(record for record in wire["records"] if record["from"] == "server") for wire in file["connections"])
+    ok, again = (bytes.fromhex(record["plaintext"]) for record in oks)
+    ticket = ok[19:35], ok[35:67]
+    assert ticket == (second["credential_id"], second["psk"]), "the ticket of AUTH_OK"
+    assert ok[2:18] == again[2:18], "one session"
+    print("docs/vectors/line.json: as PROTOCOL.md says")
+
+
+if __name__ == "__main__":
+    main()
