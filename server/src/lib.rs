@@ -20,6 +20,7 @@
 //! front/       what comes from the network: listener, TLS, WebSocket, page, addresses
 //! services/    what answers behind a label: the trait, JSON, echo, desk, drop, http, pair
 //! door/        who may come in: policy, origins, lobby, tickets
+//! watch/       what happened, and how it is told: a log that cannot be made to shout, text of strangers
 //! state/       what is kept on disk: identity, devices and invites; fingerprints in words
 //! ```
 //!
@@ -37,6 +38,7 @@ mod front;
 mod lines;
 pub mod services;
 mod state;
+mod watch;
 
 pub use api::{DeviceInfo, DeviceList, Invited, Kept, Listening, NewInvite, Revoked, ServerState, listen};
 pub use axum;
@@ -53,6 +55,7 @@ pub use duologue::{
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use front::address::{Address, InvalidAddress};
 pub use front::assets::{page, page_at};
+pub use front::certificate::Certificate;
 pub use front::http::{Peer, serve};
 pub use front::tls::{TlsError, development, development_at, from_files, is_for};
 pub use lines::Duologue;
@@ -68,6 +71,8 @@ pub use state::{State, StateError, server_key};
 pub use tokio_util::sync::CancellationToken;
 #[cfg(feature = "typescript")]
 pub use ts_rs;
+pub use watch::log::{BoundedLog, OWNERS};
+pub use watch::text::{name as shown_name, shown};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

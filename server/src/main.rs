@@ -5,7 +5,8 @@ mod verbs;
 use std::io::IsTerminal;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use duologue_server::BoundedLog;
+use tracing_subscriber::{EnvFilter, Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// One private line between a web page and this machine.
 #[derive(Debug, Parser)]
@@ -32,16 +33,11 @@ enum Verb {
 async fn main() -> std::process::ExitCode {
     // What this makes is its owner's alone from its first moment, keys and sockets too.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    let result = match Verb::parse() {
-        Verb::Dev(verb) => verb.run().await,
-        Verb::Serve(verb) => verb.run().await,
+    let verb = Verb::parse();
+    let log = log(matches!(verb, Verb::Dev(_) | Verb::Serve(_)));
+    let result = match verb {
+        Verb::Dev(verb) => verb.run(log).await,
+        Verb::Serve(verb) => verb.run(log).await,
         Verb::Keys(verb) => verb.run(),
         Verb::Invite(verb) => verb.run().await,
         Verb::Devices(verb) => verb.run().await,
@@ -54,6 +50,22 @@ async fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// The log on stderr, as `RUST_LOG` says; else what a server does, and of other verbs what went wrong. What peers can make it say
+/// is bounded, unless it was asked for everything.
+fn log(is_server: bool) -> BoundedLog {
+    let bounded = BoundedLog::new();
+    let default = if is_server { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let is_bounded = filter.max_level_hint().is_none_or(|level| level <= LevelFilter::INFO);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_filter(is_bounded.then(|| bounded.clone()));
+    tracing_subscriber::registry().with(layer).with(filter).init();
+    bounded
 }
 
 #[cfg(test)]

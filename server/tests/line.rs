@@ -183,6 +183,9 @@ impl std::io::Write for Log {
 
 impl Log {
     fn start(&self) -> tracing::subscriber::DefaultGuard {
+        // Else what another test's thread meets first, where nobody listens, may be off for this one too.
+        static EVERYWHERE: std::sync::Once = std::sync::Once::new();
+        EVERYWHERE.call_once(|| drop(tracing_subscriber::fmt().with_writer(std::io::sink).try_init()));
         let log = self.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
         tracing::subscriber::set_default(log)

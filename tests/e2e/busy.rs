@@ -115,7 +115,7 @@ impl Ends {
 #[tokio::test]
 async fn browser_every_close_is_heard_by_a_server() {
     let rounds = forms::rounds("busy::browser_every_close_is_heard_by_a_server");
-    let server = Server::dev().await;
+    let server = Server::dev_with(&["RUST_LOG=debug"]).await;
     every_close_is_heard(&Profile::trusting(server.trust()), server.link(), &server.stderr, rounds).await;
 }
 

@@ -33,6 +33,7 @@ mod first_run;
 mod forms;
 mod giving;
 mod lan;
+mod logs;
 mod memory;
 mod notes;
 mod origins;

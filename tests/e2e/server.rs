@@ -329,10 +329,17 @@ fn port_of(link: &str) -> u16 {
     url::Url::parse(link).ok().and_then(|url| url.port()).unwrap_or_else(|| panic!("no port in {link:?}"))
 }
 
-/// With a terminal, or with nothing to read and a pipe to write to, as service managers start it.
+/// With a terminal, or with nothing to read and a pipe to write to, as service managers start it. What looks like `RUST_LOG=debug`
+/// is no argument: it sets the log, which tells whatever a peer repeats only then.
 pub(crate) fn spawn(arguments: &[&str], state: &Path, at_terminal: bool) -> (Child, Option<Terminal>, Lines, Lines) {
     let mut command = Command::new(binary());
-    command.args(arguments).arg("--state").arg(state);
+    for argument in arguments {
+        match argument.strip_prefix("RUST_LOG=") {
+            Some(log) => command.env("RUST_LOG", log),
+            None => command.arg(argument),
+        };
+    }
+    command.arg("--state").arg(state);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let terminal = at_terminal.then(|| {
         let (terminal, [stdin, stdout]) = Terminal::new();

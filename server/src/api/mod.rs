@@ -19,7 +19,7 @@ mod types;
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, Bytes},
     extract::{Path, Request, State as Extracted},
     http::{StatusCode, header},
@@ -36,7 +36,9 @@ use crate::{
         State,
         store::{Revocation, StoreError},
     },
+    watch::log::OWNERS,
 };
+use socket::By;
 pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen};
 pub(crate) use types::Refused;
@@ -84,7 +86,11 @@ async fn devices(Extracted(subject): Extracted<Arc<Subject>>) -> Answer<Response
     Ok(json(StatusCode::OK, &DeviceList { devices: devices.iter().map(DeviceInfo::from).collect() }))
 }
 
-async fn revoke(Extracted(subject): Extracted<Arc<Subject>>, Path(id): Path<String>) -> Answer<Response> {
+async fn revoke(
+    Extracted(subject): Extracted<Arc<Subject>>,
+    by: Option<Extension<By>>,
+    Path(id): Path<String>,
+) -> Answer<Response> {
     let device: DeviceId = id.parse().map_err(|_| {
         let message = format!("\"{id}\" is no device id: `duologue devices list` shows them");
         Failure::new(StatusCode::BAD_REQUEST, "no-device-id", &message)
@@ -118,11 +124,15 @@ async fn revoke(Extracted(subject): Extracted<Arc<Subject>>, Path(id): Path<Stri
             (Kept::Memory, Some(message))
         }
     };
-    tracing::info!(%device, ?kept, "the owner has revoked a device");
+    tracing::info!(target: OWNERS, %device, ?kept, by = %by_whom(by), "the owner has revoked a device");
     Ok(json(StatusCode::OK, &Revoked { kept, message }))
 }
 
-async fn new_invite(Extracted(subject): Extracted<Arc<Subject>>, body: Bytes) -> Answer<Response> {
+async fn new_invite(
+    Extracted(subject): Extracted<Arc<Subject>>,
+    by: Option<Extension<By>>,
+    body: Bytes,
+) -> Answer<Response> {
     let NewInvite { expires_secs, url } = parse(&body)?;
     let work = move || {
         let address = match url {
@@ -136,7 +146,7 @@ async fn new_invite(Extracted(subject): Extracted<Arc<Subject>>, body: Bytes) ->
         Ok::<_, Failure>(invite.to_link(&address))
     };
     let link = blocking(work).await??;
-    tracing::info!(expires_secs, "the owner has made an invite");
+    tracing::info!(target: OWNERS, expires_secs, by = %by_whom(by), "the owner has made an invite");
     Ok(json(StatusCode::CREATED, &Invited { link }))
 }
 
@@ -144,6 +154,11 @@ async fn server_state(Extracted(subject): Extracted<Arc<Subject>>) -> Response {
     let (not_stored, not_on_disk) = subject.state.store().not_stored();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     json(StatusCode::OK, &ServerState { pid: std::process::id(), version, not_stored, not_on_disk })
+}
+
+/// Whoever came by the socket is known there; without it a verb asks itself.
+fn by_whom(by: Option<Extension<By>>) -> By {
+    by.map_or_else(By::this_process, |Extension(by)| by)
 }
 
 /// On a thread of whoever runs the API: never among those of devices.

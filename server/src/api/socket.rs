@@ -1,8 +1,8 @@
 //! The socket of the local API, and the thread that answers there: nothing that devices do takes its turn.
 
-use std::{io, os::unix::fs::PermissionsExt, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{fmt, io, os::unix::fs::PermissionsExt, sync::Arc, thread::JoinHandle, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit};
+use axum::{Extension, Router, extract::DefaultBodyLimit};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -27,6 +27,37 @@ const HEAD: Duration = Duration::from_secs(5);
 const CONNECTION: Duration = Duration::from_secs(60);
 /// Threads that work on the store: so many owners at a time.
 const THREADS: usize = 4;
+
+/// Who asks, as the system knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct By {
+    user: Option<u32>,
+    process: Option<i32>,
+}
+
+impl By {
+    pub(super) fn this_process() -> Self {
+        Self {
+            user: Some(rustix::process::getuid().as_raw()),
+            process: Some(rustix::process::getpid().as_raw_nonzero().get()),
+        }
+    }
+
+    fn of(stream: &UnixStream) -> Self {
+        let credentials = stream.peer_cred().ok();
+        Self { user: credentials.map(|peer| peer.uid()), process: credentials.and_then(|peer| peer.pid()) }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user {
+            Some(user) => write!(f, "uid {user}")?,
+            None => f.write_str("unknown")?,
+        }
+        self.process.map_or(Ok(()), |process| write!(f, ", pid {process}"))
+    }
+}
 
 /// A local API that answers; it ends when this is dropped.
 #[derive(Debug)]
@@ -83,7 +114,7 @@ async fn accept(listener: UnixListener, app: Router) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let app = app.clone();
+                let app = app.clone().layer(Extension(By::of(&stream)));
                 tokio::spawn(async move {
                     converse(stream, app).await;
                     drop(place);

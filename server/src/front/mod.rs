@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod assets;
+pub(crate) mod certificate;
 pub(crate) mod head;
 pub(crate) mod http;
 pub(crate) mod socket;

@@ -8,13 +8,12 @@ use std::{
 
 use rustls::{
     ServerConfig,
-    client::verify_server_name,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
-    server::ParsedCertificate,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
 };
 use thiserror::Error;
 
+use super::certificate;
 use crate::state::{StateError, write_private};
 
 /// Why there is no TLS.
@@ -90,7 +89,7 @@ pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, T
 }
 
 /// The certificates of a file, at least one.
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Pem { what: "a certificate", path: path.to_owned(), source };
     let all = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
     let chain = all.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
@@ -118,10 +117,10 @@ fn missing(what: &'static str, path: &Path) -> TlsError {
 /// Whether the first certificate of a file is good for a host, a name or an address. True as well if it cannot be told.
 #[must_use]
 pub fn is_for(certificate: &Path, host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let (Ok(chain), Ok(host)) = (chain(certificate), ServerName::try_from(host)) else { return true };
-    let parsed = chain.first().map(ParsedCertificate::try_from);
-    parsed.is_none_or(|parsed| parsed.is_ok_and(|certificate| verify_server_name(&certificate, &host).is_ok()))
+    chain(certificate)
+        .ok()
+        .and_then(|chain| chain.into_iter().next())
+        .is_none_or(|first| certificate::is_for(&first, host))
 }
 
 /// TLS for development: a self-signed certificate for this machine, made once and kept in the state directory.

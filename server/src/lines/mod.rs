@@ -51,6 +51,7 @@ use crate::{
         keeper::Keeper,
         store::{Device, DeviceStatus, Revocation},
     },
+    watch::{log::OWNERS, text},
 };
 use directory::Directory;
 
@@ -230,7 +231,7 @@ impl Duologue {
                 let connections = self.shared.connections.clone();
                 connections.spawn(self.run(admitted));
             }
-            Err(cause) => tracing::info!(%address, code = cause.word(), %cause, "a line has ended"),
+            Err(cause) => tracing::info!(%address, code = cause.word(), cause = own_words(&cause), "a line has ended"),
         }
     }
 
@@ -238,7 +239,9 @@ impl Duologue {
     async fn admit(&self, proved: Proved<Socket>, transport: Transport) -> Option<Box<Admitted>> {
         let device = proved.request.device_id;
         let address = transport.address;
-        let refused = |code: CloseCode| tracing::warn!(%device, %address, code = code.word(), "a device was refused");
+        // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
+        let refused =
+            |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
         if let Err(code) = self.judge(&proved.request, &transport).await {
             refused(code);
             proved.refuse(code).await;
@@ -287,7 +290,7 @@ impl Duologue {
                 return None;
             }
         };
-        let name = &request.claims.name;
+        let name = text::name(&request.claims.name);
         match outcome {
             Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
             Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
@@ -345,7 +348,7 @@ impl Duologue {
             } else {
                 self.shared.directory.leave(device, id);
             }
-            tracing::info!(%device, %address, code = cause.word(), %cause, "a line has ended");
+            tracing::info!(%device, %address, code = cause.word(), cause = own_words(&cause), "a line has ended");
         } else if parked {
             self.shared.directory.park(device, id);
             tracing::info!(%device, %address, "a connection was lost; its session waits for another");
@@ -374,7 +377,9 @@ impl Duologue {
     async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
         self.shared.policy.judge(transport, &request.claims)?;
         match request.credential {
-            Credential::Invite(invite) if request.credential_proved => self.enrol(invite, request).await,
+            Credential::Invite(invite) if request.credential_proved => {
+                self.enrol(invite, request, transport.address).await
+            }
             _ => self.status(request.device_id),
         }
     }
@@ -388,12 +393,18 @@ impl Duologue {
         }
     }
 
-    async fn enrol(&self, invite: InviteId, request: &AuthRequest) -> Result<(), CloseCode> {
-        let device = Device::new(&request.device, &request.claims.name);
+    async fn enrol(&self, invite: InviteId, request: &AuthRequest, address: IpAddr) -> Result<(), CloseCode> {
+        let device = Device::new(&request.device, &text::name(&request.claims.name));
         let store = Arc::clone(self.shared.state.store());
         let share = self.shared.work.of(request.device_id);
+        let (id, name, was_known) = (request.device_id, device.name.clone(), store.status(request.device_id).is_some());
         match share.run(move || store.enrol(invite, &device)).await {
-            Ok(Ok(verdict)) => verdict,
+            Ok(Ok(verdict)) => {
+                if verdict.is_ok() && !was_known {
+                    tracing::info!(target: OWNERS, device = %id, %address, name, "an invite was used, and a device enrolled");
+                }
+                verdict
+            }
             Ok(Err(error)) => {
                 tracing::error!(%error, "a device could not be enrolled");
                 Err(CloseCode::Internal)
@@ -401,6 +412,11 @@ impl Duologue {
             Err(_) => Err(CloseCode::Internal),
         }
     }
+}
+
+/// Why a line has ended, unless the words are the peer's: the log has none of these.
+fn own_words(cause: &ConnectionError) -> Option<String> {
+    (!matches!(cause, ConnectionError::PeerClosed(_))).then(|| cause.to_string())
 }
 
 /// Boxed: a future has room for what it is given, and once more for where it keeps it.

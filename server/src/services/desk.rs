@@ -19,7 +19,10 @@ use duologue::{DeviceId, ResetCode};
 use duologue_native::Channel;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use crate::services::service::{Call, Service, ServiceError};
+use crate::{
+    services::service::{Call, Service, ServiceError},
+    watch::text,
+};
 
 /// The terminal's end of all desk channels.
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ struct Partner {
 impl Service for Desk {
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         let Call { channel, identity, claims, .. } = call;
-        let who = format!("{} ({})", printable(&claims.name), short(identity.device));
+        let who = format!("{} ({})", text::name(&claims.name), short(identity.device));
         if self.print(&format!("desk: {who} is here; what you type goes there")).await.is_err() {
             channel.reset(ResetCode::Refused);
             return Ok(());
@@ -131,9 +134,9 @@ fn short(device: DeviceId) -> String {
 
 /// Text of a stranger, without anything that could steer a terminal. Further lines are indented, so that none looks like
 /// somebody else's.
-fn printable(text: &str) -> String {
-    let safe = |char: char| if char.is_control() && char != '\t' { '\u{fffd}' } else { char };
-    text.lines().map(|line| line.chars().map(safe).collect()).collect::<Vec<String>>().join("\n    ")
+fn printable(said: &str) -> String {
+    let line = |line: &str| line.split('\t').map(text::shown).collect::<Vec<_>>().join("\t");
+    said.lines().map(line).collect::<Vec<_>>().join("\n    ")
 }
 
 #[cfg(test)]
@@ -145,5 +148,6 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}d"), "a\u{fffd}[2Jb\u{fffd}d");
         assert_eq!(printable("hello\ndesk: the owner: yes"), "hello\n    desk: the owner: yes");
         assert_eq!(printable("déjà vu\t1"), "déjà vu\t1");
+        assert_eq!(printable("pay \u{202e}001\u{202c} to me"), "pay \u{fffd}001\u{fffd} to me");
     }
 }

@@ -43,7 +43,7 @@ mod quota;
 mod tests;
 mod wire;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{error::Error as _, io, path::PathBuf, sync::Arc};
 
 use duologue::DeviceId;
 use serde::Serialize;
@@ -156,12 +156,14 @@ impl Service for Drops {
         };
         match self.take_in_share(&call.identity.device.to_string(), &call.share, &mut stream).await {
             Ok(Some(receipt)) => {
-                tracing::info!(device = %call.identity.device, name = receipt.name, size = receipt.size, "a file was dropped");
+                // Not its name, which is as much content as what is in it.
+                tracing::info!(device = %call.identity.device, size = receipt.size, "a file was dropped");
             }
             Ok(None) => {}
             // The client was told in words, which a reset would overtake.
             Err(error) if error.word().is_some() => {
-                tracing::warn!(device = %call.identity.device, %error, "a file was not taken");
+                let (code, cause) = (error.word(), error.source().map(ToString::to_string));
+                tracing::warn!(device = %call.identity.device, code, cause, "a file was not taken");
             }
             Err(error) => return Err(error.into()),
         }

@@ -49,9 +49,12 @@ use hyper_util::client::legacy;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
 use url::Url;
 
-use crate::services::{
-    json_line::{Refusal, say},
-    service::{Call, Service, ServiceError},
+use crate::{
+    services::{
+        json_line::{Refusal, say},
+        service::{Call, Service, ServiceError},
+    },
+    watch::text,
 };
 use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;
@@ -60,6 +63,8 @@ use wire::{Answer, Head, read_head};
 
 /// Read from the stream at a time, in bytes.
 const BLOCK_BYTES: usize = 16 * 1_024;
+/// What the log has of a failed backend's error, in characters.
+const CAUSE_CHARS_MAX: usize = 200;
 /// How long the backend may take to begin its answer, unless told otherwise.
 const ANSWER: Duration = Duration::from_secs(60);
 /// A body of so many bytes, of a method that may be repeated, is read whole before the backend is asked.
@@ -234,8 +239,9 @@ impl Service for Http {
             Err(error) => {
                 // Without a word the answer has begun, and only a reset can tell that it is not whole.
                 let Some(word) = error.word() else { return Err(error.into()) };
-                let cause = error.source().map(chain);
-                tracing::warn!(device = %call.identity.device, %error, cause, "a request was not answered");
+                // The sentence for the client may quote its request.
+                let cause = error.source().map(|cause| text::shown_within(&chain(cause), CAUSE_CHARS_MAX));
+                tracing::warn!(device = %call.identity.device, code = word, cause, "a request was not answered");
                 let refusal = Refusal { error: word, message: error.to_string() };
                 if let Err(error) = say(&mut write, &refusal).await {
                     tracing::debug!(%error, "a client went before it could be told");

@@ -5,6 +5,8 @@ use std::io;
 use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::watch::text;
+
 /// What is quoted of an error about a hostile line, in characters.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -22,8 +24,7 @@ pub(super) async fn say<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Seria
     stream.flush().await
 }
 
-/// A reason that may quote the client, for the log and for a terminal.
+/// A reason that may quote the client, for an answer and for a terminal.
 pub(crate) fn harmless(reason: &str) -> String {
-    let printable = |char: char| if char.is_control() { '\u{fffd}' } else { char };
-    reason.chars().map(printable).take(REASON_CHARS_MAX).collect()
+    text::shown_within(reason, REASON_CHARS_MAX)
 }

@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::{
     services::service::{Call, Service, ServiceError},
     state::State,
+    watch::log::OWNERS,
 };
 
 /// Links of one device that could still be used. Revoking the device revokes them.
@@ -57,7 +58,7 @@ impl Service for Pair {
             let answer = match invite {
                 None => Answer::Refusal { error: "too-many" },
                 Some(invite) => {
-                    tracing::info!(%device, "a device has asked for a link for another");
+                    tracing::info!(target: OWNERS, %device, "a device has made an invite for another");
                     let link = invite.to_link(&self.address);
                     let code = QrCode::encode_text(&link, QrCodeEcc::Medium)?;
                     Answer::Link { link, secs: INVITE_TTL_SECS, size: code.size(), modules: modules(&code) }

@@ -8,10 +8,16 @@ use duologue::{
 };
 use duologue_native::{Channel, LineError};
 
-use crate::door::{
-    evidence::{Identity, Transport},
-    work::Share,
+use crate::{
+    door::{
+        evidence::{Identity, Transport},
+        work::Share,
+    },
+    watch::text,
 };
+
+/// What the log has of a service's error, in characters.
+const CAUSE_CHARS_MAX: usize = 200;
 
 /// One opened channel and its caller. What is proved, what was seen and what is merely said are three values, never mixed.
 #[derive(Clone, Debug)]
@@ -128,9 +134,11 @@ impl Services {
     pub(crate) fn start(&self, call: Call) {
         let (label, channel) = (call.channel.label(), call.channel.clone());
         let Some(service) = self.0.get(&label).cloned() else {
-            tracing::info!(label, device = %call.identity.device, "no such service");
+            // The label is the caller's, and of any length and content.
+            tracing::info!(device = %call.identity.device, "no such service");
             return channel.reset(duologue::ResetCode::Refused);
         };
+        let device = call.identity.device;
         tokio::spawn(async move {
             let broken = channel.broken();
             tokio::select! {
@@ -141,7 +149,8 @@ impl Services {
                         channel.reset(duologue::ResetCode::Cancelled);
                     }
                     Err(error) => {
-                        tracing::warn!(label, %error, "a service failed");
+                        let error = text::shown_within(&error.to_string(), CAUSE_CHARS_MAX);
+                        tracing::warn!(label, %device, %error, "a service failed");
                         channel.reset(duologue::ResetCode::Failed);
                     }
                 },

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use duologue::limits::INVITE_TTL_SECS;
 use duologue_server::{
-    Address, Language, Policy, State, development_at,
+    Address, BoundedLog, Language, Policy, State, development_at,
     services::{desk::Desk, pair::Pair},
     spoken,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Dev {
 }
 
 impl Dev {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, log: BoundedLog) -> anyhow::Result<()> {
         let network = if self.lan { lan::addresses()? } else { Vec::new() };
         let mut policy = self.origins.apply(Policy::loopback())?;
         let state = State::open(&self.directory.state)?;
@@ -63,7 +63,7 @@ impl Dev {
         let is_desk_served = desk.is_some();
         let extras = Extras { pair: Some(Pair::new(state.clone(), &address.to_string())), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
-        let site = Site { address: address.clone(), policy, development: true };
+        let site = Site { address: address.clone(), policy, development: true, certificate: None, log };
         super::run(state, site, extras, listener, Some(tls), || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));

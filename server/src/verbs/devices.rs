@@ -1,7 +1,7 @@
 //! `duologue devices`: who was let in.
 
 use anyhow::bail;
-use duologue_server::{DeviceList, DeviceStatus, Kept, Language, Revoked, ask, spoken};
+use duologue_server::{DeviceList, DeviceStatus, Kept, Language, Revoked, ask, shown_name, spoken};
 use hyper::Method;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,7 +35,7 @@ impl Devices {
                         DeviceStatus::Enrolled => "enrolled",
                         DeviceStatus::Revoked => "revoked",
                     };
-                    let name: String = device.name.chars().filter(|char| !char.is_control()).collect();
+                    let name = shown_name(&device.name);
                     println!("{}  {}  {status}  {}  {name}", device.id, device.fingerprint, device.algorithm);
                     for language in [Language::English, Language::French].into_iter().filter(|_| words) {
                         println!("    {}", spoken(&device.fingerprint, language));

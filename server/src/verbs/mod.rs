@@ -13,11 +13,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Address, Duologue, Policy, State, listen, page_at,
+    Address, BoundedLog, Certificate, Duologue, OWNERS, Policy, State, listen, page_at,
     services::{
         self,
         desk::Desk,
@@ -155,6 +156,9 @@ pub(crate) struct Site {
     pub(crate) address: Address,
     pub(crate) policy: Policy,
     pub(crate) development: bool,
+    /// The file, where the owner has brought one.
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) log: BoundedLog,
 }
 
 /// Runs a server until the process is told to stop. `ready` is called once it can be reached.
@@ -166,6 +170,12 @@ pub(crate) async fn run(
     tls: Option<Arc<rustls::ServerConfig>>,
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    tell_start(&state, &site);
+    site.log.tell_each_minute().context("the log has no thread")?;
+    if let Some(file) = site.certificate {
+        tokio::spawn(warn_of(file, site.address.host_name().to_owned()));
+    }
+    let log = site.log;
     let mut duologue = Duologue::new(state.clone(), site.policy).service("echo", services::echo);
     if let Some(desk) = extras.desk.clone() {
         duologue = duologue.service("desk", desk);
@@ -193,7 +203,7 @@ pub(crate) async fn run(
     let server = tokio::spawn(duologue_server::serve(listener, tls, app, stop.clone()));
     ready()?;
     stopped().await?;
-    tracing::info!("stopping");
+    tracing::info!(target: OWNERS, "stopping");
     // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
     tokio::select! {
         () = duologue.drain() => {}
@@ -202,8 +212,47 @@ pub(crate) async fn run(
     }
     stop.cancel();
     server.await?;
+    log.tell();
     // `read_terminal` may be blocked in a read that nothing can end.
     std::process::exit(0);
+}
+
+/// How often it is looked whether a certificate comes to its end.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What an owner wants to know of a server that has begun.
+fn tell_start(state: &State, site: &Site) {
+    let certificate = match &site.certificate {
+        Some(file) => Certificate::read(file, site.address.host_name()).map_or("unknown".to_owned(), |it| it.end()),
+        None if site.development => "its own, self-signed".to_owned(),
+        None => "the proxy's".to_owned(),
+    };
+    let mut origins = site.policy.origins.clone();
+    if site.policy.loopback {
+        origins.push("all of this machine".to_owned());
+    }
+    tracing::info!(
+        target: OWNERS,
+        version = env!("CARGO_PKG_VERSION"),
+        url = %site.address,
+        state = %state.directory().display(),
+        certificate_ends = certificate,
+        origins = origins.join(" "),
+        apps = site.policy.app_origins.join(" "),
+        native_clients = site.policy.native_clients,
+        "starting"
+    );
+}
+
+/// Warns of a certificate that browsers do not take, or soon will not, now and each day.
+async fn warn_of(file: PathBuf, host: String) {
+    loop {
+        let warnings = Certificate::read(&file, &host).map(|it| it.warnings(&file, &host, SystemTime::now()));
+        for warning in warnings.unwrap_or_default() {
+            tracing::warn!(target: OWNERS, "{warning}");
+        }
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+    }
 }
 
 /// Waits for Ctrl+C or SIGTERM.

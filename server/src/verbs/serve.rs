@@ -4,7 +4,7 @@ use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Policy, State, from_files, is_for,
+    BoundedLog, Policy, State, from_files,
     services::{desk::Desk, pair::Pair},
 };
 use tokio::net::TcpListener;
@@ -50,7 +50,7 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, log: BoundedLog) -> anyhow::Result<()> {
         let address = super::parse_address(&self.url)?;
         if self.cert.is_none() && !self.behind_proxy {
             bail!(NO_CERTIFICATE);
@@ -65,10 +65,6 @@ impl Serve {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,
         };
-        if let Some(certificate) = self.cert.as_ref().filter(|certificate| !is_for(certificate, address.host_name())) {
-            let (file, name) = (certificate.display(), address.host_name());
-            tracing::warn!("the certificate in {file} is not for {name}: browsers will warn, or refuse");
-        }
         let state = State::open(&self.directory.state)?;
         let listener =
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
@@ -76,7 +72,7 @@ impl Serve {
         state.store().set_address(&address.to_string())?;
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
-        let site = Site { address, policy, development: false };
+        let site = Site { address, policy, development: false, certificate: self.cert, log };
         super::run(state, site, extras, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?)).await
     }
 }

@@ -64,7 +64,7 @@ impl Backend {
 
 async fn start(address: &str, port: u16, directory: &TempDir) -> (Child, Lines) {
     let listen = format!("127.0.0.1:{port}");
-    let arguments = ["serve", "--behind-proxy", "--listen", &listen, "--url", address];
+    let arguments = ["RUST_LOG=debug", "serve", "--behind-proxy", "--listen", &listen, "--url", address];
     let (child, _, stdout, stderr) = spawn(&arguments, directory.path(), false);
     stdout.with("listening ").await;
     (child, stderr)

@@ -1,5 +1,7 @@
 //! Names from strangers, made safe for every file system and for a terminal's listing.
 
+use crate::watch::text;
+
 /// The longest name in bytes. File systems allow 255; this leaves room for what other programs append.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -9,8 +11,9 @@ const EXTENSION_BYTES_MAX: usize = 20;
 /// The file name in `name`, harmless: no path, no hidden file, nothing that Windows forbids or that steers a terminal.
 pub(super) fn safe(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or_default();
-    let clean: String = last.chars().map(|char| if is_harmful(char) { '_' } else { char }).collect();
-    let trimmed = clean.trim_matches(is_edge);
+    let clean = visible(last);
+    // What begins with a hyphen is an option to `rm *`.
+    let trimmed = clean.trim_start_matches(|char| char == '-' || is_edge(char)).trim_end_matches(is_edge);
     let prefix = if is_reserved(trimmed) { "_" } else { "" };
     let (stem, extension) = split(trimmed);
     let name = join(&format!("{prefix}{stem}"), "", extension);
@@ -38,8 +41,20 @@ fn split(name: &str) -> (&str, &str) {
 
 fn is_harmful(char: char) -> bool {
     // Those that turn the direction of writing make `gpj.exe` look like `exe.jpg`.
-    let turns = matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || char.is_control() || matches!(char, '<' | '>' | ':' | '"' | '|' | '?' | '*' | '\u{2028}' | '\u{2029}')
+    text::is_hiding(char) || matches!(char, '<' | '>' | ':' | '"' | '|' | '?' | '*')
+}
+
+/// Without what shows nothing, such as the joiners in emoji, which must not make two names look alike; and with one space where
+/// there are many, which would push an extension out of sight.
+fn visible(name: &str) -> String {
+    let mut visible = String::new();
+    for char in text::few_marks(name).filter(|char| !text::is_invisible(*char)) {
+        match visible.chars().next_back() {
+            Some(last) if last.is_whitespace() && char.is_whitespace() => {}
+            _ => visible.push(if is_harmful(char) { '_' } else { char }),
+        }
+    }
+    visible
 }
 
 /// Windows drops dots and spaces at the end; a dot at the beginning hides a file elsewhere.
@@ -92,6 +107,17 @@ mod tests {
             ("lpt³", "_lpt³"),
             ("console.log", "console.log"),
             ("COM10", "COM10"),
+            ("-rf", "rf"),
+            ("--", "file"),
+            ("a/-", "file"),
+            ("-.-x-.txt", "x-.txt"),
+            ("\u{200b}-rf", "rf"),
+            (" \u{feff}--help", "help"),
+            ("in\u{ad}vo\u{200d}ice.pdf", "invoice.pdf"),
+            ("a.pdf          \u{a0} .exe", "a.pdf.exe"),
+            ("\u{e000}\u{2800}.txt", "__.txt"),
+            ("❤\u{fe0f}.jpg", "❤.jpg"),
+            ("e\u{335}\u{335}\u{335}\u{335}\u{335}", "e\u{335}\u{335}\u{335}"),
         ] {
             assert_eq!(safe(name), expected, "{name:?}");
             assert_eq!(safe(expected), expected, "what is safe stays as it is");
@@ -116,15 +142,17 @@ mod tests {
 
     #[test]
     fn no_mixture_of_tricks_gets_through() {
-        let parts =
-            ["", ".", "..", "/", "\\", " ", "\0", "\u{7f}", "CON", "nul", "a", "é", ":", "\u{202e}", "\u{2028}"];
+        let parts = [
+            "", ".", "..", "/", "\\", " ", "\0", "\u{7f}", "CON", "nul", "a", "é", ":", "\u{202e}", "\u{2028}", "-",
+            "\u{200d}",
+        ];
         for first in parts {
             for second in parts {
                 for third in parts {
                     let name = safe(&format!("{first}{second}{third}"));
                     assert!(!name.is_empty() && !name.starts_with(is_edge) && !name.ends_with(is_edge), "{name:?}");
                     assert!(!name.contains(|char| matches!(char, '/' | '\\') || is_harmful(char)), "{name:?}");
-                    assert!(!is_reserved(&name), "{name:?}");
+                    assert!(!is_reserved(&name) && !name.starts_with('-'), "{name:?}");
                     assert_eq!(safe(&name), name);
                 }
             }
