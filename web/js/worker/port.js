@@ -9,9 +9,9 @@
  *         ◄── ANSWER, STATE, TAKEN, MESSAGE, ROOM, …   news: the same
  *   FREE ────────────────────────────────────────►     the last
  *
- * A message is { head, bulk }: entries one after the other in `head`, each a number of one byte and its fields in the order
- * of the lists in command.js and news.js; `bulk` has the buffers of what is too long to be copied once more. All are
- * transferred.
+ * A message is { head, bulk, spent }: entries one after the other in `head`, each a number of one byte and its fields in the
+ * order of the lists in command.js and news.js; `bulk` has the buffers of what is too long to be copied once more, and `spent`
+ * those that the other end may fill again. All are transferred.
  *
  *   u8, u32, f64    big-endian
  *   bytes           their length as u32, and the bytes; from BULK_LEN on they are the next of `bulk` instead
@@ -24,7 +24,7 @@
  */
 
 /** The name of the shared worker in `wire.js` ends with it: pages of another version have another worker. */
-export const VERSION = 5;
+export const VERSION = 6;
 
 export const NO_KEY = 0xffff_ffff;
 
@@ -39,13 +39,22 @@ export const UNTAKEN_LEN = 64 * 1_024;
 /** From here on a buffer of its own is cheaper than a copy. */
 const BULK_LEN = 16 * 1_024;
 const HEAD_LEN = 1_024;
+/** Buffers of this length go to and fro: the collectors of two threads would let hundreds of them lie. */
+const SPARE_LEN = 64 * 1_024;
 
 /** Entries that leave together. */
 export class Packer {
   #head = new Uint8Array(HEAD_LEN);
-  #view = new DataView(this.#head.buffer);
-  #at = 0;
-  #bulk = [];
+  #view;
+  #at;
+  #bulk;
+  #spent;
+  /** Buffers to be filled; whoever hears of `spent` ones adds them. */
+  spares = [];
+
+  constructor() {
+    this.#begin();
+  }
 
   get isEmpty() {
     return this.#at === 0;
@@ -81,7 +90,7 @@ export class Packer {
   bytes(bytes, owned = false) {
     this.u32(bytes.length);
     if (bytes.length >= BULK_LEN) {
-      this.#bulk.push(owned && bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice());
+      this.#bulk.push(owned && bytes.length === bytes.buffer.byteLength ? bytes : this.#copy(bytes));
       return this;
     }
     const at = this.#claim(bytes.length);
@@ -89,18 +98,32 @@ export class Packer {
     return this;
   }
 
-  post(port) {
-    const head = this.#head.subarray(0, this.#at);
-    const bulk = this.#bulk;
-    this.#begin(HEAD_LEN);
-    this.#at = 0;
-    this.#bulk = [];
-    port.postMessage({ head, bulk }, [head, ...bulk].map(({ buffer }) => buffer));
+  /** What was read, and nobody has any more. */
+  spend(bytes) {
+    if (bytes.length >= BULK_LEN && bytes.buffer.byteLength === SPARE_LEN) this.#spent.push(bytes);
   }
 
-  #begin(length) {
-    this.#head = new Uint8Array(length);
+  post(port) {
+    const given = [...this.#bulk, ...this.#spent].map(({ buffer }) => buffer);
+    // The head is copied: a buffer of its own for each message would be garbage.
+    port.postMessage({ head: this.#head.slice(0, this.#at), bulk: this.#bulk, spent: this.#spent }, given);
+    this.#begin();
+  }
+
+  #copy(bytes) {
+    if (bytes.length > SPARE_LEN) return bytes.slice();
+    const { buffer } = this.spares.pop() ?? new Uint8Array(SPARE_LEN);
+    const copy = new Uint8Array(buffer, 0, bytes.length);
+    copy.set(bytes);
+    return copy;
+  }
+
+  #begin() {
+    if (this.#head.length > HEAD_LEN) this.#head = new Uint8Array(HEAD_LEN);
     this.#view = new DataView(this.#head.buffer);
+    this.#at = 0;
+    this.#bulk = [];
+    this.#spent = [];
   }
 
   /** Room for so many bytes: where they begin. */
@@ -109,8 +132,9 @@ export class Packer {
     this.#at += length;
     if (this.#at > this.#head.length) {
       const before = this.#head;
-      this.#begin(Math.max(this.#at, 2 * before.length));
+      this.#head = new Uint8Array(Math.max(this.#at, 2 * before.length));
       this.#head.set(before);
+      this.#view = new DataView(this.#head.buffer);
     }
     return at;
   }

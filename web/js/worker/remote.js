@@ -235,6 +235,7 @@ class Line {
     if (!lane) return;
     tellTaken(this.#commands, id, lane);
     this.#command(Command.RELEASE, id);
+    this.#wire.command(false).spares = []; // idle, nothing is held
     this.#lanes.delete(id);
   }
 

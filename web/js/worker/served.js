@@ -18,6 +18,8 @@ import { MESSAGE_COST, NO_KEY, Packer, STREAM_AHEAD_LEN, UNTAKEN_LEN, Unpacker, 
 
 /** How soon datagrams whose fate is open are looked at again: nothing tells that one has passed its deadline. */
 const STATS_MILLIS = 25;
+/** How long news may wait that nobody acts on: records that were seen, the progress of a stream. */
+const SOON_MILLIS = 25;
 
 /** How often the page is told of the line's round trip. */
 const ROUND_TRIP_MILLIS = 1_000;
@@ -63,6 +65,8 @@ export class Served {
   #changed = new Set();
   #news = new Packer();
   #isDue = false;
+  #isUrgent = false;
+  #soon; // the timer of what can wait
   #nextNumber = 1;
   #toldRoundTripAt = 0;
   #unlock = () => {};
@@ -87,7 +91,7 @@ export class Served {
     this.#changed.clear();
     const code = typeof error?.code === "string" ? error.code : "worker-lost";
     this.#tell().u8(News.FAILED).text(code).text(error?.message ?? String(error));
-    this.#post();
+    this.#post(true);
     this.#free();
   }
 
@@ -283,7 +287,7 @@ export class Served {
           lane.accepted++;
           lane.room += next.bytes.length + MESSAGE_COST;
         }
-        lane.waiting.shift();
+        this.#news.spend(lane.waiting.shift().bytes);
       }
     } catch (error) {
       // Else the lane has ended, which its news tells.
@@ -300,7 +304,7 @@ export class Served {
 
   onRecord(outward, bytes) {
     const seen = bytes.subarray(0, this.#observedLen);
-    this.#tell().u8(News.RECORD).u8(Number(outward)).u32(bytes.length).bytes(seen);
+    this.#tell(true).u8(News.RECORD).u8(Number(outward)).u32(bytes.length).bytes(seen);
   }
 
   onUnopened() {
@@ -351,25 +355,37 @@ export class Served {
 
   // News of its lanes.
 
-  /** Where the next entry goes. All that this task brings leaves together, after what the core does in its own microtask. */
-  #tell() {
-    if (!this.#isDue) {
-      this.#isDue = true;
-      queueMicrotask(() => queueMicrotask(() => this.#post()));
-    }
+  /**
+   * Where the next entry goes. All that this task brings leaves together, after what the core does in its own microtask; what
+   * can wait leaves with that, or soon.
+   */
+  #tell(canWait = false) {
+    if (canWait) this.#soon ??= setTimeout(() => this.#post(true), SOON_MILLIS);
+    else this.#isUrgent = true;
+    this.#schedule();
     return this.#news;
   }
 
   /** There may be news of a lane. */
   #look(lane) {
     this.#changed.add(lane);
-    this.#tell();
+    this.#schedule();
   }
 
-  #post() {
+  #schedule() {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    queueMicrotask(() => queueMicrotask(() => this.#post(false)));
+  }
+
+  #post(isSoon) {
     for (const lane of this.#changed) if (this.#line) this.#lookAt(lane);
     this.#changed.clear();
-    this.#isDue = false;
+    this.#isDue = isSoon && this.#isDue;
+    if (!this.#isUrgent && !isSoon) return;
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
+    this.#isUrgent = false;
     this.#tellRoundTrip();
     if (!this.#news.isEmpty) this.#news.post(this.#port);
   }
@@ -396,9 +412,9 @@ export class Served {
     this.#tellStats(lane);
   }
 
-  /** While something waits, little room is not worth a message, and more room will come. */
+  /** While something waits, little room is not worth a message, and more room will come; who writes a stream needs no little. */
   #tellRoom(lane) {
-    if (lane.room < (lane.waiting.length > 0 ? ROOM_LEN_MIN : 1)) return;
+    if (lane.room < (lane.isStream || lane.waiting.length > 0 ? ROOM_LEN_MIN : 1)) return;
     this.#tell().u8(News.ROOM).u32(lane.number).u32(lane.room);
     lane.room = 0;
   }
@@ -409,7 +425,7 @@ export class Served {
     if (taken === lane.taken && allTaken === lane.allTaken) return;
     lane.taken = taken;
     lane.allTaken = allTaken;
-    this.#tell().u8(News.TAKEN).u32(lane.number).f64(taken).u8(Number(allTaken));
+    this.#tell(lane.isStream && !allTaken).u8(News.TAKEN).u32(lane.number).f64(taken).u8(Number(allTaken));
   }
 
   /** False if nothing is there. */

@@ -25,13 +25,13 @@ export const failure = (code, message) => Object.assign(new Error(message), { co
 const start = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue" });
 
 /** The name ends with the port's version: pages of another one have another worker. */
-const share = () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue-5" });
+const share = () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue-6" });
 
 /** As [the word for it, how it is made, is it ours to end]. */
 function first(where) {
   if (where === true) return ["worker", start, true];
   if (where === "shared") return ["shared", share];
-  if (where instanceof URL) return ["shared", () => new SharedWorker(where, { type: "module", name: "duologue-5" })];
+  if (where instanceof URL) return ["shared", () => new SharedWorker(where, { type: "module", name: "duologue-6" })];
   return [where.port ? "shared" : "worker", () => where];
 }
 
@@ -146,6 +146,7 @@ export class Wire {
     const own = isShared && navigator.locks ? `duologue-page:${crypto.randomUUID()}` : "";
     this.#port.onmessage = ({ data }) => {
       this.#flushed = false;
+      this.#commands.spares.push(...data.spent);
       this.#hear(new Unpacker(data));
     };
     this.#port.onmessageerror = () => this.fail("what it said cannot be read.");
