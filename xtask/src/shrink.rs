@@ -60,6 +60,76 @@ pub(crate) fn link_again(first: &Path, bitcode: &Path, out: &Path) -> Result<()>
     process::run(link.args(LINK_FLAGS).args(kept).arg(bitcode).arg(builtins).arg("-o").arg(out))
 }
 
+/// What the bindings have for browsers that run no module of ours anyway (they lack SIMD, too), and for callers that there are
+/// none of: each with what stands there instead.
+const UNUSED: &[(&str, &str)] = &[
+    (
+        "if (!('encodeInto' in cachedTextEncoder)) {
+    cachedTextEncoder.encodeInto = function (arg, view) {
+        const buf = cachedTextEncoder.encode(arg);
+        view.set(buf);
+        return {
+            read: arg.length,
+            written: buf.length
+        };
+    };
+}
+",
+        "",
+    ),
+    (
+        "    if (realloc === undefined) {
+        const buf = cachedTextEncoder.encode(arg);
+        const ptr = malloc(buf.length, 1) >>> 0;
+        getUint8ArrayMemory0().subarray(ptr, ptr + buf.length).set(buf);
+        WASM_VECTOR_LEN = buf.length;
+        return ptr;
+    }
+",
+        "",
+    ),
+    (
+        "        if (Object.getPrototypeOf(module) === Object.prototype) {
+            ({module} = module)
+        } else {
+            console.warn('using deprecated parameters for `initSync()`; pass a single object instead')
+        }
+",
+        "        ({module} = module);\n",
+    ),
+    ("subarray(ptr / 1, ptr / 1 + len)", "subarray(ptr, ptr + len)"),
+    ("malloc(arg.length * 1, 1)", "malloc(arg.length, 1)"),
+    ("getUint8ArrayMemory0().set(arg, ptr / 1)", "getUint8ArrayMemory0().set(arg, ptr)"),
+    ("if (Symbol.dispose) Line.prototype[Symbol.dispose] = Line.prototype.free;\n", ""),
+    (
+        "const LineFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : ",
+        "const LineFinalization = ",
+    ),
+    (
+        "const CLOSURE_DTORS = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : ",
+        "const CLOSURE_DTORS = ",
+    ),
+];
+
+/// The bindings' JavaScript without what nothing uses.
+///
+/// # Errors
+///
+/// When one of these is not there once: wasm-bindgen has changed.
+pub(crate) fn trim(js: &str) -> Result<String> {
+    let mut js = js.to_owned();
+    for (unused, instead) in UNUSED {
+        let first = unused.lines().next().unwrap_or_default();
+        ensure!(js.matches(unused).count() == 1, "the bindings have not once what begins with `{}`", first.trim());
+        js = js.replace(unused, instead);
+    }
+    Ok(js)
+}
+
 /// The bindings' JavaScript, by the names that wasm-opt has given a module's imports and exports:
 /// `{"imports": [[module, old, new], …], "exports": [[old, new], …]}`. It calls every foreign module "a".
 ///
@@ -109,7 +179,7 @@ fn rename_exports(js: &str, names: &HashMap<String, String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rename;
+    use super::{UNUSED, rename, trim};
 
     const NAMES: &str = r#"{
         "imports": [["./core_bg.js", "__wbg_now_5ad8", "$"], ["./core_bg.js", "__wbg_new_13de", "A"]],
@@ -142,5 +212,13 @@ mod tests {
         assert!(rename(&JS.replace("new_13de", "new_ffff"), NAMES).is_err(), "an import that is not there");
         assert!(rename(&JS.replace("./core_bg.js", "./core.js"), NAMES).is_err(), "another module");
         assert!(rename(JS, "").is_err(), "no names");
+    }
+
+    #[test]
+    fn what_nothing_uses_is_left_out_and_a_change_of_it_is_noticed() {
+        let all: String = UNUSED.iter().map(|(unused, _)| *unused).collect();
+        let rest = trim(&format!("first\n{all}last\n")).expect("each is there once");
+        assert!(rest.starts_with("first") && rest.ends_with("last\n") && !rest.contains("encodeInto"), "{rest}");
+        assert!(trim(&all.replace("undefined", "void 0")).is_err());
     }
 }

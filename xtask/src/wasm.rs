@@ -207,7 +207,8 @@ fn wasm_opt(script: &Path) -> Result<()> {
     let names = process::output(&mut optimise).context("wasm-opt failed")?;
     fs::rename(&small, &wasm).context("cannot replace the module by the optimised one")?;
     let js = target("web-pkg").join(CORE_JS);
-    let renamed = shrink::rename(&fs::read_to_string(&js)?, &names).context("cannot shorten the module's names")?;
+    let trimmed = shrink::trim(&fs::read_to_string(&js)?)?;
+    let renamed = shrink::rename(&trimmed, &names).context("cannot shorten the module's names")?;
     fs::write(js, renamed).context("cannot write the module's bindings")
 }
 
