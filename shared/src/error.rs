@@ -1,6 +1,7 @@
 //! Errors, sorted by whose fault they are, and the one total map from error to close code.
 //!
 //! Sentences are put together by hand where they have parts (`fmt = …`): formatting by arguments was 1.5 kB of the page's download.
+//! Those of errors that a server alone has are not in it either.
 
 use core::fmt::{self, Write as _};
 
@@ -50,7 +51,8 @@ pub enum PeerMisbehaved {
     #[error("a message came that was not awaited")]
     Unexpected,
     /// More early data than the server holds.
-    #[error("more was sent before the answer to AUTH than may be")]
+    #[cfg_attr(feature = "server", error("more was sent before the answer to AUTH than may be"))]
+    #[cfg_attr(not(feature = "server"), error("the server's"))]
     TooMuchEarlyData,
     /// A channel id of the wrong side, or not above the last one.
     #[error("a channel was opened with an id that is not the opener's next")]
@@ -109,10 +111,12 @@ pub enum ConnectionError {
     #[error("the server does not know this invite: it belongs to another server, or was removed. Ask for a new one.")]
     InviteUnknown,
     /// The server: M1 was not made for its key, or was altered.
-    #[error("M1 was not made for this server's key, or was altered on the way")]
+    #[cfg_attr(feature = "server", error("M1 was not made for this server's key, or was altered on the way"))]
+    #[cfg_attr(not(feature = "server"), error("the server's"))]
     NotForThisServer,
     /// The server: the device's signature does not verify.
-    #[error("the device's signature does not fit its key and this handshake")]
+    #[cfg_attr(feature = "server", error("the device's signature does not fit its key and this handshake"))]
+    #[cfg_attr(not(feature = "server"), error("the server's"))]
     BadSignature,
     /// A record did not authenticate.
     #[error("a record was altered, replayed, dropped or reordered on the way")]
@@ -122,8 +126,8 @@ pub enum ConnectionError {
     TimedOut,
     /// The client: the socket opened, and not one byte of M2 came. A server whose key is another one says nothing, too.
     #[error(
-        "the connection opened, but nothing that was made with the pinned key came back: a proxy on the way may hold the \
-         answer back, or the server has another key now"
+        "the connection opened, but nothing came back that the pinned key made: a proxy may hold the answer back, or the \
+         server has another key now"
     )]
     Unanswered,
     /// The client: the socket never opened; browsers do not say why.
