@@ -12,7 +12,7 @@ import { DuologueError, cancelledHere, wrap } from "./errors.js";
 import { RESET_CANCELLED, toBytes } from "./values.js";
 
 /** What is given to the core at once: small enough to find room in its queue of 256 KiB while that drains. */
-const SLICE_LEN = 64 * 1_024;
+const SLICE_LEN = 128 * 1_024;
 
 export class BidirectionalStream extends EventTarget {
   #link;

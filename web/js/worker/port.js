@@ -32,7 +32,7 @@ export const NO_KEY = 0xffff_ffff;
 export const MESSAGE_COST = 32;
 /** What may be on its way to the worker, for each lane: messages, or one of any length; bytes of a stream. */
 export const MESSAGES_AHEAD_LEN = 1_024 * 1_024;
-export const STREAM_AHEAD_LEN = 256 * 1_024;
+export const STREAM_AHEAD_LEN = 1_024 * 1_024;
 /** What may be on its way to the page and not taken, for each lane and its datagrams: so much, and what comes at once. */
 export const UNTAKEN_LEN = 64 * 1_024;
 
@@ -40,7 +40,7 @@ export const UNTAKEN_LEN = 64 * 1_024;
 const BULK_LEN = 16 * 1_024;
 const HEAD_LEN = 1_024;
 /** Buffers of this length go to and fro: the collectors of two threads would let hundreds of them lie. */
-const SPARE_LEN = 64 * 1_024;
+const SPARE_LEN = 128 * 1_024;
 
 /** Entries that leave together. */
 export class Packer {
@@ -111,7 +111,7 @@ export class Packer {
   }
 
   #copy(bytes) {
-    if (bytes.length > SPARE_LEN) return bytes.slice();
+    if (bytes.length > SPARE_LEN || bytes.length < SPARE_LEN / 2) return bytes.slice();
     const { buffer } = this.spares.pop() ?? new Uint8Array(SPARE_LEN);
     const copy = new Uint8Array(buffer, 0, bytes.length);
     copy.set(bytes);
