@@ -122,6 +122,8 @@ async fn a_request_that_no_upgrade_is_has_a_status_that_says_so() {
         ("the longest head", and(&longest), "101"),
         ("a byte more", and(&longer), "431"),
         ("70,000 bytes", and(&much_longer), "431"),
+        ("a hundred and one headers", [&UPGRADE[..], &["a: b"; 95]].concat(), "431"),
+        ("a hundred headers", [&UPGRADE[..], &["a: b"; 94]].concat(), "101"),
         ("another host, as proxies ask", with(1, "host: backend.internal:8080"), "101"),
         ("no host", with(1, "x: y"), "400"),
         ("two hosts", and("host: localhost"), "400"),
