@@ -37,6 +37,7 @@
 
 mod backend;
 mod headers;
+mod trust;
 mod upload;
 mod wire;
 
@@ -58,6 +59,8 @@ use crate::{
 };
 use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;
+pub use trust::NoPattern;
+use trust::Refused;
 use upload::{Progress, Upload, UploadError};
 use wire::{Answer, Head, read_head};
 
@@ -82,6 +85,7 @@ struct Backend {
     authority: uri::Authority,
     place: Place,
     host: Option<HeaderValue>,
+    refused: Refused,
     answer: Duration,
 }
 
@@ -113,7 +117,14 @@ impl Http {
         let authority = uri::Authority::try_from(authority).ok().filter(|_| is_plain).ok_or_else(wrong)?;
         let place = Place::new(&url);
         let connections = Connections::new();
-        Ok(Self(Arc::new(Backend { connections, authority, place, host: None, answer: ANSWER })))
+        Ok(Self(Arc::new(Backend {
+            connections,
+            authority,
+            place,
+            host: None,
+            refused: Refused::default(),
+            answer: ANSWER,
+        })))
     }
 
     /// What the backend reads in `Host`, in place of its own address.
@@ -128,6 +139,25 @@ impl Http {
         let backend = Arc::make_mut(&mut self.0);
         backend.place.also_known_as(authority.as_str());
         backend.host = Some(value);
+        Ok(self)
+    }
+
+    /// Refuses requests that have this header, beside those by which backends trust a proxy; with `*` at its end, all that begin
+    /// so.
+    ///
+    /// # Errors
+    /// [`NoPattern`].
+    pub fn refusing_header(mut self, pattern: &str) -> Result<Self, NoPattern> {
+        Arc::make_mut(&mut self.0).refused.refuse(pattern)?;
+        Ok(self)
+    }
+
+    /// Lets clients say this header, although backends trust a proxy by it: for those that have no such proxy.
+    ///
+    /// # Errors
+    /// [`NoPattern`]; what this server says itself stays its own.
+    pub fn allowing_header(mut self, pattern: &str) -> Result<Self, NoPattern> {
+        Arc::make_mut(&mut self.0).refused.allow(pattern)?;
         Ok(self)
     }
 
@@ -176,7 +206,7 @@ impl Http {
     ) -> Result<Request<Upload>, HttpError> {
         let method = wire::method(&head.method)?;
         let path = self.0.place.target(&head.target)?;
-        let mut headers = headers::forwarded(&head.headers, call)?;
+        let mut headers = headers::forwarded(&head.headers, call, &self.0.refused)?;
         if let Some(host) = &self.0.host {
             headers.insert(header::HOST, host.clone());
         }

@@ -58,12 +58,25 @@ pub(crate) struct HttpBackend {
     /// The host that the HTTP server is asked for. Default: that of --http.
     #[arg(long, value_name = "HOST", requires = "http")]
     http_host: Option<String>,
+    /// Refuses requests that have this header, such as x-tenant or x-app-*; may be repeated. Those by which backends trust a proxy
+    /// (remote-user, x-forwarded-* and some eighty others) always are, unless --http-allow-header names them.
+    #[arg(long, value_name = "HEADER", requires = "http")]
+    http_refuse_header: Vec<String>,
+    /// Lets clients say this header although backends trust a proxy by it; may be repeated.
+    #[arg(long, value_name = "HEADER", requires = "http")]
+    http_allow_header: Vec<String>,
 }
 
 impl HttpBackend {
     fn open(self) -> anyhow::Result<Option<Http>> {
         let Some(backend) = self.http else { return Ok(None) };
-        let http = Http::new(&backend).context("--http")?;
+        let mut http = Http::new(&backend).context("--http")?;
+        for header in &self.http_refuse_header {
+            http = http.refusing_header(header).context("--http-refuse-header")?;
+        }
+        for header in &self.http_allow_header {
+            http = http.allowing_header(header).context("--http-allow-header")?;
+        }
         match self.http_host {
             Some(host) => Ok(Some(http.with_host(&host).context("--http-host")?)),
             None => Ok(Some(http)),

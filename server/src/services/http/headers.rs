@@ -6,7 +6,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
-use super::{HttpError, wire::bad};
+use super::{HttpError, trust::Refused, wire::bad};
 use crate::services::service::Call;
 
 /// The most headers of a request.
@@ -23,30 +23,9 @@ const HOP: [&str; 8] =
 /// Dropped on the way to the backend: this server waits for nothing, and decodes nothing.
 const DROPPED: [&str; 3] = ["accept-encoding", "expect", "via"];
 
-/// Refused: what this server says itself, or what backends take from proxies for the truth.
-const REFUSED: [&str; 14] = [
-    "host",
-    "content-length",
-    "forwarded",
-    "client-ip",
-    "remote-addr",
-    "true-client-ip",
-    "fastly-client-ip",
-    "cf-connecting-ip",
-    "x-real-ip",
-    "x-client-ip",
-    "x-remote-ip",
-    "x-remote-addr",
-    "x-original-url",
-    "x-rewrite-url",
-];
-
-/// Refused, whatever follows.
-const REFUSED_PREFIXES: [&str; 4] = ["duologue-", "x-forwarded-", "x-cluster-", "x-original-forwarded-"];
-
 /// The request's headers for the backend: the client's, looked at, and what this server knows of the client.
-pub(super) fn forwarded(said: &[(String, String)], call: &Call) -> Result<HeaderMap, HttpError> {
-    let mut headers = clean(said)?;
+pub(super) fn forwarded(said: &[(String, String)], call: &Call, refused: &Refused) -> Result<HeaderMap, HttpError> {
+    let mut headers = clean(said, refused)?;
     // What is proved, what was seen and what is merely said are three groups, never mixed.
     let mut add = |name: &'static str, value: &str| {
         headers.insert(HeaderName::from_static(name), escaped(value));
@@ -64,7 +43,7 @@ pub(super) fn forwarded(said: &[(String, String)], call: &Call) -> Result<Header
     Ok(headers)
 }
 
-fn clean(said: &[(String, String)]) -> Result<HeaderMap, HttpError> {
+fn clean(said: &[(String, String)], refused: &Refused) -> Result<HeaderMap, HttpError> {
     if said.len() > HEADERS_MAX {
         return Err(bad("more than 100 headers"));
     }
@@ -74,8 +53,8 @@ fn clean(said: &[(String, String)]) -> Result<HeaderMap, HttpError> {
     let mut headers = HeaderMap::new();
     for (name, value) in said {
         let plain = plain(name.as_bytes());
-        if REFUSED.contains(&&*plain) || REFUSED_PREFIXES.iter().any(|prefix| plain.starts_with(prefix)) {
-            return Err(bad(&format!("the header {name:?}, which is this server's to say")));
+        if refused.contains(&plain) {
+            return Err(bad(&format!("the header {name:?}, which is this server's or a proxy's to say")));
         }
         // Before it is dropped: what is no header is refused wherever it stands.
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(&format!("the header name {name:?}")))?;
@@ -111,7 +90,7 @@ fn is_for_one_hop(plain: &str, named: &[String]) -> bool {
 }
 
 /// A name as a careless reader compares it.
-fn plain(name: &[u8]) -> String {
+pub(super) fn plain(name: &[u8]) -> String {
     let plain = |&byte: &u8| if byte.is_ascii_alphanumeric() { char::from(byte.to_ascii_lowercase()) } else { '-' };
     name.iter().map(plain).collect()
 }
@@ -203,7 +182,7 @@ mod tests {
 
     fn cleaned(headers: &[(&str, &str)]) -> Result<Vec<String>, String> {
         let said: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let headers = clean(&said).map_err(|error| error.to_string())?;
+        let headers = clean(&said, &Refused::default()).map_err(|error| error.to_string())?;
         Ok(headers.iter().map(|(name, value)| format!("{name}: {}", text(value.as_bytes()))).collect())
     }
 
