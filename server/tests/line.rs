@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::Router;
-use duologue::{ChannelError, CloseCode, ConnectionError, DeviceId, ResetCode};
+use duologue::{ChannelError, CloseCode, ConnectionError, DeviceId, ResetCode, limits::MESSAGE_LEN_MAX};
 use duologue_client::{Client, Keyring, Line, LineError, Target};
 use duologue_server::{
     Call, Conversation, Duologue, JsonChannel, Policy, Revocation, ServiceError, State, answer_json, serve, services,
@@ -109,6 +109,18 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(10), "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Its caller used to hear `cancelled`, as if he had given up himself.
+#[tokio::test]
+async fn a_service_whose_answer_is_longer_than_its_caller_takes_has_failed() {
+    let talkative = |call: Call| async move {
+        let _sent = call.channel.send(vec![0; MESSAGE_LEN_MAX + 1]).await?;
+        Ok(())
+    };
+    let (_bench, line) = Bench::start(|duologue| duologue.service("talkative", talkative)).await;
+    let answer = line.request("talkative", "?").await;
+    assert_eq!(answer, Err(LineError::Channel(ChannelError::Reset(ResetCode::Failed))));
 }
 
 #[tokio::test]

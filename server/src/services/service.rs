@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
 
 use duologue::{
-    Claims,
+    ChannelError, Claims,
     typed::{self, Request},
 };
 use duologue_native::{Channel, LineError};
@@ -145,7 +145,7 @@ impl Services {
                 result = service.serve(call) => match result {
                     Ok(()) => channel.finish(),
                     // The caller's own doing is no failure of the service.
-                    Err(error) if error.downcast_ref::<LineError>().is_some() => {
+                    Err(error) if error.downcast_ref::<LineError>().is_some_and(is_the_callers) => {
                         channel.reset(duologue::ResetCode::Cancelled);
                     }
                     Err(error) => {
@@ -158,6 +158,11 @@ impl Services {
             }
         });
     }
+}
+
+/// Whether a line's error is its caller's doing: an answer that is too long for the caller is the service's.
+const fn is_the_callers(error: &LineError) -> bool {
+    !matches!(error, LineError::Channel(ChannelError::MessageTooLong { .. } | ChannelError::DatagramTooLong { .. }))
 }
 
 impl fmt::Debug for Services {
