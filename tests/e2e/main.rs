@@ -10,6 +10,7 @@
 //! proxies/    real proxies, as people run them      forms.rs            small and whole forms
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does
 //! below.rs    servers below a path                 lan.rs               a phone in the same network
+//! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
 //! Tests that need a browser are named `browser_…`; the others need nothing but the binary. It is taken from `DUOLOGUE_BIN`,
@@ -37,6 +38,7 @@ mod logs;
 mod memory;
 mod notes;
 mod origins;
+mod owner;
 mod page;
 mod page_access;
 mod page_causes;

@@ -69,7 +69,10 @@ impl Serve {
         let listener =
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
         let bound = listener.local_addr()?;
-        state.store().set_address(&address.to_string())?;
+        // Links that are made while it does not run are the only ones that need it.
+        if let Err(error) = state.store().set_address(&address.to_string()) {
+            tracing::warn!(%error, "the server's address could not be kept");
+        }
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
         let site = Site { address, policy, development: false, certificate: self.cert, log };

@@ -1,0 +1,312 @@
+//! Whatever devices and disks do, the owner can act: on a full disk, and while a device does its worst.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use duologue::{CloseCode, ConnectionError};
+use duologue_client::{Client, Keyring, Line};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    process::{Child, Command},
+    task::JoinSet,
+};
+
+use crate::{
+    enrolment::{refusal, stranger},
+    server::{Lines, Server, binary, target},
+    within,
+};
+
+/// What a verb may take, or ten times what it takes where nothing else happens, on a machine that is busy with other things.
+fn in_time(quiet: Duration) -> Duration {
+    Duration::from_secs(1).max(10 * quiet)
+}
+
+/// First lines that a device sends at once, and files that lie there already.
+const FIRST_LINES: usize = 1_000;
+const FILES: usize = 9_500;
+/// Lines that it does so on: each has 256 channels at most.
+const LINES: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_device_does_its_worst_the_owner_is_answered_and_throws_it_out() {
+    let files = TempDir::with_prefix("duologue-drop-").unwrap();
+    for number in 0..FILES {
+        fs::write(files.path().join(number.to_string()), "").unwrap();
+    }
+    let server = Server::dev_with(&["--drop", files.path().to_str().unwrap()]).await;
+    let client = Arc::new(Client::new(Keyring::in_memory()));
+    let mut lines = vec![within(20, "the first line", client.connect(&target(server.link()))).await.unwrap()];
+    for _ in 1..LINES {
+        lines.push(within(20, "one more line", client.connect(&target(server.link()))).await.unwrap());
+    }
+    let quiet = Instant::now();
+    let device = server.devices().await.remove(0).0;
+    let limit = in_time(quiet.elapsed());
+
+    let (mut worst, answered) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    for number in 0..FIRST_LINES {
+        let (line, answered) = (lines[number % LINES].clone(), Arc::clone(&answered));
+        worst.spawn(async move {
+            // A first line, its answer, and the same again from the beginning: never a byte of the file.
+            while let Ok(mut stream) = line.stream("drop") {
+                let header = format!("{{\"name\":\"a\",\"size\":1000,\"upload\":\"{number:032x}\"}}\n");
+                if stream.write_all(header.as_bytes()).await.is_err() || stream.read_u8().await.is_err() {
+                    break;
+                }
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for line in &lines {
+        for _ in 0..4 {
+            let line = line.clone();
+            worst.spawn(async move { while line.request("pair", Vec::new()).await.is_ok() {} });
+        }
+    }
+    let mut waits = 0;
+    while answered.load(Ordering::Relaxed) < 10 {
+        waits += 1;
+        assert!(waits < 2_000, "no first line is answered");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut slowest = Duration::ZERO;
+    for round in 0..10 {
+        let asked = Instant::now();
+        server.devices().await;
+        slowest = slowest.max(asked.elapsed());
+        assert!(asked.elapsed() <= limit, "devices list, {round}: {:?} of {limit:?}", asked.elapsed());
+    }
+    eprintln!(
+        "devices list: {slowest:?} at most, of {limit:?}; {} first lines were answered",
+        answered.load(Ordering::Relaxed)
+    );
+    let asked = Instant::now();
+    let said = server.verb(&["devices", "revoke", &device]).await;
+    let (took, ended) = (asked.elapsed(), lines[0].closed());
+    let ended = within(20, "the end of its line", ended).await;
+    assert!(took <= limit, "devices revoke: {took:?} of {limit:?}");
+    eprintln!("devices revoke: {took:?}");
+    assert!(said.starts_with("revoked"), "{said}");
+    let ConnectionError::PeerClosed(close) = ended else { panic!("{ended}") };
+    assert_eq!(close.code, CloseCode::DeviceRevoked);
+    let again = within(20, "a refusal", client.connect(&target(&server.address()))).await;
+    assert_eq!(refusal(again), CloseCode::DeviceRevoked);
+    worst.abort_all();
+}
+
+/// A file system of its own for a state directory, which ends with this: a mount namespace that one process holds open.
+struct Apart {
+    holder: Child,
+    directory: PathBuf,
+    _files: TempDir,
+}
+
+impl Apart {
+    /// Mounts a file system by a command of the shell, in which `$AT` is where and `$NEXT` a file beside it. None, with the
+    /// reason said, where that cannot be.
+    async fn mount(how: &str) -> Option<Self> {
+        let files = TempDir::with_prefix("duologue-apart-").unwrap();
+        let directory = files.path().join("state");
+        fs::create_dir(&directory).unwrap();
+        let script = format!("{how} && echo mounted && exec sleep infinity");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c", &script]).env("AT", &directory).env("NEXT", files.path().join("image"));
+        unshare.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let Ok(mut holder) = unshare.spawn() else {
+            eprintln!("skipped: there is no unshare");
+            return None;
+        };
+        let said = Lines::of(holder.stderr.take().unwrap());
+        if Lines::of(holder.stdout.take().unwrap()).find("mounted").await.is_none() {
+            eprintln!("skipped: nothing can be mounted here: {:?}", said.seen());
+            return None;
+        }
+        Some(Self { holder, directory, _files: files })
+    }
+
+    fn inside(&self, arguments: &[&str]) -> Command {
+        let pid = self.holder.id().expect("it lives");
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &pid.to_string()]).arg(binary()).args(arguments);
+        command.arg("--state").arg(&self.directory).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// The server, its log, and its first line.
+    async fn start(&self, arguments: &[&str]) -> (Child, Lines, String) {
+        let mut server = self.inside(arguments);
+        let mut child =
+            server.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nsenter is where unshare is");
+        let log = Lines::of(child.stderr.take().unwrap());
+        let ready = Lines::of(child.stdout.take().unwrap()).find(" ").await;
+        let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", log.seen()));
+        (child, log, ready.split(' ').nth(1).expect("a word follows").to_owned())
+    }
+
+    /// Asks the local API.
+    async fn ask(&self, what: &str, body: &str) -> String {
+        let mut stream = UnixStream::connect(self.file("control.sock")).await.expect("the server runs");
+        let head = format!(
+            "{what} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + body).as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within(20, "an answer of the API", stream.read_to_string(&mut answer)).await.unwrap();
+        answer
+    }
+
+    async fn verb(&self, arguments: &[&str]) -> Output {
+        within(20, format!("duologue {arguments:?}"), self.inside(arguments).output()).await.expect("it starts")
+    }
+
+    /// What lies in that file system, from out here.
+    fn file(&self, name: &str) -> PathBuf {
+        let pid = self.holder.id().expect("it lives");
+        let below = self.directory.strip_prefix("/").expect("it is absolute");
+        Path::new("/proc").join(pid.to_string()).join("root").join(below).join(name)
+    }
+
+    /// Writes until there is no room for a single byte more.
+    fn fill(&self, name: &str) {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.file(name)).unwrap();
+        for len in [1_000_000, 4_096, 1] {
+            let block = vec![0xa5; len];
+            while file.write_all(&block).and_then(|()| file.sync_data()).is_ok() {}
+        }
+    }
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+fn address(link: &str) -> (String, u16) {
+    let address = link.split("/#").next().expect("it has a beginning").to_owned();
+    let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("it has a port");
+    (address, port)
+}
+
+/// A device's line, the device, and its id.
+async fn enrol(apart: &Apart, link: &str) -> (Client, Line, String) {
+    let before = said(&apart.verb(&["devices", "list"]).await);
+    let client = stranger();
+    let line = within(20, "a line", client.connect(&target(link))).await.unwrap();
+    let list = said(&apart.verb(&["devices", "list"]).await);
+    let new = list.lines().find(|line| !before.contains(*line)).expect("it is listed");
+    (client, line, new.split_whitespace().next().expect("its id").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_in_memory_the_owner_can_act_and_all_goes_on_when_there_is_room() {
+    on_a_full_disk("mount -t tmpfs -o size=24m none \"$AT\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_of_ext4_the_owner_can_act_and_all_goes_on_when_there_is_room() {
+    let made = "truncate -s 32M \"$NEXT\" && mkfs.ext4 -q \"$NEXT\" && mount -o loop \"$NEXT\" \"$AT\"";
+    on_a_full_disk(made).await;
+}
+
+async fn on_a_full_disk(how: &str) {
+    let Some(apart) = Apart::mount(how).await else { return };
+    let (mut server, log, link) = apart.start(&["dev", "--port", "0"]).await;
+    let (address, port) = address(&link);
+    let (one, two) = (enrol(&apart, &link).await, enrol(&apart, &invite(&apart).await).await);
+    let (three, four) = (invite(&apart).await, invite(&apart).await);
+    let quiet = Instant::now();
+    apart.verb(&["devices", "list"]).await;
+    let limit = in_time(quiet.elapsed());
+
+    log.with("is nearly full").await;
+    apart.fill("filler");
+    // The store has some room within its file. When that is used up, the owner gets the reserve, and nobody else anything.
+    let mut links = 0;
+    while apart.file("reserve").exists() {
+        assert!(links < 20_000, "the store never wanted room");
+        links += 1;
+        let answer = apart.ask("POST /invites", "{\"expires_secs\":60}").await;
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    }
+    eprintln!("the reserve was given up for link {links}");
+    apart.fill("more");
+    log.with("is full: nobody new is let in").await;
+    let late = Client::new(Keyring::in_memory());
+    let refused = within(20, "a refusal", late.connect(&target(&three))).await;
+    assert_eq!(refusal(refused), CloseCode::Internal);
+    let asked = Instant::now();
+    let list = apart.verb(&["devices", "list"]).await;
+    assert!(list.status.success() && said(&list).lines().count() == 2, "{}", said(&list));
+    assert!(asked.elapsed() <= limit, "devices list: {:?} of {limit:?}", asked.elapsed());
+    let asked = Instant::now();
+    let revoked = apart.verb(&["devices", "revoke", &one.2]).await;
+    assert!(asked.elapsed() <= limit, "devices revoke: {:?} of {limit:?}", asked.elapsed());
+    assert!(revoked.status.success() && said(&revoked).starts_with("revoked"), "{}", said(&revoked));
+    eprintln!("on the full disk it says: {}", said(&revoked).trim());
+    let ended = within(20, "the end of its line", one.1.closed()).await;
+    assert!(matches!(&ended, ConnectionError::PeerClosed(close) if close.code == CloseCode::DeviceRevoked), "{ended}");
+    let again = within(20, "a refusal", one.0.connect(&target(&address))).await;
+    assert_eq!(refusal(again), CloseCode::DeviceRevoked);
+    assert_eq!(within(20, "an echo", two.1.request("echo", "still here")).await.unwrap(), b"still here");
+
+    // There is room again, and nothing is started anew.
+    fs::remove_file(apart.file("filler")).unwrap();
+    fs::remove_file(apart.file("more")).unwrap();
+    let line = within(20, "a line", late.connect(&target(&three))).await.unwrap();
+    assert_eq!(within(20, "an echo", line.request("echo", "at last")).await.unwrap(), b"at last");
+    let mut state = String::new();
+    for _ in 0..200 {
+        state = apart.ask("GET /state", "").await;
+        if state.contains("\"not_stored\":0") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(state.contains("\"not_stored\":0"), "the store follows by itself: {state}");
+
+    // Full once more, revoked, and killed at once; and started on the full disk.
+    apart.fill("filler");
+    let revoked = apart.verb(&["devices", "revoke", &two.2]).await;
+    assert!(revoked.status.success() && said(&revoked).starts_with("revoked"), "{}", said(&revoked));
+    server.kill().await.expect("it runs");
+    let list = said(&apart.verb(&["devices", "list"]).await);
+    for id in [&one.2, &two.2] {
+        assert!(list.lines().any(|line| line.starts_with(id) && line.contains("revoked")), "{list}");
+    }
+    let (listen, plain) = (format!("127.0.0.1:{port}"), format!("http://localhost:{port}"));
+    let serve = ["serve", "--behind-proxy", "--listen", &listen, "--url", &address];
+    let (_server, _log, _) = apart.start(&serve).await;
+    for revoked in [&one.0, &two.0] {
+        let again = within(20, "a refusal", revoked.connect(&target(&plain))).await;
+        assert_eq!(refusal(again), CloseCode::DeviceRevoked);
+    }
+    let line = within(20, "a line", late.connect(&target(&plain))).await.unwrap();
+    assert_eq!(within(20, "an echo", line.request("echo", "again")).await.unwrap(), b"again");
+    fs::remove_file(apart.file("filler")).unwrap();
+    let last = stranger();
+    let link = four.replacen("https://", "http://", 1);
+    let line = within(20, "a line", last.connect(&target(&link))).await.unwrap();
+    assert_eq!(within(20, "an echo", line.request("echo", "the last")).await.unwrap(), b"the last");
+    let list = said(&apart.verb(&["devices", "list"]).await);
+    assert_eq!(list.lines().count(), 4, "nobody was lost: {list}");
+    let id = list.lines().last().and_then(|line| line.split_whitespace().next()).expect("its id").to_owned();
+    assert_eq!(said(&apart.verb(&["devices", "revoke", &id]).await), "revoked\n", "the store has it at once");
+}
+
+async fn invite(apart: &Apart) -> String {
+    let made = apart.verb(&["invite", "new"]).await;
+    assert!(made.status.success(), "{}", said(&made));
+    said(&made).trim().to_owned()
+}
