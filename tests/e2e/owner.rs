@@ -41,6 +41,15 @@ const LINES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_device_does_its_worst_the_owner_is_answered_and_throws_it_out() {
+    while_a_device_does_its_worst(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_device_does_its_worst_on_a_disk_that_syncs_in_8_ms_the_owner_is_answered_too() {
+    while_a_device_does_its_worst(Some("delay_enter=8000")).await;
+}
+
+async fn while_a_device_does_its_worst(disk: Option<&str>) {
     let files = TempDir::with_prefix("duologue-drop-").unwrap();
     for number in 0..FILES {
         fs::write(files.path().join(number.to_string()), "").unwrap();
@@ -55,6 +64,13 @@ async fn while_a_device_does_its_worst_the_owner_is_answered_and_throws_it_out()
     let device = server.devices().await.remove(0).0;
     let limit = in_time(quiet.elapsed());
 
+    let _faults = match disk {
+        None => None,
+        Some(what) => match Faults::of(server.pid(), "fdatasync,fsync", what).await {
+            None => return,
+            faults => faults,
+        },
+    };
     let (mut worst, answered) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for number in 0..FIRST_LINES {
         let (line, answered) = (lines[number % LINES].clone(), Arc::clone(&answered));
@@ -309,4 +325,100 @@ async fn invite(apart: &Apart) -> String {
     let made = apart.verb(&["invite", "new"]).await;
     assert!(made.status.success(), "{}", said(&made));
     said(&made).trim().to_owned()
+}
+
+/// Faults of the disk for a process that runs: its calls are answered otherwise, or later, until this is dropped.
+struct Faults(std::process::Child);
+
+impl Faults {
+    /// None, with the reason said, where no process may be looked into.
+    async fn of(pid: u32, calls: &str, what: &str) -> Option<Self> {
+        let mut strace = std::process::Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-p", &pid.to_string()]);
+        strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{what}")]);
+        let Ok(mut strace) = strace.stdin(Stdio::null()).stderr(Stdio::piped()).spawn() else {
+            eprintln!("skipped: there is no strace");
+            return None;
+        };
+        for _ in 0..1_000 {
+            if is_traced(pid).is_some_and(|traced| traced) {
+                return Some(Self(strace));
+            }
+            if strace.try_wait().expect("a child can be asked").is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let _ = strace.kill();
+        let said = strace.wait_with_output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+        eprintln!("skipped: strace can do nothing here: {said:?}");
+        None
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        // It lets go of them at SIGTERM, and has then ended.
+        let pid = self.0.id().to_string();
+        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether every thread of a process is traced; none if one is and another is not, or the process is gone.
+fn is_traced(pid: u32) -> Option<bool> {
+    let traced = |entry: std::io::Result<fs::DirEntry>| {
+        let status = fs::read_to_string(entry.ok()?.path().join("status")).ok()?;
+        Some(!status.lines().any(|line| line == "TracerPid:\t0"))
+    };
+    let all: Vec<_> = fs::read_dir(format!("/proc/{pid}/task")).ok()?.map(traced).collect::<Option<_>>()?;
+    let first = *all.first()?;
+    all.iter().all(|traced| *traced == first).then_some(first)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_disk_fails_the_owner_is_told_the_truth_and_all_goes_on_when_it_works() {
+    let server = Server::dev().await;
+    let client = stranger();
+    let line = within(20, "a line", client.connect(&target(server.link()))).await.unwrap();
+    let (device, late) = (server.devices().await.remove(0).0, server.invite("24h").await);
+    let quiet = Instant::now();
+    server.devices().await;
+    let limit = in_time(quiet.elapsed());
+
+    let Some(faults) = Faults::of(server.pid(), "pwrite64,fdatasync,fsync", "error=EIO").await else { return };
+    let asked = Instant::now();
+    let revoked = server.try_verb(&["devices", "revoke", &device]).await;
+    assert!(asked.elapsed() <= limit, "devices revoke: {:?} of {limit:?}", asked.elapsed());
+    assert_eq!(revoked.status.code(), Some(1), "it is not what was asked for: {}", said(&revoked));
+    assert!(said(&revoked).contains("revoked, in force until this server stops, NOT on disk"), "{}", said(&revoked));
+    let ended = within(20, "the end of its line", line.closed()).await;
+    assert!(matches!(&ended, ConnectionError::PeerClosed(close) if close.code == CloseCode::DeviceRevoked), "{ended}");
+    let again = within(20, "a refusal", client.connect(&target(&server.address()))).await;
+    assert_eq!(refusal(again), CloseCode::DeviceRevoked);
+    let asked = Instant::now();
+    let list = server.devices().await;
+    assert!(asked.elapsed() <= limit, "devices list: {:?} of {limit:?}", asked.elapsed());
+    assert!(list.len() == 1 && list[0].1.contains("revoked"), "{list:?}");
+    let newcomer = stranger();
+    let refused = within(20, "a refusal", newcomer.connect(&target(&late))).await;
+    assert_eq!(refusal(refused), CloseCode::Internal);
+    server.stderr.with("NOT on disk").await;
+    drop(faults);
+
+    // Asked again, it is where it belongs; and nobody was lost.
+    let mut answer = String::new();
+    for _ in 0..100 {
+        answer = said(&server.try_verb(&["devices", "revoke", &device]).await);
+        if answer == "revoked\n" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(answer, "revoked\n");
+    let line = within(20, "a line", newcomer.connect(&target(&late))).await.unwrap();
+    assert_eq!(within(20, "an echo", line.request("echo", "at last")).await.unwrap(), b"at last");
+    let server = server.restarted().await;
+    let list = server.devices().await;
+    assert!(list.len() == 2 && list.iter().any(|(id, line)| *id == device && line.contains("revoked")), "{list:?}");
 }

@@ -1,14 +1,15 @@
 //! The file of redb, opened anew when its disk has failed: redb refuses everything after an I/O error until then.
 
 use std::{
-    fmt,
+    fmt, io,
+    ops::Bound,
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
-use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{BackendError, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use thiserror::Error;
 
-use super::{journal::JournalError, room::is_for_want_of_room};
+use super::{journal::JournalError, overlay::Overlay, room::is_for_want_of_room};
 
 /// The store could not be read or written.
 #[derive(Debug, Error)]
@@ -60,6 +61,12 @@ macro_rules! store_errors {
 }
 store_errors!(redb::DatabaseError, redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
 
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        Self::from_redb(error)
+    }
+}
+
 impl StoreError {
     fn from_redb(error: redb::Error) -> Self {
         match &error {
@@ -74,79 +81,155 @@ impl StoreError {
     }
 }
 
-/// Opens the file.
-type Opener = Box<dyn Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync>;
+/// Opens what the file lies on.
+type Opener = Box<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 pub(super) struct Database {
     opener: Opener,
-    open: RwLock<Result<redb::Database, String>>,
+    open: RwLock<Open>,
+}
+
+enum Open {
+    Whole(redb::Database),
+    /// The disk takes no writes: what is read is read in memory. With why.
+    Reading(redb::Database, String),
+    Closed(String),
 }
 
 impl Database {
     pub(super) fn open(
-        opener: impl Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync + 'static,
+        opener: impl Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
-        let open = opener()?;
-        Ok(Self { opener: Box::new(opener), open: RwLock::new(Ok(open)) })
+        let opener: Opener = Box::new(opener);
+        let open = RwLock::new(Open::Whole(whole(&opener)?));
+        Ok(Self { opener, open })
     }
 
     pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let guard = self.guard();
-        match &*guard {
-            Ok(database) => work(&database.begin_read()?),
-            Err(cause) => Err(StoreError::Closed(cause.clone())),
+        match &*self.guard() {
+            Open::Whole(database) | Open::Reading(database, _) => work(&database.begin_read()?),
+            Open::Closed(cause) => Err(StoreError::Closed(cause.clone())),
         }
     }
 
-    /// Commits what the work has done, if it says that it has changed something. To be called by one at a time.
+    /// Commits what the work has done. To be called by one at a time.
     pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let guard = self.guard();
-        match &*guard {
-            Ok(database) => {
+        match &*self.guard() {
+            Open::Whole(database) => {
                 let write = database.begin_write()?;
                 let result = work(&write)?;
                 write.commit()?;
                 Ok(result)
             }
-            Err(cause) => Err(StoreError::Closed(cause.clone())),
+            Open::Reading(_, cause) | Open::Closed(cause) => Err(StoreError::Closed(cause.clone())),
         }
     }
 
-    /// Closes the file and opens it again.
+    /// Whether it can be written, as far as is known.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(*self.guard(), Open::Whole(_))
+    }
+
+    /// Closes the file and opens it again; to be read at least, if the disk takes no writes.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: two cannot have it open.
-        *open = Err("it is being opened anew".to_owned());
-        match (self.opener)() {
+        *open = Open::Closed("it is being opened anew".to_owned());
+        let error = match whole(&self.opener) {
             Ok(database) => {
-                *open = Ok(database);
-                Ok(())
+                *open = Open::Whole(database);
+                return Ok(());
             }
-            Err(error) => {
-                *open = Err(error.to_string());
-                Err(error.into())
-            }
-        }
+            Err(error) => error,
+        };
+        *open = match self.reading() {
+            Ok(database) => Open::Reading(database, error.to_string()),
+            Err(_) => Open::Closed(error.to_string()),
+        };
+        Err(error)
+    }
+
+    fn reading(&self) -> Result<redb::Database, StoreError> {
+        let overlay = Overlay::over(Boxed((self.opener)().map_err(redb::Error::from)?)).map_err(redb::Error::from)?;
+        Ok(redb::Builder::new().create_with_backend(overlay)?)
     }
 
     /// Closes the file, until it is opened anew.
     pub(super) fn close(&self, cause: &StoreError) {
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Err(cause.to_string());
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Open::Closed(cause.to_string());
     }
 
-    fn guard(&self) -> RwLockReadGuard<'_, Result<redb::Database, String>> {
+    fn guard(&self) -> RwLockReadGuard<'_, Open> {
         self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn whole(opener: &Opener) -> Result<redb::Database, StoreError> {
+    Ok(redb::Builder::new().create_with_backend(Boxed(opener().map_err(redb::Error::from)?))?)
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Database").field(&self.guard().is_ok()).finish()
+        f.debug_struct("Database").field("is_whole", &self.is_whole()).finish_non_exhaustive()
+    }
+}
+
+/// redb takes no box.
+#[derive(Debug)]
+struct Boxed(Box<dyn StorageBackend>);
+
+impl StorageBackend for Boxed {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.query_lock_range(start, end)
     }
 }

@@ -14,6 +14,7 @@ mod identity;
 mod journal;
 pub(crate) mod keeper;
 mod lock;
+mod overlay;
 mod records;
 mod room;
 pub(crate) mod store;

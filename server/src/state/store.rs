@@ -21,6 +21,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     fs::OpenOptions,
+    io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
@@ -31,7 +32,7 @@ use std::{
 };
 
 use duologue::DeviceId;
-use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction, backends::FileBackend};
+use redb::{ReadTransaction, ReadableTable, StorageBackend, TableError, WriteTransaction, backends::FileBackend};
 
 use super::{
     database::Database,
@@ -88,13 +89,14 @@ impl Store {
             // Born for its owner alone: it holds the invites' secrets.
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            redb::Builder::new().create_with_backend(FileBackend::new(options.open(&path_of_file)?)?)
+            let file = FileBackend::new(options.open(&path_of_file)?).map_err(io::Error::other)?;
+            Ok(Box::new(file))
         })
     }
 
     fn open_by(
         path: &Path,
-        opener: impl Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync + 'static,
+        opener: impl Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let journal_path = path.with_file_name("revocations.journal");
         let journal = Journal::open(&journal_path)
@@ -193,8 +195,9 @@ impl Store {
         let opened = self.opened.load(Ordering::Acquire);
         match self.database.read(&work) {
             Err(error) if error.is_the_files() || matches!(error, StoreError::Closed(_)) => {
-                self.reopen(opened, Who::Device, &error)?;
-                self.database.read(&work)
+                // Where it cannot be written, it can be read perhaps.
+                let reopened = self.reopen(opened, Who::Device, &error);
+                self.database.read(&work).or_else(|error| reopened.and(Err(error)))
             }
             result => result,
         }
@@ -285,6 +288,12 @@ impl Store {
         self.load().inspect_err(|error| self.database.close(error))?;
         self.opened.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Tries to open a file anew that could not be; false if it still cannot.
+    fn reopen_again(&self) -> bool {
+        let cause = StoreError::Closed("its disk had failed".to_owned());
+        self.reopen(self.opened.load(Ordering::Acquire), Who::Device, &cause).is_ok()
     }
 
     /// Takes into memory what the file says of devices, and looks whether it says it in a way that is understood. What was

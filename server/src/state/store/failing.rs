@@ -96,7 +96,7 @@ impl StorageBackend for Handle {
 
 fn open(disk: &Arc<Disk>, directory: &Path) -> Result<Store, StoreError> {
     let disk = Arc::clone(disk);
-    let opener = move || redb::Builder::new().create_with_backend(Handle(Arc::clone(&disk)));
+    let opener = move || -> io::Result<Box<dyn StorageBackend>> { Ok(Box::new(Handle(Arc::clone(&disk)))) };
     Store::open_by(&directory.join("store.redb"), opener)
 }
 
@@ -138,6 +138,9 @@ fn after_a_failed_write_all_goes_on_without_a_restart() {
         assert_eq!(store.status(id(1)), Some(DeviceStatus::Revoked));
         assert_eq!(store.enrol(invite(1).id(), &device(1)).expect("memory knows"), Err(CloseCode::DeviceRevoked));
         assert!(!store.mend(), "the disk fails still");
+        let devices = store.devices().expect("it can be read all the same");
+        let revoked = devices.iter().filter(|device| device.status == DeviceStatus::Revoked);
+        assert_eq!((devices.len(), revoked.count()), (9, 1));
         assert_eq!(store.not_stored(), (1, 0));
         disk.fails_with(0);
         mended(&store);

@@ -97,11 +97,10 @@ impl Store {
     /// Does again what a failing disk has prevented, and looks at the disk's room. True if everything is where it belongs.
     pub fn mend(&self) -> bool {
         self.room.look();
-        // A file that has failed is opened anew by the next question: this is one.
-        let is_readable = self.address().is_ok();
+        let is_whole = self.database.is_whole() || self.reopen_again();
         let is_journalled = self.journal_waiting().is_ok();
         let is_stored = self.store_waiting().is_ok();
-        is_readable && is_journalled && is_stored
+        is_whole && is_journalled && is_stored
     }
 
     /// Appends to the journal what is not on disk at all.
