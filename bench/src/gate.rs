@@ -179,7 +179,7 @@ impl Pair {
                 services: Services::UNTOLD,
             };
             let mut server = Line::server(Budget::default());
-            let no = server.attach(now, connection, None, grant)?;
+            let no = server.attach(now, connection, None, grant).map_err(|rejected| rejected.error)?;
             let auth_ok = only(records(&mut server, now, no))?;
             Ok((server, no, auth_ok))
         })?;

@@ -17,7 +17,10 @@ use bytes::Bytes;
 use crate::{
     close::ResetCode,
     error::PeerMisbehaved,
-    limits::{CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATA_FRAME_COST, RECORD_LEN_MAX, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX},
+    limits::{
+        CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATA_FRAME_COST, QUEUED_MESSAGE_COST, RECORD_LEN_MAX, STREAM_QUEUE_LEN_MAX,
+        TURN_LEN_MAX,
+    },
 };
 
 /// What is known of a message that was sent.
@@ -97,6 +100,8 @@ pub(crate) struct SendHalf {
     tail: Vec<u8>,
     /// A part of the queue's first message was sealed.
     begun: bool,
+    /// What that message takes in memory, with the part that has left.
+    begun_len: usize,
     queued_len: usize,
     /// What the peer lets us spend, and what we have spent, since the channel's begin.
     pub(crate) limit: u64,
@@ -113,7 +118,6 @@ impl SendHalf {
         self.queued_len
     }
 
-    #[cfg(test)]
     pub(crate) const fn spent(&self) -> u64 {
         self.spent
     }
@@ -130,7 +134,7 @@ impl SendHalf {
 
     /// Queues a message and returns its ordinal.
     pub(crate) fn push(&mut self, message: Vec<u8>) -> u64 {
-        self.queued_len += message.len();
+        self.queued_len += message.len() + QUEUED_MESSAGE_COST;
         self.queue.push_back(message.into());
         self.accepted += 1;
         self.accepted
@@ -187,13 +191,26 @@ impl SendHalf {
     /// Takes the fragment of `next_fragment` out of the queue, as sealed.
     pub(crate) fn take_fragment(&mut self, len: usize, stream: bool) -> Bytes {
         self.spent += len as u64 + DATA_FRAME_COST;
-        self.queued_len -= len;
         let Some(front) = self.queue.front_mut() else { return Bytes::new() };
         let more = len < front.len();
+        if !self.begun {
+            self.begun_len = front.len();
+        }
+        self.queued_len -= len + if more || stream { 0 } else { QUEUED_MESSAGE_COST };
         self.begun = more && !stream;
         self.sealed += if stream { len as u64 } else { u64::from(!more) };
         if more {
-            return front.split_to(len);
+            let fragment = front.split_to(len);
+            // A slice keeps all of its message. In a page that is the application's own; a server's peer must not be able to
+            // keep megabytes there by leaving the last byte unacknowledged, or without credit.
+            if cfg!(not(feature = "server")) {
+                return fragment;
+            }
+            if front.len() <= self.begun_len / 2 {
+                *front = Bytes::copy_from_slice(front);
+                self.begun_len = front.len();
+            }
+            return Bytes::copy_from_slice(&fragment);
         }
         let fragment = self.queue.pop_front().unwrap_or_default();
         if self.queue.is_empty() {
@@ -232,6 +249,8 @@ pub(crate) struct RecvHalf {
     ahead: VecDeque<(u64, u64)>,
     partial: Vec<u8>,
     partial_cost: u64,
+    /// Bytes in memory: of `ready` with its places, and of `partial`.
+    memory_len: usize,
     /// What the peer has spent, what of it has left to the application, and up to where the peer may spend.
     spent: u64,
     left: u64,
@@ -285,8 +304,13 @@ impl RecvHalf {
         self.starved |= room(self.granted) || room(self.granted_before);
         self.partial_cost += cost;
         self.partial.extend_from_slice(data);
+        self.keep(data.len() + if more { 0 } else { QUEUED_MESSAGE_COST });
         if !more {
             let cost = core::mem::take(&mut self.partial_cost);
+            if cfg!(feature = "server") && cost > CHANNEL_WINDOW {
+                // It has grown by doubling.
+                self.partial.shrink_to_fit();
+            }
             self.ready.push_back((core::mem::take(&mut self.partial), cost));
         }
         !more
@@ -301,6 +325,7 @@ impl RecvHalf {
     /// The next message.
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
         let (message, cost) = self.ready.pop_front()?;
+        self.drop(message.len() + QUEUED_MESSAGE_COST);
         self.leave(cost, 1);
         Some(message)
     }
@@ -315,6 +340,7 @@ impl RecvHalf {
             if rest <= max - bytes.len() {
                 let offset = core::mem::take(&mut self.offset);
                 let Some((mut piece, cost)) = self.ready.pop_front() else { break };
+                self.drop(piece.len() + QUEUED_MESSAGE_COST);
                 piece.drain(..offset);
                 // A piece of no bytes is nothing to read, but it has cost.
                 self.leave(cost - offset as u64, piece.len() as u64);
@@ -364,9 +390,27 @@ impl RecvHalf {
         self.ready.is_empty() && self.ahead.is_empty()
     }
 
-    /// What is held for the application.
+    /// What was spent and is not taken.
     pub(crate) const fn held(&self) -> u64 {
         self.spent.saturating_sub(self.left)
+    }
+
+    /// A page does not count: what is in its memory is its own application's.
+    const fn keep(&mut self, len: usize) {
+        if cfg!(feature = "server") {
+            self.memory_len += len;
+        }
+    }
+
+    const fn drop(&mut self, len: usize) {
+        if cfg!(feature = "server") {
+            self.memory_len -= len;
+        }
+    }
+
+    /// What is in memory for the application. It is not what was spent: a fragment of no bytes costs, and is not kept.
+    pub(crate) const fn memory_len(&self) -> usize {
+        if cfg!(feature = "server") { self.memory_len } else { 0 }
     }
 
     /// A message has begun that may fit the window only with an assembly slot. A drained channel has more than half a window
@@ -447,11 +491,53 @@ impl RecvHalf {
         self.offset = 0;
         self.left = self.spent;
         self.clear_partial();
+        self.memory_len = 0;
     }
 
     /// Drops the message that will never be whole; what is whole stays readable.
     pub(crate) fn clear_partial(&mut self) {
+        self.drop(self.partial.len());
         self.partial = Vec::new();
         self.partial_cost = 0;
+    }
+}
+
+#[cfg(all(test, feature = "server"))]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use alloc::vec;
+
+    use super::*;
+    use crate::limits::MESSAGE_LEN_MAX;
+
+    #[test]
+    fn the_last_byte_of_a_message_that_has_no_credit_does_not_keep_all_of_it() {
+        let mut send = SendHalf { limit: u64::MAX, ..SendHalf::default() };
+        send.push(vec![7; MESSAGE_LEN_MAX]);
+        let mut last = Bytes::new();
+        while send.queued_len() > QUEUED_MESSAGE_COST + 1 {
+            let (len, _) = send.next_fragment(TURN_LEN_MAX).expect("there is credit");
+            let rest = send.queued_len() - QUEUED_MESSAGE_COST;
+            last = send.take_fragment(len.min(rest - 1), false);
+        }
+        assert!(send.begun_len <= 2 * TURN_LEN_MAX, "{} bytes are kept for one", send.begun_len);
+        let alone = Vec::from(last);
+        assert!(alone.capacity() <= TURN_LEN_MAX, "a fragment keeps {} bytes", alone.capacity());
+    }
+
+    #[test]
+    fn a_fragment_of_no_bytes_costs_and_is_not_held() {
+        let mut recv = RecvHalf { granted: CHANNEL_WINDOW, ..RecvHalf::default() };
+        for _ in 0..100 {
+            recv.check(0, 1_000).expect("within the credit");
+            recv.push(&[], true);
+        }
+        assert_eq!((recv.spent, recv.memory_len()), (100 * DATA_FRAME_COST, 0));
+        recv.push(&[1, 2, 3], false);
+        assert_eq!(recv.memory_len(), 3 + QUEUED_MESSAGE_COST);
+        assert_eq!(recv.pop(), Some(vec![1, 2, 3]));
+        assert_eq!(recv.memory_len(), 0);
     }
 }

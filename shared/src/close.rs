@@ -95,6 +95,8 @@ codes! {
         Failed = 4, "failed", "The service at the other end has failed.";
         /// The service has finished and reads no more.
         Stopped = 5, "stopped", "The service at the other end reads no more.";
+        /// There is no room for it now.
+        Busy = 6, "busy", "The other end has no room for this now.";
     }
 }
 

@@ -66,7 +66,7 @@ mod sim;
 mod time;
 pub mod typed;
 
-pub use budget::Budget;
+pub use budget::{Account, Budget};
 pub use channel::{Delivery, Received};
 pub use close::{Close, CloseCode, FreshReason, ResetCode};
 pub use connection::{
@@ -81,7 +81,7 @@ pub use handshake::{
 };
 pub use ids::{Birth, ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};
 pub use invite::{InvalidInvite, Invite};
-pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
+pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState, Rejected};
 pub use session::{Channel, DatagramStats, Role, Session};
 pub use time::Instant;
 

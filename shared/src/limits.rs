@@ -108,10 +108,23 @@ pub const FLIGHT_LEN_STEP: usize = 64 * 1_024;
 pub const QUEUEING_MILLIS: u64 = 2;
 /// What each retained frame counts beside its bytes.
 pub const RETAINED_FRAME_COST: usize = 64;
-/// What all sessions of a server may hold beyond their first windows and resend memory.
-pub const SERVER_BUDGET_LEN: usize = 256 * 1_024 * 1_024;
-/// What one session may hold beyond its first windows and resend memory: three windows of 4 MiB, and resend memory.
-pub const SESSION_BUDGET_LEN: usize = 16 * 1_024 * 1_024;
+/// How far RESET and DONE may go beyond the bound of unacknowledged bytes, so that a channel's end does not wait behind data:
+/// 1,024 of them. Those beyond wait too.
+pub const FAREWELLS_LEN_MAX: usize = 1_024 * RETAINED_FRAME_COST;
+/// What all sessions of a server may hold, unless it is told otherwise.
+pub const SERVER_BUDGET_LEN: usize = 1_024 * 1_024 * 1_024;
+/// What each unit may hold in any case, however many there are: a first window.
+pub const SHARE_LEN_MIN: usize = 256 * 1_024;
+/// What one session's windows and resend memory may grow by beyond what they begin with: three windows of 4 MiB, and resend
+/// memory.
+pub const SESSION_GROWTH_LEN: usize = 16 * 1_024 * 1_024;
+/// A session that holds less than this part of what its unit does leaves it to others to give way at once: a unit has at most
+/// 16 lines, so that one of them holds a sixteenth.
+pub const FAIR_PART_OF_UNIT: usize = 32;
+/// By how much what a session holds may differ from what the budget knows of it, so that not every message is told.
+pub const ACCOUNT_STEP_LEN: usize = 4 * 1_024;
+/// What a channel takes beside its bytes.
+pub const CHANNEL_COST: usize = 640;
 
 // Invites.
 
@@ -126,6 +139,31 @@ pub const TICKET_TTL_SECS: u64 = 7 * 24 * 60 * 60;
 
 /// Live channels of one session.
 pub const CHANNELS_MAX: usize = 256;
+/// Channels of the peer's that a session keeps: the live ones, and those that are over and that the application has not let go
+/// of, three for each. Further ones are reset as `busy`.
+pub const CHANNELS_HELD_MAX: usize = 4 * CHANNELS_MAX;
+/// RESET and DONE that wait: RESET of live channels of both ends; and RESET and DONE behind a FIN, of channels that were here
+/// when there was room last.
+pub const FAREWELLS_MAX: usize = 2 * CHANNELS_MAX + 2 * CHANNELS_HELD_MAX;
+/// Spans of ids that were passed over, of both ends, that a session remembers as never opened: 512 bytes. Frames for one that
+/// was forgotten are ignored, as those for a channel that is gone.
+pub const PASSED_OVER_MAX: usize = 64;
+/// Bytes that have come and were not read, of all channels of a session, above which no further channel is taken: a first
+/// window of each live one.
+pub const SESSION_UNREAD_LEN_MAX: usize = CHANNELS_MAX * len(CHANNEL_WINDOW);
+/// What a session can hold at most for a peer that does its worst, whatever its budget says. Unread: what was there at the last
+/// OPEN; then a first window of each live channel, twice, because an empty message costs 32 bytes of a window and takes 64;
+/// windows that have grown, twice; messages in assembly slots. To be sent: queues, resend memory and a turn beyond it, RESET
+/// and DONE. Datagrams of both directions. Channels. 64 + 128 + 32 + 40 + 64 + 4 + 1.3 + 0.8 = 334 MiB; and without assembly
+/// slots, and with messages that are not empty, half of it.
+pub const SESSION_HELD_LEN_MAX: usize = SESSION_UNREAD_LEN_MAX
+    + 2 * CHANNELS_MAX * len(CHANNEL_WINDOW)
+    + 2 * SESSION_GROWTH_LEN
+    + ASSEMBLING_CHANNELS_MAX * (MESSAGE_LEN_MAX + len(CHANNEL_WINDOW_MAX))
+    + SESSION_QUEUE_LEN_MAX
+    + (RESEND_LEN_MAX + TURN_LEN_MAX + FAREWELLS_LEN_MAX)
+    + (DATAGRAM_QUEUE_LEN_MAX + SESSION_DATAGRAMS_LEN_MAX)
+    + (CHANNELS_HELD_MAX + CHANNELS_MAX) * CHANNEL_COST;
 /// A channel's label, UTF-8.
 pub const LABEL_LEN_MAX: usize = 64;
 /// Longest message.
@@ -137,17 +175,18 @@ pub const CHANNEL_WINDOW_MAX: u64 = 4 * 1_024 * 1_024;
 /// What each DATA frame costs of the window beside its bytes, so that empty messages are bounded too: 256 KiB hold 8,192.
 pub const DATA_FRAME_COST: u64 = 32;
 /// Channels of one session that may assemble a message larger than their window at the same time.
-/// Memory of one session is thus at most 2 × 16 MiB + 256 × 256 KiB = 96 MiB, and only for a peer that uses all of it.
 pub const ASSEMBLING_CHANNELS_MAX: usize = 2;
 /// What one channel puts into a record before the next channel's turn.
 pub const TURN_LEN_MAX: usize = 16 * 1_024;
 /// Bytes that an application may have queued on a channel before `send` says that it must wait: one largest message.
 pub const SEND_QUEUE_LEN_MAX: usize = MESSAGE_LEN_MAX;
+/// What each queued message counts beside its bytes, so that empty ones are bounded too: its place in a queue that doubles.
+pub const QUEUED_MESSAGE_COST: usize = 64;
 /// Bytes that a stream's writer may have queued: one window, so that a slow reader is felt by the writer at once.
 pub const STREAM_QUEUE_LEN_MAX: usize = 256 * 1_024;
 /// Bytes queued on all channels of a session: four largest messages. A peer that grants no credit on many channels makes
 /// its own session wait, and no more memory than this is held for it.
-pub const SESSION_QUEUE_LEN_MAX: usize = 4 * MESSAGE_LEN_MAX;
+pub const SESSION_QUEUE_LEN_MAX: usize = 4 * (MESSAGE_LEN_MAX + QUEUED_MESSAGE_COST);
 
 // Datagrams.
 
@@ -164,3 +203,9 @@ pub const DATAGRAM_TTL_MILLIS: u64 = 1_000;
 /// An acknowledgement that takes longer than this, and than three round trips, shows that the link stalls: datagrams wait
 /// where they can still be dropped or replaced. A peer acknowledges within 25 ms; the rest is scheduling.
 pub const STALL_MILLIS: u64 = 100;
+
+/// A window as a length in memory.
+#[expect(clippy::cast_possible_truncation, reason = "4 MiB at most")]
+const fn len(window: u64) -> usize {
+    window as usize
+}

@@ -7,7 +7,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 mod pair;
 
 use duologue::{
-    CloseCode, Connection, ConnectionError, Event, Instant, Invite, Offer, PeerMisbehaved, Randomness, limits, upgrade,
+    Budget, CloseCode, Connection, ConnectionError, Event, Instant, Invite, Line, Offer, PeerMisbehaved, Randomness,
+    ServerConfig, crypto::RANDOMNESS_LEN, limits, upgrade,
 };
 use pair::{Device, Pair, config, grant, identity, ticket};
 
@@ -33,9 +34,9 @@ fn m1_in_the_upgrade_request_needs_no_first_message() {
     // The bench has taken the second form; this client takes the first.
     let device = Device::new(2);
     let config = config(&identity(1), &device, Offer::Nothing);
-    let randomness = Randomness::new([3; 128]);
+    let randomness = Randomness::new([3; RANDOMNESS_LEN]);
     pair.client = Connection::connect(config, randomness, pair.now).expect("a real key");
-    pair.client.attach(Box::new(duologue::Session::new(duologue::Role::Client, duologue::Budget::default())));
+    pair.client.attach(Box::new(duologue::Session::new(duologue::Role::Client, Budget::default())));
     let offered = pair.client.upgrade_offer().join(", ");
     pair.client.handle_upgrade(pair.now, upgrade::WITH_M1).expect("a subprotocol of ours");
     assert_eq!(pair.client_sends(), None, "nothing leaves before M2");
@@ -161,7 +162,7 @@ fn a_middleman_with_a_key_of_his_own_is_named() {
     let m1 = pair.client_sends().expect("M1");
     let mut forged = m1.clone();
     forged[3..11].copy_from_slice(&identity(3).public().id().0);
-    let config = duologue::ServerConfig { identity: identity(3) };
+    let config = ServerConfig { identity: identity(3) };
     pair.server = Connection::accept(config, Randomness::new([4; 128]), pair.now);
     assert_eq!(pair.server_takes(&forged), Err(ConnectionError::NotForThisServer));
     // He answers all the same, with an M2 of his own making: that of another client's handshake with him.
@@ -394,4 +395,38 @@ fn all_refusals_after_m2_look_alike_on_the_wire() {
     refused.push(lengths(&mut silent));
 
     assert!(refused.iter().all(|lengths| *lengths == [limits::RECORD_0_LEN + 16]), "{refused:?}");
+}
+
+/// It ended the session, and the client heard nothing: it dialled again, and was told that its session was not known.
+#[test]
+fn a_count_in_auth_that_was_never_reached_is_told_under_the_seal_and_ends_the_session() {
+    let mut pair = Pair::new(1);
+    pair.admits = false;
+    pair.run();
+    let other =
+        Connection::accept(ServerConfig { identity: identity(1) }, Randomness::new([3; RANDOMNESS_LEN]), pair.now);
+    let mut connection = std::mem::replace(&mut pair.server, other);
+    connection.detach();
+    let mut line = Line::server(Budget::default());
+    let rejected = line.attach(pair.now, connection, Some(1), grant()).expect_err("it was sent nothing");
+    assert_eq!(rejected.error, PeerMisbehaved::CountOutOfRange.into());
+    assert_eq!(line.closed(), Some(&rejected.error), "whoever counts so cannot go on");
+    pair.server = rejected.connection;
+    pair.run();
+    let Some(ConnectionError::PeerClosed(close)) = pair.client_seen.closed else { panic!("{:?}", pair.client_seen) };
+    assert_eq!(close.code, CloseCode::Protocol);
+}
+
+/// Whoever is on the way can send one: it ended the client's session with `protocol`.
+#[test]
+fn a_message_longer_than_a_record_costs_a_connection_only_also_while_the_verdict_is_out() {
+    let mut pair = Pair::new(1);
+    pair.admits = false;
+    pair.run();
+    assert!(pair.server_seen.auth.is_some());
+    assert_eq!(pair.server_takes(&vec![0; 65_536]), Err(ConnectionError::Altered));
+    pair.run();
+    let Some(ConnectionError::PeerClosed(close)) = &pair.client_seen.closed else { panic!("{:?}", pair.client_seen) };
+    assert_eq!(close.code, CloseCode::Altered);
+    assert!(pair.client_seen.closed.as_ref().is_some_and(ConnectionError::is_resumable));
 }

@@ -8,7 +8,9 @@ mod pair;
 
 use duologue::{
     ChannelError, ChannelId, CloseCode, ConnectionError, Delivery, Received, ResetCode,
-    limits::{CHANNEL_WINDOW, CHANNELS_MAX, MESSAGE_LEN_MAX, REKEY_INTERVAL_RECORDS},
+    limits::{
+        CHANNEL_WINDOW, CHANNELS_MAX, MESSAGE_LEN_MAX, QUEUED_MESSAGE_COST, REKEY_INTERVAL_RECORDS, SEND_QUEUE_LEN_MAX,
+    },
 };
 use pair::{Bytes, Pair};
 
@@ -515,4 +517,18 @@ fn an_answer_to_another_question_is_no_answer() {
     pair.client_takes(&pong).expect("good, but late");
     at(&mut pair, 2_000);
     assert!(pair.client.is_closed(), "the second question was never answered");
+}
+
+/// Each cost nothing: a peer without credit for the echoes of its empty messages made their queue endless.
+#[test]
+fn empty_messages_that_have_no_credit_do_not_queue_without_end() {
+    let (mut pair, id) = with_channel();
+    let mut queued = 0;
+    loop {
+        match pair.server.channel(id).send(Vec::new()) {
+            Ok(_) => queued += 1,
+            Err((error, _)) => break assert_eq!(error, ChannelError::Blocked),
+        }
+        assert!(queued <= SEND_QUEUE_LEN_MAX / QUEUED_MESSAGE_COST, "{queued} queued");
+    }
 }

@@ -344,10 +344,11 @@ impl Inner {
         let ticket = self.sessions.ticket()?;
         let Some(held) = self.sessions.get(no) else { return Ok(()) };
         let grant = Grant { session_id: held.id, outcome, level: 1, ticket, services };
-        // An error has ended the connection, whose client comes back.
-        if let Ok(carrier) = held.line.attach(now, *connection, received, grant) {
-            self.sockets.insert(socket, Socket::Carrying(no, carrier));
-        }
+        let place = match held.line.attach(now, *connection, received, grant) {
+            Ok(carrier) => Socket::Carrying(no, carrier),
+            Err(rejected) => Socket::Leaving(Box::new(rejected.connection)),
+        };
+        self.sockets.insert(socket, place);
         Ok(())
     }
 

@@ -127,14 +127,16 @@ impl Connection {
     pub fn handle_message(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
         let result = match &mut self.state {
             State::Closed => return Ok(()),
-            State::Open(_) | State::AwaitVerdict { .. } | State::AwaitSignature(_) | State::AwaitAuth(_)
+            State::AwaitM1(_) if message.len() > RECORD_LEN_MAX => Err(InvalidMessage::TooLong.into()),
+            State::Open(_)
+            | State::AwaitVerdict { .. }
+            | State::AwaitSignature(_)
+            | State::AwaitAuth(_)
+            | State::AwaitGrant(_)
                 if message.len() > RECORD_LEN_MAX =>
             {
                 // No record is so long: anybody may have made it, and what anybody can make ends no session.
                 Err(ConnectionError::Altered)
-            }
-            State::AwaitM1(_) | State::AwaitGrant(_) if message.len() > RECORD_LEN_MAX => {
-                Err(InvalidMessage::TooLong.into())
             }
             State::AwaitM2(_) => self.handle_m2(message),
             State::AwaitSignature(_) => self.handle_early_close(message),

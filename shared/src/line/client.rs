@@ -15,14 +15,13 @@ use alloc::{string::String, vec::Vec};
 
 use super::{Altered, ConnectionNo, Line, LineEvent, LineState};
 use crate::{
-    budget::Budget,
     close::CloseCode,
     connection::{ClientConfig, Connection, Event, Offer, UpgradeForm},
     crypto::Randomness,
     error::{ConnectionError, PeerMisbehaved},
     limits::{
-        BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS,
-        SESSION_BUDGET_LEN, WAKE_MILLIS, WAKE_QUIET_SECS,
+        BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS, WAKE_MILLIS,
+        WAKE_QUIET_SECS,
     },
     session::{Role, Session},
     time::Instant,
@@ -104,7 +103,7 @@ impl Line {
             good_form: UpgradeForm::M1InRequest,
             woken: None,
         };
-        let session = Session::new(Role::Client, Budget::new(SESSION_BUDGET_LEN));
+        let session = Session::new(Role::Client, None);
         let mut line = Self::new(LineState::Connecting, session, Some(redial));
         line.events.push_back(LineEvent::DialWanted);
         line

@@ -22,6 +22,7 @@ mod client;
 mod server;
 
 pub use client::Dialled;
+pub use server::Rejected;
 
 use core::time::Duration;
 

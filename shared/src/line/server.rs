@@ -10,9 +10,11 @@
 
 use core::time::Duration;
 
+use alloc::boxed::Box;
+
 use super::{ConnectionNo, Line, LineState};
 use crate::{
-    budget::Budget,
+    budget::Account,
     close::{CloseCode, FreshReason},
     connection::Connection,
     error::ConnectionError,
@@ -23,11 +25,27 @@ use crate::{
     time::Instant,
 };
 
+/// A connection that no line takes.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Why.
+    pub error: ConnectionError,
+    /// With its last word to send, if there is one.
+    pub connection: Connection,
+}
+
 impl Line {
-    /// A server's line without a connection.
+    /// A server's line without a connection. What it holds counts on the account of its unit.
     #[must_use]
-    pub fn server(budget: Budget) -> Self {
-        Self::new(LineState::Resuming, Session::new(Role::Server, budget), None)
+    pub fn server(account: impl Into<Option<Account>>) -> Self {
+        Self::new(LineState::Resuming, Session::new(Role::Server, account), None)
+    }
+
+    /// Tells the budget what the session holds now, and gives way at once if its unit holds too much: to be called after each
+    /// input and command.
+    #[cfg(feature = "server")]
+    pub fn settle_account(&mut self) {
+        self.session().settle_account();
     }
 
     /// A device that has proved itself takes the line with this connection, which waits for its verdict. Whatever carried it
@@ -35,26 +53,30 @@ impl Line {
     /// the grant's outcome is set to say so.
     ///
     /// # Errors
-    /// Why the connection came to nothing; a newer one of the same session may have overtaken it. The line may live on.
+    /// Why the connection came to nothing; a newer one of the same session may have overtaken it. The line may live on. The
+    /// connection comes back, with its last word to send.
     pub fn attach(
         &mut self,
         now: Instant,
         mut connection: Connection,
         received: Option<u64>,
         mut grant: Grant,
-    ) -> Result<ConnectionNo, ConnectionError> {
-        if let Some(error) = &self.closed {
-            return Err(error.clone());
+    ) -> Result<ConnectionNo, Box<Rejected>> {
+        if let Some(error) = self.closed.clone() {
+            return Err(Box::new(Rejected { error, connection }));
         }
         if received.is_some() && connection.is_older_than(self.session()) {
-            return Err(ConnectionError::LocallyClosed(CloseCode::Replaced));
+            let error = ConnectionError::LocallyClosed(CloseCode::Replaced);
+            return Err(Box::new(Rejected { error, connection }));
         }
         if let Some((no, mut old)) = self.carrier.take() {
             self.session = old.detach();
             old.close(now, CloseCode::Replaced, "");
             self.leaving.push((no, old));
         }
-        let Some(session) = self.session.take() else { return Err(ConnectionError::Lost) };
+        let Some(session) = self.session.take() else {
+            return Err(Box::new(Rejected { error: ConnectionError::Lost, connection }));
+        };
         connection.attach(session);
         let no = self.next_no();
         self.parked_at = None;
@@ -66,11 +88,20 @@ impl Line {
         self.carrier = Some((no, connection));
         self.become_state(LineState::Open);
         self.settle(now);
-        if admitted.is_err() {
-            // Its driver knows no name for it, and so can neither send its last word nor say that it is gone.
-            self.leaving.retain(|(other, _)| *other != no);
-        }
-        admitted.map(|()| no)
+        let Err(error) = admitted else { return Ok(no) };
+        // Its driver knows no name for it: it gets it back.
+        let at = self.leaving.iter().position(|(other, _)| *other == no);
+        let Some(at) = at else { return Ok(no) };
+        let (_, connection) = self.leaving.swap_remove(at);
+        Err(Box::new(Rejected { error, connection }))
+    }
+
+    /// True if the session can go on with a client that has received so many counted frames of it. One that knows of fewer
+    /// than it has acknowledged is a copy of an earlier state: it is told that its session is not known, and the session
+    /// lives on for its own client.
+    #[must_use]
+    pub fn can_resume(&mut self, received: u64) -> bool {
+        self.session().can_resume(received)
     }
 
     /// Names the session as the AUTH did that it was made for.

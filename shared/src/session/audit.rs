@@ -7,8 +7,9 @@ use crate::{
     channel::ChannelState,
     ids::ChannelId,
     limits::{
-        ASSEMBLING_CHANNELS_MAX, CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATAGRAM_QUEUE_LEN_MAX, DATAGRAMS_MAX,
-        MESSAGE_LEN_MAX, RESEND_LEN_MAX, RETAINED_FRAME_COST, SESSION_QUEUE_LEN_MAX, TURN_LEN_MAX,
+        ASSEMBLING_CHANNELS_MAX, CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, CHANNELS_HELD_MAX, DATAGRAM_QUEUE_LEN_MAX,
+        DATAGRAMS_MAX, FAREWELLS_LEN_MAX, FAREWELLS_MAX, MESSAGE_LEN_MAX, PASSED_OVER_MAX, RETAINED_FRAME_COST,
+        SESSION_HELD_LEN_MAX, SESSION_QUEUE_LEN_MAX, TURN_LEN_MAX,
     },
 };
 
@@ -74,13 +75,18 @@ impl Session {
     /// Everything that can be seen from within.
     pub(crate) fn audit(&self) {
         self.resend.audit();
-        let most = RESEND_LEN_MAX + TURN_LEN_MAX + RETAINED_FRAME_COST * (64 + self.channels.len());
+        let most = self.resend_len_max + TURN_LEN_MAX + FAREWELLS_LEN_MAX + 2 * RETAINED_FRAME_COST;
         assert!(self.resend.len() <= most, "{} bytes retained", self.resend.len());
+        let unread: usize = self.channels.values().map(|channel| channel.recv.memory_len()).sum();
+        assert_eq!(self.unread_len, unread, "bytes unread");
+        let datagrams: usize = self.channel_datagrams.values().map(|datagrams| datagrams.held()).sum();
+        assert_eq!(self.datagrams_len, datagrams, "bytes of datagrams unread");
         let queued: usize = self.channels.values().map(|channel| channel.send.queued_len()).sum();
         assert_eq!(self.queued_len, queued, "bytes queued");
         assert!(self.queued_len <= SESSION_QUEUE_LEN_MAX, "{} bytes queued", self.queued_len);
         assert!(self.outgoing.len() <= DATAGRAM_QUEUE_LEN_MAX && self.outgoing.waiting() <= DATAGRAMS_MAX);
         assert!(self.channel_datagrams.ids().all(|id| self.channels.get(id).is_some()), "datagrams of no channel");
+        assert!(self.held_len() <= SESSION_HELD_LEN_MAX, "{} bytes held", self.held_len());
         let grown: u64 = self.channels.values().map(|channel| channel.recv.grown()).sum();
         if self.over {
             assert_eq!(self.claims.claimed(), 0, "claimed after the end");
@@ -96,20 +102,26 @@ impl Session {
         let live = |here: bool| {
             let ours = |id: &ChannelId| (id.0 & 1 == self.role.bit()) == here;
             let live = self.channels.iter().filter(|(id, channel)| ours(id) && channel.announced && !channel.is_over());
-            live.count()
+            live.count() + self.farewells.places().filter(ours).count()
         };
         assert_eq!((self.live_here, self.live_there), (live(true), live(false)), "live channels here and there");
         assert!(
             self.live_here <= usize::from(self.peers.channels) && self.live_there <= usize::from(self.ours.channels)
         );
+        let theirs = self.channels.ids().filter(|id| id.0 & 1 != self.role.bit()).count();
+        assert_eq!(self.held_there, theirs, "channels of the peer's");
+        assert!(theirs <= CHANNELS_HELD_MAX && self.passed_over.len() <= PASSED_OVER_MAX);
+        // A DONE behind a FIN that was sealed while there was room.
+        assert!(self.farewells.len() <= FAREWELLS_MAX, "{} farewells", self.farewells.len());
         let assembling = self.channels.values().filter(|channel| channel.recv.assembling).count();
         assert_eq!(self.assembling, assembling, "assembly slots");
         assert!(assembling <= ASSEMBLING_CHANNELS_MAX);
         let turns: BTreeSet<_> = self.turns.iter().collect();
         assert_eq!(turns.len(), self.turns.len(), "a channel has two turns");
+        assert!(turns.iter().all(|id| self.channels.get(**id).is_some()), "a channel that is gone has a turn");
         for (id, channel) in self.channels.iter() {
             assert!(!self.can_seal(id) || turns.contains(&id), "{id:?} could go on, and has no turn");
-            assert!(!is_due(channel) || self.due.contains(id), "{id:?} has news that nobody will tell");
+            assert!(!is_due(channel, false) || self.due.contains(id), "{id:?} has news that nobody will tell");
             let waits = !channel.announced && channel.reset.is_none();
             assert_eq!(waits, self.unannounced.contains(id), "{id:?} waits for its OPEN");
             let wants_slot = channel.recv.wants_slot() && !channel.released;

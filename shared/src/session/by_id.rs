@@ -20,7 +20,6 @@ impl<T> ById<T> {
         self.0.binary_search_by_key(&id, |(id, _)| *id)
     }
 
-    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.0.len()
     }
@@ -100,10 +99,9 @@ impl Ids {
         }
     }
 
-    pub(super) fn remove(&mut self, id: ChannelId) {
-        if let Ok(at) = self.0.binary_search(&id) {
-            self.0.remove(at);
-        }
+    /// False if it was not there.
+    pub(super) fn remove(&mut self, id: ChannelId) -> bool {
+        self.0.binary_search(&id).is_ok_and(|at| self.0.remove(at).is_some())
     }
 
     /// The lowest id, taken out.
@@ -161,8 +159,7 @@ mod tests {
             tree.insert(id);
             let other = ChannelId(id.0 * 3 % 101);
             if step % 3 == 0 {
-                set.remove(other);
-                tree.remove(&other);
+                assert_eq!(set.remove(other), tree.remove(&other));
             } else if step % 11 == 0 {
                 assert_eq!(set.pop_first(), tree.pop_first());
             }

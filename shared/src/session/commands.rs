@@ -3,13 +3,13 @@
 
 use alloc::{borrow::ToOwned, boxed::Box, vec::Vec};
 
-use super::{Channel, DatagramStats, Farewell, Session, datagrams::Waiting};
+use super::{Channel, DatagramStats, Session, datagrams::Waiting};
 use crate::{
     channel::{ChannelState, Delivery, Fin, Received},
     close::ResetCode,
     error::ChannelError,
     ids::ChannelId,
-    limits::{DATAGRAM_LEN_MAX, LABEL_LEN_MAX, SEND_QUEUE_LEN_MAX, SESSION_QUEUE_LEN_MAX},
+    limits::{DATAGRAM_LEN_MAX, LABEL_LEN_MAX, QUEUED_MESSAGE_COST, SEND_QUEUE_LEN_MAX, SESSION_QUEUE_LEN_MAX},
     time::Instant,
 };
 
@@ -80,15 +80,16 @@ impl Session {
             Ok(channel) => channel.send.queued_len(),
             Err(error) => return Err((error, message)),
         };
-        if queued > 0 && queued + len > SEND_QUEUE_LEN_MAX {
+        let cost = len + QUEUED_MESSAGE_COST;
+        if queued > 0 && queued + cost > SEND_QUEUE_LEN_MAX {
             return Err((ChannelError::Blocked, message));
         }
-        if self.is_crowded_by(len) {
+        if self.is_crowded_by(cost) {
             return Err((ChannelError::Blocked, message));
         }
         let Some(channel) = self.channels.get_mut(id) else { return Err((ChannelError::Closed, message)) };
         let ordinal = channel.send.push(message);
-        self.queued_len += len;
+        self.queued_len += channel.send.queued_len() - queued;
         self.take_turn(id);
         Ok(ordinal)
     }
@@ -110,7 +111,8 @@ impl Session {
     }
 
     fn is_crowded_by(&mut self, len: usize) -> bool {
-        let crowded = self.queued_len > 0 && self.queued_len + len > SESSION_QUEUE_LEN_MAX;
+        let full = self.queued_len + len > SESSION_QUEUE_LEN_MAX || self.claims.is_tight();
+        let crowded = self.queued_len > 0 && full;
         self.crowded |= crowded;
         crowded
     }
@@ -129,12 +131,15 @@ impl Session {
         if self.over || channel.is_over() {
             return;
         }
+        self.unread_len -= channel.recv.memory_len();
         channel.recv.clear();
-        if channel.announced {
-            self.farewells.push_back((id, Farewell::Reset(code)));
-        }
+        let announced = channel.announced;
         self.skip(id);
-        self.end_channel(id, code);
+        if announced {
+            self.say_reset(id, code);
+        } else {
+            self.end_channel(id, code);
+        }
     }
 
     /// The application drops its handle: what it has not finished is cancelled, what it has not read is refused.
@@ -147,6 +152,7 @@ impl Session {
         channel.released = true;
         if !channel.recv.fin || !channel.recv.is_drained() {
             // What comes until the peer hears of it is dropped: the peer must hear that, even if it finishes meanwhile.
+            self.unread_len -= channel.recv.memory_len();
             channel.recv.refuse();
             if channel.recv.assembling {
                 self.free_slot(id);
@@ -165,7 +171,9 @@ impl Session {
 
     pub(super) fn recv(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
         let Some(channel) = self.channels.get_mut(id) else { return Err(ChannelError::Closed) };
+        let before = channel.recv.memory_len();
         let received = if channel.stream { channel.recv.read(max) } else { channel.recv.pop() };
+        self.unread_len -= before - channel.recv.memory_len();
         match received {
             Some(message) => {
                 self.taken_from(id);
@@ -176,8 +184,12 @@ impl Session {
     }
 
     pub(super) fn recv_ahead(&mut self, id: ChannelId) -> Result<Received, ChannelError> {
-        let channel = self.channels.get_mut(id);
-        let received = channel.and_then(|channel| channel.recv.hand_over(channel.stream));
+        let received = self.channels.get_mut(id).and_then(|channel| {
+            let before = channel.recv.memory_len();
+            let received = channel.recv.hand_over(channel.stream);
+            self.unread_len -= before - channel.recv.memory_len();
+            received
+        });
         received.map_or_else(|| self.nothing_to_read(id), |message| Ok(Received::Message(message)))
     }
 
@@ -262,7 +274,9 @@ impl Session {
     }
 
     pub(super) fn recv_datagram(&mut self, id: ChannelId) -> Option<Vec<u8>> {
-        self.channel_datagrams.get_mut(id)?.pop()
+        let data = self.channel_datagrams.get_mut(id)?.pop()?;
+        self.datagrams_len -= data.len();
+        Some(data)
     }
 
     pub(super) fn datagram_stats(&mut self, id: ChannelId, now: Instant) -> DatagramStats {

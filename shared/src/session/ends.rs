@@ -4,21 +4,28 @@
 use alloc::collections::VecDeque;
 
 use super::{
-    Farewell, Session,
+    Session,
     by_id::{ById, Ids},
 };
 use crate::{
-    channel::Fin,
+    channel::{ChannelState, Fin},
     close::ResetCode,
     ids::ChannelId,
     limits::{ASSEMBLING_CHANNELS_MAX, SESSION_QUEUE_LEN_MAX},
 };
 
+/// The part of what is retained that a channel must have sent for its frames to be searched for.
+const SKIP_WORTH: u64 = 16;
+
 impl Session {
     /// What was sealed of it and is not acknowledged is of no use any more.
     pub(super) fn skip(&mut self, id: ChannelId) {
-        // A peer that opens and resets channels by the thousand must not make each cost a search.
-        if self.channels.get(id).is_some_and(|channel| channel.send.has_sealed()) {
+        // A peer that opens and resets channels by the thousand must not make each cost a search: it pays for one with the
+        // bytes that it was sent.
+        let worth = |channel: &ChannelState| {
+            cfg!(not(feature = "server")) || channel.send.spent() >= self.resend.len() as u64 / SKIP_WORTH
+        };
+        if self.channels.get(id).is_some_and(|channel| channel.send.has_sealed() && worth(channel)) {
             self.resend.skip(id);
         }
     }
@@ -32,6 +39,10 @@ impl Session {
         let (announced, assembling) = (channel.announced, channel.recv.assembling);
         self.changed.insert(id);
         self.unannounced.remove(id);
+        if cfg!(feature = "server") {
+            // Nothing else takes its turn out while nothing can be sealed.
+            self.turns.retain(|other| *other != id);
+        }
         if assembling {
             self.free_slot(id);
         }
@@ -44,7 +55,8 @@ impl Session {
 
     /// Those whom the session's bound made wait look again.
     pub(super) fn make_room(&mut self) {
-        if self.crowded && self.queued_len < SESSION_QUEUE_LEN_MAX {
+        let has_room = self.queued_len < SESSION_QUEUE_LEN_MAX && !self.claims.is_tight();
+        if self.crowded && (has_room || self.queued_len == 0) {
             self.crowded = false;
             self.channels.ids().for_each(|id| self.changed.insert(id));
         }
@@ -52,8 +64,13 @@ impl Session {
 
     /// The channel no longer counts among the live ones.
     pub(super) fn count_over(&mut self, id: ChannelId) {
-        let live = if id.0 & 1 == self.role.bit() { &mut self.live_here } else { &mut self.live_there };
+        let live = self.live(id);
         *live = live.saturating_sub(1);
+    }
+
+    /// How many channels of its opener are live.
+    pub(super) const fn live(&mut self, id: ChannelId) -> &mut usize {
+        if id.0 & 1 == self.role.bit() { &mut self.live_here } else { &mut self.live_there }
     }
 
     /// A channel that its application has left goes as soon as nothing more is to be said on it.
@@ -65,22 +82,23 @@ impl Session {
                 return;
             }
             if channel.recv.is_refused() {
-                self.farewells.push_back((id, Farewell::Reset(ResetCode::Stopped)));
-                self.end_channel(id, ResetCode::Stopped);
+                self.say_reset(id, ResetCode::Stopped);
                 return;
             }
             // A TAKEN that is lost with its connection is stated again by the channel's state, and that goes now.
             if channel.recv.taken > 0 {
-                self.farewells.push_back((id, Farewell::Done(channel.recv.taken)));
+                self.farewells.done(id, channel.recv.taken);
             }
         }
         if channel.recv.assembling {
             self.free_slot(id);
         }
         if let Some(channel) = self.channels.remove(id) {
+            self.held_there -= usize::from(cfg!(feature = "server") && id.0 & 1 != self.role.bit());
+            self.unread_len -= channel.recv.memory_len();
             self.claims.give_back(usize::try_from(channel.recv.grown()).unwrap_or(0));
         }
-        self.channel_datagrams.remove(id);
+        self.datagrams_len -= self.channel_datagrams.remove(id).map_or(0, |datagrams| datagrams.held());
         self.due.remove(id);
         self.changed.remove(id);
         if self.channels.is_empty() {

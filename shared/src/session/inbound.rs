@@ -3,6 +3,8 @@
 use alloc::{borrow::ToOwned, boxed::Box};
 
 use super::Session;
+#[cfg(feature = "server")]
+use crate::limits::{CHANNELS_HELD_MAX, SESSION_UNREAD_LEN_MAX};
 use crate::{
     channel::ChannelState,
     close::ResetCode,
@@ -53,12 +55,13 @@ impl Session {
                 self.owe_ack(now, data.len());
                 // Not counted, so that it may come for a channel that is gone, or for one whose OPEN is still to be sent again.
                 if self.channels.get(channel).is_some_and(|state| state.reset.is_none() && !state.released) {
-                    let held: usize = self.channel_datagrams.values().map(|datagrams| datagrams.held()).sum();
                     let datagrams = self.channel_datagrams.get_or_insert(channel, Box::default);
+                    let others = self.datagrams_len - datagrams.held();
                     datagrams.push(data);
-                    if held + data.len() > SESSION_DATAGRAMS_LEN_MAX {
+                    if others + datagrams.held() > SESSION_DATAGRAMS_LEN_MAX {
                         datagrams.drop_oldest();
                     }
+                    self.datagrams_len = others + datagrams.held();
                     self.changed.insert(channel);
                 }
             }
@@ -98,8 +101,17 @@ impl Session {
         if self.live_there >= usize::from(self.ours.channels) {
             return Err(PeerMisbehaved::TooManyChannels);
         }
-        self.peers_next_id = id.0.checked_add(2).ok_or(PeerMisbehaved::ChannelIdOutOfOrder)?;
+        let next = id.0.checked_add(2).ok_or(PeerMisbehaved::ChannelIdOutOfOrder)?;
+        #[cfg(feature = "server")]
+        self.pass_over(self.peers_next_id, id);
+        self.peers_next_id = next;
         self.live_there += 1;
+        #[cfg(feature = "server")]
+        if self.held_there >= CHANNELS_HELD_MAX || self.unread_len >= SESSION_UNREAD_LEN_MAX {
+            self.turn_down(id, ResetCode::Busy);
+            return Ok(());
+        }
+        self.held_there += usize::from(cfg!(feature = "server"));
         let limit = u64::from(self.peers.window);
         self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), stream, limit, true)));
         self.opened.push_back(id);
@@ -110,6 +122,7 @@ impl Session {
         let message_len_max = self.ours.message_len;
         let Some(channel) = self.known(id)? else { return Ok(()) };
         channel.recv.check(data.len(), message_len_max)?;
+        let before = channel.recv.memory_len();
         if channel.stream && more {
             return Err(PeerMisbehaved::MessageOnStream);
         }
@@ -119,7 +132,9 @@ impl Session {
             self.due.insert(id);
             return Ok(());
         }
-        if channel.recv.push(data, more) {
+        let whole = channel.recv.push(data, more);
+        self.unread_len += channel.recv.memory_len() - before;
+        if whole {
             self.changed.insert(id);
         }
         self.ask_for_slot(id);
@@ -128,7 +143,11 @@ impl Session {
     }
 
     fn handle_fin(&mut self, id: ChannelId) -> Result<(), PeerMisbehaved> {
-        let Some(channel) = self.known(id)? else { return Ok(()) };
+        let Some(channel) = self.known(id)? else {
+            #[cfg(feature = "server")]
+            self.peer_has_finished(id);
+            return Ok(());
+        };
         if channel.recv.fin {
             return Err(PeerMisbehaved::DataAfterFin);
         }
@@ -146,10 +165,15 @@ impl Session {
 
     fn handle_reset(&mut self, id: ChannelId, code: ResetCode) -> Result<(), PeerMisbehaved> {
         if let Some(channel) = self.known(id)? {
+            let before = channel.recv.memory_len();
             channel.recv.clear_partial();
+            self.unread_len -= before - channel.recv.memory_len();
             // The peer reads no more: what it has not received need not be sent again.
             self.skip(id);
             self.end_channel(id, code);
+        } else {
+            #[cfg(feature = "server")]
+            self.peer_has_reset(id);
         }
         Ok(())
     }
@@ -167,8 +191,10 @@ impl Session {
 
     /// The channel that a frame names; none if it is over or gone, and an error if it never was.
     fn known(&mut self, id: ChannelId) -> Result<Option<&mut ChannelState>, PeerMisbehaved> {
-        let ours = id.0 & 1 == self.role.bit();
-        let unborn = if ours { id.0 >= self.next_id } else { id.0 >= self.peers_next_id };
+        #[cfg(feature = "server")]
+        let unborn = self.is_unborn(id);
+        #[cfg(not(feature = "server"))]
+        let unborn = id.0 >= if id.0 & 1 == self.role.bit() { self.next_id } else { self.peers_next_id };
         match self.channels.get_mut(id) {
             _ if unborn => Err(PeerMisbehaved::ChannelNeverOpened),
             Some(channel) if !channel.announced => Err(PeerMisbehaved::ChannelNeverOpened),

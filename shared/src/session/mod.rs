@@ -16,12 +16,19 @@ mod by_id;
 mod commands;
 mod datagrams;
 mod ends;
+mod farewells;
 mod flight;
 mod handle;
 mod inbound;
 mod outbound;
+#[cfg(feature = "server")]
+mod passed_over;
+#[cfg(feature = "server")]
+mod pressure;
 mod resend;
 mod succession;
+#[cfg(all(test, feature = "server", not(target_arch = "wasm32")))]
+mod withholding;
 
 pub use datagrams::DatagramStats;
 pub use handle::Channel;
@@ -29,21 +36,23 @@ pub use handle::Channel;
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use crate::{
-    budget::{Budget, Claims},
+    budget::{Account, Claims},
     channel::{ChannelState, Fin},
-    close::ResetCode,
     error::PeerMisbehaved,
     handshake::{
         auth::{Resume, Wanted},
         hello::Limits,
     },
     ids::{Birth, ChannelId, SessionId},
-    limits::{FORGERIES_MAX, RESEND_LEN_MAX, RESEND_LEN_SERVER},
+    limits::{CHANNEL_COST, FORGERIES_MAX, RESEND_LEN_MAX, RESEND_LEN_SERVER},
     time::Instant,
 };
 use by_id::{ById, Ids};
 use datagrams::{ChannelDatagrams, Outgoing};
+use farewells::Farewells;
 use flight::Flight;
+#[cfg(feature = "server")]
+use passed_over::PassedOver;
 use resend::Resend;
 
 /// Which end of the line this is.
@@ -69,13 +78,6 @@ impl Role {
             Self::Server => RESEND_LEN_SERVER,
         }
     }
-}
-
-/// A last, counted frame of a channel whose state may already be gone.
-#[derive(Clone, Copy, Debug)]
-enum Farewell {
-    Reset(ResetCode),
-    Done(u64),
 }
 
 /// What is to be acknowledged, and when.
@@ -105,23 +107,33 @@ pub struct Session {
     channels: ById<Box<ChannelState>>,
     /// Only of the channels that have seen datagrams.
     channel_datagrams: ById<Box<ChannelDatagrams>>,
-    /// The id of the next channel opened here, and the least that the peer may open next.
+    /// The id of the next channel opened here, the least that may be announced next, and the least that the peer may open
+    /// next.
     next_id: u32,
+    #[cfg(feature = "server")]
+    next_announced: u32,
     peers_next_id: u32,
+    #[cfg(feature = "server")]
+    passed_over: PassedOver,
     /// Channels opened here and announced, and opened there, that are not over.
     live_here: usize,
     live_there: usize,
+    /// Channels of the peer's that are here, live or not: its application or ours has not let go.
+    held_there: usize,
     /// Opened here, not announced yet: the peer's limit is reached, or no record was filled since. In the order of opening.
     unannounced: Ids,
     /// Channels that have something to seal, in turn.
     turns: VecDeque<ChannelId>,
-    farewells: VecDeque<(ChannelId, Farewell)>,
+    farewells: Farewells,
     /// Channels with a CREDIT or TAKEN due.
     due: Ids,
     assembling: usize,
     /// Bytes queued on all channels, and whether one was told to wait for them.
     queued_len: usize,
     crowded: bool,
+    /// Bytes that have come on all channels and were not read, and those of datagrams.
+    unread_len: usize,
+    datagrams_len: usize,
     /// For the driver.
     changed: Ids,
     opened: VecDeque<ChannelId>,
@@ -149,7 +161,7 @@ pub struct Session {
 impl Session {
     /// A session without a connection.
     #[must_use]
-    pub fn new(role: Role, budget: Budget) -> Self {
+    pub fn new(role: Role, account: impl Into<Option<Account>>) -> Self {
         Self {
             role,
             id: None,
@@ -159,16 +171,23 @@ impl Session {
             channels: ById::new(),
             channel_datagrams: ById::new(),
             next_id: role.bit(),
+            #[cfg(feature = "server")]
+            next_announced: role.bit(),
             peers_next_id: 1 - role.bit(),
+            #[cfg(feature = "server")]
+            passed_over: PassedOver::new(),
             live_here: 0,
             live_there: 0,
+            held_there: 0,
             unannounced: Ids::new(),
             turns: VecDeque::new(),
-            farewells: VecDeque::new(),
+            farewells: Farewells::default(),
             due: Ids::new(),
             assembling: 0,
             queued_len: 0,
             crowded: false,
+            unread_len: 0,
+            datagrams_len: 0,
             changed: Ids::new(),
             opened: VecDeque::new(),
             received: 0,
@@ -177,7 +196,7 @@ impl Session {
             resend_len_max: role.resend_len(),
             outgoing: Outgoing::default(),
             flight: Flight::default(),
-            claims: Claims::new(budget),
+            claims: Claims::new(account.into()),
             holds: false,
             drain_due: None,
             peer_holds: false,
@@ -209,12 +228,11 @@ impl Session {
         self.over
     }
 
-    /// Bytes that are held for either end: queued, unacknowledged, unread.
+    /// Bytes that are held for either end: queued, unacknowledged, unread; and what channels take beside them.
     #[must_use]
     pub fn held_len(&self) -> usize {
-        let unread: u64 = self.channels.values().map(|channel| channel.recv.held()).sum();
-        let datagrams: usize = self.channel_datagrams.values().map(|datagrams| datagrams.held()).sum();
-        self.queued_len + self.resend.len() + self.outgoing.len() + datagrams + usize::try_from(unread).unwrap_or(0)
+        let (sent, datagrams) = (self.queued_len + self.resend.len(), self.outgoing.len() + self.datagrams_len);
+        sent + datagrams + self.unread_len + self.channels.len() * CHANNEL_COST
     }
 
     /// True if nothing is on its way or waits at this end: what was sealed was taken, what came was read, and no caller who
@@ -330,6 +348,11 @@ impl Session {
         Ok(())
     }
 
+    /// Server: see [`crate::Line::can_resume`].
+    pub(crate) const fn can_resume(&self, received: u64) -> bool {
+        received >= self.resend.acked()
+    }
+
     /// A record has authenticated.
     pub(crate) const fn authenticated(&mut self) {
         self.forgeries = 0;
@@ -369,7 +392,7 @@ impl Session {
         self.queued_len = 0;
         self.turns.clear();
         self.due.clear();
-        self.farewells.clear();
+        self.farewells = Farewells::default();
         self.unannounced.clear();
         self.resend = Resend::default();
         self.resend_len_max = self.role.resend_len();

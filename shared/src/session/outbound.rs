@@ -9,7 +9,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Farewell, Session, datagrams::Waiting, resend::Retained};
+use super::{Session, by_id::Ids, datagrams::Waiting, resend::Retained};
 use crate::{
     channel::{ChannelState, Fin},
     frame::{ACK_FRAME_LEN, DATA_HEADER_LEN, Frame},
@@ -21,18 +21,19 @@ use crate::{
 /// The part of a record that may stay empty rather than take a sliver of a message.
 const SLIVER: usize = 64;
 /// The longest frame without data: OPEN.
-const CONTROL_LEN_MAX: usize = 32 + LABEL_LEN_MAX;
+pub(super) const CONTROL_LEN_MAX: usize = 32 + LABEL_LEN_MAX;
 
 impl Session {
     /// True if a record could be filled now.
     pub(crate) fn has_frames(&self) -> bool {
+        let tight = self.claims.is_tight();
         !self.over
             && (self.resend.is_behind()
                 || self.ack.due
                 || self.can_say_drain()
-                || !self.farewells.is_empty()
+                || self.can_say_farewell()
                 || self.can_announce()
-                || self.due.iter().any(|id| self.channels.get(id).is_some_and(|channel| is_due(channel)))
+                || self.due.iter().any(|id| self.channels.get(id).is_some_and(|channel| is_due(channel, tight)))
                 || (self.has_resend_room() && self.turns.iter().any(|id| self.can_seal(*id)))
                 || (!self.flight.is_stalled() && self.outgoing.next(|next| self.can_leave(next)).is_some()))
     }
@@ -80,19 +81,25 @@ impl Session {
     }
 
     fn fill_due(&mut self, out: &mut Vec<u8>, max: usize) {
+        let tight = self.claims.is_tight();
+        let mut withheld = Ids::new();
         while out.len() + 2 * CONTROL_LEN_MAX <= max
             && let Some(id) = self.due.pop_first()
         {
             let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.reset.is_none()) else { continue };
             let recv = &mut channel.recv;
-            if recv.credit_due().is_some()
+            if !tight
+                && recv.credit_due().is_some()
                 && let Some(by) = recv.growth_wanted()
                 && self.claims.claim(usize::try_from(by).unwrap_or(usize::MAX))
             {
                 recv.grow(by);
             }
             let restate = core::mem::take(&mut recv.restate);
-            let limit = recv.credit_due();
+            let limit = recv.credit_due().filter(|_| !tight);
+            if tight && recv.credit_due().is_some() {
+                withheld.insert(id);
+            }
             if let Some(limit) =
                 limit.or((restate && !recv.fin && !mutated!(CreditNotRestated)).then_some(recv.granted()))
             {
@@ -103,17 +110,8 @@ impl Session {
                 Frame::Taken { channel: id, count: recv.taken }.encode(out);
             }
         }
-    }
-
-    fn fill_farewells(&mut self, out: &mut Vec<u8>, max: usize) {
-        while out.len() + CONTROL_LEN_MAX <= max
-            && let Some((channel, farewell)) = self.farewells.pop_front()
-        {
-            let frame = match farewell {
-                Farewell::Reset(code) => Retained::Reset { channel, code },
-                Farewell::Done(count) => Retained::Done { channel, count },
-            };
-            self.resend.push(frame, out);
+        if tight {
+            withheld.iter().for_each(|id| self.due.insert(id));
         }
     }
 
@@ -125,6 +123,11 @@ impl Session {
             self.live_here += 1;
             let frame = Retained::Open { channel: id, stream: channel.stream, label: channel.label.clone() };
             self.resend.push(frame, out);
+            #[cfg(feature = "server")]
+            {
+                self.pass_over(self.next_announced, id);
+                self.next_announced = id.0.saturating_add(2);
+            }
             self.take_turn(id);
         }
     }
@@ -180,9 +183,10 @@ impl Session {
                 if self.holds && !channel.send.has_begun() {
                     break;
                 }
+                let queued = channel.send.queued_len();
                 let data = channel.send.take_fragment(len, stream);
+                self.queued_len -= queued - channel.send.queued_len();
                 self.resend.push(Retained::Data { channel: id, more: more && !stream, data }, out);
-                self.queued_len -= len;
                 turn = turn.saturating_sub(len);
                 full = self.resend.len() >= limit;
                 if turn == 0 || full {
@@ -265,7 +269,8 @@ impl Session {
     }
 }
 
-pub(super) fn is_due(channel: &ChannelState) -> bool {
-    channel.reset.is_none()
-        && (channel.recv.taken_due || channel.recv.must_restate() || channel.recv.credit_due().is_some())
+/// CREDIT or TAKEN is due on it; where memory is tight no CREDIT but what must be stated again.
+pub(super) fn is_due(channel: &ChannelState, tight: bool) -> bool {
+    let recv = &channel.recv;
+    channel.reset.is_none() && (recv.taken_due || recv.must_restate() || (!tight && recv.credit_due().is_some()))
 }

@@ -76,6 +76,10 @@ impl Resend {
         self.len
     }
 
+    pub(super) const fn acked(&self) -> u64 {
+        self.acked
+    }
+
     pub(super) const fn sealed(&self) -> u64 {
         self.sealed
     }

@@ -7,7 +7,7 @@ impl Session {
     /// even OPEN, move there as they are, in their order; those that had begun are over with this session. Ids and attempts
     /// count on, so that none means two things in one line.
     pub(crate) fn successor(&mut self) -> Self {
-        let mut next = Self::new(self.role, self.claims.budget());
+        let mut next = Self::new(self.role, self.claims.account());
         next.next_id = self.next_id;
         next.attempt = self.attempt.saturating_sub(1);
         next.crowded = self.crowded;

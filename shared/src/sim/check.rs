@@ -189,6 +189,7 @@ impl World {
         for line in core::mem::take(&mut self.server.lines).into_values() {
             self.ledger.sessions[line.uid.0].over = true;
         }
-        assert_eq!(self.server.budget.left(), BUDGET_LEN, "a session that is gone holds budget");
+        let budget = &self.server.budget;
+        assert_eq!((budget.growth_left(), budget.held()), (BUDGET_LEN / 4, 0), "a session that is gone holds budget");
     }
 }

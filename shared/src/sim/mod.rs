@@ -20,7 +20,7 @@ macro_rules! trace {
 }
 
 mod app;
-mod chance;
+pub(crate) mod chance;
 mod check;
 mod client;
 mod driver;

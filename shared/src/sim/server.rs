@@ -201,6 +201,7 @@ impl World {
         for (sid, (key, no)) in self.server.carried.clone() {
             busy |= self.transmit_server(sid, key, no);
         }
+        self.server.lines.values_mut().for_each(|line| line.line.settle_account());
         let done = |line: &ServerLine, carried: &BTreeMap<usize, (u32, ConnectionNo)>, key: u32| {
             line.line.closed().is_some() && !carried.values().any(|(other, _)| *other == key)
         };
@@ -256,7 +257,13 @@ impl World {
             Wanted::Born(birth) => line.line.session().birth() == Some(birth),
         };
         let mut lines = self.server.lines.iter_mut().filter(|(_, line)| line.line.closed().is_none());
-        let known = lines.find_map(|(key, line)| is_meant(line).then_some(*key));
+        let known = lines.find_map(|(key, line)| {
+            let goes_on = match request.wanted {
+                Wanted::Resume(resume) => line.line.can_resume(resume.received),
+                Wanted::Born(_) => true,
+            };
+            (is_meant(line) && goes_on).then_some(*key)
+        });
         let (key, received, outcome) = match (known, request.wanted) {
             (Some(key), Wanted::Resume(resume)) => (key, Some(resume.received), Outcome::New),
             (Some(key), Wanted::Born(_)) => (key, Some(0), Outcome::New),
@@ -298,9 +305,10 @@ impl World {
             Ok(no) => {
                 self.server.carried.insert(sid, (key, no));
             }
-            Err(error) => {
-                self.judge(End::Server, true, &error);
-                self.server_lost(sid);
+            Err(rejected) => {
+                self.judge(End::Server, true, &rejected.error);
+                // Its last word, then its end.
+                self.server.accepted.insert(sid, rejected.connection);
             }
         }
     }

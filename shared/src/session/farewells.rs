@@ -1,0 +1,115 @@
+//! RESET and DONE that are due: the last word on a channel whose state may already be gone.
+//!
+//! They are counted frames and are kept until they are acknowledged, so that a server's wait while too much is. A peer that
+//! acknowledges nothing must not make them many: a channel keeps its place among the live ones until its RESET has left,
+//! because until then the peer, too, takes it for live. A DONE needs no place: a FIN of this end's left before it, and a FIN
+//! waits for room like all data.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+#[cfg(feature = "server")]
+use super::by_id::Ids;
+use super::{Session, outbound::CONTROL_LEN_MAX, resend::Retained};
+#[cfg(feature = "server")]
+use crate::channel::Fin;
+use crate::{close::ResetCode, ids::ChannelId, limits::FAREWELLS_LEN_MAX};
+
+/// What is still to be said on channels that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Farewells {
+    queue: VecDeque<Retained>,
+    /// Of those to be reset: which still count as live. FIN of this end has left on none of the first, and on each of the
+    /// second, so that with FIN of the peer's it is over there.
+    #[cfg(feature = "server")]
+    places: Ids,
+    #[cfg(feature = "server")]
+    finished_places: Ids,
+}
+
+impl Farewells {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The application has let go of a finished channel, of which it took so much.
+    pub(super) fn done(&mut self, channel: ChannelId, count: u64) {
+        self.queue.push_back(Retained::Done { channel, count });
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn places(&self) -> impl Iterator<Item = ChannelId> {
+        self.places.iter().chain(self.finished_places.iter())
+    }
+
+    /// Its place is given up. False if it had none.
+    #[cfg(feature = "server")]
+    fn leave(&mut self, id: ChannelId) -> bool {
+        self.places.remove(id) || self.finished_places.remove(id)
+    }
+}
+
+impl Session {
+    /// Ends a channel that the peer knows, and makes its RESET due.
+    pub(super) fn say_reset(&mut self, id: ChannelId, code: ResetCode) {
+        self.farewells.queue.push_back(Retained::Reset { channel: id, code });
+        #[cfg(feature = "server")]
+        if let Some(channel) = self.channels.get(id).filter(|channel| !channel.is_over()) {
+            let Farewells { places, finished_places, .. } = &mut self.farewells;
+            if channel.send.fin == Fin::Sealed { finished_places } else { places }.insert(id);
+            // The channel is about to be counted as over; this is the place of its RESET.
+            *self.live(id) += 1;
+        }
+        self.end_channel(id, code);
+    }
+
+    /// Turns down a channel that the peer has just opened, and keeps nothing of it.
+    #[cfg(feature = "server")]
+    pub(super) fn turn_down(&mut self, id: ChannelId, code: ResetCode) {
+        self.farewells.queue.push_back(Retained::Reset { channel: id, code });
+        self.farewells.places.insert(id);
+    }
+
+    /// RESET of the peer's for a channel that is no more: what was due on it need not be said.
+    #[cfg(feature = "server")]
+    pub(super) fn peer_has_reset(&mut self, id: ChannelId) {
+        if self.farewells.leave(id) {
+            let is_its = |due: &Retained| matches!(due, Retained::Reset { channel, .. } if *channel == id);
+            self.farewells.queue.retain(|due| !is_its(due));
+            self.count_over(id);
+        }
+    }
+
+    /// FIN of the peer's for a channel that is no more: if both had finished, it is over there.
+    #[cfg(feature = "server")]
+    pub(super) fn peer_has_finished(&mut self, id: ChannelId) {
+        if self.farewells.finished_places.remove(id) {
+            self.count_over(id);
+        }
+    }
+
+    /// True if one could leave.
+    pub(super) fn can_say_farewell(&self) -> bool {
+        let has_room = || self.resend.len() < self.resend_len_max + FAREWELLS_LEN_MAX;
+        !self.farewells.is_empty() && (cfg!(not(feature = "server")) || has_room())
+    }
+
+    pub(super) fn fill_farewells(&mut self, out: &mut Vec<u8>, max: usize) {
+        while out.len() + CONTROL_LEN_MAX <= max
+            && self.can_say_farewell()
+            && let Some(frame) = self.farewells.queue.pop_front()
+        {
+            #[cfg(feature = "server")]
+            if let Retained::Reset { channel, .. } = frame
+                && self.farewells.leave(channel)
+            {
+                self.count_over(channel);
+            }
+            self.resend.push(frame, out);
+        }
+    }
+}
