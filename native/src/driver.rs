@@ -227,6 +227,11 @@ impl<S: Socket> Proved<S> {
     }
 }
 
+/// Sends the last word of a connection that no line has taken, if it has one, and closes its socket.
+pub async fn part<S: Socket>(mut connection: Connection, mut socket: S) {
+    hang_up(&mut connection, std::time::Instant::now(), &mut socket).await;
+}
+
 /// Runs a server's connection until the device has proved itself. `find` looks up the secret of a credential; `push` gives
 /// the socket something to send that no peer minds, such as a ping: some proxies withhold M2 until more follows.
 ///

@@ -200,6 +200,7 @@ impl Shared {
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = work(&mut state);
+        state.line.settle_account();
         while let Some(event) = state.line.poll_event() {
             state.handle_event(event, &self.changed);
         }

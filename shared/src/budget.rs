@@ -131,6 +131,12 @@ impl Account {
         self.held() > self.0.pool.share()
     }
 
+    /// True if no session and nobody else has it.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     fn change(&self, from: usize, to: usize) {
         let Unit { pool, held } = &*self.0;
         if let Some(more) = to.checked_sub(from).filter(|more| *more > 0) {

@@ -2,7 +2,7 @@
 //! revoked, and to bound what waits for a connection.
 //!
 //! ```text
-//! enter ─► carried ──connection lost──► parked, at most 120 s, 10,000 in all and 256 MiB ──resume──► carried
+//! enter ─► carried ──connection lost──► parked, at most 120 s and 10,000 in all ──resume──► carried
 //!              └── ended ──► gone          └── too long, too many ──► a tombstone, which tells a late client why
 //! ```
 
@@ -12,23 +12,31 @@ use std::{
     time::Duration,
 };
 
-use duologue::{Birth, CloseCode, DeviceId, FreshReason, SessionId};
+use duologue::{Account, Birth, CloseCode, DeviceId, FreshReason, SessionId};
 use duologue_native::{ByteStream, Channel, Line, LineError};
+
+use super::memory::{Memory, Unit};
 
 /// Tabs and programs that one device may have open at a time, with those that wait for a connection.
 const LINES_OF_A_DEVICE_MAX: usize = 16;
 /// Sessions that wait for a connection.
 const PARKED_MAX: usize = 10_000;
-/// What they hold in all: unacknowledged, queued and unread.
-const PARKED_LEN_MAX: usize = 256 * 1_024 * 1_024;
 /// Sessions whose end is remembered, so that a client that comes back learns why.
 const TOMBSTONES_MAX: usize = 10_000;
 /// How often what waits is looked over.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often somebody looks whether memory is short, while there are lines.
+const KEEP: Duration = Duration::from_millis(250);
 
 /// The lines that are open now, by device. Clones are the same directory.
-#[derive(Clone, Debug, Default)]
-pub struct Directory(Arc<Mutex<Inner>>);
+#[derive(Clone, Debug)]
+pub struct Directory(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    memory: Memory,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -40,6 +48,8 @@ struct Inner {
     parked: VecDeque<(DeviceId, SessionId)>,
     tombstones: VecDeque<(DeviceId, SessionId, FreshReason)>,
     sweeping: bool,
+    /// Somebody looks after memory.
+    keeping: bool,
 }
 
 impl Default for Inner {
@@ -50,6 +60,7 @@ impl Default for Inner {
             parked: VecDeque::new(),
             tombstones: VecDeque::new(),
             sweeping: false,
+            keeping: false,
         }
     }
 }
@@ -66,6 +77,16 @@ impl Inner {
 }
 
 impl Directory {
+    /// One whose lines may hold so many bytes in all.
+    pub(crate) fn new(memory_len: usize) -> Self {
+        Self(Arc::new(Shared { inner: Mutex::default(), memory: Memory::new(memory_len) }))
+    }
+
+    /// The account on which a device's sessions count.
+    pub(crate) fn account(&self, device: DeviceId) -> Account {
+        self.0.memory.account(Unit::of(device))
+    }
+
     /// Opens a channel to a connected device: to its newest line.
     ///
     /// # Errors
@@ -129,6 +150,7 @@ impl Directory {
     /// given back, and the new one is none.
     pub(crate) fn enter(&self, device: DeviceId, id: SessionId, line: Line) -> Option<(SessionId, Line)> {
         let birth = birth_of(&line);
+        self.keep_room();
         let replaced = {
             let mut inner = self.lock();
             if let Some(born) = birth.and_then(|birth| inner.born(device, birth)) {
@@ -199,26 +221,90 @@ impl Directory {
         inner.sweeping
     }
 
+    /// Beyond the number, the unit that has most of them gives way, with the one that waits longest.
     fn make_room(&self) {
-        let mut waiting = Vec::new();
         let entries: Vec<_> = self.lock().parked.iter().copied().collect();
+        let mut waiting: HashMap<Unit, VecDeque<(DeviceId, SessionId, Line)>> = HashMap::new();
+        let mut count = 0;
         for (device, id) in entries {
             match self.line(device, id).filter(is_parked) {
-                Some(line) => waiting.push((device, id, line.command(|line, _| line.session().held_len()), line)),
+                Some(line) => {
+                    waiting.entry(Unit::of(device)).or_default().push_back((device, id, line));
+                    count += 1;
+                }
                 None => self.lock().parked.retain(|(_, other)| *other != id),
             }
         }
-        let mut len: usize = waiting.iter().map(|(.., len, _)| len).sum();
-        let mut count = waiting.len();
-        for (device, id, held, line) in waiting {
-            if count <= PARKED_MAX && len <= PARKED_LEN_MAX {
-                return;
-            }
+        while count > PARKED_MAX {
+            let most = waiting.values_mut().max_by_key(|sessions| sessions.len());
+            let Some((device, id, line)) = most.and_then(VecDeque::pop_front) else { return };
             count -= 1;
-            len -= held;
-            tracing::warn!(%device, "a session without a connection had to make room");
+            tracing::warn!(%device, "a session without a connection had to make room: too many wait");
             self.bury(device, id, &line, FreshReason::Evicted);
         }
+    }
+
+    /// Looks after memory while there are lines.
+    fn keep_room(&self) {
+        if std::mem::replace(&mut self.lock().keeping, true) {
+            return;
+        }
+        let directory = self.clone();
+        tokio::spawn(async move {
+            let mut was_tight = false;
+            loop {
+                tokio::time::sleep(KEEP).await;
+                let is_tight = directory.0.memory.budget.is_tight();
+                if is_tight {
+                    directory.relieve();
+                }
+                if is_tight || was_tight {
+                    // Credit that was held back, and senders that wait.
+                    directory.lines().iter().for_each(|line| line.command(|line, _| line.session().look_again()));
+                }
+                was_tight = is_tight;
+                let mut inner = directory.lock();
+                inner.keeping = !inner.devices.is_empty();
+                if !inner.keeping {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Makes room where memory is full: the heaviest unit above its share gives way until there is some, then the next.
+    fn relieve(&self) {
+        let memory = &self.0.memory;
+        let (mut reset, mut evicted) = (0_usize, 0_usize);
+        for unit in memory.above_share() {
+            while memory.budget.is_full() && memory.account(unit).is_above_share() {
+                let lines = self.lines_of(unit);
+                let weigh = |line: &Line| line.command(|line, _| line.session().heaviest_len());
+                let heaviest = lines.iter().map(|(.., line)| (weigh(line), line)).max_by_key(|(len, _)| *len);
+                if let Some((1.., line)) = heaviest {
+                    line.command(|line, _| line.session().give_way());
+                    reset += 1;
+                    continue;
+                }
+                // Nothing is unread or queued any more: what is left is kept to be sent again.
+                let waits = |(_, id, line): &&(DeviceId, SessionId, Line)| {
+                    is_parked(line).then(|| self.lock().parked.iter().position(|(_, other)| other == id)).flatten()
+                };
+                let longest = lines.iter().filter(|line| waits(line).is_some()).min_by_key(waits);
+                let Some((device, id, line)) = longest else { break };
+                self.bury(*device, *id, line, FreshReason::Evicted);
+                evicted += 1;
+            }
+        }
+        if reset + evicted > 0 {
+            tracing::warn!(reset, evicted, held = memory.budget.held(), "memory was full: who held most has made room");
+        }
+    }
+
+    fn lines_of(&self, unit: Unit) -> Vec<(DeviceId, SessionId, Line)> {
+        let inner = self.lock();
+        let devices = inner.devices.iter().filter(|(device, _)| Unit::of(**device) == unit);
+        devices.flat_map(|(device, lines)| lines.iter().map(|(id, line)| (*device, *id, line.clone()))).collect()
     }
 
     /// Ends a session, and remembers why for its client.
@@ -242,7 +328,7 @@ impl Directory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -272,7 +358,7 @@ mod tests {
     }
 
     fn parked(directory: &Directory, device: DeviceId) -> (SessionId, Line) {
-        let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(Budget::default())));
+        let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(directory.account(device))));
         directory.enter(device, id, line.clone());
         directory.park(device, id);
         (id, line)
@@ -280,7 +366,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_sessions_own_device_finds_it() {
-        let directory = Directory::default();
+        let directory = Directory::new(1 << 30);
         let (id, line) = parked(&directory, device(1));
         assert!(directory.resume(device(1), id).is_ok());
         assert_eq!(directory.resume(device(2), id).err(), Some(FreshReason::Unknown));
@@ -291,13 +377,13 @@ mod tests {
             Some(FreshReason::Unknown),
             "nor does it learn what became of it"
         );
-        assert_eq!(Directory::default().resume(device(1), id).err(), Some(FreshReason::Restarted));
+        assert_eq!(Directory::new(1 << 30).resume(device(1), id).err(), Some(FreshReason::Restarted));
         assert!(directory.connected().is_empty());
     }
 
     #[tokio::test]
     async fn a_session_is_begun_once_by_its_device() {
-        let directory = Directory::default();
+        let directory = Directory::new(1 << 30);
         let born = |byte| Line::new(duologue::Line::server(Budget::default()).born(Birth([byte; 16])));
         let (id, other) = (directory.new_session_id(), directory.new_session_id());
         assert!(directory.enter(device(1), id, born(7)).is_none());
@@ -311,11 +397,67 @@ mod tests {
 
     #[tokio::test]
     async fn the_session_that_waits_longest_makes_room() {
-        let directory = Directory::default();
+        let directory = Directory::new(1 << 30);
         let (first, _) = parked(&directory, device(1));
         let others: Vec<_> = (0..16).map(|_| parked(&directory, device(1))).collect();
         assert_eq!(directory.resume(device(1), first).err(), Some(FreshReason::Evicted), "the seventeenth of a device");
         assert!(others.iter().all(|(id, _)| directory.resume(device(1), *id).is_ok()));
         assert_eq!(directory.lock().parked.len(), 16);
+    }
+
+    const KIB: usize = 1_024;
+
+    /// A session without a connection, with a message that waits to be sent.
+    fn holding(directory: &Directory, device: DeviceId, len: usize) -> (SessionId, Line) {
+        let (id, line) = parked(directory, device);
+        line.command(|line, _| {
+            let id = line.open_channel("desk").expect("a good label");
+            assert!(line.channel(id).send(vec![7; len]).is_ok(), "an empty queue takes one message");
+        });
+        (id, line)
+    }
+
+    fn held(line: &Line) -> usize {
+        line.command(|line, _| line.session().held_len())
+    }
+
+    #[tokio::test]
+    async fn the_heaviest_unit_makes_room_with_its_heaviest_channel_and_who_is_within_its_share_loses_nothing() {
+        let directory = Directory::new(16_384 * KIB);
+        // 16 lines of one device, each a small part of what it holds.
+        let greedy: Vec<_> =
+            [800, 1_000].repeat(8).iter().map(|len| holding(&directory, device(3), len * KIB).1).collect();
+        let (_, small) = holding(&directory, device(2), 10 * KIB);
+        let (_, honest) = holding(&directory, device(1), 2_600 * KIB);
+        let budget = &directory.0.memory.budget;
+        assert!(budget.is_full());
+        directory.relieve();
+        assert!(!budget.is_full(), "{} held", budget.held());
+        assert!(held(&honest) > 2_600 * KIB && held(&small) > 10 * KIB, "who is within its share loses nothing");
+        let lost = greedy.iter().filter(|line| held(line) < 800 * KIB).count();
+        assert_eq!(lost, 1, "no more than is needed");
+        let heavy = greedy.iter().filter(|line| held(line) > 1_000 * KIB).count();
+        assert_eq!(heavy, 7, "the heaviest first");
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_has_nothing_unread_makes_room_with_the_session_that_waits_longest() {
+        let directory = Directory::new(2_048 * KIB);
+        let lines: Vec<_> = (0..12).map(|_| parked(&directory, device(1))).collect();
+        for (_, line) in &lines {
+            line.command(|line, now| {
+                let id = line.open_channel("desk").expect("a good label");
+                for _ in 0..16 {
+                    let ttl = Duration::from_secs(60);
+                    line.channel(id).send_datagram(now, vec![7; 16 * KIB], ttl, None).expect("it has not ended");
+                }
+            });
+        }
+        directory.relieve();
+        let evicted =
+            |(id, _): &&(SessionId, Line)| directory.resume(device(1), *id).err() == Some(FreshReason::Evicted);
+        let gone = lines.iter().take_while(evicted).count();
+        assert!((4..6).contains(&gone), "12 of 256 KiB in 2 MiB: {gone} are gone");
+        assert_eq!(lines.iter().filter(evicted).count(), gone, "those that waited longest");
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod directory;
 mod drain;
+mod memory;
 
 use std::{
     convert::Infallible,
@@ -26,11 +27,11 @@ use axum::{
     routing::MethodRouter,
 };
 use duologue::{
-    AuthRequest, Budget, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason,
-    Grant, InviteId, LineEvent, Outcome, Secret, ServerConfig, SessionId, Wanted,
+    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason, Grant,
+    InviteId, LineEvent, Outcome, Rejected, Secret, ServerConfig, SessionId, Wanted,
     upgrade::{self, Offered},
 };
-use duologue_native::{Endpoint, Line, Proved, carry, keep, randomness, shake_hands};
+use duologue_native::{Endpoint, Line, Proved, carry, keep, part, randomness, shake_hands};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -71,8 +72,6 @@ struct Shared {
     tickets: Tickets,
     /// What blocks, and whose turn it is.
     work: Work,
-    /// What all sessions share beyond their first windows.
-    budget: Budget,
     /// Connections that are being served.
     connections: TaskTracker,
     draining: AtomicBool,
@@ -87,15 +86,26 @@ impl Duologue {
             _keeper: Keeper::start(Arc::clone(state.store())),
             state,
             policy,
-            directory: Directory::default(),
+            directory: Directory::new(memory::default_len()),
             lobby: Arc::default(),
             tickets: Tickets::default(),
             work: Work::default(),
-            budget: Budget::default(),
             connections: TaskTracker::new(),
             draining: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
+    }
+
+    /// What all lines together may hold in memory, in bytes: messages that nobody has read or taken yet. A quarter of the
+    /// machine's memory unless told, and 1 GiB at most. Half of it is shared out among those who hold anything; whoever holds
+    /// more gives way when the whole is used up.
+    ///
+    /// # Panics
+    /// If the server is in use: it is to be called before it is cloned or mounted.
+    #[must_use]
+    pub fn memory(mut self, len: usize) -> Self {
+        Arc::get_mut(&mut self.shared).expect("nobody else has it yet").directory = Directory::new(len);
+        self
     }
 
     /// Adds a service under a label.
@@ -278,7 +288,8 @@ impl Duologue {
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {
             Ok(no) => no,
-            Err(error) => {
+            Err(rejected) => {
+                let Rejected { error, connection } = *rejected;
                 // It ended meanwhile, or this connection broke the rules at once. A client that dials again is told which.
                 tracing::info!(%device, %error, "a connection came to nothing");
                 let (closed, parked) = line.command(|line, _| (line.closed().is_some(), line.is_parked()));
@@ -287,6 +298,7 @@ impl Duologue {
                 } else if parked {
                     self.shared.directory.park(device, id);
                 }
+                part(connection, socket).await;
                 return None;
             }
         };
@@ -307,7 +319,7 @@ impl Duologue {
     fn find_session(&self, request: &AuthRequest) -> (SessionId, Line, Outcome) {
         let directory = &self.shared.directory;
         let resumed = Outcome::Resumed { received: 0 };
-        let core = duologue::Line::server(self.shared.budget.clone());
+        let core = duologue::Line::server(directory.account(request.device_id));
         let (core, outcome) = match request.wanted {
             Wanted::Born(birth) if request.attempt == 1 => (core.born(birth), Outcome::New),
             // An AUTH before this one may have begun a session that is gone, with what followed it. This one must never be
@@ -317,7 +329,11 @@ impl Duologue {
                 None => (core, Outcome::New),
             },
             Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
-                Ok(line) => return (resume.session_id, line, resumed),
+                Ok(line) if line.command(|line, _| line.can_resume(resume.received)) => {
+                    return (resume.session_id, line, resumed);
+                }
+                // A copy of an earlier state: the session lives on for its own client.
+                Ok(_) => (core, Outcome::Fresh(FreshReason::Unknown)),
                 Err(reason) => (core, Outcome::Fresh(reason)),
             },
         };

@@ -129,12 +129,17 @@ pub(crate) struct ServiceOptions {
     drop: DropDirectory,
     #[command(flatten)]
     http: HttpBackend,
+    /// What all lines together may hold in memory of messages that nobody has read or taken yet, such as 500MB or 2GB: a
+    /// quarter of the machine's memory unless told, and 1 GiB at most. Who holds more than its share gives way then.
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<usize>,
 }
 
 /// The services that an owner has asked for.
 pub(crate) struct Extras {
     drops: Option<Drops>,
     http: Option<Http>,
+    memory: Option<usize>,
     pub(crate) pair: Option<Pair>,
     pub(crate) desk: Option<Desk>,
 }
@@ -142,7 +147,8 @@ pub(crate) struct Extras {
 impl ServiceOptions {
     /// With the directory for files where none was named.
     pub(crate) fn open(self, directory: Option<PathBuf>) -> anyhow::Result<Extras> {
-        Ok(Extras { drops: self.drop.open(directory)?, http: self.http.open()?, pair: None, desk: None })
+        let (drops, http) = (self.drop.open(directory)?, self.http.open()?);
+        Ok(Extras { drops, http, memory: self.memory, pair: None, desk: None })
     }
 }
 
@@ -189,7 +195,11 @@ pub(crate) async fn run(
         tokio::spawn(warn_of(file, site.address.host_name().to_owned()));
     }
     let log = site.log;
-    let mut duologue = Duologue::new(state.clone(), site.policy).service("echo", services::echo);
+    let mut duologue = Duologue::new(state.clone(), site.policy);
+    if let Some(len) = extras.memory {
+        duologue = duologue.memory(len);
+    }
+    duologue = duologue.service("echo", services::echo);
     if let Some(desk) = extras.desk.clone() {
         duologue = duologue.service("desk", desk);
     }
@@ -342,9 +352,25 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)).ok_or_else(expected)
 }
 
+/// A size of at least 16 MB: less than one longest message is no budget.
+fn parse_memory(text: &str) -> Result<usize, String> {
+    let len =
+        usize::try_from(parse_size(text)?).map_err(|_| format!("\"{text}\" is more than this machine can address"))?;
+    if len < 16_000_000 {
+        return Err(format!("\"{text}\" is too little: lines need 16MB at least"));
+    }
+    Ok(len)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{parse_expiry, parse_lifetime, parse_size, parse_socket};
+    use super::{parse_expiry, parse_lifetime, parse_memory, parse_size, parse_socket};
+
+    #[test]
+    fn a_budget_of_memory_holds_a_longest_message_at_least() {
+        assert_eq!(parse_memory("1GB"), Ok(1_000_000_000));
+        assert!(parse_memory("15MB").is_err_and(|error| error.contains("16MB")));
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

@@ -367,6 +367,8 @@ impl Connection {
                 }
             }
         }
+        #[cfg(feature = "server")]
+        session.make_way();
         Ok(())
     }
 

@@ -41,8 +41,7 @@ impl Line {
         Self::new(LineState::Resuming, Session::new(Role::Server, account), None)
     }
 
-    /// Tells the budget what the session holds now, and gives way at once if its unit holds too much: to be called after each
-    /// input and command.
+    /// Tells the budget what the session holds now: to be called after each input and command.
     #[cfg(feature = "server")]
     pub fn settle_account(&mut self) {
         self.session().settle_account();

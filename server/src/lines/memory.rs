@@ -1,0 +1,110 @@
+//! What all lines together may hold, and who makes room when it is full.
+//!
+//! ```text
+//! device ─► Unit ─► Account (what its sessions hold) ─► Budget of the server
+//! full: the heaviest unit above its share ─► its heaviest channel is reset as `busy` ─► its longest-parked session is evicted
+//! ```
+//!
+//! Who is below its share loses nothing, whoever holds how much: it cannot be made the victim by others that hold a little less.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use duologue::{Account, Budget, DeviceId, limits::SERVER_BUDGET_LEN};
+
+/// Whom the server takes for one where something is shared out: a device. Devices that one has let in belong to it where that
+/// is known, and whoever asks for the unit of a device asks here alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Unit(DeviceId);
+
+impl Unit {
+    pub(crate) const fn of(device: DeviceId) -> Self {
+        Self(device)
+    }
+}
+
+/// The budget of the server's memory, and the account of each unit that has a line.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) budget: Budget,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Debug, Default)]
+struct Accounts {
+    of: HashMap<Unit, Account>,
+    /// Looked through for those that nobody uses any more at this number.
+    prune_at: usize,
+}
+
+impl Memory {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { budget: Budget::new(len), accounts: Mutex::default() }
+    }
+
+    /// The account on which a unit's sessions count.
+    pub(crate) fn account(&self, unit: Unit) -> Account {
+        let mut accounts = self.lock();
+        if accounts.of.len() >= accounts.prune_at {
+            accounts.of.retain(|_, account| !account.is_unused());
+            accounts.prune_at = 2 * accounts.of.len() + 64;
+        }
+        accounts.of.entry(unit).or_insert_with(|| self.budget.account()).clone()
+    }
+
+    /// The units that hold more than their share, the one that holds most first.
+    pub(crate) fn above_share(&self) -> Vec<Unit> {
+        let accounts = self.lock();
+        let above = accounts.of.iter().filter(|(_, account)| account.is_above_share());
+        let mut above: Vec<_> = above.map(|(unit, account)| (account.held(), *unit)).collect();
+        above.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+        above.into_iter().map(|(_, unit)| unit).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What lines may hold unless the owner says: a quarter of the memory that this process may have, and 1 GiB at most. A vector
+/// that grows takes up to twice what is counted, and files, TLS and the system want some too.
+pub(crate) fn default_len() -> usize {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of_meminfo(&text));
+    // Version 2 of control groups, then version 1; where there is no limit, the first says `max` and the second a huge number.
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+    machine.into_iter().chain(group).min().map_or(SERVER_BUDGET_LEN, |len: usize| (len / 4).min(SERVER_BUDGET_LEN))
+}
+
+fn total_of_meminfo(text: &str) -> Option<usize> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_units_sessions_share_an_account_and_one_that_nobody_uses_goes() {
+        let memory = Memory::new(1 << 30);
+        let unit = |number: u8| Unit::of(DeviceId([number; 32]));
+        let first = memory.account(unit(0));
+        assert!(!first.is_unused());
+        for number in 1..=255 {
+            drop(memory.account(unit(number)));
+        }
+        assert!(memory.lock().of.len() <= 130, "{} accounts of units without a line", memory.lock().of.len());
+        assert!(memory.lock().of.contains_key(&unit(0)), "it is in use");
+    }
+
+    #[test]
+    fn the_machines_memory_is_read() {
+        assert_eq!(total_of_meminfo("MemTotal:       16318924 kB\nMemFree:  1 kB\n"), Some(16_318_924 * 1_024));
+        assert_eq!(total_of_meminfo("MemFree: 1 kB\n"), None);
+        assert!((1..=SERVER_BUDGET_LEN).contains(&default_len()));
+    }
+}
