@@ -62,6 +62,7 @@ export type ErrorCode =
   | "bad-response"
   | "bad-signature"
   | "blocked-by-policy"
+  | "busy"
   | "cancelled"
   | "closed"
   | "deadline"
