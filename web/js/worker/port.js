@@ -39,7 +39,8 @@ export const UNTAKEN_LEN = 64 * 1_024;
 /** From here on a buffer of its own is cheaper than a copy. */
 const BULK_LEN = 16 * 1_024;
 const HEAD_LEN = 1_024;
-/** Buffers of this length go to and fro: the collectors of two threads would let hundreds of them lie. */
+/** Buffers of this length go to and fro: the collectors of two threads would let hundreds of them lie. Not those of less than
+ * half: a worker to which much that is short goes collects sooner. */
 const SPARE_LEN = 128 * 1_024;
 
 /** Entries that leave together. */
@@ -111,7 +112,7 @@ export class Packer {
   }
 
   #copy(bytes) {
-    if (bytes.length > SPARE_LEN || bytes.length < SPARE_LEN / 2) return bytes.slice();
+    if (bytes.length > SPARE_LEN || bytes.length <= SPARE_LEN / 2) return bytes.slice();
     const { buffer } = this.spares.pop() ?? new Uint8Array(SPARE_LEN);
     const copy = new Uint8Array(buffer, 0, bytes.length);
     copy.set(bytes);

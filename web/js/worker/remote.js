@@ -143,12 +143,14 @@ class Line {
 
   write(id, bytes) {
     const lane = this.#lane(id);
-    const written = Math.min(bytes.length, STREAM_AHEAD_LEN - lane.ahead);
-    if (written < bytes.length) lane.isBlocked = true;
-    if (written === 0) return 0;
-    lane.ahead += written;
-    this.#command(Command.WRITE, id).bytes(bytes.subarray(0, written));
-    return written;
+    // Whole, as its buffer is: there is room for several.
+    if (bytes.length > STREAM_AHEAD_LEN - lane.ahead) {
+      lane.isBlocked = true;
+      return 0;
+    }
+    lane.ahead += bytes.length;
+    this.#command(Command.WRITE, id).bytes(bytes);
+    return bytes.length;
   }
 
   delivery(id, ordinal) {
