@@ -7,8 +7,8 @@ use duologue_client::{Client, ConnectError, Keyring, LineError, Target};
 use duologue_server::{
     Address, Call, CancellationToken, ChannelError, Claims, CloseCode, ConnectionError, DatagramStats, Device, DeviceId,
     DeviceKey, DeviceStatus, Duologue, FreshReason, Identity, Instant, InvalidInvite, Invite, InviteId, LineState, Policy,
-    Request, ResetCode, Secret, ServerIdentity, ServerKey, Service, ServiceError, SignatureAlgorithm, State, Transport,
-    answer,
+    Request, ResetCode, Revocation, Secret, ServerIdentity, ServerKey, Service, ServiceError, SignatureAlgorithm, State,
+    Transport, answer,
     axum::{Router, routing::get},
     limits, page_at, rustls, serve, services, typed,
 };
@@ -111,7 +111,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let devices: Vec<Device> = state.store().devices()?;
     assert!(matches!(devices.as_slice(), [only] if only.status == DeviceStatus::Enrolled));
-    assert!(line.revoke(device)?);
+    assert_eq!(line.revoke(device), Revocation::Stored);
     match mine.closed().await {
         ConnectionError::PeerClosed(close) => assert_eq!(close.code, CloseCode::DeviceRevoked),
         other => return Err(format!("it ended otherwise: {other:?}").into()),
