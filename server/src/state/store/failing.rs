@@ -265,6 +265,15 @@ fn a_question_that_changes_nothing_costs_no_sync() {
     assert_eq!(disk.syncs(), before);
 }
 
+/// Those who write all the time end with the test, however that ends.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn the_owner_waits_for_one_device_and_never_for_all() {
     let (_directory, disk, store) = store();
@@ -272,6 +281,7 @@ fn the_owner_waits_for_one_device_and_never_for_all() {
     let store = &store;
     let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(stop);
         // Each wants to write all the time: what they have asked for before is in the owner's way, were it first come, first
         // served.
         for thread in 0..32_u8 {
@@ -307,6 +317,5 @@ fn the_owner_waits_for_one_device_and_never_for_all() {
             let waited = disk.syncs() - before;
             assert!(waited <= 4 * of_one, "it waited for {waited} syncs, where a commit takes {of_one}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
