@@ -143,6 +143,7 @@ fn every_frame_that_breaks_a_rule_is_told_as_protocol_and_ends_the_session() {
         ("an id below the last", vec![open(4, 0, b"echo")], open(2, 0, b"echo")),
         ("one more than may be live", all_live, open(512, 0, b"echo")),
         ("DATA for an id that was never opened", vec![echo()], data(2, 2, 0, 1)),
+        ("DATA for an id that an OPEN has passed over", vec![echo(), open(400, 0, b"echo")], data(2, 4, 0, 1)),
         ("FIN for one", vec![echo()], on(FIN, 2, &[])),
         ("RESET for one", vec![echo()], on(RESET, 2, &[0, 1])),
         ("DONE for one", vec![echo()], count(DONE, 2, 0)),
