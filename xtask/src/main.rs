@@ -20,6 +20,7 @@ mod codes;
 mod compress;
 mod crates;
 mod demo;
+mod deny;
 mod docs;
 mod engines;
 mod figures;
@@ -134,7 +135,9 @@ enum Verb {
     Docs,
     /// tidy, then test
     Ci,
-    /// Check formatting, lints, docs and the text of tracked files
+    /// Look for known vulnerabilities of dependencies; says so where there is no database of them
+    Advisories,
+    /// Check formatting, lints, docs, the licences and sources of dependencies, and the text of tracked files
     Tidy {
         /// Repair what a tool can repair
         #[arg(long)]
@@ -159,6 +162,7 @@ fn main() -> ExitCode {
         Verb::Codes => codes::verb(),
         Verb::Docs => docs::verb(),
         Verb::Ci => ci::verb(),
+        Verb::Advisories => deny::advisories().map(|()| ExitCode::SUCCESS),
         Verb::Tidy { fix } => tidy::verb(fix),
     };
     exit_code(done)

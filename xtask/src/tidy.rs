@@ -10,7 +10,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{self, cargo, command, root, step, target, which};
+use crate::deny;
+use crate::process::{self, cargo, command, root, step, target};
 use crate::rooms;
 use crate::tools;
 
@@ -56,11 +57,7 @@ pub(crate) fn check(fix: bool) -> Vec<&'static str> {
     check("docs", &mut || {
         process::run(cargo(["doc", "--no-deps", "--lib", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
     });
-    if which("cargo-deny").is_some() {
-        check("dependencies", &mut || process::run(&mut cargo(["deny", "check"])));
-    } else {
-        eprintln!("xtask: skipped: cargo-deny (not installed)");
-    }
+    check("dependencies", &mut deny::check);
     failed
 }
 

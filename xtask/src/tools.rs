@@ -327,7 +327,7 @@ fn is_root_on_debian() -> bool {
         && process::output(command("id").arg("-u")).as_deref() == Some("0")
 }
 
-fn ensure_installed(program: &str, package: &str, version: &str, flags: &[&str]) -> Result<()> {
+pub(crate) fn ensure_installed(program: &str, package: &str, version: &str, flags: &[&str]) -> Result<()> {
     // `--version` says "wasm-bindgen 0.2.130".
     let there = process::output(command(bin().join(program)).arg("--version"));
     if there.is_some_and(|said| said.split_whitespace().nth(1) == Some(version)) {
