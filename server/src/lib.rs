@@ -40,7 +40,7 @@ pub mod services;
 mod state;
 mod watch;
 
-pub use api::{DeviceInfo, DeviceList, Invited, Kept, Listening, NewInvite, Revoked, ServerState, listen};
+pub use api::{DeviceInfo, DeviceList, Invited, Kept, Listening, NewInvite, Revoke, Revoked, ServerState, listen};
 pub use axum;
 pub use control::ask;
 pub use door::evidence::{Identity, Transport};
@@ -55,7 +55,7 @@ pub use duologue::{
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use front::address::{Address, InvalidAddress};
 pub use front::assets::{page, page_at};
-pub use front::certificate::Certificate;
+pub use front::certificate::{Certificate, utc};
 pub use front::http::{Peer, serve};
 pub use front::tls::{TlsError, development, development_at, from_files, is_for};
 pub use lines::Duologue;

@@ -2,7 +2,7 @@
 
 mod verbs;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use clap::Parser;
 use duologue_server::BoundedLog;
@@ -46,7 +46,8 @@ async fn main() -> std::process::ExitCode {
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("duologue: {error:#}");
+            // Where nobody listens, the exit status says it.
+            let _ = writeln!(std::io::stderr(), "duologue: {error:#}");
             std::process::ExitCode::FAILURE
         }
     }
@@ -63,6 +64,8 @@ fn log(is_server: bool) -> BoundedLog {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // There is nowhere to tell that nobody reads what is told.
+        .log_internal_errors(false)
         .with_filter(is_bounded.then(|| bounded.clone()));
     tracing_subscriber::registry().with(layer).with(filter).init();
     bounded
@@ -77,7 +80,7 @@ mod tests {
         // It once was: one device in 64 could not be revoked.
         let id = "-rf7d4u74Bog4xOpjqU3hAALLt7PqR_4WIwFaTRYKlw";
         let parsed = Verb::try_parse_from(["duologue", "devices", "revoke", id, "--state", "elsewhere"]);
-        let Ok(Verb::Devices(verbs::devices::Devices::Revoke { device, directory })) = parsed else {
+        let Ok(Verb::Devices(verbs::devices::Devices::Revoke { device, directory, .. })) = parsed else {
             panic!("{parsed:?}");
         };
         assert_eq!((device.as_str(), directory.state.to_str()), (id, Some("elsewhere")));

@@ -2,8 +2,8 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /devices` | 200 `{"devices":[{"id","fingerprint","algorithm","name","enrolled_at","status"}]}`, the oldest first |
-//! | `POST /devices/ID/revoke` | 200 `{"kept":"stored"}`; `"journal"` or `"memory"` with a `message`: see [`Kept`] |
+//! | `GET /devices` | 200 `{"devices":[{"id","fingerprint","algorithm","name","enrolled_at","invited_by"?,"status"}]}`, the oldest first |
+//! | `POST /devices/ID/revoke` `{"with_descendants":true}`? | 200 `{"kept":"stored","with_it"?}`; `"journal"` or `"memory"` with a `message`: see [`Kept`] |
 //! | `POST /invites` `{"expires_secs","url"?}` | 201 `{"link"}` |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
 //!
@@ -34,7 +34,7 @@ use crate::{
     lines::Duologue,
     state::{
         State,
-        store::{Revocation, StoreError},
+        store::{Device, Revocation, StoreError},
     },
     watch::log::OWNERS,
 };
@@ -42,7 +42,7 @@ use socket::By;
 pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen};
 pub(crate) use types::Refused;
-pub use types::{DeviceInfo, DeviceList, Invited, Kept, NewInvite, Revoked, ServerState};
+pub use types::{DeviceInfo, DeviceList, Invited, Kept, NewInvite, Revoke, Revoked, ServerState};
 
 /// Longest request body in bytes.
 const BODY_LEN_MAX: usize = 16 * 1_024;
@@ -82,28 +82,48 @@ async fn refuse_browsers(request: Request, next: Next) -> Response {
 type Answer<T> = Result<T, Failure>;
 
 async fn devices(Extracted(subject): Extracted<Arc<Subject>>) -> Answer<Response> {
-    let devices = blocking(move || subject.state.store().devices()).await??;
-    Ok(json(StatusCode::OK, &DeviceList { devices: devices.iter().map(DeviceInfo::from).collect() }))
+    let work = move || {
+        let store = subject.state.store();
+        let info = |device: &Device| DeviceInfo::of(device, store.invited_by(DeviceId(device.id)));
+        store.devices().map(|devices| devices.iter().map(info).collect())
+    };
+    Ok(json(StatusCode::OK, &DeviceList { devices: blocking(work).await?? }))
 }
 
 async fn revoke(
     Extracted(subject): Extracted<Arc<Subject>>,
     by: Option<Extension<By>>,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Answer<Response> {
+    let Revoke { with_descendants } = if body.is_empty() { Revoke::default() } else { parse(&body)? };
     let device: DeviceId = id.parse().map_err(|_| {
         let message = format!("\"{id}\" is no device id: `duologue devices list` shows them");
         Failure::new(StatusCode::BAD_REQUEST, "no-device-id", &message)
     })?;
     let work = move || {
         let has_server = subject.running.is_some();
-        let revocation = match &subject.running {
+        let one = |device| match &subject.running {
             Some(duologue) => duologue.revoke(device),
             None => subject.state.store().revoke(device),
         };
-        (revocation, has_server)
+        let mut revocation = one(device);
+        // From the root on, so that nobody lets in another meanwhile; and until there are no more, for those who just did.
+        let mut with_it: Vec<DeviceId> = Vec::new();
+        while with_descendants && revocation != Revocation::Unknown {
+            let mut more = subject.state.store().descendants(device);
+            more.retain(|device| !with_it.contains(device));
+            if more.is_empty() {
+                break;
+            }
+            for device in more {
+                revocation = worse(revocation, one(device));
+                with_it.push(device);
+            }
+        }
+        (revocation, with_it, has_server)
     };
-    let (revocation, has_server) = blocking(work).await?;
+    let (revocation, with_it, has_server) = blocking(work).await?;
     let (kept, message) = match revocation {
         Revocation::Unknown => {
             let message = format!("no device {device} is enrolled here: `duologue devices list` shows them");
@@ -124,8 +144,12 @@ async fn revoke(
             (Kept::Memory, Some(message))
         }
     };
+    for device in &with_it {
+        tracing::info!(target: OWNERS, %device, "a device was revoked with the one that had let it in");
+    }
+    let with_it = with_it.iter().map(ToString::to_string).collect();
     tracing::info!(target: OWNERS, %device, ?kept, by = %by_whom(by), "the owner has revoked a device");
-    Ok(json(StatusCode::OK, &Revoked { kept, message }))
+    Ok(json(StatusCode::OK, &Revoked { kept, with_it, message }))
 }
 
 async fn new_invite(
@@ -154,6 +178,17 @@ async fn server_state(Extracted(subject): Extracted<Arc<Subject>>) -> Response {
     let (not_stored, not_on_disk) = subject.state.store().not_stored();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     json(StatusCode::OK, &ServerState { pid: std::process::id(), version, not_stored, not_on_disk })
+}
+
+/// Of two, the one that is less where it should be. A descendant that is not known is none the less out.
+fn worse(one: Revocation, other: Revocation) -> Revocation {
+    let rank = |revocation: &Revocation| match revocation {
+        Revocation::Unknown => 0,
+        Revocation::Stored => 1,
+        Revocation::Journalled(_) => 2,
+        Revocation::NotOnDisk(_) => 3,
+    };
+    if rank(&other) > rank(&one) { other } else { one }
 }
 
 /// Whoever came by the socket is known there; without it a verb asks itself.

@@ -25,12 +25,15 @@ pub struct DeviceInfo {
     pub name: String,
     /// Seconds since 1970.
     pub enrolled_at: u64,
+    /// The device whose invite it used; none where that was the owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited_by: Option<String>,
     /// Whether it may connect.
     pub status: DeviceStatus,
 }
 
-impl From<&Device> for DeviceInfo {
-    fn from(device: &Device) -> Self {
+impl DeviceInfo {
+    pub(crate) fn of(device: &Device, invited_by: Option<DeviceId>) -> Self {
         let id = DeviceId(device.id);
         Self {
             id: id.to_string(),
@@ -38,6 +41,7 @@ impl From<&Device> for DeviceInfo {
             algorithm: device.algorithm.clone(),
             name: device.name.clone(),
             enrolled_at: device.enrolled_at,
+            invited_by: invited_by.map(|device| device.to_string()),
             status: device.status,
         }
     }
@@ -61,11 +65,23 @@ pub struct Invited {
     pub link: String,
 }
 
+/// How a device is to be revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// With those that it has let in, and those whom these have, and so on.
+    #[serde(default)]
+    pub with_descendants: bool,
+}
+
 /// A device was revoked, and is refused from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {
     /// Where that is kept.
     pub kept: Kept,
+    /// Those that it had let in, and they in turn, which were revoked with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with_it: Vec<String>,
     /// What is not where it should be yet, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -35,15 +35,7 @@ impl Certificate {
     /// When it ends, as people read it, in UTC.
     #[must_use]
     pub fn end(&self) -> String {
-        let end = self.until.to_datetime();
-        format!(
-            "{}-{:02}-{:02} {:02}:{:02} UTC",
-            end.year(),
-            u8::from(end.month()),
-            end.day(),
-            end.hour(),
-            end.minute()
-        )
+        utc(self.until.timestamp())
     }
 
     /// What browsers will not take, in sentences.
@@ -74,6 +66,20 @@ impl Certificate {
         }
         warnings
     }
+}
+
+/// A moment in seconds since 1970, as people read it, in UTC.
+#[must_use]
+pub fn utc(secs: i64) -> String {
+    let Ok(time) = ASN1Time::from_timestamp(secs).map(|time| time.to_datetime()) else { return "unknown".to_owned() };
+    format!(
+        "{}-{:02}-{:02} {:02}:{:02} UTC",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute()
+    )
 }
 
 /// Whether a certificate is good for a host, a name or an address. True as well if it cannot be told.

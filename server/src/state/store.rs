@@ -14,6 +14,7 @@
 #[cfg(test)]
 mod failing;
 mod invites;
+mod lineage;
 mod revocation;
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,7 @@ pub struct Store {
     statuses: RwLock<HashMap<[u8; 32], DeviceStatus>>,
     /// Revocations that are in force and not in the file yet.
     waiting: Mutex<BTreeMap<[u8; 32], Waiting>>,
+    lineage: lineage::Lineage,
     journal: Mutex<Journal>,
     room: Room,
     /// When the file was opened last, and how often: who has seen it fail knows by that whether another has opened it since.
@@ -106,6 +108,7 @@ impl Store {
             turns: Turns::default(),
             statuses: RwLock::default(),
             waiting: Mutex::default(),
+            lineage: lineage::Lineage::default(),
             journal: Mutex::new(journal),
             room: Room::open(path.parent().unwrap_or(Path::new("."))),
             reopened: Mutex::default(),
@@ -140,6 +143,18 @@ impl Store {
     #[must_use]
     pub fn status(&self, id: DeviceId) -> Option<DeviceStatus> {
         self.statuses.read().unwrap_or_else(PoisonError::into_inner).get(&id.0).copied()
+    }
+
+    /// Who has let a device in; none for the owner.
+    #[must_use]
+    pub fn invited_by(&self, id: DeviceId) -> Option<DeviceId> {
+        self.lineage.invited_by(id)
+    }
+
+    /// Those that a device has let in, and those whom these have, and so on.
+    #[must_use]
+    pub fn descendants(&self, of: DeviceId) -> Vec<DeviceId> {
+        self.lineage.descendants(of)
     }
 
     fn statuses(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], DeviceStatus>> {
@@ -318,6 +333,7 @@ impl Store {
             }
             Ok(found)
         })?;
+        self.lineage.load(self.database.read(lineage::read)?);
         let mut statuses = self.statuses();
         let known = std::mem::replace(&mut *statuses, found);
         for (id, status) in known {

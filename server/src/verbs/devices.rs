@@ -1,12 +1,16 @@
 //! `duologue devices`: who was let in.
 
 use anyhow::bail;
-use duologue_server::{DeviceList, DeviceStatus, Kept, Language, Revoked, ask, shown_name, spoken};
+use duologue_server::{
+    DeviceInfo, DeviceList, DeviceStatus, Kept, Language, Revoke, Revoked, ask, shown_name, spoken, utc,
+};
 use hyper::Method;
+
+use super::say;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Devices {
-    /// Lists the devices: id, fingerprint, status, algorithm, name.
+    /// Lists the devices: id, fingerprint, status, algorithm, when it came in, who let it in (the owner, or a device's id), name.
     List {
         /// Below each device, its fingerprint as words, English and French.
         #[arg(long)]
@@ -20,6 +24,9 @@ pub(crate) enum Devices {
         // One in 64 begins with a hyphen.
         #[arg(allow_hyphen_values = true)]
         device: String,
+        /// With it, those that it has let in, and those whom these have, and so on.
+        #[arg(long)]
+        with_descendants: bool,
         #[command(flatten)]
         directory: super::StateDirectory,
     },
@@ -36,19 +43,27 @@ impl Devices {
                         DeviceStatus::Revoked => "revoked",
                     };
                     let name = shown_name(&device.name);
-                    println!("{}  {}  {status}  {}  {name}", device.id, device.fingerprint, device.algorithm);
+                    let DeviceInfo { id, fingerprint, algorithm, .. } = &device;
+                    let when = utc(i64::try_from(device.enrolled_at).unwrap_or(i64::MAX));
+                    let by = device.invited_by.as_deref().unwrap_or("owner");
+                    say(&format!("{id}  {fingerprint}  {status}  {algorithm}  {when}  by {by}  {name}"));
                     for language in [Language::English, Language::French].into_iter().filter(|_| words) {
-                        println!("    {}", spoken(&device.fingerprint, language));
+                        say(&format!("    {}", spoken(&device.fingerprint, language)));
                     }
                 }
             }
-            Self::Revoke { device, directory } => {
+            Self::Revoke { device, with_descendants, directory } => {
                 let path = format!("/devices/{}/revoke", escaped(&device));
-                let Revoked { kept, message } = ask(&directory.state, Method::POST, &path, None::<&()>).await?;
+                let asked = with_descendants.then_some(Revoke { with_descendants });
+                let Revoked { kept, with_it, message } =
+                    ask(&directory.state, Method::POST, &path, asked.as_ref()).await?;
                 let message = message.unwrap_or_default();
+                for device in with_it {
+                    say(&format!("{device}  revoked with it"));
+                }
                 match kept {
-                    Kept::Stored => println!("revoked"),
-                    Kept::Journal => println!("revoked: {message}"),
+                    Kept::Stored => say("revoked"),
+                    Kept::Journal => say(&format!("revoked: {message}")),
                     // Not what was asked for: a script must hear of it.
                     Kept::Memory => bail!("revoked, {message}"),
                 }

@@ -10,6 +10,7 @@ mod plain;
 pub(crate) mod serve;
 
 use std::{
+    io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -286,6 +287,13 @@ async fn stopped() -> anyhow::Result<()> {
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+/// Says a line on stdout. Whoever does not listen to the end (`| head`) has heard enough: the verb ends there, quietly.
+pub(crate) fn say(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
 }
 
 /// The address of a server, from the flag that names it.

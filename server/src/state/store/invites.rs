@@ -14,7 +14,7 @@ use super::{
         records::{DEVICES, INVITES, PAIRINGS, StoredInvite, encode, invite as read_invite, now},
         turns::Who,
     },
-    Device, DeviceStatus, Store, StoreError,
+    Device, DeviceStatus, Store, StoreError, lineage,
 };
 
 /// An invite that a device has made, and that device.
@@ -47,8 +47,8 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps an invite that a device has asked for. False, and nothing is kept, if the device is not enrolled or `live_max` of
-    /// its invites could still be used.
+    /// Keeps an invite that a device has asked for. False, and nothing is kept, if the device is not enrolled, if `live_max` of
+    /// its invites could still be used, or if it has let in as many as it may: 10 in a day, 50 in all.
     ///
     /// # Errors
     /// If the store fails.
@@ -62,7 +62,10 @@ impl Store {
         let now = now();
         let may = |live: &[Pairing]| {
             let own = live.iter().filter(|(_, maker)| *maker == device.0).count();
-            self.status(device) == Some(DeviceStatus::Enrolled) && own < live_max
+            // What is out may be used: it counts as if it had been.
+            self.status(device) == Some(DeviceStatus::Enrolled)
+                && own < live_max
+                && own < self.lineage.room(device, now)
         };
         if !may(&self.read(|read| live_pairings(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, now))?) {
             return Ok(false);
@@ -114,26 +117,32 @@ impl Store {
         let (verdict, _turn) = self.write(Who::Device, |write| {
             match self.status(DeviceId(device.id)) {
                 Some(DeviceStatus::Revoked) => return Ok(Err(CloseCode::DeviceRevoked)),
-                Some(DeviceStatus::Enrolled) => return Ok(Ok(())),
+                Some(DeviceStatus::Enrolled) => return Ok(Ok(None)),
                 None => {}
             }
             let mut invites = write.open_table(INVITES)?;
-            let verdict = self.judge(&invites, &write.open_table(PAIRINGS)?, id)?;
+            let pairings = write.open_table(PAIRINGS)?;
+            let verdict = self.judge(&invites, &pairings, id)?;
             Ok(match verdict {
                 Err(code) => Err(code),
                 Ok(invite) => {
                     let used = StoredInvite { used_by: Some(device.id), ..invite };
                     invites.insert(id.0, encode(&used).as_slice())?;
                     write.open_table(DEVICES)?.insert(device.id, encode(device).as_slice())?;
-                    Ok(())
+                    let maker = pairings.get(id.0)?.map(|maker| maker.value());
+                    let keep = |maker| lineage::keep(write, device.id, maker, device.enrolled_at);
+                    Ok(maker.map(keep).transpose()?)
                 }
             })
         })?;
-        if verdict.is_ok() {
+        if let Ok(origin) = verdict {
+            if let Some(origin) = origin {
+                self.lineage.learn(device.id, origin);
+            }
             // Never over a revocation, which waits for nobody's turn.
             self.statuses().entry(device.id).or_insert(DeviceStatus::Enrolled);
         }
-        Ok(verdict)
+        Ok(verdict.map(drop))
     }
 
     /// The invite, if a device that is not known may use it now.

@@ -1,0 +1,144 @@
+//! Who let whom in, and when: kept for good, also of devices that were revoked, and in memory, so that a whole branch can be
+//! thrown out while the disk fails.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{PoisonError, RwLock},
+};
+
+use duologue::DeviceId;
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+
+use super::StoreError;
+
+/// By device: who has made its invite, and when it was used. Devices that the owner has let in are not in it.
+const LINEAGE: TableDefinition<'_, [u8; 32], ([u8; 32], u64)> = TableDefinition::new("lineage");
+
+/// Devices that one may let in, in all: a family's and more. One that was taken over cannot fill the store.
+pub(super) const INVITED_MAX: usize = 50;
+/// The same in one day: many enough for an afternoon of setting up, few enough to be seen before they are many.
+pub(super) const INVITED_A_DAY_MAX: usize = 10;
+const DAY_SECS: u64 = 24 * 60 * 60;
+
+/// Who let a device in, and when, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) invited_by: [u8; 32],
+    at: u64,
+}
+
+/// What is known of that, in memory.
+#[derive(Debug, Default)]
+pub(super) struct Lineage(RwLock<HashMap<[u8; 32], Origin>>);
+
+impl Lineage {
+    /// Takes over what the file has. What memory knows stays: it was in a file that has failed since.
+    pub(super) fn load(&self, found: HashMap<[u8; 32], Origin>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(found);
+    }
+
+    pub(super) fn learn(&self, device: [u8; 32], origin: Origin) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).entry(device).or_insert(origin);
+    }
+
+    pub(super) fn invited_by(&self, device: DeviceId) -> Option<DeviceId> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&device.0).map(|origin| DeviceId(origin.invited_by))
+    }
+
+    /// How many more devices one may let in now, which are not invited yet.
+    pub(super) fn room(&self, device: DeviceId, now: u64) -> usize {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let own = all.values().filter(|origin| origin.invited_by == device.0);
+        let (count, today) = own.fold((0, 0), |(count, today): (usize, usize), origin| {
+            (count + 1, today + usize::from(origin.at.saturating_add(DAY_SECS) > now))
+        });
+        INVITED_MAX.saturating_sub(count).min(INVITED_A_DAY_MAX.saturating_sub(today))
+    }
+
+    /// Those that a device has let in, and those whom these have, and so on; without itself.
+    pub(super) fn descendants(&self, of: DeviceId) -> Vec<DeviceId> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut children: HashMap<[u8; 32], Vec<[u8; 32]>> = HashMap::new();
+        for (device, origin) in all.iter() {
+            children.entry(origin.invited_by).or_default().push(*device);
+        }
+        let (mut found, mut next, mut seen) = (Vec::new(), vec![of.0], HashSet::from([of.0]));
+        while let Some(device) = next.pop() {
+            // A damaged table may have a circle.
+            let more = children.get(&device).into_iter().flatten().filter(|child| seen.insert(**child));
+            for child in more {
+                found.push(DeviceId(*child));
+                next.push(*child);
+            }
+        }
+        found
+    }
+}
+
+/// What the file has. One of before has no such table.
+pub(super) fn read(read: &ReadTransaction) -> Result<HashMap<[u8; 32], Origin>, StoreError> {
+    let table = match read.open_table(LINEAGE) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(HashMap::new()),
+        table => table?,
+    };
+    let mut found = HashMap::new();
+    for entry in table.iter()? {
+        let (device, origin) = entry?;
+        let (invited_by, at) = origin.value();
+        found.insert(device.value(), Origin { invited_by, at });
+    }
+    Ok(found)
+}
+
+/// Keeps who has let a device in, with the transaction that enrols it.
+pub(super) fn keep(
+    write: &WriteTransaction,
+    device: [u8; 32],
+    invited_by: [u8; 32],
+    at: u64,
+) -> Result<Origin, StoreError> {
+    write.open_table(LINEAGE)?.insert(device, (invited_by, at))?;
+    Ok(Origin { invited_by, at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u8) -> [u8; 32] {
+        [number; 32]
+    }
+
+    fn of(rows: &[(u8, u8, u64)]) -> Lineage {
+        let lineage = Lineage::default();
+        for (device, invited_by, at) in rows {
+            lineage.learn(id(*device), Origin { invited_by: id(*invited_by), at: *at });
+        }
+        lineage
+    }
+
+    #[test]
+    fn a_branch_is_all_that_came_of_it_and_nothing_else() {
+        let lineage = of(&[(2, 1, 0), (3, 1, 0), (4, 2, 0), (5, 4, 0), (6, 9, 0)]);
+        let branch = |root| {
+            let mut found: Vec<_> = lineage.descendants(DeviceId(id(root))).iter().map(|device| device.0[0]).collect();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!((branch(1), branch(2), branch(5), branch(7)), (vec![2, 3, 4, 5], vec![4, 5], vec![], vec![]));
+        // No loop without an end, whatever the file says.
+        assert_eq!(of(&[(1, 2, 0), (2, 1, 0)]).descendants(DeviceId(id(1))), [DeviceId(id(2))]);
+    }
+
+    #[test]
+    fn a_device_lets_in_so_many_a_day_and_so_many_in_all() {
+        let day = |number: u64| number * DAY_SECS;
+        let one = DeviceId(id(255));
+        let rows: Vec<_> = (0..10).map(|number| (number, 255, day(100))).collect();
+        assert_eq!(of(&rows).room(one, day(100)), 0);
+        assert_eq!(of(&rows).room(one, day(101)), INVITED_A_DAY_MAX, "a day later");
+        assert_eq!(of(&rows).room(DeviceId(id(254)), day(100)), INVITED_A_DAY_MAX, "another device");
+        let rows: Vec<_> = (0..50).map(|number| (number, 255, day(number.into()))).collect();
+        assert_eq!(of(&rows).room(one, day(1_000)), 0, "for good");
+    }
+}
