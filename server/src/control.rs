@@ -42,7 +42,14 @@ pub async fn ask<T: DeserializeOwned>(
                 let response = api::router(state, None).oneshot(request).await;
                 whole(response.unwrap_or_else(|never| match never {})).await
             }
-            Err(error) => Err(anyhow::Error::new(error).context("cannot reach the running server")),
+            Err(error) => {
+                let socket = directory.join(api::SOCKET);
+                let hint = match error.kind() {
+                    io::ErrorKind::PermissionDenied => ": run this as the user whose server it is",
+                    _ => "",
+                };
+                Err(anyhow::anyhow!("cannot reach the running server by {}: {error}{hint}", socket.display()))
+            }
         }
     });
     let secs = PATIENCE.as_secs();

@@ -36,6 +36,7 @@ mod giving;
 mod lan;
 mod logs;
 mod memory;
+mod mistakes;
 mod notes;
 mod origins;
 mod owner;

@@ -71,6 +71,17 @@ pub enum StateError {
         /// The process, if it has said so.
         pid: Option<u32>,
     },
+    /// The store's file, or the disk below it.
+    #[error(
+        "cannot open {}: {cause}; put back a copy of it, and do not just remove it: it holds the devices that were let in",
+        .path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The store.
     #[error("cannot open {}", .path.display())]
     Store {
@@ -122,7 +133,11 @@ impl State {
 
     fn open_store(directory: PathBuf, identity: ServerIdentity, lock: Lock) -> Result<Self, StateError> {
         let path = directory.join("store.redb");
-        let store = Store::open(&path).map_err(|source| StateError::Store { path: path.clone(), source })?;
+        let store = Store::open(&path).map_err(|source| match source {
+            // It is tried anew by itself only while a server runs.
+            StoreError::Failed(cause) => StateError::Unreadable { path: path.clone(), cause: cause.to_string() },
+            source => StateError::Store { path: path.clone(), source },
+        })?;
         // It may have been there before us, open to others.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|source| StateError::Io {
             verb: "protect",

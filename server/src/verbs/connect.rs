@@ -1,9 +1,13 @@
 //! `duologue connect`: a line from this terminal.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 use duologue::CloseCode;
 use duologue_client::{Client, LineError, Target};
+use duologue_server::shown;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 #[derive(Debug, clap::Args)]
@@ -32,9 +36,16 @@ impl Connect {
         let channel = line.channel(&self.service)?;
         let (send, receive) = (channel.clone(), channel);
         let send = async move {
-            let mut lines = BufReader::new(tokio::io::stdin()).lines();
-            while let Some(text) = lines.next_line().await? {
-                send.send(text).await?;
+            // Bytes, not text: what is no UTF-8 goes through as it is.
+            let mut input = BufReader::new(tokio::io::stdin());
+            let mut line = Vec::new();
+            while input.read_until(b'\n', &mut line).await? > 0 {
+                let content = match line.strip_suffix(b"\n") {
+                    Some(content) => content.strip_suffix(b"\r").unwrap_or(content),
+                    None => &line,
+                };
+                send.send(content).await?;
+                line.clear();
             }
             // The last answers may still come: the service ends the channel when it has read everything.
             send.finish();
@@ -42,10 +53,21 @@ impl Connect {
         };
         let receive = async move {
             let mut out = tokio::io::stdout();
-            while let Some(message) = receive.recv().await? {
-                out.write_all(&message).await?;
-                out.write_all(b"\n").await?;
-                out.flush().await?;
+            let is_terminal = io::stdout().is_terminal();
+            while let Some(mut message) = receive.recv().await? {
+                if is_terminal {
+                    message = shown_lines(&message).into_bytes();
+                }
+                message.push(b'\n');
+                let written = match out.write_all(&message).await {
+                    Ok(()) => out.flush().await,
+                    error => error,
+                };
+                match written {
+                    // Whoever does not read to the end has heard enough.
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                    written => written?,
+                }
             }
             Ok::<(), anyhow::Error>(())
         };
@@ -67,5 +89,22 @@ impl Connect {
             // A blocked read of the terminal would keep the process.
             Ok(()) => std::process::exit(0),
         }
+    }
+}
+
+/// A message as a terminal may show it: what could steer it is seen, and lines and tabs stay.
+fn shown_lines(message: &[u8]) -> String {
+    let text = String::from_utf8_lossy(message);
+    let line = |line: &str| line.split('\t').map(shown).collect::<Vec<_>>().join("\t");
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal_of_who_reads_it() {
+        assert_eq!(shown_lines(b"a\x1b]0;b\x07\tc\nd\xff"), "a\u{fffd}]0;b\u{fffd}\tc\nd\u{fffd}");
     }
 }

@@ -3,6 +3,8 @@
 use duologue_server::{Invited, NewInvite, ask};
 use hyper::Method;
 
+use super::say;
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Invite {
     /// Prints a link that lets one device in.
@@ -24,7 +26,7 @@ impl Invite {
         let url = url.map(|url| super::parse_address(&url)).transpose()?.map(|address| address.to_string());
         let asked = NewInvite { expires_secs: expires, url };
         let Invited { link } = ask(&directory.state, Method::POST, "/invites", Some(&asked)).await?;
-        println!("{link}");
+        say(&link);
         Ok(())
     }
 }

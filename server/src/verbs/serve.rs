@@ -1,6 +1,10 @@
 //! `duologue serve`: for the world, behind its own TLS or a proxy's.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf};
+use std::{
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use duologue_server::{
@@ -67,7 +71,18 @@ impl Serve {
         };
         let state = State::open(&self.directory.state)?;
         let listener =
-            TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
+            TcpListener::bind(self.listen).await.map_err(|error| {
+                let hint = match error.kind() {
+                    ErrorKind::PermissionDenied if self.listen.port() < 1_024 => {
+                        ": ports below 1024 are for programs with CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=); give it \
+                         that, or choose another port by --listen"
+                    }
+                    ErrorKind::AddrInUse => ": another program has that port; choose another by --listen",
+                    ErrorKind::AddrNotAvailable => ": this machine has no such address; choose another by --listen",
+                    _ => "",
+                };
+                anyhow::anyhow!("cannot listen on {}: {error}{hint}", self.listen)
+            })?;
         let bound = listener.local_addr()?;
         // Links that are made while it does not run are the only ones that need it.
         if let Err(error) = state.store().set_address(&address.to_string()) {

@@ -1,0 +1,167 @@
+//! What the binary says to an owner's mistakes: what is wrong, where, and what to do. One table, run with the real binary.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::{
+    enrolment::stranger,
+    server::{Server, binary, target},
+    tls::{Authority, pem},
+    within,
+};
+
+async fn run(arguments: &[&str], state: &Path) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments).env("DUOLOGUE_STATE", state).stdin(Stdio::null()).kill_on_drop(true);
+    within(20, format!("duologue {arguments:?}"), command.output()).await.expect("the binary starts")
+}
+
+#[tokio::test]
+async fn each_mistake_is_told_in_a_sentence_with_what_to_do() {
+    let directory = TempDir::with_prefix("duologue-mistakes-").unwrap();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = busy.local_addr().unwrap().to_string();
+    let garbage = directory.path().join("garbage");
+    std::fs::create_dir(&garbage).unwrap();
+    std::fs::write(garbage.join("identity.key"), [7; 32]).unwrap();
+    std::fs::set_permissions(garbage.join("identity.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(garbage.join("store.redb"), vec![9; 5_000]).unwrap();
+    let new = directory.path().join("new");
+    let proxied = ["serve", "--url", "https://line.example", "--behind-proxy", "--listen"];
+    let serve = |listen: &'static str| [&proxied[..], &[listen]].concat();
+    let cases: Vec<(Vec<&str>, &Path, &[&str])> = vec![
+        (vec!["devices", "list"], &garbage, &["store.redb", "put back a copy", "do not just remove it"]),
+        (vec!["dev", "--port", "0"], &garbage, &["store.redb", "put back a copy"]),
+        (vec!["devices", "list"], &new, &["is --state mistyped?"]),
+        (vec!["keys", "show"], &new, &["is --state mistyped?"]),
+        (vec!["invite", "new", "--expires", "0s"], &new, &["it would let in nobody"]),
+        (vec!["invite", "new", "--expires", "99999999999999999999d"], &new, &["no span of time", "24h or 7d"]),
+        (vec!["invite", "new", "--expires", "18446744073709551615s"], &new, &["10 years at most"]),
+        (vec!["invite", "new", "--url", "http://x/p"], &new, &["must start with https://"]),
+        ([&proxied[..], &[&busy]].concat(), &new, &["cannot listen on 127.0.0.1:", "choose another by --listen"]),
+        (serve("localhost:9443"), &new, &["write 127.0.0.1:9443"]),
+        (vec!["serve", "--url", "line.example", "--behind-proxy"], &new, &["write https://line.example"]),
+        (vec!["serve", "--url", "https://line.example"], &new, &["--cert", "--key", "--behind-proxy"]),
+        (vec!["dev", "--port", "0", "--drop", "/etc/passwd"], &new, &["--drop /etc/passwd", "no directory"]),
+        (vec!["dev", "--port", "0", "--http", "https://a"], &new, &["http://127.0.0.1:3000"]),
+        (
+            vec!["dev", "--port", "0", "--http", "http://127.0.0.1:9", "--http-allow-header", "duologue-device"],
+            &new,
+            &["--http-allow-header", "says that header itself"],
+        ),
+        (vec![], &new, &["One private line between a web page and this machine"]),
+    ];
+    for (arguments, state, said) in cases {
+        let output = run(&arguments, state).await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?} should have been refused, and said {text}");
+        for part in said {
+            assert!(text.contains(part), "{arguments:?}: no {part:?} in {text}");
+        }
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    }
+    // None of the verbs that only read has made anything.
+    let made = std::fs::read_dir(&new).map(|entries| entries.flatten().map(|entry| entry.file_name()).collect());
+    let made: Vec<_> = made.unwrap_or_default();
+    assert!(!made.contains(&"control.sock".into()), "{made:?}");
+}
+
+#[tokio::test]
+async fn what_browsers_will_refuse_is_warned_of_at_the_start() {
+    let directory = TempDir::with_prefix("duologue-mistakes-").unwrap();
+    let authority = Authority::for_names(&["line.example"]);
+    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&cert, pem(&authority.leaf)).unwrap();
+    std::fs::write(&key, authority.key.serialize_pem()).unwrap();
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let url = "https://other.example";
+    let state = directory.path().join("state");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--url", url, "--cert", cert, "--key", key];
+    let (mut child, _, _, stderr) = crate::server::spawn(&serve, &state, false);
+    stderr.with("is not for other.example").await;
+    stderr.with("certificate_ends=").await;
+    child.kill().await.unwrap();
+    std::fs::set_permissions(state.join("identity.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = run(&["keys", "show"], &state).await;
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("chmod 600") && said.contains("identity.key"), "{said}");
+}
+
+#[tokio::test]
+async fn a_verb_into_a_closed_pipe_ends_quietly() {
+    let server = Server::dev().await;
+    for verb in ["duologue keys show", "duologue devices list", "duologue invite new", "duologue --help"] {
+        // Once it panicked: "failed printing to stdout: Broken pipe".
+        let text = verb.replacen("duologue", binary().to_str().unwrap(), 1);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new("sh");
+        command.args(["-c", &text]).env("DUOLOGUE_STATE", server.directory()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        let output = within(20, verb, command.spawn().unwrap().wait_with_output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.is_empty() && output.status.success(), "{verb}: {} {said}", output.status);
+    }
+}
+
+#[tokio::test]
+async fn stdin_that_is_no_text_goes_through_as_bytes() {
+    let server = Server::dev().await;
+    let keyring = TempDir::with_prefix("duologue-device-").unwrap();
+    let mut command = Command::new(binary());
+    command.args(["connect", server.link(), "--service", "echo", "--state"]).arg(keyring.path()).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Once it ended: "stream did not contain valid UTF-8".
+    let said: &[u8] = b"\xff\xfe\x00caf\xe9\nsecond\r\nwithout an end";
+    child.stdin.take().unwrap().write_all(said).await.unwrap();
+    let output = within(20, "its end", child.wait_with_output()).await.unwrap();
+    assert_eq!(output.stdout, b"\xff\xfe\x00caf\xe9\nsecond\nwithout an end\n", "{output:?}");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_branch_of_devices_goes_with_its_root_and_the_list_says_who_let_it_in() {
+    let server = Server::dev().await;
+    let [first, second, third] = [stranger(), stranger(), stranger()];
+    let pair = async |line: &duologue_client::Line| {
+        let answer = within(20, "a link", line.request("pair", "")).await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        answer["link"].as_str().expect("a link").to_owned()
+    };
+    let one = within(20, "the first", first.connect(&target(server.link()))).await.unwrap();
+    let two = within(20, "the second", second.connect(&target(&pair(&one).await))).await.unwrap();
+    let three = within(20, "the third", third.connect(&target(&pair(&two).await))).await.unwrap();
+    let unused = pair(&three).await;
+    let apart = stranger();
+    let other = within(20, "another", apart.connect(&target(&server.invite("1h").await))).await.unwrap();
+    let devices = server.devices().await;
+    let ids: Vec<_> = devices.iter().map(|(id, _)| id.clone()).collect();
+    let by: Vec<_> = devices.iter().map(|(_, line)| line.split("  by ").nth(1).unwrap_or_default()).collect();
+    assert!(devices.iter().any(|(_, line)| line.contains(" UTC  by owner")), "{devices:#?}");
+    let child_of = |id: &str| by.iter().filter(|by| by.starts_with(id)).count();
+    assert_eq!((child_of("owner"), by.len()), (2, 4), "{devices:#?}");
+    // Several in one second: by whom they came says who they are.
+    let root = ids.iter().find(|id| {
+        child_of(id) == 1 && {
+            let at = ids.iter().position(|other| other == *id).unwrap();
+            by[at].starts_with("owner")
+        }
+    });
+    let said = server.verb(&["devices", "revoke", root.expect("the first"), "--with-descendants"]).await;
+    assert_eq!(said.lines().filter(|line| line.contains("revoked with it")).count(), 2, "{said}");
+    for line in [one, two, three] {
+        within(20, "its end", line.closed()).await;
+    }
+    let late = within(20, "a refusal", stranger().connect(&target(&unused))).await;
+    assert!(late.is_err(), "an invite that one of them had made");
+    assert_eq!(within(20, "the echo", other.request("echo", "here")).await.unwrap(), b"here");
+    let after = server.devices().await;
+    assert_eq!(after.iter().filter(|(_, line)| line.contains("  revoked  ")).count(), 3, "{after:#?}");
+}
