@@ -36,6 +36,7 @@
 //!
 //! Not here: who may send, and how long a silent stream may stay. Both are the caller's.
 
+mod hashing;
 mod names;
 mod partial;
 mod quota;

@@ -3,78 +3,45 @@
 use std::{
     fmt::Write as _,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
 
-use ring::digest;
 use tokio::sync::Notify;
 
-use super::{BLOCK_BYTES, DropError, Receipt, names, quota::Turn};
+use super::{DropError, Receipt, hashing::Hashes, names, quota::Turn};
 
 /// The numbers tried behind a taken name.
 const NUMBERS_MAX: u32 = 1_000;
 
-/// What is held is hashed in blocks of so many bytes too: browsers hash only what is in memory as a whole.
-const HASHED_BLOCK_BYTES: u64 = 4 * 1_024 * 1_024;
-
 /// What has arrived of an upload. The file's cursor is at its end, and the hash covers all of it.
 pub(super) struct Partial {
     file: File,
-    hash: digest::Context,
-    /// SHA-256 over the SHA-256 of each block of what was held when it was opened.
+    hashes: Hashes,
+    /// As `blocks` says it, of what was held when it was opened.
     blocks: String,
-    len: u64,
     turn: Turn,
 }
 
 impl Partial {
     /// Of the file that came with the turn.
-    pub(super) fn open(turn: Turn, file: File, size: u64) -> Result<Self, DropError> {
+    pub(super) fn open(turn: Turn, mut file: File, size: u64) -> Result<Self, DropError> {
         let held = file.metadata().map_err(DropError::Disk)?.len();
         if held > size {
             return Err(DropError::Shrunk { held, size });
         }
-        let mut partial = Self { file, hash: sha256(), blocks: String::new(), len: 0, turn };
-        partial.hash_held().map_err(DropError::Disk)?;
-        Ok(partial)
-    }
-
-    fn hash_held(&mut self) -> io::Result<()> {
-        let mut held = BufReader::with_capacity(BLOCK_BYTES, &self.file);
-        let mut blocks = sha256();
-        loop {
-            let mut block = (&mut held).take(HASHED_BLOCK_BYTES);
-            let mut block_hash = sha256();
-            loop {
-                let bytes = block.fill_buf()?;
-                if bytes.is_empty() {
-                    break;
-                }
-                self.hash.update(bytes);
-                block_hash.update(bytes);
-                let len = bytes.len();
-                block.consume(len);
-            }
-            let len = HASHED_BLOCK_BYTES - block.limit();
-            if len == 0 {
-                break;
-            }
-            blocks.update(block_hash.finish().as_ref());
-            self.len += len;
-        }
-        self.blocks = hex(blocks.finish().as_ref());
-        Ok(())
+        let hashes = Hashes::of_held(&mut file, &turn.state()).map_err(DropError::Disk)?;
+        Ok(Self { file, blocks: hex(&hashes.blocks()), hashes, turn })
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.len
+        self.hashes.len()
     }
 
     pub(super) fn sha256(&self) -> String {
-        hex(self.hash.clone().finish().as_ref())
+        hex(&self.hashes.sha256())
     }
 
     /// See PROTOCOL.md, section 12: of what was held when this was opened.
@@ -90,19 +57,19 @@ impl Partial {
     pub(super) fn write(&mut self, block: &[u8]) -> io::Result<()> {
         if let Err(error) = self.file.write_all(block) {
             // Some of it may be there.
-            self.turn.held = self.file.metadata().ok().map(|metadata| metadata.len()).or(Some(self.len));
+            self.turn.held = self.file.metadata().ok().map(|metadata| metadata.len()).or(Some(self.len()));
             return Err(error);
         }
-        self.hash.update(block);
-        self.len += block.len() as u64;
-        self.turn.held = Some(self.len);
+        self.hashes.update(block);
+        self.hashes.save_now_and_then(&self.file, &self.turn.state());
+        self.turn.held = Some(self.len());
         Ok(())
     }
 
     /// Ends the upload: the file gets a safe name, this one or the next that is free.
     pub(super) fn keep_as(self, name: &str) -> Result<Receipt, DropError> {
         self.file.sync_all().map_err(DropError::Disk)?;
-        let (sha256, Self { len: size, mut turn, .. }) = (self.sha256(), self);
+        let (sha256, size, Self { mut turn, .. }) = (self.sha256(), self.len(), self);
         let space = Arc::clone(&turn.space);
         let partial = space.partials.join(&turn.partial);
         let _filing = space.filing();
@@ -127,10 +94,6 @@ impl Partial {
         }
         Err(DropError::BadName)
     }
-}
-
-fn sha256() -> digest::Context {
-    digest::Context::new(&digest::SHA256)
 }
 
 /// Opens for reading and writing, for the owner alone; makes the file if it is not there. Refuses what is not a file.

@@ -21,7 +21,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    DropError, blocking,
+    DropError, blocking, hashing,
     partial::{Partial, open_no_link},
 };
 use crate::door::work::{Share, Work};
@@ -134,8 +134,28 @@ impl Space {
         }
         let (filing, books, tickets) = Default::default();
         let space = Self { directory, partials, quota, filing, books, tickets, work: Work::default() };
+        space.clear_states()?;
         space.count(&space.filing())?;
         Ok(space)
+    }
+
+    /// Makes the folder for the states of hashes, and removes those whose partial file is gone.
+    fn clear_states(&self) -> io::Result<()> {
+        let folder = self.partials.join("hashes");
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+        if !fs::symlink_metadata(&folder)?.is_dir() {
+            return Err(io::Error::other("the folder for states of hashes is no directory"));
+        }
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if !self.partials.join(entry.file_name()).exists() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens a partial file when no older stream writes it any more and there is room for the whole.
@@ -249,6 +269,7 @@ impl Space {
                     counted.files_len = counted.files_len.saturating_add(metadata.len());
                 } else if is_over(&metadata) {
                     fs::remove_file(entry.path())?;
+                    let _ = fs::remove_file(hashing::state_of(&self.partials, &name.to_string_lossy()));
                 } else {
                     counted.rests(name.to_string_lossy().into_owned(), metadata.len());
                 }
@@ -278,6 +299,8 @@ impl Space {
     /// A partial file has got its name. To be called while it is filed.
     pub(super) fn has_filed(&self, turn: &mut Turn, len: u64) -> io::Result<()> {
         turn.held = None;
+        // One that stays is of no file, and goes with the next start.
+        let _ = fs::remove_file(turn.state());
         let mut books = self.books();
         books.files += 1;
         books.files_len = books.files_len.saturating_add(len);
@@ -296,6 +319,13 @@ impl Space {
     /// Until the guard is dropped, nothing is counted.
     pub(super) fn filing(&self) -> MutexGuard<'_, ()> {
         lock(&self.filing)
+    }
+}
+
+impl Turn {
+    /// Where the state of its hashes is.
+    pub(super) fn state(&self) -> PathBuf {
+        hashing::state_of(&self.space.partials, &self.partial)
     }
 }
 

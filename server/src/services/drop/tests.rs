@@ -103,7 +103,8 @@ async fn a_whole_file_arrives_for_its_owner_alone() {
         assert_eq!((fs::read(&path).expect("is there"), mode(&path)), (bytes, 0o600));
     }
     assert_eq!(mode(&directory.path().join(".partial")), 0o700);
-    assert_eq!(fs::read_dir(directory.path().join(".partial")).expect("reads").count(), 0);
+    assert_eq!(fs::read_dir(directory.path().join(".partial")).expect("reads").count(), 1, "the folder of states");
+    assert_eq!(fs::read_dir(directory.path().join(".partial/hashes")).expect("reads").count(), 0);
 }
 
 #[tokio::test]
@@ -237,7 +238,8 @@ async fn a_hostile_header_gets_an_answer() {
     let (client, server) = connect(&drops, "device");
     drop(client);
     assert_eq!(server.await.expect("no panic").expect("nobody came"), None);
-    assert_eq!(fs::read_dir(directory.path().join(".partial")).expect("reads").count(), 0);
+    assert_eq!(fs::read_dir(directory.path().join(".partial")).expect("reads").count(), 1, "the folder of states");
+    assert_eq!(fs::read_dir(directory.path().join(".partial/hashes")).expect("reads").count(), 0);
 }
 
 #[tokio::test]
