@@ -8,6 +8,12 @@ use clap::Parser;
 use duologue_server::BoundedLog;
 use tracing_subscriber::{EnvFilter, Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// What a flood made the server hold goes back to the system within seconds: by a thread of the allocator's own. The C library's
+/// keeps most of it, because small pieces that live on pin what is around them. Elsewhere that thread is not to be had.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// One private line between a web page and this machine.
 #[derive(Debug, Parser)]
 #[command(name = "duologue", version)]

@@ -33,6 +33,7 @@ mod fetch;
 mod first_run;
 mod forms;
 mod giving;
+mod hoard;
 mod lan;
 mod logs;
 mod memory;

@@ -1,0 +1,62 @@
+//! A client that makes a server hold as much as it can: 256 channels on `echo`, and not one answer read.
+
+use std::time::{Duration, Instant};
+
+use duologue::{CloseCode, limits::CHANNELS_MAX};
+use duologue_client::Line;
+
+use crate::{
+    enrolment::stranger,
+    forms::rounds,
+    memory::resident,
+    server::{Server, target},
+    within,
+};
+
+const MESSAGE_LEN: usize = 32 * 1_024;
+
+/// Sends on every channel what there is room for, until nothing moves any more.
+async fn hoard(line: &Line) {
+    let ids: Vec<_> =
+        line.command(|line, _| (0..CHANNELS_MAX).map(|_| line.open_channel("echo").expect("good")).collect());
+    let mut moved = Instant::now();
+    while moved.elapsed() < Duration::from_secs(1) {
+        let sent = line
+            .command(|line, _| ids.iter().filter(|id| line.channel(**id).send(vec![7; MESSAGE_LEN]).is_ok()).count());
+        if sent > 0 {
+            moved = Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_hoarder_made_a_server_hold_goes_back_to_the_system() {
+    let server = Server::dev().await;
+    let device = stranger();
+    let line = within(20, "the line", device.connect(&target(server.link()))).await.unwrap();
+    // What is in memory for good, code among it, is there before it counts.
+    for _ in 0..CHANNELS_MAX {
+        assert_eq!(within(5, "an echo", line.request("echo", vec![7; MESSAGE_LEN])).await.unwrap().len(), MESSAGE_LEN);
+    }
+    let before = resident(server.pid());
+    let mut most = 0;
+    for _ in 0..rounds("hoard::what_a_hoarder_made_a_server_hold_goes_back_to_the_system") {
+        let hoarder = within(20, "a line", device.connect(&target(server.link()))).await.unwrap();
+        hoard(&hoarder).await;
+        most = most.max(resident(server.pid()));
+        hoarder.close(CloseCode::Normal, "");
+    }
+    println!("resident: {before} before, at most {most}");
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = resident(server.pid());
+        println!("after {} s: {now}", begun.elapsed().as_secs());
+        if now <= before + before / 5 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{now} bytes are resident a minute later, {before} before");
+    }
+    assert!(most > 2 * before, "it was made to hold something: {most} bytes, {before} before");
+}
