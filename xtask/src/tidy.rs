@@ -100,7 +100,10 @@ fn text_of(name: &str, text: &str) -> Vec<String> {
     if !text.is_empty() && !text.ends_with('\n') {
         complain(text.lines().count(), "no newline at the end".to_owned());
     }
-    let is_test = name.ends_with("tests.rs") || name.starts_with("shared/src/sim/") || name.ends_with("/audit.rs");
+    let is_test = name.ends_with("tests.rs")
+        || name.starts_with("shared/src/sim/")
+        || name.ends_with("/audit.rs")
+        || name.ends_with("/withholding.rs");
     if name.starts_with("shared/src/") && name.ends_with(".rs") && !is_test {
         for (number, line) in outside_tests(text) {
             for word in [".unwrap()", concat!("pan", "ic!(")] {
