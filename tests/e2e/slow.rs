@@ -32,7 +32,7 @@ const SLACK: usize = 96 * 1_024;
 #[expect(clippy::cast_possible_truncation, reason = "256 KiB")]
 const WINDOW: usize = CHANNEL_WINDOW as usize;
 /// What may be on its way to a worker, and back, beside that: `web/js/worker/port.js`.
-const WORKER_QUEUE: usize = 2 * 256 * 1_024;
+const WORKER_QUEUE: usize = (1_024 + 256) * 1_024;
 /// What a writer may be ahead of its reader: a full queue behind a full window, of which what is not yet acknowledged
 /// is kept to be sent again. An acknowledgement that is late (a busy machine) leaves both at the writer.
 const QUEUE_AND_WINDOW: usize = STREAM_QUEUE_LEN_MAX + WINDOW;

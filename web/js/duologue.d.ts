@@ -254,7 +254,7 @@ export interface ConnectOptions {
    *
    * The device key stays in the page. The page's policy should permit `worker-src 'self'`.
    *
-   * Beside the page's queues, up to 1 MiB of a channel's messages and 256 KiB of a stream are on their way to the worker,
+   * Beside the page's queues, up to 1 MiB of a channel's messages and 1 MiB of a stream are on their way to the worker,
    * and 128 KiB and one message on their way back; nothing is taken before it is read. A channel that is cancelled here
    * tells what was on its way to the worker as `unknown`. A worker that fails or is ended when its line was open closes the
    * link with `worker-lost`; what was sent and not taken is then `unknown`.
@@ -554,8 +554,8 @@ export class BidirectionalStream extends EventTarget {
    */
   readonly readable: ReadableStream<Uint8Array>;
   /**
-   * What is sent. A write settles when its bytes have a place in this page's queue (256 KiB; of a line in a worker twice
-   * that), and waits while that is full.
+   * What is sent. A write settles when its bytes have a place in this page's queue (256 KiB; of a line in a worker 1 MiB more
+   * than that), and waits while that is full.
    * `close()` ends this direction and fulfils when the other application has taken every byte. `abort()` ends both
    * directions at once. A rejected write or close has a `delivery`.
    *
