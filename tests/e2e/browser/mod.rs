@@ -319,8 +319,8 @@ impl Browser {
 
     /// Once it is there to be clicked: parts of the page come by scripts of their own.
     pub(crate) async fn click(&self, selector: &str) {
-        let there = format!("document.querySelector({})?.checkVisibility()", json!(selector));
-        self.wait_until(&there).await;
+        let there = "((it) => it?.checkVisibility() && !it.disabled)";
+        self.wait_until(&format!("{there}(document.querySelector({}))", json!(selector))).await;
         self.client.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
     }
 
