@@ -360,9 +360,12 @@ export class Served {
    * can wait leaves with that, or soon.
    */
   #tell(canWait = false) {
-    if (canWait) this.#soon ??= setTimeout(() => this.#post(true), SOON_MILLIS);
-    else this.#isUrgent = true;
-    this.#schedule();
+    if (canWait) {
+      this.#soon ??= setTimeout(() => this.#post(true), SOON_MILLIS);
+    } else {
+      this.#isUrgent = true;
+      this.#schedule();
+    }
     return this.#news;
   }
 
