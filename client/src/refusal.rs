@@ -89,7 +89,7 @@ fn of_answer(status: StatusCode, headers: &HeaderMap) -> String {
         }
         404 | 410 => "no line is there: look at the path, and at whether the proxy passes it on",
         413 | 414 | 431 => "the offer of a line is too long for a proxy on the way",
-        429 => "somebody on the way has had enough of this address for now",
+        429 => "somebody on the way has had enough of this address: try again later",
         502 | 504 => "a proxy answers, and the server behind it does not: is it running?",
         503 => "the server is stopping, or a proxy finds none behind it",
         _ => return format!("the server answered {status}"),
