@@ -59,6 +59,8 @@ const LISTEN: &str = "() => {
     const uncaught = (reason) => log.push(`Uncaught ${reason} ${reason?.stack ?? ''}`);
     addEventListener('error', ({ message, error }) => uncaught(error ?? message));
     addEventListener('unhandledrejection', ({ reason }) => uncaught(reason));
+    // What an engine shows a text file by is its own: WebKit's has a style that the file's policy refuses.
+    if (document.contentType !== 'text/html') return;
     addEventListener('securitypolicyviolation', ({ effectiveDirective, blockedURI }) =>
         log.push(`${effectiveDirective} of the Content Security Policy: ${blockedURI}`));
 }";
