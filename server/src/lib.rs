@@ -46,6 +46,7 @@ pub use control::ask;
 pub use door::evidence::{Identity, Transport};
 pub use door::origin::InvalidOrigin;
 pub use door::policy::Policy;
+pub use door::standing::{Group, InvalidName, Level, Proof, Standing, Subject};
 pub use duologue::{
     self, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId, DeviceKey,
     FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, InviteId, LineState, PeerMisbehaved, ResetCode,

@@ -72,7 +72,7 @@ async fn a_service_gets_what_is_proved_seen_and_said_apart() {
     .await;
     let _channel = line.channel("who").expect("the line is open");
     let call = called.recv().await.expect("the service was called");
-    assert_eq!(call.identity.device, bench.device);
+    assert_eq!(call.device(), bench.device);
     assert_eq!((call.transport.address.is_loopback(), call.transport.origin), (true, None));
     assert_eq!((call.claims.name.as_str(), call.claims.host), ("bench", bench.target.host()));
 }

@@ -1,17 +1,23 @@
 //! What the server knows of a caller: proved by the handshake, or seen by the transport. What a client merely says of itself
 //! is `Claims`, of the core.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use duologue::DeviceId;
 
-/// What the handshake has proved: this device holds this key, and the owner has let it in.
+use super::standing::{Group, Level, Subject};
+
+/// What is proved: this device holds this key, and whose it is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The device.
     pub device: DeviceId,
-    /// How sure the server is of the person: 1 = the device key.
-    pub level: u8,
+    /// Who it is, by the owner's name for them; none where nobody whom the owner trusts has said so.
+    pub subject: Option<Subject>,
+    /// To which groups that subject belongs.
+    pub groups: Arc<[Group]>,
+    /// How sure the server is of the person.
+    pub level: Level,
 }
 
 /// What the transport saw. True as far as the proxies on the way are to be trusted.

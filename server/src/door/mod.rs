@@ -6,5 +6,7 @@ pub(crate) mod evidence;
 pub(crate) mod lobby;
 pub(crate) mod origin;
 pub(crate) mod policy;
+pub(crate) mod seat;
+pub(crate) mod standing;
 pub(crate) mod tickets;
 pub(crate) mod work;

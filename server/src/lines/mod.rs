@@ -39,11 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     door::{
-        evidence::{Identity, Transport},
-        lobby::Lobby,
-        policy::Policy,
-        tickets::Tickets,
-        work::Work,
+        evidence::Transport, lobby::Lobby, policy::Policy, seat::Seat, standing::Standing, tickets::Tickets, work::Work,
     },
     front::{http::Peer, socket::WebSocket, well_known},
     services::service::{Call, Service, Services},
@@ -283,8 +279,9 @@ impl Duologue {
             _ => None,
         };
         let ticket = self.shared.tickets.issue(device, used);
-        let grant = Grant { session_id: id, outcome, level: 1, ticket, services: self.services.told() };
-        let identity = Identity { device, level: grant.level };
+        let seat = Arc::new(Seat::new(device, Standing::device()));
+        let level = seat.identity().level.number();
+        let grant = Grant { session_id: id, outcome, level, ticket, services: self.services.told() };
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {
             Ok(no) => no,
@@ -309,7 +306,7 @@ impl Duologue {
             Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
         }
         let (services, work) = (self.services.clone(), self.shared.work.clone());
-        let endpoint = ServerEndpoint { services, identity, transport, claims: request.claims, work };
+        let endpoint = ServerEndpoint { services, seat, transport, claims: request.claims, work };
         // The directory keeps the line open; whoever runs it must not.
         let line = line.unguarded();
         Some(Box::new(Admitted { line, id, no, endpoint, socket }))
@@ -347,7 +344,7 @@ impl Duologue {
     /// Carries a line over one connection, until that is over.
     async fn run(self, admitted: Box<Admitted>) {
         let Admitted { line, id, no, mut endpoint, socket } = *admitted;
-        let (device, address) = (endpoint.identity.device, endpoint.transport.address);
+        let (device, address) = (endpoint.seat.device(), endpoint.transport.address);
         {
             let mut carried = pin!(carry(&line, no, socket));
             let kept = pin!(keep(&line, &mut endpoint));
@@ -450,7 +447,7 @@ struct Admitted {
 /// What answers a server line's questions: services for the channels that the client opens.
 struct ServerEndpoint {
     services: Services,
-    identity: Identity,
+    seat: Arc<Seat>,
     transport: Transport,
     claims: duologue::Claims,
     work: Work,
@@ -460,9 +457,9 @@ impl Endpoint for ServerEndpoint {
     async fn answer(&mut self, line: &Line, event: LineEvent) {
         if let LineEvent::ChannelOpened(id) = event {
             let channel = line.adopt(id);
-            let (identity, transport, claims) = (self.identity.clone(), self.transport.clone(), self.claims.clone());
-            let share = self.work.of(identity.device);
-            self.services.start(Call { channel, identity, transport, claims, share });
+            let (seat, transport, claims) = (Arc::clone(&self.seat), self.transport.clone(), self.claims.clone());
+            let share = self.work.of(seat.device());
+            self.services.start(Call { channel, transport, claims, share, seat });
         }
     }
 }

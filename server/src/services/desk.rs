@@ -44,16 +44,17 @@ struct Partner {
 
 impl Service for Desk {
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
-        let Call { channel, identity, claims, .. } = call;
-        let who = format!("{} ({})", text::name(&claims.name), short(identity.device));
+        let device = call.device();
+        let Call { channel, claims, .. } = call;
+        let who = format!("{} ({})", text::name(&claims.name), short(device));
         if self.print(&format!("desk: {who} is here; what you type goes there")).await.is_err() {
             channel.reset(ResetCode::Refused);
             return Ok(());
         }
-        self.turn_to(identity.device, &channel);
+        self.turn_to(device, &channel);
         let leaves = Leaves { desk: self.clone(), channel: channel.clone(), who: who.clone() };
         while let Some(message) = channel.recv_ahead().await? {
-            self.turn_to(identity.device, &channel);
+            self.turn_to(device, &channel);
             let line = format!("desk: {who}: {}", printable(&String::from_utf8_lossy(&message)));
             if self.print(&line).await.is_err() {
                 // A terminal that has gone (its window was closed, say) shows nothing, so that nothing is taken here.

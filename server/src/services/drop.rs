@@ -155,16 +155,16 @@ impl Service for Drops {
         let Some(mut stream) = call.channel.stream() else {
             return Err("the drop takes a stream, not messages".into());
         };
-        match self.take_in_share(&call.identity.device.to_string(), &call.share, &mut stream).await {
+        match self.take_in_share(&call.device().to_string(), &call.share, &mut stream).await {
             Ok(Some(receipt)) => {
                 // Not its name, which is as much content as what is in it.
-                tracing::info!(device = %call.identity.device, size = receipt.size, "a file was dropped");
+                tracing::info!(device = %call.device(), size = receipt.size, "a file was dropped");
             }
             Ok(None) => {}
             // The client was told in words, which a reset would overtake.
             Err(error) if error.word().is_some() => {
                 let (code, cause) = (error.word(), error.source().map(ToString::to_string));
-                tracing::warn!(device = %call.identity.device, code, cause, "a file was not taken");
+                tracing::warn!(device = %call.device(), code, cause, "a file was not taken");
             }
             Err(error) => return Err(error.into()),
         }

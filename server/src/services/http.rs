@@ -184,7 +184,7 @@ impl Http {
             () = progress.stalled(self.0.answer) => return Err(HttpError::Timeout),
         };
         let status = response.status();
-        tracing::debug!(device = %call.identity.device, %method, path, %status, "a request was forwarded");
+        tracing::debug!(device = %call.device(), %method, path, %status, "a request was forwarded");
         let (head, mut body) = self.answer(response)?;
         say(answer, &head).await.map_err(HttpError::Gone)?;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -271,7 +271,7 @@ impl Service for Http {
                 let Some(word) = error.word() else { return Err(error.into()) };
                 // The sentence for the client may quote its request.
                 let cause = error.source().map(|cause| text::shown_within(&chain(cause), CAUSE_CHARS_MAX));
-                tracing::warn!(device = %call.identity.device, code = word, cause, "a request was not answered");
+                tracing::warn!(device = %call.device(), code = word, cause, "a request was not answered");
                 let refusal = Refusal { error: word, message: error.to_string() };
                 if let Err(error) = say(&mut write, &refusal).await {
                     tracing::debug!(%error, "a client went before it could be told");

@@ -52,7 +52,7 @@ impl Service for Pair {
             if !request.is_empty() {
                 return Err("a pairing is asked for by an empty message".into());
             }
-            let (state, device) = (self.state.clone(), call.identity.device);
+            let (state, device) = (self.state.clone(), call.device());
             let lifetime = Duration::from_secs(INVITE_TTL_SECS);
             let invite = call.blocking(move || state.new_invite_of(device, lifetime, LIVE_MAX)).await??;
             let answer = match invite {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
 
 use duologue::{
-    ChannelError, Claims,
+    ChannelError, Claims, DeviceId,
     typed::{self, Request},
 };
 use duologue_native::{Channel, LineError};
@@ -11,6 +11,7 @@ use duologue_native::{Channel, LineError};
 use crate::{
     door::{
         evidence::{Identity, Transport},
+        seat::Seat,
         work::Share,
     },
     watch::text,
@@ -24,17 +25,30 @@ const CAUSE_CHARS_MAX: usize = 200;
 pub struct Call {
     /// Reads and writes.
     pub channel: Channel,
-    /// Proved.
-    pub identity: Identity,
     /// Seen.
     pub transport: Transport,
     /// Said by the client, unverified.
     pub claims: Claims,
     /// What the device may have done of work that blocks.
     pub(crate) share: Share,
+    /// Proved.
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl Call {
+    /// The device that calls.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.seat.device()
+    }
+
+    /// Proved: the device, and who uses it as the server knows it at this moment. Standing rises and falls while a channel is
+    /// open, so that a service that asks for it asks each time.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.seat.identity()
+    }
+
     /// Does something that blocks, such as reading a file or asking a database, where it holds up nobody. A device has four
     /// things done at a time, on all its lines together; what it asks for beyond that waits.
     ///
@@ -135,10 +149,10 @@ impl Services {
         let (label, channel) = (call.channel.label(), call.channel.clone());
         let Some(service) = self.0.get(&label).cloned() else {
             // The label is the caller's, and of any length and content.
-            tracing::info!(device = %call.identity.device, "no such service");
+            tracing::info!(device = %call.device(), "no such service");
             return channel.reset(duologue::ResetCode::Refused);
         };
-        let device = call.identity.device;
+        let device = call.device();
         tokio::spawn(async move {
             let broken = channel.broken();
             tokio::select! {

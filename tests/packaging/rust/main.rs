@@ -5,10 +5,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use duologue_client::{Client, ConnectError, Keyring, LineError, Target};
 use duologue_server::{
-    Address, Call, CancellationToken, ChannelError, Claims, CloseCode, ConnectionError, DatagramStats, Device, DeviceId,
-    DeviceKey, DeviceStatus, Duologue, FreshReason, Identity, Instant, InvalidInvite, Invite, InviteId, LineState, Policy,
-    Request, ResetCode, Revocation, Secret, ServerIdentity, ServerKey, Service, ServiceError, SignatureAlgorithm, State,
-    Transport, answer,
+    Address, Call, CancellationToken, ChannelError, Claims, CloseCode, ConnectionError, DatagramStats, Device,
+    DeviceId, DeviceKey, DeviceStatus, Duologue, FreshReason, Identity, Instant, InvalidInvite, Invite, InviteId,
+    Level, LineState, Policy, Request, ResetCode, Revocation, Secret, ServerIdentity, ServerKey, Service, ServiceError,
+    SignatureAlgorithm, State, Transport, answer,
     axum::{Router, routing::get},
     limits, page_at, rustls, serve, services, typed,
 };
@@ -27,12 +27,12 @@ impl Request for Add {
 
 /// A service with a name of its own, which looks at everything that a call has.
 struct Who {
-    seen: tokio::sync::mpsc::UnboundedSender<(DeviceId, u8, IpAddr, Option<String>, String)>,
+    seen: tokio::sync::mpsc::UnboundedSender<(DeviceId, Level, IpAddr, Option<String>, String)>,
 }
 
 impl Service for Who {
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
-        let Identity { device, level } = call.identity;
+        let Identity { device, level, .. } = call.identity();
         let Transport { address, origin, .. } = call.transport;
         let Claims { name, .. } = call.claims;
         self.seen.send((device, level, address, origin, name))?;
@@ -106,7 +106,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let refused = mine.request("who", "").await;
     assert!(matches!(refused, Err(LineError::Channel(ChannelError::Reset(ResetCode::Refused)))), "{refused:?}");
     let (caller, level, peer, origin, name) = calls.recv().await.ok_or("it was called")?;
-    assert_eq!((caller, level, origin, name.as_str()), (device, 1, None, "somebody else's"));
+    assert_eq!((caller, level, origin, name.as_str()), (device, Level::Device, None, "somebody else's"));
     assert!(peer.is_loopback());
 
     let devices: Vec<Device> = state.store().devices()?;

@@ -30,8 +30,9 @@ pub(super) fn forwarded(said: &[(String, String)], call: &Call, refused: &Refuse
     let mut add = |name: &'static str, value: &str| {
         headers.insert(HeaderName::from_static(name), escaped(value));
     };
-    add("duologue-device", &call.identity.device.to_string());
-    add("duologue-level", &call.identity.level.to_string());
+    let identity = call.identity();
+    add("duologue-device", &identity.device.to_string());
+    add("duologue-level", &identity.level.number().to_string());
     if !call.transport.address.is_unspecified() {
         add("duologue-address", &call.transport.address.to_string());
     }
