@@ -25,6 +25,7 @@ mod docs;
 mod engines;
 mod figures;
 mod gate;
+mod harness;
 mod imports;
 mod integrity;
 mod long;
@@ -41,6 +42,7 @@ mod tally;
 mod test;
 mod tidy;
 mod tools;
+mod unsteady;
 mod wasm;
 
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::process::{self, cargo, step, target};
-use crate::{docs, npm, test, tools};
+use crate::{docs, harness, npm, tools};
 
 /// Runs the matrix.
 ///
@@ -21,9 +21,9 @@ pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
         eprintln!("xtask: skipped: packaging (no node)");
         return Ok(ExitCode::SUCCESS);
     };
-    let (counts, succeeded) = step("packaging", || test::stream(&mut command))?;
-    let code = counts.finish();
-    Ok(if succeeded { code } else { ExitCode::FAILURE })
+    let outcome = step("packaging", || harness::stream(&mut command))?;
+    let code = outcome.counts.finish();
+    Ok(if outcome.succeeded { code } else { ExitCode::FAILURE })
 }
 
 /// Builds what the matrix needs, and the command that runs it; none without node.

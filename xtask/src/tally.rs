@@ -1,9 +1,11 @@
-//! What tests came to: the counts and the minutes of each group, and their sum.
+//! What tests came to: the counts and the minutes of each group, their sum, and the tests that passed only alone.
 
 use std::fmt;
 use std::ops::AddAssign;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use crate::unsteady;
 
 /// How many tests passed, failed and did not run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +52,7 @@ impl fmt::Display for Counts {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     groups: Vec<Group>,
+    unsteady: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -71,6 +74,11 @@ impl Tally {
         }
     }
 
+    /// Names a test that passed at its second try.
+    pub(crate) fn unsteady(&mut self, test: String) {
+        self.unsteady.push(test);
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for group in &self.groups {
@@ -83,7 +91,7 @@ impl Tally {
         self.groups.iter().map(|group| minutes(group.time)).sum()
     }
 
-    /// Prints the minutes of each group, then the last line.
+    /// Prints the unsteady tests and the minutes of each group, then the last line.
     pub(crate) fn finish(&self) -> ExitCode {
         print!("{self}");
         self.counts().finish()
@@ -92,6 +100,12 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.unsteady.is_empty() {
+            writeln!(f)?;
+        }
+        for test in &self.unsteady {
+            writeln!(f, "{}", unsteady::line(test))?;
+        }
         writeln!(f, "\nminutes")?;
         for Group { name, counts, time } in &self.groups {
             write!(f, "{:7.1}  {name}", minutes(*time))?;
@@ -129,5 +143,16 @@ mod tests {
         let shown = "\nminutes\n    0.2  page\n    1.6  native: 3 passed, 0 failed, 1 skipped\n    1.8  in all\n";
         assert_eq!(tally.to_string(), shown);
         assert_eq!(tally.counts(), Counts { passed: 3, failed: 0, skipped: 1 });
+    }
+
+    #[test]
+    fn unsteady_tests_are_named_before_the_minutes() {
+        let mut tally = Tally::default();
+        tally.add("end to end", Counts { passed: 2, ..Counts::default() }, Duration::ZERO);
+        tally.unsteady("resume::a".to_owned());
+        tally.unsteady("page::b".to_owned());
+        let shown = "\nunsteady: resume::a (failed once, passed alone)\nunsteady: page::b (failed once, passed alone)\n\
+            \nminutes\n    0.0  end to end: 2 passed, 0 failed, 0 skipped\n    0.0  in all\n";
+        assert_eq!(tally.to_string(), shown);
     }
 }

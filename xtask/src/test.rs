@@ -16,24 +16,26 @@
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
-//! failure. Output is shown as it comes; at the end come the minutes of each group, and the last line is exactly
+//! failure. Up to three end-to-end tests that fail are run once more, alone (`unsteady.rs`). Output is shown as it comes; at
+//! the end come the tests that passed only then, the minutes of each group, and the last line, which is exactly
 //! `N passed, N failed, N skipped`. Skipped are tests marked `ignore` and those left out for want of a browser or of what it
 //! can do, not those that `--filter` leaves out.
 //!
 //! Tests with two forms (`tests/forms.json`) are run in the small one here, whatever the environment says: the whole ones
 //! are `--long`'s (`long.rs`), and so are Autobahn's cases (`autobahn.rs`).
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::engines::Engine;
+use crate::harness::Outcome;
 use crate::process::{self, cargo, step, target};
 use crate::proxies::{self, Proxy};
 use crate::tally::{Counts, Tally};
-use crate::{autobahn, crates, integrity, packaging, tools, wasm};
+use crate::{autobahn, crates, harness, integrity, packaging, tools, unsteady, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -140,14 +142,14 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
         let mut command = end_to_end();
         command.env("CHROMEDRIVER", driver);
         if tools::has_axe() {
-            run.group("end to end", command, &apart);
+            run.end_to_end(command, &apart);
         } else {
             run.skip_all("end to end", &left_out(AXE_TESTS), "no axe");
-            run.group("end to end", command, &[&apart[..], &["--skip", AXE_TESTS]].concat());
+            run.end_to_end(command, &[&apart[..], &["--skip", AXE_TESTS]].concat());
         }
     } else {
         run.skip_all("end to end", &left_out(BROWSER_TESTS), "no browser");
-        run.group("end to end", end_to_end(), &[&apart[..], &["--skip", BROWSER_TESTS]].concat());
+        run.end_to_end(end_to_end(), &[&apart[..], &["--skip", BROWSER_TESTS]].concat());
     }
     if full {
         run.proxies(proxies::ALL.iter().filter(|proxy| proxy.is_for_build_machines));
@@ -238,6 +240,12 @@ impl<'a> Run<'a> {
     fn group(&mut self, name: &str, mut command: Command, harness: &[&str]) {
         command.arg("--").args(self.filter).args(harness);
         self.stream(name, &mut command);
+    }
+
+    /// The end-to-end tests beside each other.
+    fn end_to_end(&mut self, mut command: Command, harness: &[&str]) {
+        command.arg("--").args(self.filter).args(harness);
+        self.stream_end_to_end("end to end", &mut command);
     }
 
     /// The end-to-end tests of the browser in one more engine.
@@ -354,7 +362,7 @@ impl<'a> Run<'a> {
         // Without a name all would be run.
         if !names.is_empty() {
             command.arg("--").args(harness).arg("--exact").args(names);
-            self.stream(group, &mut command);
+            self.stream_end_to_end(group, &mut command);
         }
     }
 
@@ -369,19 +377,34 @@ impl<'a> Run<'a> {
 
     /// Runs a command and counts its tests.
     fn stream(&mut self, name: &str, command: &mut Command) {
+        self.count(name, command, false);
+    }
+
+    /// Runs end-to-end tests and counts them. A few that fail get a second try, except in their whole forms, which measure.
+    fn stream_end_to_end(&mut self, name: &str, command: &mut Command) {
+        self.count(name, command, !self.is_long);
+    }
+
+    fn count(&mut self, name: &str, command: &mut Command, may_retry: bool) {
         if self.is_long {
             command.env(LONG, "1");
         } else {
             command.env_remove(LONG);
         }
         let started = Instant::now();
-        let counts = match step(&format!("tests: {name}"), || stream(command)) {
-            Ok((counts, true)) if counts == Counts::default() && self.filter.is_none() => {
+        let outcome = step(&format!("tests: {name}"), || harness::stream(command)).map(|mut outcome| {
+            if may_retry {
+                self.retry(name, command, &mut outcome);
+            }
+            outcome
+        });
+        let counts = match outcome {
+            Ok(Outcome { counts, succeeded: true, .. }) if counts == Counts::default() && self.filter.is_none() => {
                 eprintln!("xtask: failed: {name}: no test ran");
                 Counts::FAILURE
             }
-            Ok((counts, true)) => counts,
-            Ok((counts, false)) => {
+            Ok(Outcome { counts, succeeded: true, .. }) => counts,
+            Ok(Outcome { counts, succeeded: false, .. }) => {
                 eprintln!("xtask: failed: {name} ({counts})");
                 // Nothing failed by count: it could not be built, or a test ended the whole process.
                 Counts { failed: counts.failed.max(1), ..counts }
@@ -394,52 +417,25 @@ impl<'a> Run<'a> {
         self.tally.add(name, counts, started.elapsed());
     }
 
+    fn retry(&mut self, name: &str, command: &Command, first: &mut Outcome) {
+        let Some(failures) = unsteady::worth_a_second_try(first) else { return };
+        let mut again = unsteady::alone(command, failures);
+        match step(&format!("tests: {name}, once more, alone"), || harness::stream(&mut again)) {
+            Ok(second) => {
+                for test in unsteady::settle(first, &second) {
+                    eprintln!("xtask: {}", unsteady::line(&test));
+                    self.tally.unsteady(test);
+                }
+            }
+            Err(error) => eprintln!("xtask: no second try: {error:#}"),
+        }
+    }
+
     /// What `--list` says of the tests whose name contains the filter.
     fn list(mut tests: Command, filter: Option<&str>) -> String {
         tests.arg("--").args(filter).arg("--list").stderr(Stdio::inherit());
         process::output(&mut tests).unwrap_or_default()
     }
-}
-
-/// Runs a command, shows its stdout as it comes and adds up its results; also whether it succeeded.
-pub(crate) fn stream(command: &mut Command) -> Result<(Counts, bool)> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let mut from = BufReader::new(child.stdout.take().expect("stdout is piped"));
-    let mut counts = Counts::default();
-    let mut line = Vec::new();
-    while from.read_until(b'\n', &mut line).context("cannot read what cargo prints")? > 0 {
-        io::stdout().write_all(&line).context("cannot write to stdout")?;
-        if let Some(result) = result_line(&String::from_utf8_lossy(&line)) {
-            counts += result;
-        }
-        line.clear();
-    }
-    Ok((counts, child.wait().context("cannot wait for cargo")?.success()))
-}
-
-/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, as libtest and wasm-bindgen-test print it, and node's
-/// `# pass 3` with its siblings.
-fn result_line(line: &str) -> Option<Counts> {
-    if let Some((word, number)) = line.trim().strip_prefix("# ").and_then(|rest| rest.split_once(' ')) {
-        let number = number.parse().ok()?;
-        return match word {
-            "pass" => Some(Counts { passed: number, ..Counts::default() }),
-            "fail" => Some(Counts { failed: number, ..Counts::default() }),
-            "skipped" | "todo" => Some(Counts { skipped: number, ..Counts::default() }),
-            _ => None,
-        };
-    }
-    let (_word, numbers) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
-    let mut counts = Counts::default();
-    for part in numbers.split("; ") {
-        match part.split_once(' ')? {
-            (n, "passed") => counts.passed = n.parse().ok()?,
-            (n, "failed") => counts.failed = n.parse().ok()?,
-            (n, "ignored") => counts.skipped = n.parse().ok()?,
-            _ => {}
-        }
-    }
-    Some(counts)
 }
 
 fn is_apart(name: &str) -> bool {
@@ -453,19 +449,7 @@ fn tests_in<'a>(list: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AXE_TESTS, BROWSER_TESTS, Counts, is_apart, result_line, tests_in};
-
-    #[test]
-    fn results_of_both_harnesses_are_read() {
-        let libtest =
-            "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.02s";
-        assert_eq!(result_line(libtest), Some(Counts { passed: 3, failed: 2, skipped: 1 }));
-        let wasm = "test result: ok. 12 passed; 0 failed; 0 ignored; 4 filtered out; finished in 1.20s\n";
-        assert_eq!(result_line(wasm), Some(Counts { passed: 12, failed: 0, skipped: 0 }));
-        assert_eq!(result_line("# pass 8\n"), Some(Counts { passed: 8, failed: 0, skipped: 0 }));
-        assert_eq!(result_line("# duration_ms 71"), None);
-        assert_eq!(result_line("test codec::round_trip ... ok"), None);
-    }
+    use super::{AXE_TESTS, BROWSER_TESTS, is_apart, tests_in};
 
     #[test]
     fn only_browser_tests_are_listed() {
