@@ -19,6 +19,7 @@
 //! Every wait has a deadline, and says what it waited for and what it saw last.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
+mod apart;
 mod below;
 mod browser;
 mod busy;
@@ -55,6 +56,7 @@ mod proxy;
 mod raw;
 mod refusals;
 mod resume;
+mod room;
 mod server;
 mod silence;
 mod slow;

@@ -25,18 +25,20 @@
 //! |---|---|
 //! | `bad-header` | the first line is not as above |
 //! | `bad-name` | too many files have this name |
-//! | `too-large` | the directory's quota would be passed |
+//! | `too-large` | the quota would be passed, or the device's part of it, or the disk is nearly full; also in the middle of a file |
 //! | `busy` | a newer stream has taken over this upload |
 //! | `size-mismatch` | fewer or more bytes came, or are held, than `size` |
 //! | `disk` | the server could not store it |
 //!
 //! An upload is of its device: its partial file is `.partial/<device>-<upload>`, and no other device can name it.
-//! Partial files older than a day are removed. `names` makes a name safe, `quota` counts, `partial` writes, `wire`
-//! reads and says.
+//! Partial files older than a day are removed. `names` makes a name safe, `quota` counts and gives turns, `books` says who may add
+//! how much, `ledger` whose a whole file is, `partial` writes, `wire` reads and says.
 //!
 //! Not here: who may send, and how long a silent stream may stay. Both are the caller's.
 
+mod books;
 mod hashing;
+mod ledger;
 mod names;
 mod partial;
 mod quota;
@@ -91,14 +93,42 @@ pub enum DropError {
     /// The quota would be passed.
     #[error("the file has {size} bytes, but there is room for {free}; send a smaller one or have some removed")]
     TooLarge {
-        /// What the client wants to send, in bytes.
+        /// What the client wants to send, in bytes; in the middle of a file, what has come of it.
         size: u64,
-        /// What the quota leaves, in bytes.
+        /// What may be held of it, in bytes.
         free: u64,
     },
-    /// The directory holds as many files as it may.
-    #[error("there are {0} files here, as many as there may be; have some removed")]
-    TooMany(usize),
+    /// The device would hold more than what it leaves free for others.
+    #[error(
+        "the file has {size} bytes, but there is room for {free}: no device takes more than it leaves free, and this one \
+         holds {own} bytes; send a smaller one or have some of its files removed"
+    )]
+    OverPart {
+        /// As above.
+        size: u64,
+        /// As above.
+        free: u64,
+        /// What the device holds, in bytes.
+        own: u64,
+    },
+    /// The disk would have less left than is kept for others.
+    #[error(
+        "the file has {size} bytes, but the server's disk has room for {free}; try again when its owner has made some"
+    )]
+    DiskLow {
+        /// As above.
+        size: u64,
+        /// As above.
+        free: u64,
+    },
+    /// The directory holds as many files as it may, or the device as many as it leaves for others.
+    #[error("there are {all} files here, {own} of this device: as many as there may be; have some removed")]
+    TooMany {
+        /// The files of all.
+        all: usize,
+        /// Those of the device.
+        own: usize,
+    },
     /// A newer stream of the same device continues this upload.
     #[error("a newer stream continues this upload; leave it to that one")]
     Busy,
@@ -141,7 +171,9 @@ impl DropError {
         match self {
             Self::BadHeader(_) => Some("bad-header"),
             Self::BadName => Some("bad-name"),
-            Self::TooLarge { .. } | Self::TooMany(_) => Some("too-large"),
+            Self::TooLarge { .. } | Self::OverPart { .. } | Self::DiskLow { .. } | Self::TooMany { .. } => {
+                Some("too-large")
+            }
             Self::Busy => Some("busy"),
             Self::Short { .. } | Self::Long(_) | Self::Shrunk { .. } => Some("size-mismatch"),
             Self::Disk(_) => Some("disk"),
@@ -176,6 +208,10 @@ impl Drops {
     /// Opens a directory for at most `quota` bytes, partial files included. Makes it, for its owner alone, if it is not
     /// there. What its owner removes from it becomes free.
     ///
+    /// Room is reserved as bytes come. A device takes on while it holds, in whole and partial files, less than what is free: one
+    /// alone gets half of the quota at most, and whoever comes next finds room. A tenth of the disk, at most 1 GiB, is left to
+    /// others whatever the quota says.
+    ///
     /// # Errors
     /// [`DropError::Disk`] if the directory cannot be made or read.
     pub fn open(directory: impl Into<PathBuf>, quota: u64) -> Result<Self, DropError> {
@@ -185,7 +221,7 @@ impl Drops {
     /// Takes one file of `device`, a base64url id, from a stream, and ends the stream's direction to the client. None:
     /// the client went without sending anything.
     ///
-    /// Dropping the future keeps what has arrived, and releases the rest of the quota once the write under way is done.
+    /// Dropping the future keeps what has arrived.
     ///
     /// # Errors
     /// See [`DropError`]; the client has been told those that have a [`DropError::word`].
@@ -259,7 +295,7 @@ where
         // The partial file goes along, and with it its turn: if this future is dropped, no newer stream begins before
         // the write has ended.
         (partial, block) = blocking(share, move || {
-            partial.write(&block).map_err(DropError::Disk)?;
+            partial.write(&block)?;
             block.clear();
             Ok((partial, block))
         })

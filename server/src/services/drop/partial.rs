@@ -54,25 +54,29 @@ impl Partial {
         Arc::clone(&self.turn.stop)
     }
 
-    pub(super) fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.file.write_all(block) {
+    pub(super) fn write(&mut self, block: &[u8]) -> Result<(), DropError> {
+        let len = block.len() as u64;
+        self.turn.reserve(len)?;
+        let written = self.file.write_all(block);
+        let held = match &written {
+            Ok(()) => self.len() + len,
             // Some of it may be there.
-            self.turn.held = self.file.metadata().ok().map(|metadata| metadata.len()).or(Some(self.len()));
-            return Err(error);
-        }
+            Err(_) => self.file.metadata().map_or(self.len(), |metadata| metadata.len()),
+        };
+        self.turn.wrote(len, held);
+        written.map_err(DropError::Disk)?;
         self.hashes.update(block);
         self.hashes.save_now_and_then(&self.file, &self.turn.state());
-        self.turn.held = Some(self.len());
         Ok(())
     }
 
     /// Ends the upload: the file gets a safe name, this one or the next that is free.
     pub(super) fn keep_as(self, name: &str) -> Result<Receipt, DropError> {
         self.file.sync_all().map_err(DropError::Disk)?;
-        let (sha256, size, Self { mut turn, .. }) = (self.sha256(), self.len(), self);
+        let (sha256, size, Self { turn, .. }) = (self.sha256(), self.len(), self);
         let space = Arc::clone(&turn.space);
         let partial = space.partials.join(&turn.partial);
-        let _filing = space.filing();
+        let mut ledger = space.filing();
         for number in 1..=NUMBERS_MAX {
             let name = names::numbered(name, number);
             match place(&partial, &space.directory.join(&name)) {
@@ -82,7 +86,7 @@ impl Partial {
                         tracing::warn!(%error, "a new file's name may not be on the disk yet");
                     }
                     // While nothing is counted: else the file would count twice, as running and as kept.
-                    if let Err(error) = space.has_filed(&mut turn, size) {
+                    if let Err(error) = space.has_filed(&mut ledger, &turn, &name) {
                         tracing::debug!(%error, "the directory will be counted anew");
                     }
                     drop(turn);

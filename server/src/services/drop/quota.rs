@@ -2,11 +2,11 @@
 //!
 //! The directory is counted when it is opened and then kept in books, because to count 10,000 files takes some 10 ms and a
 //! device may ask a thousand times at once. Its owner takes files away without saying so, and that is seen by when the directory
-//! was last changed; now and then it is counted anew all the same. A running upload counts with the size that it has announced;
-//! what does not run, with what lies there.
+//! was last changed; now and then it is counted anew all the same. What counts is what is held: room is reserved as bytes come, by
+//! the rule of `books`, and what an upload announces is only refused early where it could never fit.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
@@ -15,23 +15,22 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, watch};
 
 use super::{
-    DropError, blocking, hashing,
+    DropError, blocking,
+    books::{Books, Bounds, Running, Stamp, device_of},
+    hashing,
+    ledger::Ledger,
     partial::{Partial, open_no_link},
 };
 use crate::door::work::{Share, Work};
 
 /// How long an upload that was cut can be continued.
 const PARTIAL_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The most files, partial ones included. Bytes do not bound them, as a file may be empty; counting so many takes some
-/// 10 ms.
-const FILES_MAX: usize = 10_000;
 
 /// After so long the books are not believed any more: a file that has grown, or a change within the clock tick of one of ours,
 /// shows in no directory.
@@ -46,7 +45,7 @@ pub(super) struct Space {
     pub(super) partials: PathBuf,
     quota: u64,
     /// Held for a count, and for a step that a count must see whole. It waits for the disk: blocking threads only.
-    filing: Mutex<()>,
+    filing: Mutex<Ledger>,
     /// Held for moments only.
     books: Mutex<Books>,
     tickets: AtomicU64,
@@ -54,68 +53,13 @@ pub(super) struct Space {
     pub(super) work: Work,
 }
 
-/// What the directory holds.
-#[derive(Debug, Default)]
-struct Books {
-    /// By the name of the partial file.
-    running: HashMap<String, Running>,
-    /// Partial files that nobody writes now, and their lengths.
-    idle: HashMap<String, u64>,
-    /// The sum of those lengths.
-    idle_len: u64,
-    /// Whole files, and their lengths together.
-    files: usize,
-    files_len: u64,
-    /// When it was counted, and how the directories stood since our own last change; none before the first count.
-    counted: Option<(Instant, Stamp)>,
-}
-
-/// When the directories of whole and of partial files were changed last.
-type Stamp = [SystemTime; 2];
-
-impl Books {
-    /// Files and bytes with a running upload's announced size, without the partial file `except`.
-    fn total(&self, except: &str) -> (usize, u64) {
-        let running = self.running.values().fold(0_u64, |sum, run| sum.saturating_add(run.size));
-        let excepted = self.idle.get(except);
-        let files = self.running.len() + self.files + self.idle.len() - usize::from(excepted.is_some());
-        let idle = self.idle_len.saturating_sub(excepted.copied().unwrap_or(0));
-        (files, running.saturating_add(idle).saturating_add(self.files_len))
-    }
-
-    fn rests(&mut self, partial: String, len: u64) {
-        self.wakes(&partial);
-        self.idle_len = self.idle_len.saturating_add(len);
-        self.idle.insert(partial, len);
-    }
-
-    fn wakes(&mut self, partial: &str) {
-        if let Some(len) = self.idle.remove(partial) {
-            self.idle_len = self.idle_len.saturating_sub(len);
-        }
-    }
-}
-
-/// An upload that is being received.
-#[derive(Debug)]
-struct Running {
-    /// Of two streams, the one with the higher ticket came later.
-    ticket: u64,
-    size: u64,
-    stop: Arc<Notify>,
-    /// Its sender is dropped when the turn ends.
-    ended: watch::Receiver<()>,
-}
-
-/// The right to write one partial file, and its reservation of room. Dropping it ends both.
+/// The right to write one partial file. Dropping it ends it, and what the file holds rests.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) space: Arc<Space>,
     pub(super) partial: String,
     /// Notified when a newer stream wants the turn.
     pub(super) stop: Arc<Notify>,
-    /// What the partial file holds; none once it is filed.
-    pub(super) held: Option<u64>,
     _ended: watch::Sender<()>,
 }
 
@@ -132,10 +76,11 @@ impl Space {
             }
             made => made?,
         }
-        let (filing, books, tickets) = Default::default();
-        let space = Self { directory, partials, quota, filing, books, tickets, work: Work::default() };
+        let filing = Mutex::new(Ledger::open(&partials)?);
+        let (books, tickets, work) = Default::default();
+        let space = Self { directory, partials, quota, filing, books, tickets, work };
         space.clear_states()?;
-        space.count(&space.filing())?;
+        space.count(&mut space.filing())?;
         Ok(space)
     }
 
@@ -193,9 +138,9 @@ impl Space {
         }
     }
 
-    /// Gives the turn and the file, and reserves its room. None if another stream has taken the turn meanwhile.
+    /// Gives the turn and the file. None if another stream has taken the turn meanwhile.
     fn admit(self: &Arc<Self>, partial: String, ticket: u64, size: u64) -> Result<Option<(Turn, File)>, DropError> {
-        let filing = self.filing();
+        let mut filing = self.filing();
         if self.books().running.contains_key(&partial) {
             return Ok(None);
         }
@@ -205,55 +150,38 @@ impl Space {
             Some((at, known)) if known == stamp => at.elapsed(),
             _ => Duration::MAX,
         };
-        if age >= BELIEVED {
-            self.count(&filing).map_err(DropError::Disk)?;
-        }
-        if let Err(refusal) = self.judge(&partial, size) {
-            if !(REFUSED_BY..BELIEVED).contains(&age) {
-                return Err(refusal);
-            }
-            self.count(&filing).map_err(DropError::Disk)?;
-            self.judge(&partial, size)?;
-        }
+        let bounds = self.bounds();
+        judged(age, || self.count(&mut filing), || self.books().judge(&partial, size, bounds))?;
         let file = open_no_link(&self.partials.join(&partial)).map_err(DropError::Disk)?;
         let held = file.metadata().map_err(DropError::Disk)?.len();
         self.has_changed().map_err(DropError::Disk)?;
         let (sender, ended) = watch::channel(());
         let stop = Arc::new(Notify::new());
-        let mut books = self.books();
-        books.wakes(&partial);
-        books.running.insert(partial.clone(), Running { ticket, size, stop: Arc::clone(&stop), ended });
-        drop(books);
-        let turn = Turn { space: Arc::clone(self), partial, stop, held: Some(held), _ended: sender };
+        self.books().begins(partial.clone(), Running { ticket, held, stop: Arc::clone(&stop), ended });
+        let turn = Turn { space: Arc::clone(self), partial, stop, _ended: sender };
         Ok(Some((turn, file)))
     }
 
-    /// Whether there is room for one more upload of this size.
-    fn judge(&self, partial: &str, size: u64) -> Result<(), DropError> {
-        let (files, used) = self.books().total(partial);
-        let free = self.quota.saturating_sub(used);
-        if size > free {
-            return Err(DropError::TooLarge { size, free });
-        }
-        if files >= FILES_MAX {
-            return Err(DropError::TooMany(files));
-        }
-        Ok(())
+    fn bounds(&self) -> Bounds {
+        Bounds::of(&self.partials, self.quota)
     }
 
     /// Counts the directory. Removes partial files that nobody will continue.
-    fn count(&self, _filing: &MutexGuard<'_, ()>) -> io::Result<()> {
+    fn count(&self, ledger: &mut Ledger) -> io::Result<()> {
         let at = Instant::now();
         // Before the count: what is changed in the middle of it then shows.
         let stamp = self.stamp()?;
         let running: Vec<_> = self.books().running.keys().cloned().collect();
         let mut counted = Books::default();
+        let mut names = HashSet::new();
         for directory in [&self.directory, &self.partials] {
             for entry in fs::read_dir(directory)? {
                 let entry = entry?;
                 let name = entry.file_name();
                 let is_partial = directory == &self.partials;
-                if is_partial && name.to_str().is_some_and(|name| running.iter().any(|running| running == name)) {
+                // A dot begins what the server keeps here for itself.
+                let is_apart = |name: &str| name.starts_with('.') || running.iter().any(|running| running == name);
+                if is_partial && name.to_str().is_some_and(is_apart) {
                     continue;
                 }
                 let metadata = match entry.metadata() {
@@ -265,25 +193,27 @@ impl Space {
                     continue;
                 }
                 if !is_partial {
-                    counted.files += 1;
-                    counted.files_len = counted.files_len.saturating_add(metadata.len());
+                    let name = name.to_string_lossy().into_owned();
+                    counted.count(ledger.device(&name), metadata.len());
+                    names.insert(name);
                 } else if is_over(&metadata) {
                     fs::remove_file(entry.path())?;
                     let _ = fs::remove_file(hashing::state_of(&self.partials, &name.to_string_lossy()));
                 } else {
-                    counted.rests(name.to_string_lossy().into_owned(), metadata.len());
+                    counted.count_idle(name.to_string_lossy().into_owned(), metadata.len());
                 }
             }
         }
+        ledger.keep(|name| names.contains(name));
         let mut books = self.books();
         // What has ended in the middle of the count was left out of it, and has written its length down itself.
         for name in running {
             if let Some(len) = books.idle.get(&name).copied().filter(|_| !books.running.contains_key(&name)) {
-                counted.rests(name, len);
+                counted.count_idle(name, len);
             }
         }
-        let running = std::mem::take(&mut books.running);
-        *books = Books { running, counted: Some((at, stamp)), ..counted };
+        counted.counted = Some((at, stamp));
+        books.recount(counted);
         Ok(())
     }
 
@@ -296,15 +226,12 @@ impl Space {
         Ok(())
     }
 
-    /// A partial file has got its name. To be called while it is filed.
-    pub(super) fn has_filed(&self, turn: &mut Turn, len: u64) -> io::Result<()> {
-        turn.held = None;
+    /// A partial file has got this name.
+    pub(super) fn has_filed(&self, ledger: &mut Ledger, turn: &Turn, name: &str) -> io::Result<()> {
         // One that stays is of no file, and goes with the next start.
         let _ = fs::remove_file(turn.state());
-        let mut books = self.books();
-        books.files += 1;
-        books.files_len = books.files_len.saturating_add(len);
-        drop(books);
+        ledger.add(name, device_of(&turn.partial));
+        self.books().filed(&turn.partial);
         self.has_changed()
     }
 
@@ -317,7 +244,7 @@ impl Space {
     }
 
     /// Until the guard is dropped, nothing is counted.
-    pub(super) fn filing(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn filing(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.filing)
     }
 }
@@ -327,15 +254,42 @@ impl Turn {
     pub(super) fn state(&self) -> PathBuf {
         hashing::state_of(&self.space.partials, &self.partial)
     }
+
+    /// Reserves room for bytes that have come. Whoever writes them says then by [`Turn::wrote`] what has become of it.
+    pub(super) fn reserve(&self, len: u64) -> Result<(), DropError> {
+        let (space, bounds) = (&self.space, self.space.bounds());
+        let age = space.books().counted.map_or(Duration::MAX, |(at, _)| at.elapsed());
+        let count = || space.count(&mut space.filing());
+        judged(age, count, || space.books().reserve(&self.partial, len, bounds))
+    }
+
+    /// So many bytes were reserved, and the partial file holds so many now.
+    pub(super) fn wrote(&self, reserved: u64, held: u64) {
+        self.space.books().wrote(&self.partial, reserved, held);
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut books = self.space.books();
-        books.running.remove(&self.partial);
-        if let Some(len) = self.held {
-            books.rests(std::mem::take(&mut self.partial), len);
+        self.space.books().rests(&self.partial);
+    }
+}
+
+/// Asks the books, which are counted anew before that or for a second look if they are too old.
+fn judged(
+    age: Duration,
+    mut count: impl FnMut() -> io::Result<()>,
+    mut judge: impl FnMut() -> Result<(), DropError>,
+) -> Result<(), DropError> {
+    if age >= BELIEVED {
+        count().map_err(DropError::Disk)?;
+    }
+    match judge() {
+        Err(_) if (REFUSED_BY..BELIEVED).contains(&age) => {
+            count().map_err(DropError::Disk)?;
+            judge()
         }
+        judged => judged,
     }
 }
 
@@ -354,7 +308,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::{fs::File, time::SystemTime};
 
-    use super::*;
+    use super::{super::books::FILES_MAX, *};
+
+    fn holds(space: &Space) -> (usize, u64) {
+        let all = space.books().all();
+        (all.files, all.len)
+    }
 
     #[test]
     fn partial_files_go_after_a_day_or_once_filed() {
@@ -369,7 +328,7 @@ mod tests {
         fs::hard_link(partials.join("filed"), directory.path().join("a.txt")).expect("links");
         let space = Space::open(directory.path().into(), 0).expect("opens again");
         assert!(partials.join("fresh").exists() && !partials.join("old").exists() && !partials.join("filed").exists());
-        assert_eq!(space.books().total(""), (2, 3));
+        assert_eq!(holds(&space), (2, 3));
     }
 
     #[test]
@@ -382,7 +341,7 @@ mod tests {
     #[test]
     fn an_older_stream_does_not_end_a_newer_one() {
         let directory = tempfile::tempdir().expect("a directory");
-        let space = Arc::new(Space::open(directory.path().into(), 1).expect("opens"));
+        let space = Arc::new(Space::open(directory.path().into(), 2).expect("opens"));
         let (turn, _file) = space.admit("a".to_owned(), 5, 1).expect("there is room").expect("nobody has the turn");
         assert!(matches!(space.stop_older("a", 4), Err(DropError::Busy)));
         let ended = space.stop_older("a", 6).expect("is newer").expect("somebody has the turn");
@@ -396,12 +355,13 @@ mod tests {
     #[test]
     fn empty_files_have_a_bound_too() {
         let directory = tempfile::tempdir().expect("a directory");
-        let space = Arc::new(Space::open(directory.path().into(), 1).expect("opens"));
+        let space = Arc::new(Space::open(directory.path().into(), 2).expect("opens"));
         let _running = space.admit("a".to_owned(), 0, 0).expect("there is room");
-        for number in 1..FILES_MAX {
+        for number in 1..FILES_MAX - 1 {
             File::create(directory.path().join(number.to_string())).expect("creates");
         }
-        assert!(matches!(space.admit("b".to_owned(), 1, 0), Err(DropError::TooMany(FILES_MAX))));
+        let refused = space.admit("b".to_owned(), 1, 0);
+        assert!(matches!(refused, Err(DropError::TooMany { all: 9_999, own: 0 })), "{refused:?}");
         fs::remove_file(directory.path().join("1")).expect("removes");
         assert!(space.admit("b".to_owned(), 1, 0).expect("there is room").is_some());
     }
@@ -417,10 +377,10 @@ mod tests {
         let first = counted();
         let turns: Vec<_> = (0..1_000).map(|number| space.admit(format!("d-{number}"), number, 10)).collect();
         assert!(turns.iter().all(|turn| turn.as_ref().is_ok_and(Option::is_some)));
-        assert_eq!(space.books().total(""), (1_200, 600 + 10_000));
-        drop(turns);
         // None of them has sent anything: what lies there is empty.
-        assert_eq!(space.books().total(""), (1_200, 600));
+        assert_eq!(holds(&space), (1_200, 600));
+        drop(turns);
+        assert_eq!(holds(&space), (1_200, 600));
         // Slow disks may take longer than the books are believed; they are then counted as often, not a thousand times.
         let most = 1 + first.elapsed().as_secs() / BELIEVED.as_secs();
         assert!(counted() == first || most > 1, "nobody else has changed anything");
@@ -435,24 +395,29 @@ mod tests {
             Partial::open(turn, file, size).expect("opens")
         };
         let agree = |files: usize, len: u64| {
-            assert_eq!(space.books().total(""), (files, len), "as kept");
-            space.count(&space.filing()).expect("counts");
-            assert_eq!(space.books().total(""), (files, len), "as counted");
+            assert_eq!(holds(&space), (files, len), "as kept");
+            space.count(&mut space.filing()).expect("counts");
+            assert_eq!(holds(&space), (files, len), "as counted");
         };
-        let mut one = admit("one", 10);
-        agree(1, 10);
+        let mut one = admit("one-0", 10);
+        agree(1, 0);
         one.write(b"0123").expect("writes");
-        agree(1, 10);
+        agree(1, 4);
         drop(one);
         agree(1, 4);
-        let mut one = admit("one", 6);
-        agree(1, 6);
+        let mut one = admit("one-0", 6);
+        agree(1, 4);
         one.write(b"45").expect("writes");
         one.keep_as("one.txt").expect("kept");
         agree(1, 6);
-        let _two = admit("two", 100);
+        let mut two = admit("two-0", 100);
+        two.write(b"678").expect("writes");
+        agree(2, 9);
+        let of = |device| space.books().of(device).len;
+        assert_eq!(["one", "two"].map(of), [6, 3], "a whole file is its device's also by a count");
         fs::remove_file(directory.path().join("one.txt")).expect("removes");
-        space.count(&space.filing()).expect("counts");
-        agree(1, 100);
+        space.count(&mut space.filing()).expect("counts");
+        agree(1, 3);
+        assert_eq!(["one", "two"].map(of), [0, 3]);
     }
 }

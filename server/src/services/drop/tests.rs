@@ -12,7 +12,6 @@ use tokio::{
 use super::*;
 
 const UPLOAD: &str = "00112233445566778899aabbccddeeff";
-const OTHER_UPLOAD: &str = "ffeeddccbbaa99887766554433221100";
 
 type Taken = Result<Option<Receipt>, DropError>;
 
@@ -103,7 +102,9 @@ async fn a_whole_file_arrives_for_its_owner_alone() {
         assert_eq!((fs::read(&path).expect("is there"), mode(&path)), (bytes, 0o600));
     }
     assert_eq!(mode(&directory.path().join(".partial")), 0o700);
-    assert_eq!(fs::read_dir(directory.path().join(".partial")).expect("reads").count(), 1, "the folder of states");
+    let kept = fs::read_dir(directory.path().join(".partial")).expect("reads").count();
+    assert_eq!(kept, 2, "the folder of states, and whose the files are");
+    assert_eq!(mode(&directory.path().join(".partial/.whose")), 0o600);
     assert_eq!(fs::read_dir(directory.path().join(".partial/hashes")).expect("reads").count(), 0);
 }
 
@@ -184,23 +185,37 @@ async fn a_taken_name_gets_a_number_and_a_path_stays_inside() {
 }
 
 #[tokio::test]
-async fn the_quota_counts_files_partial_files_and_what_is_announced() {
-    let (drops, directory) = drops(100);
-    assert_eq!(upload(&drops, "a", &[0; 40]).await["name"], "a");
-    let (mut running, server) = connect(&drops, "device");
-    begin(&mut running, "b", 50, OTHER_UPLOAD).await;
-    for size in [11, usize::MAX] {
+async fn one_device_gets_half_of_the_quota_however_it_asks_and_another_finds_room() {
+    let (mut drops, directory) = drops(1_000);
+    for size in [501, 1_000, usize::MAX] {
         let (mut client, _server) = connect(&drops, "device");
-        assert_eq!(begin(&mut client, "c", size, UPLOAD).await["error"], "too-large");
+        assert_eq!(begin(&mut client, "a", size, UPLOAD).await["error"], "too-large", "{size}");
     }
-    assert_eq!(upload(&drops, "c", &[0; 10]).await["name"], "c");
-    send(&mut running, &[0; 30]).await;
-    drop(running);
-    server.await.expect("no panic").expect_err("cut");
-    assert_eq!(upload(&drops, "d", &[0; 21]).await["error"], "too-large");
+    assert_eq!(upload(&drops, "a", &[0; 300]).await["name"], "a");
+    // What is announced holds no room: two uploads that each would fit begin, and the second ends where both do not.
+    let (mut first, first_server) = connect(&drops, "device");
+    let (mut second, second_server) = connect(&drops, "device");
+    for (client, upload) in [(&mut first, &"1".repeat(32)), (&mut second, &"2".repeat(32))] {
+        assert_eq!(begin(client, "b", 200, upload).await, holds(&[]));
+    }
+    send(&mut first, &[1; 190]).await;
+    drop(first);
+    first_server.await.expect("no panic").expect_err("cut");
+    send(&mut second, &[2; 200]).await;
+    let refused = line(&mut second).await;
+    assert_eq!(refused["error"], "too-large");
+    assert!(refused["message"].as_str().is_some_and(|why| why.contains("no device takes more")), "{refused}");
+    second_server.await.expect("no panic").expect_err("over its part");
+    // Whole files and those that rest are its own also after a start.
+    for _ in 0..2 {
+        assert_eq!(upload(&drops, "c", &[0; 201]).await["error"], "too-large");
+        drops = Drops::open(directory.path(), 1_000).expect("opens again");
+    }
+    let (mut other, _server) = connect(&drops, "other-device");
+    assert_eq!(begin(&mut other, "d", 255, UPLOAD).await, holds(&[]));
     fs::remove_file(directory.path().join("a")).expect("the owner takes it away");
-    assert_eq!(upload(&drops, "d", &[0; 60]).await["name"], "d");
-    assert_eq!(fs::read_dir(directory.path()).expect("reads").count(), 3, "c, d, .partial");
+    assert_eq!(upload(&drops, "c", &[0; 201]).await["name"], "c");
+    assert_eq!(fs::read_dir(directory.path()).expect("reads").count(), 2, "c, .partial");
 }
 
 #[tokio::test]
@@ -261,7 +276,7 @@ async fn a_body_must_have_the_announced_size() {
 
 #[tokio::test]
 async fn a_newer_stream_takes_an_upload_over() {
-    let (drops, directory) = drops(100);
+    let (drops, directory) = drops(200);
     let (mut older, older_server) = connect(&drops, "device");
     begin(&mut older, "a", 100, UPLOAD).await;
     send(&mut older, &[1; 60]).await;
@@ -303,23 +318,17 @@ async fn of_many_streams_for_one_upload_the_last_one_wins() {
 }
 
 #[tokio::test]
-async fn a_cancelled_upload_keeps_its_bytes_and_releases_the_rest() {
-    let (drops, directory) = drops(100);
+async fn a_cancelled_upload_keeps_its_bytes() {
+    let (drops, directory) = drops(200);
     let (mut client, server) = connect(&drops, "device");
     begin(&mut client, "a", 90, UPLOAD).await;
     send(&mut client, &[7; 30]).await;
     until_held(&directory, 30).await;
-    let ask = async || {
-        let (mut other, _server) = connect(&drops, "device");
-        begin(&mut other, "b", 70, OTHER_UPLOAD).await
-    };
-    assert_eq!(ask().await["error"], "too-large");
     server.abort();
     assert!(server.await.expect_err("cancelled").is_cancelled());
-    // A write may be under way still.
-    while ask().await["error"] == "too-large" {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    // A write may be under way still: then this waits for its turn.
+    let (mut again, _server) = connect(&drops, "device");
+    assert_eq!(begin(&mut again, "a", 90, UPLOAD).await, holds(&[7; 30]));
     assert_eq!(held(&directory, "device"), [7; 30]);
 }
 
