@@ -43,7 +43,7 @@ async fn fill(server: &mut Server, browser: &Browser) {
     browser.click("#echo-button").await;
     browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
     browser.click("#compare").await;
-    browser.wait_until("document.querySelectorAll('#device-words li').length === 6").await;
+    browser.wait_until("document.querySelectorAll('#device-words li').length === 8").await;
     browser.click("#pair").await;
     browser.wait_until("document.querySelector('.qr path')").await;
     browser.click("[data-break=cut]").await;

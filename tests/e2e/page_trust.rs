@@ -123,7 +123,7 @@ async fn browser_the_words_to_read_aloud_are_those_of_the_server_in_both_languag
     let keys = server.verb(&["keys", "show"]).await;
     let devices = server.verb(&["devices", "list", "--words"]).await;
     browser.click("#compare").await;
-    browser.wait_until("document.querySelectorAll('#server-words li').length === 6").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 8").await;
     let english = words("server").await;
     assert!(keys.contains(&format!("words        {english}\n")), "{english:?} is not in {keys:?}");
     let device = words("device").await;
@@ -147,7 +147,7 @@ async fn browser_a_comparison_is_remembered_and_another_key_does_not_inherit_it(
     assert!(browser.text("#compared").await.contains("nobody has compared"));
     let own = browser.text("#server-fingerprint").await;
     browser.click("#compare").await;
-    browser.wait_until("document.querySelectorAll('#server-words li').length === 6").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 8").await;
     browser.click("#compare-yes").await;
     browser.wait_until("document.getElementById('compared').dataset.compared === 'same'").await;
     browser.reload().await;
@@ -167,6 +167,31 @@ async fn browser_a_comparison_is_remembered_and_another_key_does_not_inherit_it(
     let warning = browser.text("#compared").await;
     assert!(warning.contains("NOT the key that you compared") && warning.contains(&own), "{warning}");
     tokio::time::sleep(Duration::from_millis(100)).await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_a_comparison_by_six_words_is_still_shown_as_one() {
+    let server = Server::dev().await;
+    let (_profile, browser) = enrolled(&server).await;
+    browser.click("#compare").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 8").await;
+    browser.click("#compare-yes").await;
+    browser.wait_until("document.getElementById('compared').dataset.compared === 'same'").await;
+    // What a page of six words kept, to the letter: the key and the whole fingerprint, never words.
+    browser
+        .run(
+            "const name = `duologue-compared:${location.host}`;
+             const { key, fingerprint } = JSON.parse(localStorage.getItem(name));
+             localStorage.setItem(name, JSON.stringify({ key, fingerprint, at: Date.UTC(2026, 0, 2, 12) }));",
+            Value::Null,
+        )
+        .await;
+    browser.reload().await;
+    browser.wait_for_state("open").await;
+    browser.wait_until("document.getElementById('compared').dataset.compared === 'same'").await;
+    let compared = browser.text("#compared").await;
+    assert!(compared.contains("you compared this key on") && compared.contains("2026"), "{compared}");
     browser.finish().await;
 }
 

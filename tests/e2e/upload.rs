@@ -326,7 +326,7 @@ async fn browser_a_device_that_is_forgotten_leaves_nothing_unfinished_behind() {
     let (file, _) = random_file("private ", FILE_LEN / 2, &mut chance);
     browser.type_into("#desk-input", "a secret draft").await;
     browser.click("#compare").await;
-    browser.wait_until("document.querySelectorAll('#server-words li').length === 6").await;
+    browser.wait_until("document.querySelectorAll('#server-words li').length === 8").await;
     browser.click("#compare-yes").await;
     browser.type_into("#files-input", file.path().to_str().unwrap()).await;
     browser

@@ -1,8 +1,8 @@
 /**
- * "Compare aloud": the fingerprints of server and device as six words each, and the button that remembers the comparison.
+ * "Compare aloud": the fingerprints of server and device as eight words each, and the button that remembers the comparison.
  * Loaded when it is opened, with the word list of the person's language.
  *
- *   128 bits of a fingerprint ─► the first 66 ─► six numbers of 11 bits ─► six of the 2,048 words of BIP-39
+ *   128 bits of a fingerprint ─► the first 88 ─► eight numbers of 11 bits ─► eight of the 2,048 words of BIP-39
  *
  * `duologue keys show` and `devices list --words` print the same words (server/src/state/words.rs).
  */
@@ -10,7 +10,7 @@
 import { addWords, locale, onLanguage, say, sayPlain, setCompared } from "./base.js";
 import { COMPARE_WORDS } from "./words/text-compare.js";
 
-const WORDS = 6;
+const WORDS = 8;
 const BITS = 11;
 const lists = new Map(); // by language
 

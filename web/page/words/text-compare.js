@@ -4,8 +4,8 @@
 
 export const COMPARE_WORDS = {
   "compare.intro": [
-    "Call the server’s owner, or stand beside them. One of you reads these six words, the other looks whether `duologue keys show` prints the same. If one word differs, somebody stands in between: close this page.",
-    "Appelez le propriétaire du serveur, ou mettez-vous à côté de lui. L’un lit ces six mots, l’autre regarde si `duologue keys show` affiche les mêmes. Si un seul mot diffère, quelqu’un s’est glissé entre vous : fermez cette page.",
+    "Call the server’s owner, or stand beside them. One of you reads these eight words, the other looks whether `duologue keys show` prints the same. If one word differs, somebody stands in between: close this page.",
+    "Appelez le propriétaire du serveur, ou mettez-vous à côté de lui. L’un lit ces huit mots, l’autre regarde si `duologue keys show` affiche les mêmes. Si un seul mot diffère, quelqu’un s’est glissé entre vous : fermez cette page.",
   ],
   "compare.device-hint": [
     "The owner finds this device’s words in `duologue devices list --words`.",
