@@ -43,10 +43,14 @@ mod watch;
 pub use api::{DeviceInfo, DeviceList, Invited, Kept, Listening, NewInvite, Revoke, Revoked, ServerState, listen};
 pub use axum;
 pub use control::ask;
+pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
 pub use door::origin::InvalidOrigin;
 pub use door::policy::Policy;
 pub use door::standing::{Group, InvalidName, Level, Proof, Standing, Subject};
+pub use door::tokens::{
+    BoundTo, DeviceBinding, InvalidTokenSettings, TOKEN_BYTES_MAX, TokenKeysError, TokenSettings, Tokens, Verified,
+};
 pub use duologue::{
     self, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId, DeviceKey,
     FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, InviteId, LineState, PeerMisbehaved, ResetCode,

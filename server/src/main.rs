@@ -31,6 +31,9 @@ enum Verb {
     /// The devices that were let in.
     #[command(subcommand)]
     Devices(verbs::devices::Devices),
+    /// What a token of a login is worth here.
+    #[command(subcommand)]
+    Token(verbs::token::Token),
     /// Opens a line from this terminal: sends its lines, prints what comes back.
     Connect(verbs::connect::Connect),
 }
@@ -47,6 +50,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Keys(verb) => verb.run(),
         Verb::Invite(verb) => verb.run().await,
         Verb::Devices(verb) => verb.run().await,
+        Verb::Token(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
     };
     match result {

@@ -1,7 +1,8 @@
 //! Who may come in: which pages, apps and hosts, how many strangers, and what devices bring that were here before.
 //!
-//! Never a socket: what a room above has seen of a caller comes here as values.
+//! Never a caller's socket: what a room above has seen of a caller comes here as values.
 
+pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod lobby;
 pub(crate) mod origin;
@@ -9,4 +10,5 @@ pub(crate) mod policy;
 pub(crate) mod seat;
 pub(crate) mod standing;
 pub(crate) mod tickets;
+pub(crate) mod tokens;
 pub(crate) mod work;

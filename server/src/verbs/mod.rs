@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod lan;
 mod plain;
 pub(crate) mod serve;
+pub(crate) mod token;
 
 use std::{
     io::Write,

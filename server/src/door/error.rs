@@ -1,0 +1,178 @@
+//! What the door says when it does not take a proof: one word for each cause, with what is wrong and what can be done about it.
+//!
+//! The word is for programs, and the only part that goes to whoever brought the proof, under the seal. The sentences, and the
+//! particulars of a [`Refused`], are for the owner and the developer: the log and `duologue token check`.
+
+use std::{borrow::Cow, fmt};
+
+use thiserror::Error;
+
+/// Why the door does not take what a caller brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DoorError {
+    /// Not a JSON Web Token that is signed, or too long.
+    TokenMalformed,
+    /// Its header asks for something that is not done here: a critical extension, or a kind of token that is no login.
+    TokenKind,
+    /// The issuer has no such key.
+    TokenKey,
+    /// The issuer's keys cannot be had.
+    TokenKeysUnreachable,
+    /// Signed by another algorithm than its key is for.
+    TokenAlgorithm,
+    /// The signature is not of that key over this token.
+    TokenAltered,
+    /// Of another issuer.
+    TokenIssuer,
+    /// For somebody else.
+    TokenAudience,
+    /// Its time is over.
+    TokenExpired,
+    /// Its time has not come.
+    TokenNotYet,
+    /// A claim that is needed is missing, or not what it should be.
+    TokenClaims,
+    /// Bound to another key than this device's.
+    TokenOfAnotherDevice,
+}
+
+impl DoorError {
+    /// All, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::TokenMalformed,
+        Self::TokenKind,
+        Self::TokenKey,
+        Self::TokenKeysUnreachable,
+        Self::TokenAlgorithm,
+        Self::TokenAltered,
+        Self::TokenIssuer,
+        Self::TokenAudience,
+        Self::TokenExpired,
+        Self::TokenNotYet,
+        Self::TokenClaims,
+        Self::TokenOfAnotherDevice,
+    ];
+
+    /// As a word, for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TokenMalformed => "token-malformed",
+            Self::TokenKind => "token-kind",
+            Self::TokenKey => "token-key",
+            Self::TokenKeysUnreachable => "token-keys-unreachable",
+            Self::TokenAlgorithm => "token-algorithm",
+            Self::TokenAltered => "token-altered",
+            Self::TokenIssuer => "token-issuer",
+            Self::TokenAudience => "token-audience",
+            Self::TokenExpired => "token-expired",
+            Self::TokenNotYet => "token-not-yet",
+            Self::TokenClaims => "token-claims",
+            Self::TokenOfAnotherDevice => "token-of-another-device",
+        }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::TokenMalformed => "this is no signed JSON Web Token of at most 8,184 bytes",
+            Self::TokenKind => "this kind of token is no login",
+            Self::TokenKey => "the issuer has no key of the token's `kid`",
+            Self::TokenKeysUnreachable => "the issuer's keys could not be had",
+            Self::TokenAlgorithm => "the token is signed by another algorithm than its key is for",
+            Self::TokenAltered => "the token's signature is not of this key over these claims",
+            Self::TokenIssuer => "another issuer has made the token",
+            Self::TokenAudience => "the token is for somebody else",
+            Self::TokenExpired => "the token's time is over",
+            Self::TokenNotYet => "the token's time has not come",
+            Self::TokenClaims => "a claim that is needed is missing, or is not what it should be",
+            Self::TokenOfAnotherDevice => "the token is bound to another key than this device's",
+        }
+    }
+
+    /// What can be done about it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::TokenMalformed => {
+                "give it the token as the issuer made it: three parts of base64url with a dot between"
+            }
+            Self::TokenKind => "use an ID token or an access token, and none that needs an extension (`crit`)",
+            Self::TokenKey => "look whether `keys` is of this issuer; a key that is new is found within 15 s",
+            Self::TokenKeysUnreachable => {
+                "look whether this server reaches the address of `keys`; the log says what went wrong there"
+            }
+            Self::TokenAlgorithm => "have the issuer sign by the algorithm that the key's `alg` names in its key set",
+            Self::TokenAltered => "take the token from the issuer anew, and pass it on unchanged",
+            Self::TokenIssuer => {
+                "set `issuer` to the token's `iss`, letter by letter, if that is the one to be trusted"
+            }
+            Self::TokenAudience => {
+                "ask the issuer for a token for this `audience`, or set `audience` to the token's `aud`"
+            }
+            Self::TokenExpired => "ask the issuer for a new one; if it is new, set both clocks",
+            Self::TokenNotYet => "set both clocks: more than 5 s are between them",
+            Self::TokenClaims => "have the issuer add the claim, or name another one in the configuration",
+            Self::TokenOfAnotherDevice => {
+                "ask for a token with this device's `link.device.nonce` as its `nonce`, or `link.device.jkt` in `cnf`"
+            }
+        }
+    }
+
+    /// With particulars.
+    pub(crate) fn because(self, detail: impl Into<Cow<'static, str>>) -> Refused {
+        Refused { error: self, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for DoorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What the door does not take, with the particulars that are its owner's alone.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub error: DoorError,
+    /// The particulars; empty if there are none.
+    pub detail: Cow<'static, str>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error.word(), self.error.cause())?;
+        if !self.detail.is_empty() {
+            write!(f, " ({})", self.detail)?;
+        }
+        write!(f, "; {}", self.error.remedy())
+    }
+}
+
+impl From<DoorError> for Refused {
+    fn from(error: DoorError) -> Self {
+        error.because("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_has_a_word_of_its_own_what_is_wrong_and_what_to_do() {
+        let words: BTreeSet<_> = DoorError::ALL.map(DoorError::word).into();
+        assert_eq!(words.len(), DoorError::ALL.len(), "no word twice");
+        for error in DoorError::ALL {
+            assert!(error.word().bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase()), "{error}");
+            assert!(error.cause().len() > 20 && error.remedy().len() > 20, "{error}");
+        }
+        let said = DoorError::TokenAudience.because("`aud` is \"other\"").to_string();
+        assert!(said.starts_with("token-audience: the token is for somebody else (`aud` is \"other\"); ask"), "{said}");
+    }
+}
