@@ -10,6 +10,7 @@
 //! proxies/    real proxies, as people run them      forms.rs            small and whole forms
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does
 //! below.rs    servers below a path                 lan.rs               a phone in the same network
+//! login.rs    a real issuer of tokens, and people who sign in there; login/ is its script
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -36,6 +37,7 @@ mod forms;
 mod giving;
 mod hoard;
 mod lan;
+mod login;
 mod logs;
 mod memory;
 mod mistakes;

@@ -41,6 +41,8 @@ use crate::{autobahn, crates, harness, integrity, packaging, tools, unsteady, wa
 const BROWSER_TESTS: &str = "browser_";
 /// The name of one that needs axe too contains this.
 const AXE_TESTS: &str = "browser_axe_";
+/// The name of one that needs a real issuer of tokens contains this.
+const ISSUER_TESTS: &str = "issuer_";
 /// How the name of a test begins that is run apart from the other end-to-end tests: before a real proxy, on a busy machine.
 const PROXY_TESTS: &str = "proxies::cases::";
 const BUSY_TESTS: &str = "busy::";
@@ -138,19 +140,23 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
     let apart = ["--skip", PROXY_TESTS, "--skip", BUSY_TESTS];
     let tests = Run::list(end_to_end(), filter);
     let left_out = |kind| tests_in(&tests, kind).filter(|name| !is_apart(name)).collect::<Vec<_>>();
-    if let Some(driver) = &chromedriver {
-        let mut command = end_to_end();
-        command.env("CHROMEDRIVER", driver);
-        if tools::has_axe() {
-            run.end_to_end(command, &apart);
-        } else {
-            run.skip_all("end to end", &left_out(AXE_TESTS), "no axe");
-            run.end_to_end(command, &[&apart[..], &["--skip", AXE_TESTS]].concat());
-        }
-    } else {
-        run.skip_all("end to end", &left_out(BROWSER_TESTS), "no browser");
-        run.end_to_end(end_to_end(), &[&apart[..], &["--skip", BROWSER_TESTS]].concat());
+    let mut command = end_to_end();
+    let mut skipped = apart.to_vec();
+    let mut skip = |kind, why| {
+        run.skip_all("end to end", &left_out(kind), why);
+        skipped.extend(["--skip", kind]);
+    };
+    match &chromedriver {
+        Some(driver) => _ = command.env("CHROMEDRIVER", driver),
+        None => skip(BROWSER_TESTS, "no browser"),
     }
+    if chromedriver.is_some() && !tools::has_axe() {
+        skip(AXE_TESTS, "no axe");
+    }
+    if !tools::has_issuer() {
+        skip(ISSUER_TESTS, "no issuer of tokens");
+    }
+    run.end_to_end(command, &skipped);
     if full {
         run.proxies(proxies::ALL.iter().filter(|proxy| proxy.is_for_build_machines));
     }

