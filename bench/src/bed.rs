@@ -97,9 +97,31 @@ impl Bed {
         port: u16,
         options: &[String],
     ) -> anyhow::Result<Child> {
+        self.start_clients(verb, server, port, options, self.cores.as_ref().map(|(_, clients)| &**clients))
+    }
+
+    /// The same on the server's own core.
+    pub(crate) fn beside_server(
+        &self,
+        verb: &'static str,
+        server: Server,
+        port: u16,
+        options: &[String],
+    ) -> anyhow::Result<Child> {
+        self.start_clients(verb, server, port, options, self.cores.as_ref().map(|(server, _)| &**server))
+    }
+
+    fn start_clients(
+        &self,
+        verb: &'static str,
+        server: Server,
+        port: u16,
+        options: &[String],
+        cores: Option<&str>,
+    ) -> anyhow::Result<Child> {
         let of_server = ["--kind".to_owned(), server.kind.to_string(), "--port".to_owned(), port.to_string()];
         let arguments = [&of_server[..], &self.for_both(server.transport), options].concat();
-        Child::start(verb, &arguments, self.cores.as_ref().map(|(_, clients)| &**clients))
+        Child::start(verb, &arguments, cores)
     }
 
     fn for_both(&self, transport: Transport) -> [String; 4] {

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use duologue::{DeviceKey, SignatureAlgorithm};
+use duologue::{DeviceKey, Invite, ServerKey, SignatureAlgorithm};
 use duologue_server::{Device as Stored, State};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+
+/// The first number of devices that no server knows before they come.
+pub(crate) const NEW_DEVICES: u32 = 1_000_000;
 
 /// A device of the benchmark. Its key is as public as its number.
 pub(crate) struct Device(Ed25519KeyPair);
@@ -36,4 +39,25 @@ pub(crate) fn enrol(state: &State, count: u32) -> anyhow::Result<()> {
         verdict.map_err(|code| anyhow!("device {number} was not enrolled: {}", code.word()))?;
     }
     Ok(())
+}
+
+/// An invite by number, as public as that. It is good only if it was added to the store.
+pub(crate) fn invite(number: u32, server: ServerKey) -> Invite {
+    let mut secret = [0x1e; 32];
+    secret[..4].copy_from_slice(&number.to_be_bytes());
+    Invite::new(secret, server)
+}
+
+/// The one that [`use_invite`] has used.
+pub(crate) fn used_invite(server: ServerKey) -> Invite {
+    invite(u32::MAX, server)
+}
+
+/// Lets device 0 in by that invite.
+pub(crate) fn use_invite(state: &State) -> anyhow::Result<()> {
+    let invite = used_invite(state.identity().public());
+    state.store().add_invite(&invite, Duration::from_secs(3_600))?;
+    let device = Stored::new(&Device::number(0).key(), "bench");
+    let verdict = state.store().enrol(invite.id(), &device)?;
+    verdict.map_err(|code| anyhow!("the invite was not used: {}", code.word()))
 }

@@ -32,7 +32,12 @@ type Failure = Arc<Mutex<Option<anyhow::Error>>>;
 
 /// Opens a line as a device, and waits until the server has let it in. It lives as long as its handle.
 pub(crate) async fn open(dial: Arc<Dial>, number: u32) -> anyhow::Result<Line> {
-    let (line, failure) = begin(dial, number, None)?;
+    open_with(dial, number, Offer::Nothing).await
+}
+
+/// The same as a device that shows something beside its key.
+pub(crate) async fn open_with(dial: Arc<Dial>, number: u32, offer: Offer) -> anyhow::Result<Line> {
+    let (line, failure) = begin_with(dial, number, offer, None)?;
     let ready = line.ready().await;
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     ready.map(|()| line).map_err(|error| failure.unwrap_or(error.into()))
@@ -40,11 +45,20 @@ pub(crate) async fn open(dial: Arc<Dial>, number: u32) -> anyhow::Result<Line> {
 
 /// The same without the wait. A line that tells of its WebSockets dials again when it is lost.
 pub(crate) fn begin(dial: Arc<Dial>, number: u32, upgrades: Option<Upgrades>) -> anyhow::Result<(Line, Failure)> {
+    begin_with(dial, number, Offer::Nothing, upgrades)
+}
+
+fn begin_with(
+    dial: Arc<Dial>,
+    number: u32,
+    offer: Offer,
+    upgrades: Option<Upgrades>,
+) -> anyhow::Result<(Line, Failure)> {
     let device = Device::number(number);
     let config = ClientConfig {
         server_key: dial.server_key().context("the server is none of Duologue")?,
-        offer: Offer::Nothing,
-        enrolled: true,
+        enrolled: !matches!(offer, Offer::Invite(_)),
+        offer,
         device: device.key(),
         claims: Claims { origin: String::new(), host: dial.host(), name: "bench".to_owned() },
     };

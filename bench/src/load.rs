@@ -8,6 +8,7 @@
 //! stream    bytes as fast as they are taken, and all of them back                   count: bytes
 //! rate      a clock gives each session its turn; each echo is timed                 count: messages
 //! connect   sessions are opened and closed, one after the other                     count: sessions
+//! newcomers strangers to the server, one now and then; each one's way in is timed   count: those soon in
 //! ```
 //!
 //! The bare WebSocket's client joins its writes as ours does, so that the servers are asked the same way.
@@ -21,6 +22,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
+use duologue::Offer;
 use duologue_native::{Channel, Line};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _, TryStreamExt as _, future, stream};
 use tokio::{
@@ -31,11 +33,15 @@ use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 
 use crate::{
     clients::{BareWebSocket, Dial, OPENING_MAX, To},
+    device::{self, NEW_DEVICES},
     line,
 };
 
 /// What waits for one write of a bare WebSocket, and what a stream reads at a time.
 const BUFFER_LEN: usize = 128 * 1_024;
+/// How soon a newcomer is to be in, and when it gives up.
+const NEWCOMERS_LIMIT: Duration = Duration::from_secs(2);
+const NEWCOMERS_PATIENCE: Duration = Duration::from_secs(8);
 
 #[derive(clap::Args)]
 pub(crate) struct Load {
@@ -58,6 +64,9 @@ pub(crate) struct Load {
     /// How long a run takes
     #[arg(long, default_value_t = 1_000)]
     millis: u64,
+    /// The first invite of newcomers
+    #[arg(long, default_value_t = 0)]
+    first_invite: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +75,7 @@ enum Job {
     Stream,
     Rate,
     Connect,
+    Newcomers,
 }
 
 /// What one run came to.
@@ -86,20 +96,23 @@ impl Load {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let dial = self.server.dial()?;
         let mut sessions = Vec::new();
-        if self.job != Job::Connect {
+        if !matches!(self.job, Job::Connect | Job::Newcomers) {
             let opening = (0..self.sessions).map(|number| Session::open(Arc::clone(&dial), number));
             sessions = stream::iter(opening).buffer_unordered(OPENING_MAX).try_collect().await?;
         }
         writeln!(std::io::stdout(), "open {}", self.sessions)?;
+        let mut runs = 0;
         // Nothing else runs on this thread meanwhile.
         for line in std::io::stdin().lock().lines() {
             ensure!(line?.trim() == "run", "`run` was expected");
             let until = Instant::now() + Duration::from_millis(self.millis);
             let counted = match self.job {
                 Job::Connect => self.connect(&dial, until).await?,
+                Job::Newcomers => self.newcomers(&dial, runs).await,
                 Job::Rate => self.rate(&mut sessions, until).await?,
                 Job::Echo | Job::Stream => self.exchange(&mut sessions, until).await?,
             };
+            runs += 1;
             writeln!(std::io::stdout(), "count {}\np99 {}", counted.count, percentile_99(counted.times))?;
         }
         Ok(())
@@ -159,6 +172,42 @@ impl Load {
         let counts: Vec<u64> = future::try_join_all(each).await?;
         Ok(Counted { count: counts.iter().sum(), times: Vec::new() })
     }
+
+    /// One after another comes new, spread over the time of a run: by turns a device that was here before, without a
+    /// ticket, and a new one with an invite of its own. Those are counted who are in within the limit, and all are timed.
+    async fn newcomers(&self, dial: &Arc<Dial>, run: u32) -> Counted {
+        let gap = Duration::from_millis(self.millis) / self.sessions;
+        let begun = Instant::now();
+        let each = (0..self.sessions).map(|number| async move {
+            tokio::time::sleep_until((begun + gap * number).into()).await;
+            let came = Instant::now();
+            let opening = newcomer(Arc::clone(dial), 1 + number, self.first_invite + run * self.sessions + number);
+            let opened = tokio::time::timeout(NEWCOMERS_PATIENCE, opening).await;
+            match &opened {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => eprintln!("bench: newcomer {number} is not in: {error:#}"),
+                Err(_) => eprintln!("bench: newcomer {number} is not in after {} s", NEWCOMERS_PATIENCE.as_secs()),
+            }
+            (matches!(opened, Ok(Ok(_))), came.elapsed())
+        });
+        let all = future::join_all(each).await;
+        let count = all.iter().filter(|(is_in, took)| *is_in && *took <= NEWCOMERS_LIMIT).count();
+        let times = all.iter().map(|(_, took)| u32::try_from(took.as_micros()).unwrap_or(u32::MAX)).collect();
+        Counted { count: count as u64, times }
+    }
+}
+
+/// Opens a line, and has one echo: then somebody is in. `known` is a device of the server's; `invite` one that it has made.
+async fn newcomer(dial: Arc<Dial>, known: u32, invite: u32) -> anyhow::Result<()> {
+    let line = if invite.is_multiple_of(2) {
+        line::open(dial, known).await?
+    } else {
+        let server_key = dial.server_key().context("the server is none of Duologue")?;
+        let offer = Offer::Invite(device::invite(invite, server_key));
+        line::open_with(dial, NEW_DEVICES + invite, offer).await?
+    };
+    ensure!(line.request("echo", vec![0x5a; 64]).await?.len() == 64, "another echo");
+    Ok(())
 }
 
 impl Session {

@@ -4,6 +4,7 @@
 //! idle ──────► serve-duologue | serve-tungstenite ◄──sessions── clients      memory of the server's process
 //! native ────► serve-duologue | serve-tungstenite ◄──sessions── load         what each CPU second of that process moves
 //! scale, handshake: as native
+//! flood ─────► serve-duologue ◄── an open line, newcomers; ◄── strangers who mean ill, from the other core
 //! connect ───► a path that delays ──► both servers
 //! page ──────► Chromium, whose page measures and posts
 //! each writes a table, and its entries into target/bench/GROUP.json
@@ -11,7 +12,8 @@
 //!
 //! # Layout
 //!
-//! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs` ·
+//! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs`,
+//! `flood.rs` with its `attack.rs` ·
 //! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
 //! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
 //! processes that a group starts · `report.rs` what every group reports
@@ -19,11 +21,13 @@
 //! Servers live in processes of their own, which hold nothing else. A process ends when its standard input does, so that none
 //! outlives whoever started it.
 
+mod attack;
 mod bed;
 mod child;
 mod clients;
 mod connect;
 mod device;
+mod flood;
 mod gate;
 mod handshake;
 mod idle;
@@ -61,6 +65,8 @@ enum Verb {
     Scale(scale::Scale),
     /// Round trips to the first reply, and after a cut
     Connect(connect::Connect),
+    /// What floods do to an open line, and to who comes new
+    Flood(flood::Flood),
     /// The process that is measured: Duologue
     #[command(hide = true)]
     ServeDuologue(server::Serve),
@@ -73,6 +79,9 @@ enum Verb {
     /// What callgrind counts the instructions of
     #[command(hide = true)]
     Gate(gate::Gate),
+    /// Strangers who mean ill
+    #[command(hide = true)]
+    Attack(attack::Attackers),
     /// Whoever loads either
     #[command(hide = true)]
     Load(load::Load),
@@ -120,6 +129,8 @@ async fn main() -> ExitCode {
         Verb::Native(verb) => verb.run().await,
         Verb::Scale(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
+        Verb::Flood(verb) => verb.run().await,
+        Verb::Attack(verb) => verb.run().await,
         Verb::ServeDuologue(verb) => verb.run().await,
         Verb::ServeTungstenite(verb) => verb.run().await,
         Verb::Clients(verb) => verb.run().await,

@@ -40,6 +40,8 @@ pub(crate) enum Goal {
     AtMostOf(f64, &'static str),
     /// So much more than the baseline, in the figure's own unit.
     AtMostBeyond(f64, &'static str),
+    /// A multiple of the baseline, or so much in the figure's own unit, whichever is more.
+    AtMostOr(f64, f64, &'static str),
 }
 
 /// One figure of one group, in every round.
@@ -62,6 +64,7 @@ impl Goal {
             Self::AtMost(most) => ratio <= most,
             Self::AtMostOf(most, _) => ours <= most,
             Self::AtMostBeyond(more, _) => ours <= baseline + more,
+            Self::AtMostOr(most, least, _) => ratio <= most || ours <= least,
         }
     }
 
@@ -73,6 +76,7 @@ impl Goal {
             Self::AtMost(most) => format!("at most {most} ×"),
             Self::AtMostOf(most, unit) => format!("at most {most} {unit}"),
             Self::AtMostBeyond(more, unit) => format!("at most the baseline and {more} {unit}"),
+            Self::AtMostOr(most, least, unit) => format!("at most {most} × or {least} {unit}"),
         }
     }
 
@@ -186,6 +190,8 @@ mod tests {
         let (of, beyond) = (Goal::AtMostOf(250.0, "µs"), Goal::AtMostBeyond(2_600.0, "B"));
         assert!(of.is_met(250.0, 1.0) && !of.is_met(250.1, 1_000.0));
         assert!(beyond.is_met(7_600.0, 5_000.0) && !beyond.is_met(7_601.0, 5_000.0));
+        let either = Goal::AtMostOr(3.0, 10.0, "ms");
+        assert!(either.is_met(10.0, 0.3) && !either.is_met(10.1, 0.3) && either.is_met(15.0, 5.0));
     }
 
     #[test]

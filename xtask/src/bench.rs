@@ -20,18 +20,19 @@ use crate::process::{self, cargo, command, step, target, which};
 use crate::{figures, gate, size, tools, wasm};
 
 /// The groups in the order of the report, and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 7] = [
+pub(crate) const GROUPS: [(&str, &str); 8] = [
     ("page", "Between a page in Chromium and a server"),
     ("native", "What a core of the server moves for native clients"),
     ("handshake", "Handshakes"),
     ("connect", "Round trips, on a path with 50 ms"),
     ("scale", "One server, many sessions"),
     ("idle", "Memory of an idle session"),
+    ("flood", "Floods of strangers, made by one core"),
     ("size", "Download"),
 ];
 
 /// Those whose server has a core of its own.
-const PINNED: [&str; 3] = ["native", "handshake", "scale"];
+const PINNED: [&str; 4] = ["native", "handshake", "scale", "flood"];
 
 /// What can be measured. For more options see `duologue-bench GROUP --help`.
 #[derive(Subcommand)]
@@ -61,6 +62,17 @@ pub(crate) enum Group {
     Scale(Rounds),
     /// Round trips to the first reply and after a cut, beside a bare WebSocket
     Connect(Rounds),
+    /// What floods of strangers do to an open line, and to who comes new
+    Flood {
+        #[command(flatten)]
+        rounds: Rounds,
+        /// One kind only, such as replayed-m1
+        #[arg(long, value_name = "KIND")]
+        only: Option<String>,
+        /// How long each flood takes
+        #[arg(long, value_name = "MILLISECONDS")]
+        millis: Option<u64>,
+    },
     /// What a page loads, beside Socket.IO and js-libp2p
     Size,
     /// Join what was measured last and write docs/BENCHMARKS.md
@@ -97,6 +109,10 @@ pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
         Some(Group::Native(rounds)) => run("native", |group| group.args(rounds.option()))?,
         Some(Group::Scale(rounds)) => run("scale", |group| group.args(rounds.option()))?,
         Some(Group::Connect(rounds)) => run("connect", |group| group.args(rounds.option()))?,
+        Some(Group::Flood { rounds, only, millis }) => run("flood", |group| {
+            group.args(rounds.option()).args(only.as_ref().map(|only| format!("--only={only}")));
+            group.args(millis.map(|millis| format!("--millis={millis}")))
+        })?,
         Some(Group::Size) => size::measure()?,
         Some(Group::Report) => figures::report()?,
         Some(Group::Gate { accept }) => return gate::verb(*accept),
