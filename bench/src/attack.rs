@@ -52,6 +52,8 @@ use crate::{
 const STRANGERS: usize = 128;
 /// Handshakes that were begun and are held open.
 const STOPPED_MAX: usize = 2_000;
+/// The server's backlog may be full: then the system would try again after a second.
+const STOPPED_PATIENCE: Duration = Duration::from_millis(20);
 /// Nobody waits for longer for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of M1 before its Noise part.
@@ -124,6 +126,7 @@ impl fmt::Display for Attack {
 
 impl Attackers {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        duologue_server::raise_file_limit()?;
         let dial = Dial::new(self.kind, self.transport, self.port, &self.state)?;
         let flood = Flood {
             m1: connect(&dial, Offer::Nothing)?.1,
@@ -179,11 +182,10 @@ impl Flood {
         }
     }
 
-    /// Offers an M1, and leaves at the first message or the end.
+    /// Offers an M1, and leaves at the first message, or when it has waited for as long as any costs the server.
     async fn upgrade(&self, m1: &[u8]) -> anyhow::Result<()> {
         let mut socket = self.open(&upgrade::offer(m1)).await?.0;
-        self.made.fetch_add(1, Ordering::Relaxed);
-        socket.next().await;
+        let _ = tokio::time::timeout(Duration::from_millis(10), socket.next()).await;
         Ok(())
     }
 
@@ -192,7 +194,6 @@ impl Flood {
         let server_key = self.dial.server_key().context("the server is none of Duologue")?;
         let (mut connection, _) = connect(&self.dial, Offer::Invite(device::used_invite(server_key)))?;
         let (mut socket, selected) = self.open(&connection.upgrade_offer()).await?;
-        self.made.fetch_add(1, Ordering::Relaxed);
         let now = duologue::Instant::default();
         connection.handle_upgrade(now, &selected)?;
         loop {
@@ -213,7 +214,10 @@ impl Flood {
         let offer = HeaderValue::from_str(&offer.join(", ")).context("base64url is ASCII")?;
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
         let stream = self.dial.stream().await?;
-        let (socket, response) = client_async_with_config(request, stream, Some(websocket_config())).await?;
+        let answer = client_async_with_config(request, stream, Some(websocket_config())).await;
+        // Whatever it is.
+        self.made.fetch_add(1, Ordering::Relaxed);
+        let (socket, response) = answer?;
         let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         Ok((socket, selected))
@@ -239,16 +243,18 @@ impl Flood {
     async fn stopped_tls(&self, until: Instant) {
         let mut held = VecDeque::with_capacity(STOPPED_MAX);
         while Instant::now() < until {
-            let Ok(mut tcp) = TcpStream::connect(("127.0.0.1", self.port)).await else {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                continue;
-            };
-            if tcp.write_all(&self.hello).await.is_ok() {
-                self.made.fetch_add(1, Ordering::Relaxed);
-                held.push_back(tcp);
-            }
-            if held.len() > STOPPED_MAX {
-                held.pop_front();
+            let connecting = TcpStream::connect(("127.0.0.1", self.port));
+            match tokio::time::timeout(STOPPED_PATIENCE, connecting).await {
+                Ok(Ok(mut tcp)) => {
+                    if tcp.write_all(&self.hello).await.is_ok() {
+                        self.made.fetch_add(1, Ordering::Relaxed);
+                        held.push_back(tcp);
+                    }
+                    if held.len() > STOPPED_MAX {
+                        held.pop_front();
+                    }
+                }
+                _ => drop(held.pop_front()),
             }
         }
     }

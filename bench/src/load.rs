@@ -101,18 +101,16 @@ impl Load {
             sessions = stream::iter(opening).buffer_unordered(OPENING_MAX).try_collect().await?;
         }
         writeln!(std::io::stdout(), "open {}", self.sessions)?;
-        let mut runs = 0;
         // Nothing else runs on this thread meanwhile.
-        for line in std::io::stdin().lock().lines() {
+        for (run, line) in (0..).zip(std::io::stdin().lock().lines()) {
             ensure!(line?.trim() == "run", "`run` was expected");
             let until = Instant::now() + Duration::from_millis(self.millis);
             let counted = match self.job {
                 Job::Connect => self.connect(&dial, until).await?,
-                Job::Newcomers => self.newcomers(&dial, runs).await,
+                Job::Newcomers => self.newcomers(&dial, run).await,
                 Job::Rate => self.rate(&mut sessions, until).await?,
                 Job::Echo | Job::Stream => self.exchange(&mut sessions, until).await?,
             };
-            runs += 1;
             writeln!(std::io::stdout(), "count {}\np99 {}", counted.count, percentile_99(counted.times))?;
         }
         Ok(())

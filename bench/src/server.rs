@@ -50,6 +50,8 @@ pub(crate) struct ServeTungstenite {
 
 impl Serve {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        // As the binary does.
+        duologue_server::raise_file_limit()?;
         let (listener, tls) = self.listen().await?;
         let state = State::open(&self.state)?;
         let duologue = Duologue::new(state, Policy::loopback()).service("echo", services::echo);

@@ -72,6 +72,38 @@ pub trait Endpoint: Send {
     fn answer(&mut self, line: &Line, event: LineEvent) -> impl Future<Output = ()> + Send;
 }
 
+/// Who decides on a stranger of a server's, before its device has proved itself.
+pub trait Doorkeeper<S>: Send {
+    /// An M1 has come, as its socket's first message. Nothing was computed for it yet.
+    fn look_at(&mut self, m1: &[u8]) -> impl Future<Output = Entrance> + Send;
+    /// An M1 was good: the secret of the credential that it shows. M2 leaves when this is answered; nothing of it, if the
+    /// socket is dropped before.
+    fn find(&mut self, credential: OfferedCredential) -> impl Future<Output = Found> + Send;
+    /// M2 has left. AUTH has not come for a while: some proxies withhold M2 until more follows. Gives the socket something to
+    /// send that no peer minds, such as a ping.
+    fn push(&mut self, socket: &mut S);
+}
+
+/// What is known of a credential.
+#[derive(Debug)]
+pub enum Found {
+    /// Its secret, if there is one: M2 leaves either way, and says under the seal which.
+    Secret(Option<Secret>),
+    /// The socket is closed, without M2.
+    Refused,
+}
+
+/// What becomes of an M1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// It is read.
+    Take,
+    /// It is to be made anew, so that it cannot be a replay.
+    AskFreshness,
+    /// Its socket is closed.
+    Refuse,
+}
+
 /// Randomness for one handshake, from the operating system.
 ///
 /// # Panics
@@ -232,16 +264,14 @@ pub async fn part<S: Socket>(mut connection: Connection, mut socket: S) {
     hang_up(&mut connection, std::time::Instant::now(), &mut socket).await;
 }
 
-/// Runs a server's connection until the device has proved itself. `find` looks up the secret of a credential; `push` gives
-/// the socket something to send that no peer minds, such as a ping: some proxies withhold M2 until more follows.
+/// Runs a server's connection until the device has proved itself.
 ///
 /// # Errors
 /// Why it did not; the socket is then closed.
-pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
+pub async fn shake_hands<S: Socket>(
     accept: impl FnOnce(Instant) -> Connection,
     mut socket: S,
-    find: impl Fn(OfferedCredential) -> F,
-    push: impl Fn(&mut S),
+    keeper: &mut impl Doorkeeper<S>,
 ) -> Result<Proved<S>, ConnectionError> {
     let started = std::time::Instant::now();
     let mut connection = accept(Instant::default());
@@ -251,9 +281,11 @@ pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
         while let Some(event) = connection.poll_event() {
             match event {
                 Event::SecretWanted(credential) => {
-                    let secret = find(credential).await;
-                    // An error closes the connection, which is the next event.
-                    let _ = connection.provide_secret(since(started), secret.as_ref());
+                    match keeper.find(credential).await {
+                        // An error closes the connection, which is the next event.
+                        Found::Secret(secret) => drop(connection.provide_secret(since(started), secret.as_ref())),
+                        Found::Refused => connection.handle_lost(since(started)),
+                    }
                 }
                 Event::AuthReceived(request) => {
                     return Ok(Proved { connection, request: *request, socket, started });
@@ -278,13 +310,23 @@ pub async fn shake_hands<S: Socket, F: Future<Output = Option<Secret>>>(
         let now = since(started);
         match message {
             // An error closes the connection, which is the next event.
-            Ok(Some(Incoming::Binary(bytes))) => drop(connection.handle_message(now, &bytes)),
+            Ok(Some(Incoming::Binary(bytes))) => {
+                let entrance = match connection.awaits_any_m1() {
+                    true => keeper.look_at(&bytes).await,
+                    false => Entrance::Take,
+                };
+                match entrance {
+                    Entrance::Take => drop(connection.handle_message(since(started), &bytes)),
+                    Entrance::AskFreshness => connection.ask_freshness(),
+                    Entrance::Refuse => connection.handle_lost(since(started)),
+                }
+            }
             Ok(Some(Incoming::Text)) => drop(connection.handle_text(now)),
             Ok(Some(Incoming::Other)) => {}
             Ok(Some(Incoming::Closing) | None) => connection.handle_lost(now),
             Err(_) if pushes_at.is_some_and(|at| at <= std::time::Instant::now()) && !pushed => {
                 pushed = true;
-                push(&mut socket);
+                keeper.push(&mut socket);
                 // An error shows in the next read.
                 let _ = socket.flush().await;
             }

@@ -17,7 +17,9 @@ mod stream;
 
 pub use bytes;
 pub use channel::{Channel, Sent};
-pub use driver::{Endpoint, Incoming, Proved, Socket, carry, keep, part, randomness, shake_hands};
+pub use driver::{
+    Doorkeeper, Endpoint, Entrance, Found, Incoming, Proved, Socket, carry, keep, part, randomness, shake_hands,
+};
 pub use duologue;
 pub use line::Line;
 pub use shared::LineError;

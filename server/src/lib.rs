@@ -61,7 +61,8 @@ pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use front::address::{Address, InvalidAddress};
 pub use front::assets::{page, page_at};
 pub use front::certificate::{Certificate, utc};
-pub use front::http::{Peer, serve};
+pub use front::http::{FrontConfig, Peer, serve, serve_behind};
+pub use front::proxied::{InvalidNetwork, TrustedProxies};
 pub use front::tls::{TlsError, development, development_at, from_files, is_for};
 pub use lines::Duologue;
 pub use lines::directory::Directory;
@@ -70,6 +71,7 @@ pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
 pub use services::service::{Call, Service, ServiceError, answer};
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};
+pub use state::files::raise_file_limit;
 pub use state::store::{Device, DeviceStatus, Revocation, Store, StoreError};
 pub use state::words::{Language, spoken};
 pub use state::{State, StateError, server_key};

@@ -76,7 +76,7 @@ pub use crypto::{Randomness, Secret, SignatureAlgorithm};
 pub use error::{ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
 pub use handshake::{
     auth::{Claims, DeviceKey, Grant, Outcome, Resume, Services, Ticket, Wanted},
-    hello::{Capabilities, Credential, Limits},
+    hello::{Capabilities, Credential, Limits, M1Head},
     upgrade,
 };
 pub use ids::{Birth, ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};

@@ -430,3 +430,79 @@ fn a_message_longer_than_a_record_costs_a_connection_only_also_while_the_verdict
     assert_eq!(close.code, CloseCode::Altered);
     assert!(pair.client_seen.closed.as_ref().is_some_and(ConnectionError::is_resumable));
 }
+
+/// Rule: an M1 can be replayed for nothing. Under pressure it must be made over a nonce of this very socket.
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn a_server_that_asks_for_freshness_gets_an_m1_that_is_good_there_only() {
+    let mut pair = Pair::new(1);
+    pair.server.ask_freshness();
+    assert!(!pair.server.awaits_any_m1());
+    let asked = pair.server_sends().expect("what it asks");
+    assert_eq!(asked.len(), 17);
+    // The client has seen no M1 taken, as if somebody had stripped its request: the first one is on its way already.
+    let first = pair.client_sends().expect("M1");
+    pair.server_takes(&first).expect("passed over, and nothing computed for it");
+    assert_eq!(pair.server_sends(), None, "no M2 for an M1 that may be a replay");
+    pair.client_takes(&asked).expect("an M1 is made anew");
+    let fresh = pair.client_sends().expect("the fresh M1");
+    assert_eq!((fresh.len(), &fresh[12..28]), (limits::M1_LEN + 16, &asked[1..]));
+    assert!(fresh[28..] != first[12..], "other keys: one key pair is good for one M1");
+
+    // Recorded, it is good for no other socket: neither for one that asks, nor for one that does not.
+    for asks in [true, false] {
+        let mut other = Pair::new(5);
+        if asks {
+            other.server.ask_freshness();
+            other.server_sends().expect("what it asks");
+        }
+        assert_eq!(other.server_takes(&fresh), Err(PeerMisbehaved::Unexpected.into()), "it asks: {asks}");
+        assert_eq!(other.server_sends(), None);
+    }
+
+    pair.server_takes(&fresh).expect("good");
+    pair.open();
+}
+
+#[test]
+fn a_server_that_asks_for_freshness_passes_over_one_m1_and_no_second() {
+    let mut pair = Pair::new(1);
+    pair.server.ask_freshness();
+    let stale = pair.client_sends().expect("M1");
+    pair.server_takes(&stale).expect("passed over");
+    assert_eq!(pair.server_takes(&stale), Err(PeerMisbehaved::Unexpected.into()));
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn a_client_makes_m1_anew_once_and_only_where_it_was_asked() {
+    let mut pair = Pair::new(1);
+    let asked = [&[6_u8][..], &[0xee; 16]].concat();
+    pair.client_takes(&asked).expect("once");
+    assert_eq!(pair.client_takes(&asked), Err(ConnectionError::NotYourServer), "twice is nobody's server");
+    // A nonce that was changed on the way shows at the server, and costs it no key agreement.
+    let mut pair = Pair::new(1);
+    pair.server.ask_freshness();
+    let mut asked = pair.server_sends().expect("what it asks");
+    asked[3] ^= 1;
+    let _first = pair.client_sends();
+    pair.client_takes(&asked).expect("it cannot tell");
+    let fresh = pair.client_sends().expect("an M1");
+    assert_eq!(pair.server_takes(&fresh), Err(PeerMisbehaved::Unexpected.into()));
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn the_nonce_of_a_fresh_m1_is_part_of_the_handshake() {
+    let mut pair = Pair::new(1);
+    pair.server.ask_freshness();
+    let asked = pair.server_sends().expect("what it asks");
+    let _first = pair.client_sends();
+    pair.client_takes(&asked).expect("good");
+    let mut fresh = pair.client_sends().expect("an M1");
+    // Who takes the flag away that it is fresh, or the nonce, gets nowhere with the rest.
+    fresh[11] = 1;
+    fresh.drain(12..28);
+    let mut other = Pair::new(5);
+    assert_eq!(other.server_takes(&fresh), Err(ConnectionError::NotForThisServer));
+}

@@ -1,63 +1,210 @@
-//! The lobby: connections that have not proved themselves. Bounded in all and for each address; where it is full, the one
-//! that has waited longest goes first, so that a flood crowds out itself before it crowds out others.
+//! The lobby: connections that have not proved themselves. Bounded in all and for each address; where it is full, the one that
+//! is worth least makes room, never one because it has waited for long.
 //!
-//! Loopback addresses have no bound of their own: a local reverse proxy speaks from there for everybody. Nor has the
-//! unspecified one, which stands for all where an app was started without connect info.
+//! ```text
+//! Garbage   what nobody can come in by: an M1 that was seen before, or that no client makes
+//! Begun     accepted, and TLS is not through
+//! Idle      between two requests, or before the first
+//! Asking    a request is being answered; or a WebSocket is open, and M1 is still to come
+//! Made      a valid M1 was read
+//! Kept      M2 is paid for, or a ticket or invite was shown that this server knows: until the verdict is out
+//! ```
+//!
+//! Of those that are worth the same, the address goes first that has most of them; of its connections the oldest. A newcomer
+//! never takes a place that is kept: where all are, there is none for it.
+//!
+//! An address of IPv6 is a /64, which one subscriber has. One that speaks for many, or that is not known, has no bound of its
+//! own. The listener has a lobby of all its connections, and a line one of its handshakes.
 
 use std::{
-    collections::VecDeque,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio_util::sync::CancellationToken;
 
-const CONNECTIONS_MAX: usize = 512;
-const CONNECTIONS_OF_AN_ADDRESS_MAX: usize = 16;
+/// Handshakes of a server's lines, in all and of one address.
+pub(crate) const HANDSHAKES_MAX: usize = 512;
+pub(crate) const HANDSHAKES_OF_AN_ADDRESS_MAX: usize = 16;
 
-#[derive(Debug, Default)]
-pub(crate) struct Lobby(Mutex<Inner>);
+/// What a connection is worth. The least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Worth {
+    Garbage,
+    Begun,
+    Idle,
+    Asking,
+    Made,
+    Kept,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lobby {
+    inner: Mutex<Inner>,
+    of_an_address_max: usize,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
     next: u64,
-    /// The oldest first.
-    waiting: VecDeque<(u64, IpAddr, CancellationToken)>,
+    max: usize,
+    /// By worth, then the oldest first.
+    waiting: BTreeMap<(Worth, u64), Waiting>,
+    of_an_address: HashMap<IpAddr, usize>,
 }
 
-/// A place in the lobby; dropped when the connection has proved itself or ended.
+#[derive(Debug)]
+struct Waiting {
+    address: Option<IpAddr>,
+    crowded_out: CancellationToken,
+}
+
+/// A place in the lobby; given back when it is dropped: the connection has proved itself or ended.
 #[derive(Debug)]
 pub(crate) struct Place {
     lobby: Arc<Lobby>,
     number: u64,
-    /// Cancelled when the place goes to a later connection.
-    pub(crate) crowded_out: CancellationToken,
+    worth: Mutex<Worth>,
+    /// Cancelled when the place goes to another connection.
+    crowded_out: CancellationToken,
 }
 
 impl Lobby {
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_address = inner.waiting.iter().filter(|(_, other, _)| *other == address).count();
-        let oldest =
-            if of_address >= CONNECTIONS_OF_AN_ADDRESS_MAX && !address.is_loopback() && !address.is_unspecified() {
-                inner.waiting.iter().position(|(_, other, _)| *other == address)
-            } else {
-                (inner.waiting.len() >= CONNECTIONS_MAX).then_some(0)
-            };
-        if let Some((_, _, token)) = oldest.and_then(|index| inner.waiting.remove(index)) {
-            token.cancel();
+    pub(crate) fn new(max: usize, of_an_address_max: usize) -> Self {
+        Self { inner: Mutex::new(Inner { max, ..Inner::default() }), of_an_address_max }
+    }
+
+    /// A place for a connection from an address; none of its own bound where that is not known, or speaks for many. No place
+    /// at all where every one is kept.
+    pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>, worth: Worth) -> Option<Place> {
+        let address = address.map(network);
+        let mut inner = self.lock();
+        let of_address = address.and_then(|address| inner.of_an_address.get(&address)).copied().unwrap_or_default();
+        if of_address >= self.of_an_address_max {
+            inner.make_room(|other| other.address == address)?;
+        } else if inner.waiting.len() >= inner.max {
+            inner.make_room(|_| true)?;
         }
         inner.next += 1;
         let (number, crowded_out) = (inner.next, CancellationToken::new());
-        inner.waiting.push_back((number, address, crowded_out.clone()));
-        Place { lobby: Arc::clone(self), number, crowded_out }
+        if let Some(address) = address {
+            *inner.of_an_address.entry(address).or_default() += 1;
+        }
+        inner.waiting.insert((worth, number), Waiting { address, crowded_out: crowded_out.clone() });
+        Some(Place { lobby: Arc::clone(self), number, worth: Mutex::new(worth), crowded_out })
+    }
+
+    /// How many there may be from now on. Who is here beyond that goes as newcomers come.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.lock().max = max;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Removes the one that is worth least of those that may go; none if all of them are kept.
+    fn make_room(&mut self, may_go: impl Fn(&Waiting) -> bool) -> Option<()> {
+        let count = |waiting: &Waiting| match waiting.address {
+            Some(address) => self.of_an_address.get(&address).copied().unwrap_or_default(),
+            // Nobody knows how many they are: all of them are one.
+            None => usize::MAX,
+        };
+        let mut chosen: Option<((Worth, u64), usize)> = None;
+        for (key, waiting) in self.waiting.iter().filter(|(_, waiting)| may_go(waiting)) {
+            match chosen {
+                _ if key.0 == Worth::Kept => break,
+                Some((best, _)) if best.0 < key.0 => break,
+                Some((_, most)) if count(waiting) <= most => {}
+                _ => chosen = Some((*key, count(waiting))),
+            }
+        }
+        self.remove(chosen?.0)?.crowded_out.cancel();
+        Some(())
+    }
+
+    fn remove(&mut self, key: (Worth, u64)) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&key)?;
+        if let Some(address) = waiting.address
+            && let Some(count) = self.of_an_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.of_an_address.remove(&address);
+            }
+        }
+        Some(waiting)
+    }
+}
+
+impl Place {
+    /// What the connection is worth from now on. One that was crowded out already stays so.
+    pub(crate) fn is_worth(&self, worth: Worth) {
+        let mut own = self.worth.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lobby.lock();
+        if let Some(waiting) = inner.waiting.remove(&(*own, self.number)) {
+            inner.waiting.insert((worth, self.number), waiting);
+        }
+        *own = worth;
+    }
+
+    /// Whose the connection is turns out only now, behind a proxy. False if that address has all of its places, and they are
+    /// kept.
+    pub(crate) fn is_of(&self, address: Option<IpAddr>) -> bool {
+        let worth = self.worth.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lobby.lock();
+        let (key, address) = ((*worth, self.number), address.map(network));
+        match inner.waiting.get(&key) {
+            None => return true,
+            Some(waiting) if waiting.address == address => return true,
+            Some(_) => {}
+        }
+        let of_address = address.and_then(|address| inner.of_an_address.get(&address)).copied().unwrap_or_default();
+        if of_address >= self.lobby.of_an_address_max && inner.make_room(|other| other.address == address).is_none() {
+            return false;
+        }
+        if let Some(waiting) = inner.remove(key) {
+            if let Some(address) = address {
+                *inner.of_an_address.entry(address).or_default() += 1;
+            }
+            inner.waiting.insert(key, Waiting { address, ..waiting });
+        }
+        true
+    }
+
+    /// Waits until the place has gone to another connection.
+    pub(crate) async fn crowded_out(&self) {
+        self.crowded_out.cancelled().await;
+    }
+
+    /// What tells the same to somebody who does not hold the place.
+    pub(crate) fn crowded_out_token(&self) -> CancellationToken {
+        self.crowded_out.clone()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut inner = self.lobby.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.waiting.retain(|(number, ..)| *number != self.number);
+        let worth = *self.worth.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.lobby.lock().remove((worth, self.number));
+    }
+}
+
+/// What one subscriber has: an address of IPv4, a /64 of IPv6 (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -65,36 +212,123 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn addresses(count: u8) -> impl Iterator<Item = IpAddr> {
-        (0..count).map(|last| IpAddr::from([192, 0, 2, last]))
+    fn lobby(max: usize, of_an_address: usize) -> Arc<Lobby> {
+        Arc::new(Lobby::new(max, of_an_address))
+    }
+
+    fn from(last: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, last].into())
+    }
+
+    fn is_out(place: &Place) -> bool {
+        place.crowded_out.is_cancelled()
+    }
+
+    #[track_caller]
+    fn enter(lobby: &Arc<Lobby>, address: Option<IpAddr>, worth: Worth) -> Place {
+        lobby.enter(address, worth).expect("there is a place")
     }
 
     #[test]
     fn an_address_crowds_out_itself_first() {
-        let lobby = Arc::new(Lobby::default());
-        let other = lobby.enter(IpAddr::from([192, 0, 2, 200]));
-        let flood: Vec<_> = (0..17).map(|_| lobby.enter(IpAddr::from([192, 0, 2, 1]))).collect();
-        assert!(flood[0].crowded_out.is_cancelled());
-        assert!(flood[1..].iter().all(|place| !place.crowded_out.is_cancelled()));
-        assert!(!other.crowded_out.is_cancelled());
+        let lobby = lobby(512, 16);
+        let other = enter(&lobby, from(200), Worth::Begun);
+        let flood: Vec<_> = (0..17).map(|_| enter(&lobby, from(1), Worth::Begun)).collect();
+        assert!(is_out(&flood[0]) && !flood[1..].iter().any(is_out) && !is_out(&other));
     }
 
     #[test]
-    fn a_full_lobby_drops_the_oldest_and_a_left_place_is_free() {
-        let lobby = Arc::new(Lobby::default());
-        let mut places: Vec<_> = (0..3).flat_map(|_| addresses(200)).take(512).map(|a| lobby.enter(a)).collect();
-        assert!(places.iter().all(|place| !place.crowded_out.is_cancelled()));
-        places.pop();
-        let _new = lobby.enter(IpAddr::from([198, 51, 100, 1]));
-        assert!(places.iter().all(|place| !place.crowded_out.is_cancelled()), "the last place was free");
-        let _newer = lobby.enter(IpAddr::from([198, 51, 100, 2]));
-        assert!(places[0].crowded_out.is_cancelled());
+    fn a_v6_subscriber_is_one_address_whichever_it_uses() {
+        let lobby = lobby(512, 16);
+        let of = |last: u16| Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 7, last, 1, 2, last).into());
+        let flood: Vec<_> = (0..17).map(|last| enter(&lobby, of(last), Worth::Asking)).collect();
+        assert!(is_out(&flood[0]));
+        let next_door = Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 8, 0, 0, 0, 1).into());
+        let _next = enter(&lobby, next_door, Worth::Begun);
+        assert!(!flood[1..].iter().any(is_out));
+    }
+
+    /// Evicted by age, a good one that takes long goes before a flood that came after it.
+    #[test]
+    fn a_flood_of_newcomers_crowds_out_itself_and_nobody_who_waits_for_long() {
+        let lobby = lobby(10, 16);
+        let patient = enter(&lobby, from(1), Worth::Made);
+        let asking = enter(&lobby, from(2), Worth::Asking);
+        let flood: Vec<_> = (0..1_000).map(|_| enter(&lobby, None, Worth::Begun)).collect();
+        assert!(!is_out(&patient) && !is_out(&asking));
+        assert_eq!(flood.iter().filter(|place| !is_out(place)).count(), 8);
     }
 
     #[test]
-    fn loopback_is_bounded_in_all_only() {
-        let lobby = Arc::new(Lobby::default());
-        let places: Vec<_> = (0..100).map(|_| lobby.enter(IpAddr::from([127, 0, 0, 1]))).collect();
-        assert!(places.iter().all(|place| !place.crowded_out.is_cancelled()));
+    fn garbage_goes_first_then_what_has_come_least_far() {
+        let lobby = lobby(5, 16);
+        let all = [Worth::Kept, Worth::Made, Worth::Asking, Worth::Idle, Worth::Garbage]
+            .map(|worth| enter(&lobby, None, worth));
+        let mut came = Vec::new();
+        for gone in [4, 3, 2, 1] {
+            assert!(!is_out(&all[gone]));
+            came.push(enter(&lobby, from(9), Worth::Kept));
+            assert!(is_out(&all[gone]), "{gone}");
+        }
+        assert!(!is_out(&all[0]));
+        assert!(lobby.enter(from(9), Worth::Kept).is_none(), "a kept place is nobody else's");
+        came.pop();
+        assert!(lobby.enter(from(9), Worth::Begun).is_some(), "a place that was left is free");
+    }
+
+    #[test]
+    fn an_address_whose_places_are_all_kept_gets_no_more_and_takes_nobody_elses() {
+        let lobby = lobby(512, 16);
+        let kept: Vec<_> = (0..16).map(|_| enter(&lobby, from(1), Worth::Kept)).collect();
+        assert!(lobby.enter(from(1), Worth::Made).is_none());
+        assert!(lobby.enter(from(2), Worth::Begun).is_some() && !kept.iter().any(is_out));
+    }
+
+    #[test]
+    fn of_those_worth_the_same_the_address_with_most_of_them_goes() {
+        let lobby = lobby(6, 16);
+        let lone = enter(&lobby, from(1), Worth::Asking);
+        let many: Vec<_> = (0..5).map(|_| enter(&lobby, from(2), Worth::Asking)).collect();
+        let _new = enter(&lobby, from(3), Worth::Begun);
+        assert!(!is_out(&lone) && is_out(&many[0]) && !is_out(&many[1]));
+    }
+
+    #[test]
+    fn who_rises_stays_and_nothing_is_left_of_who_went() {
+        let lobby = lobby(2, 16);
+        let risen = enter(&lobby, from(1), Worth::Begun);
+        risen.is_worth(Worth::Kept);
+        let gone = enter(&lobby, from(2), Worth::Begun);
+        let last = enter(&lobby, from(3), Worth::Begun);
+        assert!(is_out(&gone) && !is_out(&risen));
+        // Too late: it has lost its place.
+        gone.is_worth(Worth::Kept);
+        drop((risen, gone, last));
+        let inner = lobby.lock();
+        assert!(inner.waiting.is_empty() && inner.of_an_address.is_empty());
+    }
+
+    /// Behind one balancer all clients used to share the places of its address.
+    #[test]
+    fn a_connection_is_moved_to_its_own_address_when_that_is_known() {
+        let lobby = lobby(512, 2);
+        let behind: Vec<_> = (1..=20).map(|last| (last, enter(&lobby, None, Worth::Idle))).collect();
+        assert!(behind.iter().all(|(last, place)| place.is_of(from(*last))));
+        assert!(!behind.iter().any(|(_, place)| is_out(place)));
+        let third: Vec<_> = (0..2).map(|_| enter(&lobby, None, Worth::Idle)).collect();
+        assert!(third.iter().all(|place| place.is_of(from(1)) && place.is_of(from(1))));
+        assert!(is_out(&behind[0].1), "an address crowds out itself");
+        third.iter().for_each(|place| place.is_worth(Worth::Kept));
+        let late = enter(&lobby, None, Worth::Idle);
+        assert!(!late.is_of(from(1)) && late.is_of(from(2)), "kept places are not given");
+        drop((behind, third, late));
+        assert!(lobby.lock().waiting.is_empty() && lobby.lock().of_an_address.is_empty());
+    }
+
+    #[test]
+    fn addresses_that_speak_for_many_are_bounded_in_all_only() {
+        let lobby = lobby(512, 16);
+        let places: Vec<_> = (0..100).map(|_| enter(&lobby, None, Worth::Asking)).collect();
+        assert!(!places.iter().any(is_out));
     }
 }

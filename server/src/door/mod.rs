@@ -4,10 +4,13 @@
 
 pub(crate) mod error;
 pub(crate) mod evidence;
+pub(crate) mod lanes;
 pub(crate) mod lobby;
 pub(crate) mod origin;
 pub(crate) mod policy;
+pub(crate) mod pressure;
 pub(crate) mod seat;
+pub(crate) mod seen;
 pub(crate) mod standing;
 pub(crate) mod tickets;
 pub(crate) mod tokens;

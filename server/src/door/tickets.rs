@@ -1,107 +1,278 @@
-//! Tickets: what a device that was here before brings beside its key. In memory only: a ticket that is lost with a restart
-//! costs its device nothing, because the device key suffices.
+//! Tickets: what a device that was here before brings beside its key, so that it has a lane of its own under a flood.
 //!
-//! A device has at most two: the one it came with, and the one that it was given. The first goes when the second is used,
-//! so that a lost AUTH_OK never burns the ticket it came with.
+//! One for each of a device's lines, and bound to the device: with the key of another it is as if none had been shown. Each
+//! AUTH_OK gives the line a new one. The one that the line came with stays until the new one is used, so that a lost AUTH_OK
+//! never burns it.
+//!
+//! They are in memory, and written to the store in batches ([`Tickets::take_changes`]): one that is lost with a crash costs
+//! its device the lane, and nothing else.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use duologue::{DeviceId, Secret, Ticket, TicketId, limits::TICKET_TTL_SECS};
 
-/// Devices whose tickets are kept; the one that was here longest ago makes room.
-const DEVICES_MAX: usize = 100_000;
+use crate::state::store::StoredTicket;
+
+/// Of one device: two for each of the 16 lines that it may have.
+const OF_A_DEVICE_MAX: usize = 32;
+/// In all, some 50 MB; the oldest makes room.
+const TICKETS_MAX: usize = 200_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tickets(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_id: HashMap<TicketId, (Secret, Instant)>,
-    by_device: HashMap<DeviceId, Held>,
+    by_id: HashMap<TicketId, Kept>,
+    /// The oldest first.
+    by_device: HashMap<DeviceId, Vec<TicketId>>,
+    /// The oldest first; those that are gone are passed over.
+    all: VecDeque<TicketId>,
+    added: HashSet<TicketId>,
+    removed: HashSet<TicketId>,
 }
 
 #[derive(Debug)]
-struct Held {
-    ids: Vec<TicketId>,
-    since: Instant,
+struct Kept {
+    device: DeviceId,
+    secret: Secret,
+    /// Seconds since 1970.
+    issued_at: u64,
+    /// The one that the line came with when this was given to it.
+    before: Option<TicketId>,
+}
+
+/// What the store is to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) added: Vec<StoredTicket>,
+    pub(crate) removed: Vec<[u8; 16]>,
 }
 
 impl Tickets {
-    pub(crate) fn secret(&self, id: TicketId) -> Option<Secret> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (secret, since) = inner.by_id.get(&id)?;
-        (since.elapsed() < Duration::from_secs(TICKET_TTL_SECS)).then(|| secret.clone())
+    /// With what the store had.
+    pub(crate) fn load(stored: Vec<StoredTicket>) -> Self {
+        let mut stored = stored;
+        stored.sort_by_key(|ticket| ticket.issued_at);
+        let mut inner = Inner::default();
+        for StoredTicket { id, device, secret, issued_at, before } in stored {
+            let (device, before) = (DeviceId(device), before.map(TicketId));
+            inner.keep(TicketId(id), Kept { device, secret: Secret::new(secret), issued_at, before });
+        }
+        inner.added.clear();
+        inner.drop_expired(now());
+        Self(Mutex::new(inner))
     }
 
-    /// A new ticket for a device that has proved `used`. Its other tickets are dropped; another device's is no concern of it.
+    pub(crate) fn secret(&self, id: TicketId) -> Option<Secret> {
+        let inner = self.lock();
+        inner.by_id.get(&id).filter(|kept| !kept.is_expired(now())).map(|kept| kept.secret.clone())
+    }
+
+    /// Whether it was given to this device.
+    pub(crate) fn is_of(&self, id: TicketId, device: DeviceId) -> bool {
+        self.lock().by_id.get(&id).is_some_and(|kept| kept.device == device)
+    }
+
+    /// A new ticket for a line of a device, which came with `used`, a ticket of its own that it has proved.
     pub(crate) fn issue(&self, device: DeviceId, used: Option<TicketId>) -> Ticket {
         let (mut id, mut secret) = ([0; 16], [0; 32]);
         getrandom::fill(&mut id).expect("the operating system gives random bytes");
         getrandom::fill(&mut secret).expect("the operating system gives random bytes");
         let (id, secret) = (TicketId(id), Secret::new(secret));
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = inner.by_device.remove(&device).map(|held| held.ids).unwrap_or_default();
-        let (kept, dropped): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| Some(*held) == used);
-        for id in dropped {
-            inner.by_id.remove(&id);
+        let mut inner = self.lock();
+        let used = used.filter(|used| inner.by_id.get(used).is_some_and(|kept| kept.device == device));
+        if let Some(used) = used {
+            // What was given when the line came with an older one: that has been used now, or it never arrived.
+            let older = inner.by_id.get_mut(&used).and_then(|kept| kept.before.take());
+            let lost = inner.followers(device, used);
+            for id in older.into_iter().chain(lost) {
+                inner.remove(id);
+            }
         }
-        if inner.by_device.len() >= DEVICES_MAX {
-            inner.drop_oldest();
-        }
-        inner.by_id.insert(id, (secret.clone(), Instant::now()));
-        let ids = kept.into_iter().chain([id]).collect();
-        inner.by_device.insert(device, Held { ids, since: Instant::now() });
+        inner.keep(id, Kept { device, secret: secret.clone(), issued_at: now(), before: used });
         Ticket { id, secret, lifetime_secs: u32::try_from(TICKET_TTL_SECS).expect("a week fits") }
     }
 
     pub(crate) fn forget(&self, device: DeviceId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).forget(device);
+        let mut inner = self.lock();
+        for id in inner.by_device.get(&device).cloned().unwrap_or_default() {
+            inner.remove(id);
+        }
+    }
+
+    /// What has changed since this was asked last; expired tickets go with it.
+    pub(crate) fn take_changes(&self) -> Changes {
+        let mut inner = self.lock();
+        inner.drop_expired(now());
+        let added = std::mem::take(&mut inner.added);
+        let added = added.iter().filter_map(|id| {
+            let kept = inner.by_id.get(id)?;
+            let (secret, before) = (*kept.secret.expose(), kept.before.map(|id| id.0));
+            Some(StoredTicket { id: id.0, device: kept.device.0, secret, issued_at: kept.issued_at, before })
+        });
+        let added = added.collect();
+        Changes { added, removed: inner.removed.drain().map(|id| id.0).collect() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    const fn is_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.issued_at) >= TICKET_TTL_SECS
     }
 }
 
 impl Inner {
-    fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.by_device.iter().min_by_key(|(_, held)| held.since).map(|(device, _)| *device) {
-            self.forget(oldest);
+    fn keep(&mut self, id: TicketId, kept: Kept) {
+        let device = kept.device;
+        self.by_id.insert(id, kept);
+        self.all.push_back(id);
+        self.added.insert(id);
+        let own = self.by_device.entry(device).or_default();
+        own.push(id);
+        if own.len() > OF_A_DEVICE_MAX {
+            let oldest = own[0];
+            self.remove(oldest);
+        }
+        while self.by_id.len() > TICKETS_MAX {
+            let Some(oldest) = self.all.front().copied() else { break };
+            self.remove(oldest);
+            self.all.pop_front();
+        }
+        if self.all.len() > 2 * self.by_id.len() + OF_A_DEVICE_MAX {
+            self.all.retain(|id| self.by_id.contains_key(id));
         }
     }
 
-    fn forget(&mut self, device: DeviceId) {
-        for id in self.by_device.remove(&device).map(|held| held.ids).unwrap_or_default() {
-            self.by_id.remove(&id);
+    /// What lines were given that came with this one, and whose answer they never had.
+    fn followers(&self, device: DeviceId, used: TicketId) -> Vec<TicketId> {
+        let own = self.by_device.get(&device).map(Vec::as_slice).unwrap_or_default();
+        own.iter().copied().filter(|id| self.by_id.get(id).is_some_and(|kept| kept.before == Some(used))).collect()
+    }
+
+    fn remove(&mut self, id: TicketId) {
+        let Some(kept) = self.by_id.remove(&id) else { return };
+        if let Some(own) = self.by_device.get_mut(&kept.device) {
+            own.retain(|own| *own != id);
+            if own.is_empty() {
+                self.by_device.remove(&kept.device);
+            }
+        }
+        if !self.added.remove(&id) {
+            self.removed.insert(id);
         }
     }
+
+    fn drop_expired(&mut self, now: u64) {
+        while let Some(oldest) = self.all.front().copied() {
+            match self.by_id.get(&oldest) {
+                Some(kept) if !kept.is_expired(now) => break,
+                _ => self.remove(oldest),
+            }
+            self.all.pop_front();
+        }
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DEVICE: DeviceId = DeviceId([1; 32]);
+
     #[test]
     fn a_lost_answer_burns_no_ticket() {
-        let (tickets, device) = (Tickets::default(), DeviceId([1; 32]));
-        let first = tickets.issue(device, None);
+        let tickets = Tickets::default();
+        let first = tickets.issue(DEVICE, None);
         for _ in 0..5 {
             // It comes with the first again and again, because no answer reaches it.
-            tickets.issue(device, Some(first.id));
+            tickets.issue(DEVICE, Some(first.id));
             assert_eq!(tickets.secret(first.id), Some(first.secret.clone()));
         }
-        let second = tickets.issue(device, Some(first.id));
-        let third = tickets.issue(device, Some(second.id));
+        assert_eq!(tickets.lock().by_id.len(), 2, "what never arrived is gone");
+        let second = tickets.issue(DEVICE, Some(first.id));
+        let third = tickets.issue(DEVICE, Some(second.id));
         assert_eq!(tickets.secret(first.id), None, "the second was used: the first is gone");
         assert!(tickets.secret(second.id).is_some() && tickets.secret(third.id).is_some());
     }
 
+    /// A device's tabs each have a line; the AUTH_OK of one used to drop the tickets of the others.
+    #[test]
+    fn each_line_of_a_device_has_a_ticket_of_its_own() {
+        let tickets = Tickets::default();
+        let mut lines: Vec<_> = (0..16).map(|_| tickets.issue(DEVICE, None)).collect();
+        for _ in 0..3 {
+            for line in &mut lines {
+                assert!(tickets.secret(line.id).is_some());
+                *line = tickets.issue(DEVICE, Some(line.id));
+            }
+        }
+        assert!(lines.iter().all(|line| tickets.secret(line.id).is_some()));
+        // A device that never shows one has as many as it may have lines, not more.
+        let lost: Vec<_> = (0..100).map(|_| tickets.issue(DEVICE, None)).collect();
+        assert_eq!(lost.iter().filter(|ticket| tickets.secret(ticket.id).is_some()).count(), OF_A_DEVICE_MAX);
+    }
+
+    #[test]
+    fn a_ticket_is_its_devices_alone() {
+        let (tickets, other) = (Tickets::default(), DeviceId([2; 32]));
+        let ticket = tickets.issue(DEVICE, None);
+        assert!(tickets.is_of(ticket.id, DEVICE) && !tickets.is_of(ticket.id, other));
+        // Shown by another device it is as if none had been shown, and stays its own device's.
+        tickets.issue(other, Some(ticket.id));
+        tickets.issue(other, Some(ticket.id));
+        assert!(tickets.secret(ticket.id).is_some());
+        assert_eq!(tickets.lock().by_device[&other].len(), 2);
+    }
+
     #[test]
     fn a_removed_device_leaves_no_ticket() {
-        let (tickets, device) = (Tickets::default(), DeviceId([1; 32]));
-        let ticket = tickets.issue(device, None);
-        tickets.forget(device);
+        let tickets = Tickets::default();
+        let ticket = tickets.issue(DEVICE, None);
+        tickets.forget(DEVICE);
         assert_eq!(tickets.secret(ticket.id), None);
-        assert!(tickets.0.lock().expect("not poisoned").by_id.is_empty());
+        let inner = tickets.lock();
+        assert!(inner.by_id.is_empty() && inner.by_device.is_empty());
+    }
+
+    #[test]
+    fn what_changed_is_told_once_and_makes_the_same_tickets_again() {
+        let tickets = Tickets::default();
+        let (kept, gone) = (tickets.issue(DEVICE, None), tickets.issue(DeviceId([2; 32]), None));
+        let first = tickets.take_changes();
+        assert_eq!((first.added.len(), first.removed.len()), (2, 0));
+        tickets.forget(DeviceId([2; 32]));
+        let short_lived = tickets.issue(DeviceId([3; 32]), None);
+        tickets.forget(DeviceId([3; 32]));
+        let second = tickets.take_changes();
+        assert_eq!((second.added.len(), second.removed), (0, vec![gone.id.0]));
+
+        let stored = first.added.into_iter().filter(|ticket| ticket.id != gone.id.0).collect();
+        let again = Tickets::load(stored);
+        assert_eq!(again.secret(kept.id), Some(kept.secret));
+        assert!(again.is_of(kept.id, DEVICE));
+        assert_eq!((again.secret(gone.id), again.secret(short_lived.id)), (None, None));
+        assert!(again.take_changes().added.is_empty(), "the store has them");
+    }
+
+    #[test]
+    fn an_expired_ticket_is_none_and_is_dropped() {
+        let (id, issued_at) = ([7; 16], now() - TICKET_TTL_SECS - 1);
+        let stored = StoredTicket { id, device: DEVICE.0, secret: [1; 32], issued_at, before: None };
+        let tickets = Tickets::load(vec![stored]);
+        assert_eq!(tickets.secret(TicketId(id)), None);
+        assert_eq!(tickets.take_changes().removed, vec![id]);
     }
 }

@@ -1,96 +1,287 @@
-//! The listener: TLS and HTTP/1.1 for an axum app, with a limit on every wait of a stranger.
+//! The listener: TLS and HTTP/1.1 for an axum app, with a bound on everything that a stranger can take.
 //!
-//! The caller owns the socket and the stop signal. Upgraded connections are the line's own: it ends them itself.
+//! ```text
+//! accept ─► a place among the strangers ─► PROXY header ─► TLS ─► requests ─┬─► the end
+//!           (door/lobby.rs)                └── 5 s ─────────┘               └─► upgraded: the place goes along
+//! ```
+//!
+//! Before TLS, connections are bounded in all, by the files that there are, and for each address. One that does not upgrade
+//! has so many requests and so much time, and an answer that nobody reads is given up. The caller owns the socket and the
+//! stop signal. Upgraded connections are the line's own: it ends them itself.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
+};
 use duologue::limits::HANDSHAKE_SECS;
-use hyper::body::Incoming;
-use hyper_util::{rt::TokioIo, rt::TokioTimer, service::TowerToHyperService};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{rt::TokioIo, rt::TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::front::head::{self, HEAD_LEN_MAX};
+use crate::{
+    door::lobby::{Lobby, Place, Worth},
+    state::files,
+};
 
-/// The peer's address, as connect info.
+use super::{
+    head::{self, HEAD_LEN_MAX},
+    proxied::{self, Client, TrustedProxies},
+    strangers,
+    stream::{Stream, Tcp, Writing},
+};
+
+/// Connections of one address that have not become lines: many people behind one router, each with a page's six.
+const CONNECTIONS_OF_AN_ADDRESS_MAX: usize = 256;
+/// Requests of a connection that does not upgrade. A page and all that it loads later take some forty.
+const REQUESTS_MAX: u32 = 128;
+/// How long such a connection may last; what it is reading then, it may read to its end.
+const LASTS: Duration = Duration::from_secs(120);
+/// How long that end may be away.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// How long an answer may wait for its reader.
+const READ_WITHIN: Duration = Duration::from_secs(15);
+/// How often those times are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long no connection is accepted when all files are in use.
+const FULL: Duration = Duration::from_millis(5);
+
+/// The peer's address, as connect info. Behind a trusted proxy, its client's; 0.0.0.0 where that is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Serves an app until `stop` is cancelled. Without `tls` in clear: behind a proxy of this machine.
+/// What the listener and a line know together of a connection: among the extensions of its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    /// Whose it is.
+    pub(crate) client: Client,
+    /// Its place, until it has become a line.
+    pub(crate) place: Arc<Place>,
+    /// The runtime on which it is served.
+    pub(crate) strangers: Handle,
+    /// The runtime of whoever has called [`serve`]: of lines.
+    pub(crate) home: Handle,
+}
+
+/// Whose word on addresses counts, and what connections speak.
+#[derive(Clone, Debug, Default)]
+pub struct FrontConfig {
+    /// Without it in clear: behind a proxy of this machine.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The proxies that say whose a connection is.
+    pub trusted_proxies: TrustedProxies,
+    /// Whoever connects from this machine is a proxy. Its own address is nobody's, also where its word does not count.
+    pub behind_proxy: bool,
+}
+
+/// Serves an app until `stop` is cancelled. Without `tls` in clear: behind a proxy of this machine. Requests are answered on
+/// threads of their own, those of strangers; lines and their services run on the caller's runtime.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     app: Router,
     stop: CancellationToken,
 ) {
-    let acceptor = tls.map(TlsAcceptor::from);
-    let app = head::judged(app);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let (tcp, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, as a rule: others will be given back.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
+    serve_behind(listener, FrontConfig { tls, ..FrontConfig::default() }, app, stop).await;
+}
+
+/// The same behind proxies that say whose a connection is.
+pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Router, stop: CancellationToken) {
+    let front = Front {
+        acceptor: listening.tls.map(TlsAcceptor::from),
+        proxies: listening.trusted_proxies,
+        behind_proxy: listening.behind_proxy,
+        app: head::judged(app),
+        stop,
+        lobby: Arc::new(Lobby::new(files::strangers_max(0), CONNECTIONS_OF_AN_ADDRESS_MAX)),
+        strangers: strangers::handle(),
+        home: Handle::current(),
+    };
+    let strangers = front.strangers.clone();
+    // The listener is told of connections where they are accepted.
+    let accepting = strangers.spawn(async move {
+        match listener.into_std().and_then(TcpListener::from_std) {
+            Ok(listener) => Arc::new(front).accept(listener).await,
+            Err(error) => tracing::error!(%error, "the listening socket cannot be used"),
+        }
+    });
+    // A panic there was reported there.
+    let _ = accepting.await;
+}
+
+struct Front {
+    acceptor: Option<TlsAcceptor>,
+    proxies: TrustedProxies,
+    behind_proxy: bool,
+    app: Router,
+    stop: CancellationToken,
+    lobby: Arc<Lobby>,
+    strangers: Handle,
+    home: Handle,
+}
+
+impl Front {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            // What is closed because others came is closed first: its file is wanted.
+            tokio::task::yield_now().await;
+            if files::is_full() {
+                tokio::select! {
+                    () = tokio::time::sleep(FULL) => continue,
+                    () = self.stop.cancelled() => return,
+                }
             }
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            let (tcp, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, as a rule: others will be given back.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            // An IPv4 address where the listener has both kinds.
+            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+            let client = self.client(Whose { peer: address, proxied: None }, &HeaderMap::new());
+            self.lobby.set_max(files::strangers_max(self.lobby.len()));
+            let Some(place) = self.lobby.enter(client.bounded_as(), Worth::Begun) else { continue };
+            tokio::spawn(Arc::clone(&self).serve(tcp, address, place));
+        }
+    }
+
+    /// One connection, to its end or to where it becomes a line's.
+    async fn serve(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, place: Place) {
+        let place = Arc::new(place);
+        let mut tcp = Tcp::new(tcp);
+        let writing = tcp.watch();
+        let limit = Duration::from_secs(HANDSHAKE_SECS);
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(limit, self.begin(tcp, peer)) => begun,
+            () = place.crowded_out() => return,
+            () = self.stop.cancelled() => return,
         };
-        // An IPv4 address where the listener has both kinds.
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let (app, acceptor, stop) = (app.clone(), acceptor.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _ = tcp.set_nodelay(true);
-            match acceptor {
-                None => converse(tcp, address, app, stop).await,
-                Some(acceptor) => {
-                    let limit = Duration::from_secs(HANDSHAKE_SECS);
-                    match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
-                        Ok(Ok(stream)) => converse(stream, address, app, stop).await,
-                        Ok(Err(error)) => tracing::debug!(%address, %error, "TLS failed"),
-                        Err(_) => tracing::debug!(%address, "TLS took too long"),
+        match begun {
+            Ok(Ok((stream, proxied))) => {
+                place.is_worth(Worth::Idle);
+                Box::pin(self.converse(stream, &writing, Whose { peer, proxied }, place)).await;
+            }
+            Ok(Err(error)) => tracing::debug!(address = %peer, %error, "TLS failed"),
+            Err(_) => tracing::debug!(address = %peer, "TLS took too long"),
+        }
+    }
+
+    /// What comes before HTTP; and the client that a PROXY header names.
+    async fn begin(&self, mut tcp: Tcp, peer: SocketAddr) -> std::io::Result<(Stream, Option<IpAddr>)> {
+        let proxied = match self.proxies.contains(peer.ip()) {
+            true => proxied::read_header(&mut tcp).await?,
+            false => None,
+        };
+        let stream = match &self.acceptor {
+            None => Stream::Clear(tcp),
+            Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(tcp).await?)),
+        };
+        Ok((stream, proxied))
+    }
+
+    async fn converse(&self, stream: Stream, writing: &Writing, whose: Whose, place: Arc<Place>) {
+        let requests = Arc::new(AtomicU32::new(0));
+        let service = service_fn(|request| self.answer(request, whose, &place, &requests));
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(HANDSHAKE_SECS))
+            .max_buf_size(HEAD_LEN_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let born = Instant::now();
+        let (mut look, mut ends_at) = (tokio::time::interval(LOOK), None);
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(address = %whose.peer, %error, "HTTP failed");
+                    }
+                    return;
+                }
+                () = place.crowded_out() => return,
+                () = self.stop.cancelled(), if ends_at.is_none() => {
+                    connection.as_mut().graceful_shutdown();
+                    ends_at = Some(Instant::now() + LOOK);
+                }
+                _ = look.tick() => {
+                    if writing.waits_for() >= READ_WITHIN || ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+                        return;
+                    }
+                    if ends_at.is_none() && born.elapsed() >= LASTS {
+                        connection.as_mut().graceful_shutdown();
+                        ends_at = Some(Instant::now() + ENDS_WITHIN);
                     }
                 }
             }
-        });
+        }
+    }
+
+    fn client(&self, whose: Whose, headers: &HeaderMap) -> Client {
+        match proxied::client(&self.proxies, whose.peer.ip(), whose.proxied, headers) {
+            Client::At(address) if self.behind_proxy && address.is_loopback() => Client::OfMany,
+            client => client,
+        }
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        whose: Whose,
+        place: &Arc<Place>,
+        requests: &AtomicU32,
+    ) -> Result<Response<Body>, std::convert::Infallible> {
+        place.is_worth(Worth::Asking);
+        let client = self.client(whose, request.headers());
+        if !place.is_of(client.bounded_as()) {
+            let text = "There are too many connections from your address.";
+            let mut response = Response::new(Body::from(text));
+            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
+        let address = client.address().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        request.extensions_mut().insert(ConnectInfo(Peer(SocketAddr::new(address, whose.peer.port()))));
+        let (strangers, home) = (self.strangers.clone(), self.home.clone());
+        request.extensions_mut().insert(Arrival { client, place: Arc::clone(place), strangers, home });
+        let mut response = self.app.clone().oneshot(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            place.is_worth(Worth::Idle);
+            if requests.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS_MAX {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        Ok(response)
     }
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    address: SocketAddr,
-    app: Router,
-    stop: CancellationToken,
-) {
-    let app = app.map_request(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(Peer(address)));
-        request
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(HANDSHAKE_SECS))
-        .max_buf_size(HEAD_LEN_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => {
-            if let Err(error) = result {
-                tracing::debug!(%address, %error, "HTTP failed");
-            }
-        }
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(Duration::from_secs(1), connection).await;
-        }
-    }
+/// Who has opened a connection, and for whom.
+#[derive(Clone, Copy)]
+struct Whose {
+    peer: SocketAddr,
+    proxied: Option<IpAddr>,
 }

@@ -103,10 +103,16 @@ impl From<io::Error> for End {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// The socket of a stream whose upgrade is behind it.
+    #[cfg(test)]
     pub(crate) fn new(stream: S) -> Self {
+        Self::with(stream, BytesMut::new())
+    }
+
+    /// The same with what was read beyond that.
+    pub(crate) fn with(stream: S, ahead: BytesMut) -> Self {
         Self {
             stream,
-            buffer: BytesMut::new(),
+            buffer: ahead,
             frame: None,
             fragments: None,
             pong: None,
@@ -115,6 +121,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             write: Side::Open,
             status: CloseCode::Normal,
         }
+    }
+
+    pub(crate) const fn stream(&mut self) -> &mut S {
+        &mut self.stream
     }
 
     /// Sends a ping with the next flush, unless something else is on its way, which does as well.

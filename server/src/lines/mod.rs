@@ -7,6 +7,7 @@
 
 pub(crate) mod directory;
 mod drain;
+mod handshake;
 mod memory;
 
 use std::{
@@ -28,20 +29,23 @@ use axum::{
 };
 use duologue::{
     AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason, Grant,
-    InviteId, LineEvent, Outcome, Rejected, Secret, ServerConfig, SessionId, Wanted,
+    InviteId, LineEvent, Outcome, Rejected, ServerConfig, SessionId, Wanted,
     upgrade::{self, Offered},
 };
 use duologue_native::{Endpoint, Line, Proved, carry, keep, part, randomness, shake_hands};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     door::{
-        evidence::Transport, lobby::Lobby, policy::Policy, seat::Seat, standing::Standing, tickets::Tickets, work::Work,
+        evidence::{Shown, Transport},
+        policy::Policy,
+        seat::Seat,
+        standing::Standing,
+        tickets::Tickets,
+        work::Work,
     },
-    front::{http::Peer, socket::WebSocket, well_known},
+    front::{http::Peer, socket::WebSocket, stream::Carrier, well_known},
     services::service::{Call, Service, Services},
     state::{
         State,
@@ -51,6 +55,7 @@ use crate::{
     watch::{log::OWNERS, text},
 };
 use directory::Directory;
+use handshake::{Offer, Porter, Stranger, Strangers};
 
 /// A Duologue server, ready to be mounted. Clones share everything.
 #[derive(Clone, Debug)]
@@ -64,10 +69,12 @@ struct Shared {
     state: State,
     policy: Policy,
     directory: Directory,
-    lobby: Arc<Lobby>,
+    strangers: Strangers,
     tickets: Tickets,
     /// What blocks, and whose turn it is.
     work: Work,
+    /// A batch of them will be written.
+    tickets_are_due: AtomicBool,
     /// Connections that are being served.
     connections: TaskTracker,
     draining: AtomicBool,
@@ -78,14 +85,18 @@ impl Duologue {
     /// A server without services.
     #[must_use]
     pub fn new(state: State, policy: Policy) -> Self {
+        // A store that cannot be read says so when somebody comes. Without tickets nobody has a lane of his own.
+        let tickets = state.store().tickets();
+        let tickets = tickets.inspect_err(|error| tracing::error!(%error, "the tickets could not be read"));
         let shared = Shared {
             _keeper: Keeper::start(Arc::clone(state.store())),
             state,
             policy,
             directory: Directory::new(memory::default_len()),
-            lobby: Arc::default(),
-            tickets: Tickets::default(),
             work: Work::default(),
+            strangers: Strangers::default(),
+            tickets: Tickets::load(tickets.unwrap_or_default()),
+            tickets_are_due: AtomicBool::new(false),
             connections: TaskTracker::new(),
             draining: AtomicBool::new(false),
         };
@@ -163,6 +174,7 @@ impl Duologue {
     pub async fn drain(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);
         drain::drain(self.shared.directory.lines()).await;
+        self.write_tickets().await;
         self.shared.connections.close();
         // Their last records are still on their way out.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.shared.connections.wait()).await;
@@ -182,60 +194,93 @@ impl Duologue {
         // More than one header line is as good as one with commas (RFC 6455, 11.3.4).
         let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         let offers: Vec<_> = offers.filter_map(|value| value.to_str().ok()).collect();
-        let (selected, m1) = match upgrade::read_offer(&offers.join(",")) {
+        let m1 = match upgrade::read_offer(&offers.join(",")) {
             Offered::Nothing => {
                 let text = "This is a Duologue line: it needs the WebSocket subprotocol duologue.1.";
                 return (StatusCode::BAD_REQUEST, text).into_response();
             }
-            Offered::Bare => (upgrade::WITHOUT_M1, None),
-            Offered::M1(m1) => (upgrade::WITH_M1, Some(m1)),
+            Offered::Bare => None,
+            Offered::M1(m1) => Some(m1),
+        };
+        let stranger = Stranger::of(request.extensions_mut());
+        let offer = self.look_at_offer(m1, &stranger);
+        let selected = match &offer {
+            Offer::Refused => {
+                let text = "This M1 was here before: each connection needs one of its own.";
+                return (StatusCode::BAD_REQUEST, text).into_response();
+            }
+            Offer::Later { .. } => upgrade::WITHOUT_M1,
+            Offer::Now { .. } => upgrade::WITH_M1,
         };
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(selected));
         let origin = request.headers().get(header::ORIGIN);
         let origin = origin.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let (origin, app_origin) = self.shared.policy.seen(origin);
-        let transport = Transport { address: peer_address(request.extensions()), origin, app_origin };
+        let transport = Transport { address: stranger.address, origin, app_origin };
         let upgraded = hyper::upgrade::on(&mut request);
         let connections = self.shared.connections.clone();
         connections.spawn(async move {
             match upgraded.await {
-                Ok(upgraded) => self.serve(Box::new(WebSocket::new(TokioIo::new(upgraded))), m1, transport).await,
-                Err(error) => tracing::debug!(address = %transport.address, %error, "an upgrade failed"),
+                Ok(upgraded) => {
+                    let (carrier, ahead) = Carrier::new(upgraded);
+                    self.serve(Box::new(WebSocket::with(carrier, ahead)), offer, stranger, transport).await;
+                }
+                Err(error) => tracing::debug!(address = %Shown(transport.address), %error, "an upgrade failed"),
             }
         });
         response
     }
 
     /// Runs one connection to its end.
-    async fn serve(self, socket: Socket, m1: Option<Vec<u8>>, transport: Transport) {
-        let place = self.shared.lobby.enter(transport.address);
-        let config = ServerConfig { identity: Arc::clone(self.shared.state.identity()) };
-        let address = transport.address;
-        let accept = |now| {
-            let mut connection = Connection::accept(config, randomness(), now);
-            if let Some(m1) = m1 {
-                // An error closes the connection, and shows as its end below.
-                let _ = connection.handle_message(now, &m1);
-            }
-            connection
+    async fn serve(self, socket: Socket, offer: Offer, stranger: Stranger, transport: Transport) {
+        let (address, home) = (Shown(transport.address), stranger.home.clone());
+        let Some(mut porter) = Porter::of(self.clone(), stranger) else {
+            tracing::debug!(%address, "there was no place in the lobby");
+            return;
         };
+        let crowded_out = porter.crowded_out();
+        let config = ServerConfig { identity: Arc::clone(self.shared.state.identity()) };
         // Boxed: what the handshake needs is given back when it is over.
-        let find = |credential| self.secret(credential);
-        let hands = Box::pin(shake_hands(accept, socket, find, |socket: &mut Socket| socket.queue_ping()));
+        let hands = Box::pin(async {
+            let mut asks = false;
+            let m1 = match offer {
+                Offer::Now { m1, slowly, print } => {
+                    porter.takes(print, slowly).await;
+                    Some(m1)
+                }
+                Offer::Later { asks: it_asks } => {
+                    asks = it_asks;
+                    None
+                }
+                Offer::Refused => None,
+            };
+            let accept = |now| {
+                let mut connection = Connection::accept(config, randomness(), now);
+                if asks {
+                    connection.ask_freshness();
+                }
+                if let Some(m1) = m1 {
+                    // An error closes the connection, and shows as its end below.
+                    let _ = connection.handle_message(now, &m1);
+                }
+                connection
+            };
+            shake_hands(accept, socket, &mut porter).await
+        });
         let proved = tokio::select! {
             proved = hands => proved,
-            () = place.crowded_out.cancelled() => {
-                tracing::warn!(%address, "crowded out before it had proved itself");
+            () = crowded_out => {
+                tracing::debug!(%address, "crowded out before it had proved itself");
                 return;
             }
         };
         match proved {
             Ok(proved) => {
                 let Some(admitted) = Box::pin(self.admit(proved, transport)).await else { return };
-                drop(place);
+                drop(porter);
                 // A task of its own: this one has room for a handshake, which a line needs no more.
                 let connections = self.shared.connections.clone();
-                connections.spawn(self.run(admitted));
+                connections.spawn_on(self.run(admitted), &home);
             }
             Err(cause) => tracing::info!(%address, code = cause.word(), cause = own_words(&cause), "a line has ended"),
         }
@@ -244,7 +289,7 @@ impl Duologue {
     /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
     async fn admit(&self, proved: Proved<Socket>, transport: Transport) -> Option<Box<Admitted>> {
         let device = proved.request.device_id;
-        let address = transport.address;
+        let address = Shown(transport.address);
         // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
         let refused =
             |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
@@ -269,7 +314,14 @@ impl Duologue {
         }
         let Proved { connection, request, socket, .. } = proved;
         let used = match request.credential {
-            Credential::Ticket(id) if request.credential_proved => Some(id),
+            Credential::Ticket(id) if request.credential_proved => match self.shared.tickets.is_of(id, device) {
+                true => Some(id),
+                // It is judged by its key alone, as everybody who shows none.
+                false => {
+                    tracing::warn!(%device, %address, "a ticket of another device was shown");
+                    None
+                }
+            },
             _ => None,
         };
         let received = match (outcome, request.wanted) {
@@ -279,6 +331,7 @@ impl Duologue {
             _ => None,
         };
         let ticket = self.shared.tickets.issue(device, used);
+        self.write_tickets_soon();
         let seat = Arc::new(Seat::new(device, Standing::device()));
         let level = seat.identity().level.number();
         let grant = Grant { session_id: id, outcome, level, ticket, services: self.services.told() };
@@ -343,8 +396,12 @@ impl Duologue {
 
     /// Carries a line over one connection, until that is over.
     async fn run(self, admitted: Box<Admitted>) {
-        let Admitted { line, id, no, mut endpoint, socket } = *admitted;
-        let (device, address) = (endpoint.seat.device(), endpoint.transport.address);
+        let Admitted { line, id, no, mut endpoint, mut socket } = *admitted;
+        let (device, address) = (endpoint.seat.device(), Shown(endpoint.transport.address));
+        // From the strangers' threads. Where that fails the socket says so to whoever reads it.
+        if let Err(error) = socket.stream().move_here() {
+            tracing::debug!(%device, %error, "a connection could not be moved");
+        }
         {
             let mut carried = pin!(carry(&line, no, socket));
             let kept = pin!(keep(&line, &mut endpoint));
@@ -368,22 +425,29 @@ impl Duologue {
         }
     }
 
-    async fn secret(&self, credential: Credential) -> Option<Secret> {
-        match credential {
-            Credential::None => None,
-            Credential::Ticket(id) => self.shared.tickets.secret(id),
-            Credential::Invite(id) => {
-                let store = Arc::clone(self.shared.state.store());
-                let found = self.shared.work.of_strangers().run(move || store.invite_secret(id)).await;
-                match found {
-                    Ok(Ok(secret)) => secret,
-                    Ok(Err(error)) => {
-                        tracing::error!(%error, "an invite could not be looked up");
-                        None
-                    }
-                    Err(_) => None,
-                }
-            }
+    /// Writes the tickets that have changed, together with those that change until then.
+    fn write_tickets_soon(&self) {
+        if self.shared.tickets_are_due.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let own = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(TICKETS_WAIT).await;
+            own.shared.tickets_are_due.store(false, Ordering::Relaxed);
+            own.write_tickets().await;
+        });
+    }
+
+    /// One that is lost costs its device a lane of its own, and nothing else.
+    async fn write_tickets(&self) {
+        let changes = self.shared.tickets.take_changes();
+        if changes.added.is_empty() && changes.removed.is_empty() {
+            return;
+        }
+        let store = Arc::clone(self.shared.state.store());
+        let written = tokio::task::spawn_blocking(move || store.change_tickets(&changes.added, &changes.removed));
+        if let Ok(Err(error)) = written.await {
+            tracing::warn!(%error, "tickets could not be kept");
         }
     }
 
@@ -433,7 +497,10 @@ fn own_words(cause: &ConnectionError) -> Option<String> {
 }
 
 /// Boxed: a future has room for what it is given, and once more for where it keeps it.
-type Socket = Box<WebSocket<TokioIo<Upgraded>>>;
+type Socket = Box<WebSocket<Carrier>>;
+
+/// How long tickets wait for others that are written with them.
+const TICKETS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A connection that carries its device's line.
 struct Admitted {

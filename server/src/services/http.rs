@@ -27,16 +27,18 @@
 //! | `unreachable` | no connection to the backend |
 //! | `bad-response` | what the backend answers is no answer in HTTP, or breaks off before its body |
 //! | `timeout` | the backend has the whole request, or takes no more of it, and does not begin to answer |
+//! | `busy` | this device has 32 requests under way, or all devices together as many as there may be |
 //!
 //! Nothing of a request is copied into the backend's connection: hyper writes each message from parsed parts, so that no
 //! request can end early or hide another. What the backend learns of the caller comes in three groups of headers that
 //! only this server writes; `headers` has them and what is dropped. `wire` reads and says the lines, `upload` is the
 //! request's body, `backend` has the connections to the backend, and what is asked again on another one.
 //!
-//! Not here: cookies, caches, redirects and decoding, which are the client's; and how many may ask, which is the line's.
+//! Not here: cookies, caches, redirects and decoding, which are the client's.
 
 mod backend;
 mod headers;
+mod share;
 mod trust;
 mod upload;
 mod wire;
@@ -59,6 +61,7 @@ use crate::{
 };
 use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;
+use share::{Busy, Shares};
 pub use trust::NoPattern;
 use trust::Refused;
 use upload::{Progress, Upload, UploadError};
@@ -87,6 +90,7 @@ struct Backend {
     host: Option<HeaderValue>,
     refused: Refused,
     answer: Duration,
+    shares: Shares,
 }
 
 /// Why an address or a name is no backend's.
@@ -124,6 +128,7 @@ impl Http {
             host: None,
             refused: Refused::default(),
             answer: ANSWER,
+            shares: Shares::default(),
         })))
     }
 
@@ -176,6 +181,8 @@ impl Http {
     ) -> Result<(), HttpError> {
         let mut stream = BufReader::with_capacity(BLOCK_BYTES, stream);
         let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+        // Before anything of the body is held for it.
+        let _share = self.0.shares.take(call.identity.device)?;
         let progress = Arc::new(Progress::default());
         let request = self.request(call, head, stream, &progress).await?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -298,6 +305,8 @@ enum HttpError {
     Timeout,
     #[error("the backend's answer broke off: {0}")]
     BrokenOff(#[source] hyper::Error),
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// The client's end of the stream.
     #[error("the stream broke: {0}")]
     Gone(#[source] io::Error),
@@ -312,6 +321,7 @@ impl HttpError {
             Self::Unreachable(_) => Some("unreachable"),
             Self::BadResponse(_) => Some("bad-response"),
             Self::Timeout => Some("timeout"),
+            Self::Busy(_) => Some("busy"),
             Self::BrokenOff(_) | Self::Gone(_) => None,
         }
     }

@@ -10,6 +10,7 @@
 //! ```
 
 mod database;
+pub(crate) mod files;
 mod identity;
 mod journal;
 pub(crate) mod keeper;

@@ -18,6 +18,7 @@ mod lineage;
 mod revocation;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -50,6 +51,7 @@ pub use super::{
 };
 pub use revocation::Revocation;
 use revocation::Waiting;
+pub(crate) use tickets::StoredTicket;
 
 const ADDRESS: &str = "address";
 const VERSION_KEY: &str = "version";

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use duologue::limits::INVITE_TTL_SECS;
 use duologue_server::{
-    Address, BoundedLog, Language, Policy, State, development_at,
+    Address, BoundedLog, FrontConfig, Language, Policy, State, development_at,
     services::{desk::Desk, pair::Pair},
     spoken,
 };
@@ -64,7 +64,8 @@ impl Dev {
         let extras = Extras { pair: Some(Pair::new(state.clone(), &address.to_string())), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
         let site = Site { address: address.clone(), policy, development: true, certificate: None, log };
-        super::run(state, site, extras, listener, Some(tls), || {
+        let listening = FrontConfig { tls: Some(tls), ..FrontConfig::default() };
+        super::run(state, site, extras, listener, listening, || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");

@@ -14,13 +14,12 @@ use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Address, BoundedLog, Certificate, Duologue, OWNERS, Policy, State, listen, page_at,
+    Address, BoundedLog, Certificate, Duologue, FrontConfig, OWNERS, Policy, State, listen, page_at, raise_file_limit,
     services::{
         self,
         desk::Desk,
@@ -188,7 +187,7 @@ pub(crate) async fn run(
     site: Site,
     extras: Extras,
     listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    listening: FrontConfig,
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     tell_start(&state, &site);
@@ -197,6 +196,11 @@ pub(crate) async fn run(
         tokio::spawn(warn_of(file, site.address.host_name().to_owned()));
     }
     let log = site.log;
+    match raise_file_limit() {
+        Ok(Some((from, to))) => tracing::info!(from, to, "the limit of open files was raised"),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
     let mut duologue = Duologue::new(state.clone(), site.policy);
     if let Some(len) = extras.memory {
         duologue = duologue.memory(len);
@@ -225,7 +229,7 @@ pub(crate) async fn run(
     }
     let app = site.address.mount(app);
     let stop = CancellationToken::new();
-    let server = tokio::spawn(duologue_server::serve(listener, tls, app, stop.clone()));
+    let server = tokio::spawn(duologue_server::serve_behind(listener, listening, app, stop.clone()));
     ready()?;
     stopped().await?;
     tracing::info!(target: OWNERS, "stopping");

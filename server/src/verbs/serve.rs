@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    BoundedLog, Policy, State, from_files,
+    BoundedLog, FrontConfig, Policy, State, TrustedProxies, from_files,
     services::{desk::Desk, pair::Pair},
 };
 use tokio::net::TcpListener;
@@ -39,6 +39,11 @@ pub(crate) struct Serve {
     /// Listens without TLS, because a proxy on this machine has it. `--listen` must then be a loopback address.
     #[arg(long, conflicts_with_all = ["cert", "key"])]
     behind_proxy: bool,
+    /// A proxy whose word on a client's address counts, or a network of them, such as 127.0.0.1 or 10.0.0.0/8; may be
+    /// repeated. It says so by the PROXY protocol, Forwarded or X-Forwarded-For, and must overwrite or extend what clients
+    /// send of these.
+    #[arg(long = "trusted-proxy", value_name = "NETWORK")]
+    trusted_proxies: Vec<String>,
     #[command(flatten)]
     origins: super::OriginOptions,
     /// Lets each enrolled device make links for further ones, at most 5 at a time. Revoking it revokes them.
@@ -61,6 +66,16 @@ impl Serve {
         }
         if self.behind_proxy && !self.listen.ip().is_loopback() {
             bail!("--behind-proxy listens without TLS: --listen must be a loopback address such as 127.0.0.1:8080");
+        }
+        let mut trusted_proxies = TrustedProxies::default();
+        for network in &self.trusted_proxies {
+            trusted_proxies =
+                trusted_proxies.with(network).map_err(|error| anyhow::anyhow!("--trusted-proxy {error}"))?;
+        }
+        if self.behind_proxy && self.trusted_proxies.is_empty() {
+            tracing::info!(
+                "the addresses of clients are not known: name the proxy by --trusted-proxy, if it says whose its connections are"
+            );
         }
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
@@ -90,7 +105,9 @@ impl Serve {
         }
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
+        let listening = FrontConfig { tls, trusted_proxies, behind_proxy: self.behind_proxy };
         let site = Site { address, policy, development: false, certificate: self.cert, log };
-        super::run(state, site, extras, listener, tls, || Ok(writeln!(std::io::stdout(), "listening {bound}")?)).await
+        super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
+            .await
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
         auth::{Auth, Claims, DeviceKey, Grant, Outcome, Verdict, Wanted},
-        hello::{self, Capabilities, ClientHello, Credential, Limits, ServerHello, message_to_sign},
+        hello::{self, Capabilities, ClientHello, Credential, Limits, Nonce, ServerHello, message_to_sign},
     },
     ids::{DeviceId, ServerKey},
     limits::{EARLY_DATA_LEN_MAX, HANDSHAKE_SECS},
@@ -97,6 +97,18 @@ pub(super) struct AwaitM1 {
     config: ServerConfig,
     randomness: Randomness,
     verify: Verify,
+    freshness: Freshness,
+}
+
+/// Whether M1 must show that it is no replay.
+enum Freshness {
+    Any,
+    /// It must be over this nonce. Before it may come, once, the M1 that the client had offered: it saw no more of the answer
+    /// to its request than if somebody had taken that out.
+    Over {
+        nonce: Nonce,
+        passed_over: bool,
+    },
 }
 
 pub(super) struct AwaitSecret {
@@ -127,7 +139,7 @@ impl Connection {
     #[must_use]
     pub fn accept(config: ServerConfig, randomness: Randomness, now: Instant) -> Self {
         let verify: Verify = crypto::verify;
-        let state = State::AwaitM1(Box::new(AwaitM1 { config, randomness, verify }));
+        let state = State::AwaitM1(Box::new(AwaitM1 { config, randomness, verify, freshness: Freshness::Any }));
         Self::new(Role::Server, state, now + secs(HANDSHAKE_SECS))
     }
 
@@ -144,17 +156,30 @@ impl Connection {
 
     fn handle_m1(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let (header, noise) = hello::decode_m1(message)?;
-        let State::AwaitM1(state) = &self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let State::AwaitM1(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         if header.server_key_id != state.config.identity.public.id() {
             return Err(ConnectionError::NotForThisServer);
+        }
+        match (&mut state.freshness, header.nonce) {
+            (Freshness::Any, None) => {}
+            (Freshness::Over { nonce, .. }, Some(shown)) if shown == *nonce => {}
+            (Freshness::Over { passed_over: passed_over @ false, .. }, None) => {
+                *passed_over = true;
+                return Ok(());
+            }
+            _ => return Err(PeerMisbehaved::Unexpected.into()),
         }
         let State::AwaitM1(state) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let AwaitM1 { config, randomness, verify } = *state;
+        let AwaitM1 { config, randomness, verify, .. } = *state;
         let nonce = randomness.for_nonce();
-        let mut responder =
-            Responder::new(&config.identity.private, Some(config.identity.public), &header.prologue(), randomness);
+        let mut responder = Responder::new(
+            &config.identity.private,
+            Some(config.identity.public),
+            &hello::prologue(header.bytes),
+            randomness,
+        );
         let payload = responder.read_m1(noise).map_err(|_| ConnectionError::NotForThisServer)?;
         let hello = ClientHello::decode(&payload)?;
         self.set_peers_hello(hello.limits, hello.capabilities);
@@ -162,6 +187,23 @@ impl Connection {
         self.state =
             State::AwaitSecret(Box::new(AwaitSecret { responder, nonce, credential: hello.credential, verify }));
         Ok(())
+    }
+
+    /// Wants an M1 that is no replay: made over a nonce of this connection. For a server under pressure, whose client says in
+    /// its M1 that it can ([`M1Head`](crate::M1Head)). Before M1 was given to the connection; once.
+    pub fn ask_freshness(&mut self) {
+        let State::AwaitM1(state) = &mut self.state else { return };
+        if matches!(state.freshness, Freshness::Any) {
+            let nonce = state.randomness.for_freshness();
+            state.freshness = Freshness::Over { nonce, passed_over: false };
+            self.ready.push_back(hello::encode_freshness(nonce));
+        }
+    }
+
+    /// True until M1, unless it is to show freshness: then this is to be asked no more.
+    #[must_use]
+    pub fn awaits_any_m1(&self) -> bool {
+        matches!(&self.state, State::AwaitM1(state) if matches!(state.freshness, Freshness::Any))
     }
 
     /// The secret of the credential that [`Event::SecretWanted`] named, if the server knows it. M2 leaves.

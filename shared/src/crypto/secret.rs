@@ -5,6 +5,8 @@ use core::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::hkdf_sha256;
+
 /// 32 secret bytes: a pre-shared key or a private key. Wiped when dropped, hidden from `Debug`, compared in constant time.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);
@@ -69,6 +71,22 @@ impl Randomness {
     /// The birth of the client's session, if it has none yet.
     pub(crate) fn for_birth(&self) -> [u8; 16] {
         *part::<96>(&self.0).first_chunk().expect("32 bytes hold 16")
+    }
+
+    /// For a second M1 of the same connection, which the server may ask for.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "see CAN_SHOW_FRESHNESS"))]
+    pub(crate) fn again(&self) -> Self {
+        let mut again = Self(self.0);
+        for part in again.0.as_chunks_mut().0 {
+            *part = hkdf_sha256(part, b"again");
+        }
+        again
+    }
+
+    /// What a server under pressure wants to see in M1.
+    pub(crate) fn for_freshness(&self) -> [u8; 16] {
+        let hash = hkdf_sha256(&part::<96>(&self.0), b"freshness");
+        *hash.first_chunk().expect("32 bytes hold 16")
     }
 
     /// The server's nonce in M2.

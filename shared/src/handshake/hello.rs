@@ -1,10 +1,11 @@
 //! M1 and M2 (DESIGN: "Handshake"; layouts in `docs/PROTOCOL.md`).
 //!
 //! ```text
-//! M1  [0x01, version 1, suite 1, server key id (8), flags 1] ‖ Noise(payload 64)
+//! M1  [0x01, version 1, suite 1, server key id (8), flags 1, nonce (16) if the flags say so] ‖ Noise(payload 64)
 //!     payload: credential kind 1 ‖ credential id 16 ‖ limits 10 ‖ capabilities 4 ‖ ignored
 //! M2  [0x02] ‖ Noise(payload 64)
 //!     payload: unused 1 (0) ‖ nonce 32 ‖ limits 10 ‖ capabilities 4 ‖ ignored
+//! FRESHNESS  [0x06, nonce (16)]   from the server, in the place of M2: M1 is to be made anew, with that nonce
 //! ```
 //!
 //! The clear header is strict. What lies behind the fields of a payload is a later version's, and is ignored; a sender
@@ -24,41 +25,77 @@ use crate::{
 
 const TYPE_M1: u8 = 0x01;
 const TYPE_M2: u8 = 0x02;
+const TYPE_FRESHNESS: u8 = 0x06;
 const VERSION: u8 = 1;
 const SUITE: u8 = 0x01;
 
 /// What the client's device signs begins so, and is thereby never taken for anything else that it signs.
 const AUTH_CONTEXT: &[u8] = b"duologue/1 client-auth\0";
 
+/// Whether this client can make M1 anew. The page cannot yet: the code for it is 300 bytes more than its download may have.
+pub(crate) const CAN_SHOW_FRESHNESS: bool = cfg!(not(target_arch = "wasm32"));
 /// In the flags of M1: the client can make M1 anew over a nonce of the server's.
 const M1_SHOWS_FRESHNESS: u8 = 0x01;
+/// And: this one was made over the nonce that follows the flags.
+const M1_IS_FRESH: u8 = 0x02;
 
-/// The clear header of M1, to which the prologue binds the handshake.
+/// What a server under pressure wants to see in M1: random bytes, for this socket alone.
+pub(crate) type Nonce = [u8; 16];
+
+/// The clear header of M1, as a server reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct Header<'a> {
     pub(crate) server_key_id: ServerKeyId,
     /// The client can show that its M1 is no replay.
     pub(crate) shows_freshness: bool,
+    /// What it was made over, and what thereby shows that it is no replay.
+    pub(crate) nonce: Option<Nonce>,
+    /// All of it.
+    pub(crate) bytes: &'a [u8],
 }
 
-impl Header {
-    pub(crate) fn encode(self) -> [u8; M1_HEADER_LEN] {
-        let [a, b, c, d, e, f, g, h] = self.server_key_id.0;
-        let flags = if self.shows_freshness { M1_SHOWS_FRESHNESS } else { 0 };
-        [TYPE_M1, VERSION, SUITE, a, b, c, d, e, f, g, h, flags]
+/// The clear header of an M1 that is over no nonce.
+pub(crate) fn header(server_key_id: ServerKeyId) -> [u8; M1_HEADER_LEN] {
+    let [a, b, c, d, e, f, g, h] = server_key_id.0;
+    let flags = if CAN_SHOW_FRESHNESS { M1_SHOWS_FRESHNESS } else { 0 };
+    [TYPE_M1, VERSION, SUITE, a, b, c, d, e, f, g, h, flags]
+}
+
+/// That of one which is.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn header_over(server_key_id: ServerKeyId, nonce: &[u8]) -> Vec<u8> {
+    let [plain @ .., _] = header(server_key_id);
+    [plain.as_slice(), &[M1_SHOWS_FRESHNESS | M1_IS_FRESH], nonce].concat()
+}
+
+/// What both sides mix into their handshake hash before anything else.
+pub(crate) fn prologue(header: &[u8]) -> Vec<u8> {
+    [b"duologue/1".as_slice(), &[SUITE], header].concat()
+}
+
+/// What stands in clear in an M1, for a server that has not yet decided whether to compute anything for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct M1Head {
+    /// The key that it was made for.
+    pub server_key_id: ServerKeyId,
+    /// Its client can make it anew over a nonce of the server's.
+    pub shows_freshness: bool,
+}
+
+impl M1Head {
+    /// Reads it; none if this is no M1, whole and in this version's form.
+    #[must_use]
+    pub fn read(message: &[u8]) -> Option<Self> {
+        let (Header { server_key_id, shows_freshness, .. }, _) = decode_m1(message).ok()?;
+        Some(Self { server_key_id, shows_freshness })
     }
-
-    /// What both sides mix into their handshake hash before anything else.
-    pub(crate) fn prologue(self) -> Vec<u8> {
-        [b"duologue/1".as_slice(), &[SUITE], &self.encode()].concat()
-    }
 }
 
-pub(crate) fn encode_m1(header: Header, noise: &[u8; M1_NOISE_LEN]) -> Vec<u8> {
-    [header.encode().as_slice(), noise].concat()
+pub(crate) fn encode_m1(header: &[u8], noise: &[u8; M1_NOISE_LEN]) -> Vec<u8> {
+    [header, noise].concat()
 }
 
-pub(crate) fn decode_m1(message: &[u8]) -> Result<(Header, &[u8]), InvalidMessage> {
+pub(crate) fn decode_m1(message: &[u8]) -> Result<(Header<'_>, &[u8]), InvalidMessage> {
     let mut reader = Reader::new(message);
     match reader.u8()? {
         TYPE_M1 => {}
@@ -74,12 +111,24 @@ pub(crate) fn decode_m1(message: &[u8]) -> Result<(Header, &[u8]), InvalidMessag
     }
     let server_key_id = ServerKeyId(reader.array()?);
     let flags = reader.u8()?;
-    if flags & !M1_SHOWS_FRESHNESS != 0 {
+    if flags & !(M1_SHOWS_FRESHNESS | M1_IS_FRESH) != 0 {
         return Err(InvalidMessage::ReservedBits);
     }
+    let nonce = if flags & M1_IS_FRESH != 0 { Some(reader.array()?) } else { None };
     let noise = reader.take(M1_NOISE_LEN)?;
     reader.finish()?;
-    Ok((Header { server_key_id, shows_freshness: flags & M1_SHOWS_FRESHNESS != 0 }, noise))
+    let bytes = message.get(..message.len() - M1_NOISE_LEN).unwrap_or_default();
+    Ok((Header { server_key_id, shows_freshness: flags & M1_SHOWS_FRESHNESS != 0, nonce, bytes }, noise))
+}
+
+pub(crate) fn encode_freshness(nonce: Nonce) -> Vec<u8> {
+    [&[TYPE_FRESHNESS], nonce.as_slice()].concat()
+}
+
+/// The nonce that M1 is to be made over; none if this is another message.
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "see CAN_SHOW_FRESHNESS"))]
+pub(crate) fn decode_freshness(message: &[u8]) -> Option<&[u8]> {
+    if message.len() == 17 { message.strip_prefix(&[TYPE_FRESHNESS]) } else { None }
 }
 
 pub(crate) fn encode_m2(noise: &[u8; M2_NOISE_LEN]) -> Vec<u8> {
@@ -240,19 +289,32 @@ mod tests {
         assert_eq!(hex::encode(m2.encode()), expected);
         assert_eq!(ServerHello::decode(&m2.encode()), Ok(m2));
 
-        let header = Header { server_key_id: ServerKeyId([0xcc; 8]), shows_freshness: false };
-        // M1 | version | suite | server key id | flags
-        assert_eq!(hex::encode(header.encode()), ["010101", &"cc".repeat(8), "00"].concat());
-        let header = Header { shows_freshness: true, ..header };
-        assert_eq!(hex::encode(header.encode()), ["010101", &"cc".repeat(8), "01"].concat());
-        let message = encode_m1(header, &[0; M1_NOISE_LEN]);
-        assert_eq!(decode_m1(&message).map(|(header, _)| header), Ok(header));
+        let (id, nonce) = (ServerKeyId([0xcc; 8]), [0xee; 16]);
+        #[cfg(not(target_arch = "wasm32"))]
+        let headers = [(header(id).to_vec(), "01"), (header_over(id, &nonce), "03")];
+        #[cfg(target_arch = "wasm32")]
+        let headers = [(header(id).to_vec(), "00")];
+        for (header, flags) in headers {
+            let shown = if flags == "03" { nonce.as_slice() } else { &[] };
+            // M1 | version | suite | server key id | flags | nonce
+            assert_eq!(hex::encode(&header), ["010101", &"cc".repeat(8), flags, &hex::encode(shown)].concat());
+            let message = encode_m1(&header, &[0; M1_NOISE_LEN]);
+            let (read, _) = decode_m1(&message).expect("good");
+            assert_eq!((read.bytes, read.nonce.is_some()), (header.as_slice(), flags == "03"));
+            assert_eq!(M1Head::read(&message), Some(M1Head { server_key_id: id, shows_freshness: flags != "00" }));
+        }
+        let freshness = encode_freshness(nonce);
+        assert_eq!(hex::encode(&freshness), ["06", &"ee".repeat(16)].concat());
+        assert_eq!(decode_freshness(&freshness), Some(nonce.as_slice()));
+        let longer = [freshness.as_slice(), &[0]].concat();
+        for other in [&freshness[..16], &longer, &[], &[0x02; 17]] {
+            assert_eq!(decode_freshness(other), None);
+        }
     }
 
     #[test]
     fn reserved_bits_unknown_versions_and_trailing_bytes_are_refused() {
-        let header = Header { server_key_id: ServerKeyId([0xcc; 8]), shows_freshness: false };
-        let good = encode_m1(header, &[0; M1_NOISE_LEN]);
+        let good = encode_m1(&header(ServerKeyId([0xcc; 8])), &[0; M1_NOISE_LEN]);
         assert!(decode_m1(&good).is_ok());
         let changed = |at: usize, to: u8| {
             let mut bad = good.clone();
@@ -262,7 +324,9 @@ mod tests {
         assert_eq!(changed(0, 0x02), Err(InvalidMessage::UnknownType(2)));
         assert_eq!(changed(1, 2), Err(InvalidMessage::UnknownVersion(2)));
         assert_eq!(changed(2, 0), Err(InvalidMessage::UnknownSuite(0)));
-        for flags in 2..=255 {
+        assert_eq!(changed(11, 0), Ok(()), "a client that cannot show freshness");
+        assert_eq!(changed(11, 2), Err(InvalidMessage::Truncated), "a nonce is announced, and is not there");
+        for flags in 4..=255 {
             assert_eq!(changed(11, flags), Err(InvalidMessage::ReservedBits));
         }
         assert_eq!(decode_m1(&[good.clone(), [0].to_vec()].concat()).map(|_| ()), Err(InvalidMessage::Trailing));

@@ -98,6 +98,14 @@ impl Store {
         })
     }
 
+    /// Whether a device that is not known could use an invite now.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn is_invite_good(&self, id: InviteId) -> Result<bool, StoreError> {
+        self.read(|read| Ok(self.judge(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, id)?.is_ok()))
+    }
+
     /// Consumes an invite for a device and enrols it; or says why not.
     ///
     /// # Errors

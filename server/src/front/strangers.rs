@@ -1,0 +1,47 @@
+//! The threads that serve whoever has not proved himself: TCP, TLS, HTTP and handshakes.
+//!
+//! ```text
+//! strangers' threads (nice 10)   accept ─ TLS ─ HTTP ─ M1, M2 ─ AUTH ─ verdict
+//!                                                                         └─► the app's own threads: lines, services
+//! ```
+//!
+//! A flood of strangers keeps these threads busy, as many as there are cores, and no others: a line whose echo is due is
+//! first, because the system prefers its thread. Where nobody floods, nothing is slower.
+
+use std::{sync::OnceLock, time::Duration};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// How much the system prefers others: a tenth of the processor where both want all of it.
+const NICE: i32 = 10;
+
+fn runtime() -> Option<&'static Runtime> {
+    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+    let make = || {
+        let made = Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("strangers")
+            .on_thread_start(|| {
+                // As before where the system refuses.
+                let _ = rustix::process::setpriority_process(None, NICE);
+            })
+            .build();
+        made.inspect_err(|error| tracing::warn!(%error, "strangers share the threads of lines")).ok()
+    };
+    RUNTIME.get_or_init(make).as_ref()
+}
+
+/// Where strangers are served: their own threads, or, where there can be none, those of the caller.
+///
+/// # Panics
+/// Where there can be none, outside of a runtime.
+pub(crate) fn handle() -> Handle {
+    runtime().map_or_else(Handle::current, |runtime| runtime.handle().clone())
+}
+
+/// For how long the threads of a runtime were busy until now, all together, and how many they are.
+pub(crate) fn busy(handle: &Handle) -> (Duration, usize) {
+    let metrics = handle.metrics();
+    let workers = metrics.num_workers();
+    ((0..workers).map(|worker| metrics.worker_total_busy_duration(worker)).sum(), workers)
+}

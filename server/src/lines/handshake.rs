@@ -1,0 +1,246 @@
+//! What becomes of a stranger between the upgrade request and the verdict.
+//!
+//! ```text
+//! M1 ─┬─ seen before ──────────────────────────────────► refused, and nothing computed for it
+//!     ├─ pressure, and it can be made anew ────────────► freshness is asked (PROTOCOL.md, "Freshness")
+//!     ├─ pressure, and it cannot ──────────────────────► waits for its turn
+//!     └─ read ─► a known ticket or a good invite ──────► its own lane ──┐
+//!             └► else ─────────────────────────────────► the strangers' ─┴─► M2, and its place is kept
+//! ```
+
+use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
+
+use axum::http::Extensions;
+use duologue::{Credential, M1Head, OfferedCredential, Secret, ServerKeyId};
+use duologue_native::{Doorkeeper, Entrance, Found};
+use tokio::runtime::Handle;
+
+use crate::{
+    door::{
+        lanes::{Lanes, Pass},
+        lobby::{HANDSHAKES_MAX, HANDSHAKES_OF_AN_ADDRESS_MAX, Lobby, Place, Worth},
+        pressure::Pressure,
+        seen::{Print, Remembered, Seen},
+    },
+    front::{http::Arrival, strangers},
+    state::store::StoreError,
+};
+
+use super::{Duologue, Socket, peer_address};
+
+/// What a server knows of strangers in all.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    lobby: Arc<Lobby>,
+    pressure: Pressure,
+    seen: Seen,
+    lanes: Lanes,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        let lobby = Arc::new(Lobby::new(HANDSHAKES_MAX, HANDSHAKES_OF_AN_ADDRESS_MAX));
+        Self { lobby, pressure: Pressure::default(), seen: Seen::default(), lanes: Lanes::default() }
+    }
+}
+
+impl Strangers {
+    /// What becomes of an M1 for one of our keys, before anything is computed for it.
+    fn judge(&self, m1: &[u8], server_key_id: ServerKeyId, strangers: &Handle) -> Judged {
+        let (busy, threads) = strangers::busy(strangers);
+        let now = Instant::now();
+        let pressed = self.pressure.note(now, busy, threads);
+        let print = self.seen.print(m1);
+        match M1Head::read(m1) {
+            Some(head) if head.server_key_id == server_key_id => match head.shows_freshness {
+                _ if self.seen.has(print, now) => Judged::Garbage,
+                true if pressed => Judged::AskFreshness,
+                _ => Judged::Take { print, slowly: pressed },
+            },
+            // The core says what is wrong with it, and computes nothing for that.
+            _ => Judged::Take { print, slowly: false },
+        }
+    }
+}
+
+enum Judged {
+    Take { print: Print, slowly: bool },
+    AskFreshness,
+    Garbage,
+}
+
+/// What the transport knows of a stranger.
+pub(super) struct Stranger {
+    /// Of the connection; none where the app has a listener of its own.
+    arrival: Option<Arrival>,
+    pub(super) address: IpAddr,
+    bounded_as: Option<IpAddr>,
+    /// Where it is served.
+    strangers: Handle,
+    /// Where it is served when it has become a line.
+    pub(super) home: Handle,
+}
+
+impl Stranger {
+    /// From a request's extensions, out of which it takes the connection's place.
+    pub(super) fn of(extensions: &mut Extensions) -> Self {
+        let address = peer_address(extensions);
+        match extensions.remove::<Arrival>() {
+            Some(arrival) => {
+                let (strangers, home) = (arrival.strangers.clone(), arrival.home.clone());
+                Self { address, bounded_as: arrival.client.bounded_as(), arrival: Some(arrival), strangers, home }
+            }
+            None => {
+                // A proxy may speak from loopback for everybody.
+                let bounded_as = Some(address).filter(|it| !it.is_loopback() && !it.is_unspecified());
+                Self { arrival: None, address, bounded_as, strangers: Handle::current(), home: Handle::current() }
+            }
+        }
+    }
+}
+
+/// The M1 of an upgrade request, and what becomes of it.
+pub(super) enum Offer {
+    /// The request is refused.
+    Refused,
+    /// It is asked for later, or asked for anew.
+    Later { asks: bool },
+    /// It is read as soon as its socket is open.
+    Now { m1: Vec<u8>, slowly: bool, print: Print },
+}
+
+impl Duologue {
+    /// What becomes of what an upgrade request offers.
+    pub(super) fn look_at_offer(&self, m1: Option<Vec<u8>>, stranger: &Stranger) -> Offer {
+        let Some(m1) = m1 else { return Offer::Later { asks: false } };
+        let id = self.shared.state.identity().public().id();
+        match self.shared.strangers.judge(&m1, id, &stranger.strangers) {
+            Judged::Garbage => Offer::Refused,
+            Judged::AskFreshness => Offer::Later { asks: true },
+            Judged::Take { print, slowly } => Offer::Now { m1, slowly, print },
+        }
+    }
+}
+
+/// Keeps one stranger until the verdict on him is out.
+pub(super) struct Porter {
+    duologue: Duologue,
+    place: Place,
+    arrival: Option<Arrival>,
+    strangers: Handle,
+    /// Of the M1 that is about to be read, unless it is over a nonce of ours.
+    print: Option<Print>,
+    pass: Option<Pass>,
+}
+
+impl Porter {
+    /// None if every place in the lobby is kept.
+    pub(super) fn of(duologue: Duologue, stranger: Stranger) -> Option<Self> {
+        let lobby = &duologue.shared.strangers.lobby;
+        let place = lobby.enter(stranger.bounded_as, Worth::Asking)?;
+        let Stranger { arrival, strangers, .. } = stranger;
+        Some(Self { duologue, place, arrival, strangers, print: None, pass: None })
+    }
+
+    /// The M1 of the upgrade request is read next.
+    pub(super) async fn takes(&mut self, print: Print, slowly: bool) {
+        self.print = Some(print);
+        if slowly {
+            self.duologue.shared.strangers.lanes.slow().await;
+        }
+    }
+
+    fn is_worth(&self, worth: Worth) {
+        self.place.is_worth(worth);
+        if let Some(arrival) = &self.arrival {
+            arrival.place.is_worth(worth);
+        }
+    }
+
+    /// Waits until this stranger's place has gone to another. Cloned, so that it can be waited for beside the handshake.
+    pub(super) fn crowded_out(&self) -> impl Future<Output = ()> + Send + 'static {
+        let own = self.place.crowded_out_token();
+        let arrived = self.arrival.as_ref().map(|arrival| arrival.place.crowded_out_token());
+        async move {
+            match arrived {
+                None => own.cancelled().await,
+                Some(arrived) => tokio::select! {
+                    () = own.cancelled() => {}
+                    () = arrived.cancelled() => {}
+                },
+            }
+        }
+    }
+
+    /// Whether the server knows what is shown, and would take it now; and its secret, if it knows that at all.
+    async fn look_up(&self, credential: Credential) -> (bool, Option<Secret>) {
+        let shared = &self.duologue.shared;
+        match credential {
+            Credential::None => (false, None),
+            Credential::Ticket(id) => {
+                let secret = shared.tickets.secret(id);
+                (secret.is_some(), secret)
+            }
+            Credential::Invite(id) => {
+                let store = Arc::clone(shared.state.store());
+                let look = move || {
+                    let secret = store.invite_secret(id)?;
+                    Ok::<_, StoreError>((secret.is_some() && store.is_invite_good(id)?, secret))
+                };
+                match shared.work.of_strangers().run(look).await {
+                    Ok(Ok(found)) => found,
+                    Ok(Err(error)) => {
+                        tracing::error!(%error, "an invite could not be looked up");
+                        (false, None)
+                    }
+                    Err(_) => (false, None),
+                }
+            }
+        }
+    }
+}
+
+impl Doorkeeper<Socket> for Porter {
+    async fn look_at(&mut self, m1: &[u8]) -> Entrance {
+        let id = self.duologue.shared.state.identity().public().id();
+        match self.duologue.shared.strangers.judge(m1, id, &self.strangers) {
+            Judged::Garbage => {
+                self.is_worth(Worth::Garbage);
+                Entrance::Refuse
+            }
+            Judged::AskFreshness => Entrance::AskFreshness,
+            Judged::Take { print, slowly } => {
+                self.takes(print, slowly).await;
+                Entrance::Take
+            }
+        }
+    }
+
+    async fn find(&mut self, credential: OfferedCredential) -> Found {
+        let strangers = &self.duologue.shared.strangers;
+        if let Some(print) = self.print.take() {
+            match strangers.seen.remember(print, Instant::now()) {
+                Remembered::New => {}
+                // Two that came at the same time, or more than can be told apart.
+                Remembered::Again | Remembered::Full => {
+                    self.is_worth(Worth::Garbage);
+                    return Found::Refused;
+                }
+            }
+        }
+        self.is_worth(Worth::Made);
+        let (known, secret) = self.look_up(credential).await;
+        let own = known.then(|| strangers.lanes.own(credential)).flatten();
+        let pass = match own {
+            Some(pass) => pass,
+            None => strangers.lanes.stranger().await,
+        };
+        self.pass = Some(pass);
+        self.is_worth(Worth::Kept);
+        Found::Secret(secret)
+    }
+
+    fn push(&mut self, socket: &mut Socket) {
+        socket.queue_ping();
+    }
+}

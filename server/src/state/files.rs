@@ -1,0 +1,124 @@
+//! How many files this process may have open, and what they are for.
+//!
+//! ```text
+//! limit (`ulimit -n`) = strangers' connections + lines + requests to the backend + 64 for others + 64 kept
+//! ```
+//!
+//! What is kept is for the owner's verbs and for devices that were here before: strangers and the backend's requests end
+//! before it begins.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// For the owner, and for devices that were here before.
+const KEPT: usize = 64;
+/// The store, the log, files that are being taken, the runtime's own.
+const OTHERS: usize = 64;
+/// Strangers have that many places at least, so that somebody can still show who he is.
+const STRANGERS_MIN: usize = 16;
+/// More than this at a time is no use to anybody, and costs memory: some 60 kB each while TLS is under way.
+const STRANGERS_MAX: usize = 4_096;
+/// Where there is no limit, or none to be known.
+const UNLIMITED: usize = 1 << 20;
+
+/// Open connections, of strangers and of lines.
+static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+/// Requests to a backend, each with a connection of its own.
+static REQUESTS: AtomicUsize = AtomicUsize::new(0);
+
+/// A file that is counted, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(&'static AtomicUsize);
+
+/// Raises the soft limit to the hard one. What it was and is; none if it was so already.
+///
+/// # Errors
+/// If the system refuses.
+pub fn raise_file_limit() -> std::io::Result<Option<(u64, u64)>> {
+    let limit = getrlimit(Resource::Nofile);
+    match (limit.current, limit.maximum) {
+        (Some(current), maximum) if maximum.is_none_or(|maximum| current < maximum) => {
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+            Ok(Some((current, maximum.unwrap_or(u64::MAX))))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Another connection. Whoever takes them has looked at [`strangers_max`] before.
+pub(crate) fn connection() -> Counted {
+    CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    Counted(&CONNECTIONS)
+}
+
+/// Another request to the backend; none if half of all files are for such ones, or all that are not kept are in use.
+pub(crate) fn request() -> Option<Counted> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // One at a time, so that two do not take the last one.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let requests = REQUESTS.load(Ordering::Relaxed);
+    if !may_ask(limit(), requests, CONNECTIONS.load(Ordering::Relaxed)) {
+        return None;
+    }
+    REQUESTS.fetch_add(1, Ordering::Relaxed);
+    Some(Counted(&REQUESTS))
+}
+
+const fn may_ask(limit: usize, requests: usize, connections: usize) -> bool {
+    requests < limit / 2 && connections + requests + KEPT + OTHERS < limit
+}
+
+/// How many connections may be strangers', of which there are `strangers` now.
+pub(crate) fn strangers_max(strangers: usize) -> usize {
+    let others = CONNECTIONS.load(Ordering::Relaxed).saturating_sub(strangers) + REQUESTS.load(Ordering::Relaxed);
+    room_for_strangers(limit(), others)
+}
+
+fn room_for_strangers(limit: usize, others: usize) -> usize {
+    limit.saturating_sub(KEPT + OTHERS + others).clamp(STRANGERS_MIN, STRANGERS_MAX)
+}
+
+/// Whether one more connection would be one too many, whosever it is: half of what is kept is for the owner alone.
+pub(crate) fn is_full() -> bool {
+    let open = CONNECTIONS.load(Ordering::Relaxed) + REQUESTS.load(Ordering::Relaxed);
+    open + OTHERS + KEPT / 2 >= limit().max(OTHERS + KEPT)
+}
+
+fn limit() -> usize {
+    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(UNLIMITED)
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_1024_files_64_are_kept_whatever_strangers_and_the_backend_take() {
+        // Lines and the backend's requests have taken so many.
+        for others in [0, 100, 500, 800] {
+            let strangers = room_for_strangers(1_024, others);
+            assert!(strangers + others + OTHERS + KEPT <= 1_024, "{others}");
+            assert!(!may_ask(1_024, others, strangers), "{others}");
+        }
+        assert_eq!(room_for_strangers(1_024, 0), 896);
+        assert_eq!(room_for_strangers(1_024, 5_000), STRANGERS_MIN);
+        assert_eq!(room_for_strangers(UNLIMITED, 0), STRANGERS_MAX);
+    }
+
+    #[test]
+    fn half_of_all_files_are_the_backends_at_most() {
+        assert!(may_ask(1_024, 511, 0) && !may_ask(1_024, 512, 0));
+        assert!(!may_ask(1_024, 100, 800));
+        assert!(!may_ask(64, 0, 0), "none at all where there are so few");
+    }
+}
