@@ -90,8 +90,12 @@ pub struct FrontConfig {
     pub behind_proxy: bool,
 }
 
-/// Serves an app until `stop` is cancelled. Without `tls` in clear: behind a proxy of this machine. Requests are answered on
-/// threads of their own, those of strangers; lines and their services run on the caller's runtime.
+/// Serves an app until `stop` is cancelled. Without `tls` in clear: behind a proxy of this machine.
+///
+/// All requests, and so the app's own handlers too, are answered on a runtime of strangers, whose threads the system prefers
+/// others to: a flood keeps these busy and no line waits for it. Lines and their services run on the caller's runtime. A
+/// handler that wants that one as well, because it holds what is bound to it or must not wait for strangers, spawns its work on
+/// a [`tokio::runtime::Handle`] that was taken before.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -176,7 +180,7 @@ impl Front {
         let writing = tcp.watch();
         let limit = Duration::from_secs(HANDSHAKE_SECS);
         let begun = tokio::select! {
-            begun = tokio::time::timeout(limit, self.begin(tcp, peer)) => begun,
+            begun = tokio::time::timeout(limit, self.begin(tcp, peer, &place)) => begun,
             () = place.crowded_out() => return,
             () = self.stop.cancelled() => return,
         };
@@ -191,11 +195,15 @@ impl Front {
     }
 
     /// What comes before HTTP; and the client that a PROXY header names.
-    async fn begin(&self, mut tcp: Tcp, peer: SocketAddr) -> std::io::Result<(Stream, Option<IpAddr>)> {
+    async fn begin(&self, mut tcp: Tcp, peer: SocketAddr, place: &Place) -> std::io::Result<(Stream, Option<IpAddr>)> {
         let proxied = match self.proxies.contains(peer.ip()) {
             true => proxied::read_header(&mut tcp).await?,
             false => None,
         };
+        // Before TLS, whose connection it is then counts already.
+        if proxied.is_some() && !place.is_of(self.client(Whose { peer, proxied }, &HeaderMap::new()).bounded_as()) {
+            return Err(std::io::Error::other("there are too many connections from its address"));
+        }
         let stream = match &self.acceptor {
             None => Stream::Clear(tcp),
             Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(tcp).await?)),

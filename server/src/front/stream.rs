@@ -23,6 +23,7 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+#[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -33,6 +34,7 @@ use tokio_rustls::server::TlsStream;
 use crate::state::files;
 
 /// What was sent must be acknowledged within this, or the connection is gone: without it the system tries for 15 minutes.
+#[cfg(target_os = "linux")]
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 /// What the system holds of an answer that its reader does not take. Without it 2 MB and more.
 const UNSENT_LEN: u32 = 128 * 1_024;
@@ -60,9 +62,10 @@ pub(crate) struct Writing {
 impl Tcp {
     pub(crate) fn new(tcp: TcpStream) -> Self {
         let _ = tcp.set_nodelay(true);
-        let socket = SockRef::from(&tcp);
-        let _ = socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
-        let _ = socket.set_tcp_notsent_lowat(UNSENT_LEN);
+        // Elsewhere as before: a system without them has its own bounds.
+        #[cfg(target_os = "linux")]
+        let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
+        hold_unsent(&tcp, UNSENT_LEN);
         Self { tcp: Some(tcp), ahead: None, writing: None, _counted: files::connection() }
     }
 
@@ -82,7 +85,7 @@ impl Tcp {
     fn move_here(&mut self) -> io::Result<()> {
         self.writing = None;
         let Some(tcp) = self.tcp.take() else { return Err(io::ErrorKind::NotConnected.into()) };
-        let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(u32::MAX);
+        hold_unsent(&tcp, u32::MAX);
         self.tcp = Some(TcpStream::from_std(tcp.into_std()?)?);
         Ok(())
     }
@@ -100,6 +103,14 @@ impl Tcp {
         }
         result
     }
+}
+
+/// How many bytes the system takes that it cannot send yet.
+fn hold_unsent(tcp: &TcpStream, len: u32) {
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(tcp).set_tcp_notsent_lowat(len);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (tcp, len);
 }
 
 impl Writing {
@@ -247,3 +258,21 @@ macro_rules! each {
 }
 each!(Stream { Clear, Tls });
 each!(Carrier { Own, Other });
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Without it, what a peer that has vanished does not acknowledge is held for a quarter of an hour.
+    #[tokio::test]
+    async fn what_is_not_acknowledged_ends_a_connection_after_30_s_also_when_it_has_become_a_lines() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let _peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let mut tcp = Tcp::new(listener.accept().await.expect("a connection").0);
+        tcp.move_here().expect("it is open");
+        let socket = tcp.tcp.as_ref().expect("it has moved");
+        assert_eq!(SockRef::from(socket).tcp_user_timeout().expect("Linux has it"), Some(ACKNOWLEDGED_WITHIN));
+    }
+}
