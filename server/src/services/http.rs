@@ -27,7 +27,7 @@
 //! | `unreachable` | no connection to the backend |
 //! | `bad-response` | what the backend answers is no answer in HTTP, or breaks off before its body |
 //! | `timeout` | the backend has the whole request, or takes no more of it, and does not begin to answer |
-//! | `busy` | this device has 32 requests under way, or all devices together as many as there may be |
+//! | `busy` | this device has 32 requests under way, or all devices together as many as there may be, and none ended for 10 s |
 //!
 //! Nothing of a request is copied into the backend's connection: hyper writes each message from parsed parts, so that no
 //! request can end early or hide another. What the backend learns of the caller comes in three groups of headers that
@@ -179,10 +179,10 @@ impl Http {
         stream: ReadHalf<ByteStream>,
         answer: &mut (impl AsyncWrite + Unpin),
     ) -> Result<(), HttpError> {
+        let _turn = self.0.shares.turn(call.identity.device).await?;
         let mut stream = BufReader::with_capacity(BLOCK_BYTES, stream);
         let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
-        // Before anything of the body is held for it.
-        let _share = self.0.shares.take(call.identity.device)?;
+        let _file = share::file().await?;
         let progress = Arc::new(Progress::default());
         let request = self.request(call, head, stream, &progress).await?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
