@@ -179,7 +179,7 @@ impl Http {
         stream: ReadHalf<ByteStream>,
         answer: &mut (impl AsyncWrite + Unpin),
     ) -> Result<(), HttpError> {
-        let _turn = self.0.shares.turn(call.identity.device).await?;
+        let _turn = self.0.shares.turn(call.device()).await?;
         let mut stream = BufReader::with_capacity(BLOCK_BYTES, stream);
         let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
         let _file = share::file().await?;
