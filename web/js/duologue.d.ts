@@ -119,6 +119,23 @@ export type ErrorCode =
   | "worker-lost"
   | "wrong-kind";
 
+/**
+ * Why a server does not take a token: stable words, which the package's README explains. `cargo xtask codes` writes this type.
+ */
+export type DoorCode =
+  | "token-algorithm"
+  | "token-altered"
+  | "token-audience"
+  | "token-claims"
+  | "token-expired"
+  | "token-issuer"
+  | "token-key"
+  | "token-keys-unreachable"
+  | "token-kind"
+  | "token-malformed"
+  | "token-not-yet"
+  | "token-of-another-device";
+
 /** Every error of this package. `message` is a sentence for a person: what went wrong and what to do. */
 export class DuologueError extends Error {
   readonly code: ErrorCode;

@@ -4,6 +4,7 @@
 //! shared/src/{close,error}.rs, web/src/ ── what the core says ──────┐
 //! server/src/services/http.rs ── what `fetch` is told ──────────────┼─► ErrorCode in web/js/duologue.d.ts, written here
 //! web/js/, web/npm/ ── what JavaScript says itself ─────────────────┘   the table in web/npm/README.md, held to it
+//! server/src/door/error.rs ── what is said of a proof ──────────────────► DoorCode, and a table of its own
 //! ```
 //!
 //! A word is found where it is said, so that none has to be told here: adding one costs its row in the table, which says what
@@ -28,10 +29,21 @@ const DECLARATIONS: &str = "web/js/duologue.d.ts";
 const TABLE: &str = "web/npm/README.md";
 const COMMAND: &str = "cargo xtask codes";
 
-/// The declaration that is written, with all up to the semicolon.
-const TYPE: &str = "export type ErrorCode =";
-/// Around the table.
-const MARKS: [&str; 2] = ["<!-- codes: ", "<!-- end of codes -->"];
+/// Where what the door says has its words.
+const DOOR: &str = "server/src/door/error.rs";
+
+/// A type of words that is written, and its table.
+struct Union {
+    /// The declaration, with all up to the semicolon.
+    declaration: &'static str,
+    /// Around the table.
+    marks: [&'static str; 2],
+}
+
+const ERRORS: Union =
+    Union { declaration: "export type ErrorCode =", marks: ["<!-- codes: ", "<!-- end of codes -->"] };
+const DOORS: Union =
+    Union { declaration: "export type DoorCode =", marks: ["<!-- door codes: ", "<!-- end of door codes -->"] };
 
 /// Words of the core that its drivers answer themselves.
 const NEVER_SEEN: [&str; 1] = ["blocked"];
@@ -42,16 +54,24 @@ const NEVER_SEEN: [&str; 1] = ["blocked"];
 ///
 /// When the table lacks a row, or has one too many.
 pub(crate) fn verb() -> Result<ExitCode> {
-    let codes = found()?;
-    let path = root().join(DECLARATIONS);
-    let text = read(&path)?;
-    let next = declared(&text, &codes)?;
-    if next != text {
-        fs::write(&path, next).with_context(|| format!("cannot write {DECLARATIONS}"))?;
-        println!("{DECLARATIONS}: {} codes", codes.len());
+    for (union, codes) in [(ERRORS, found()?), (DOORS, door()?)] {
+        let path = root().join(DECLARATIONS);
+        let text = read(&path)?;
+        let next = declared(&text, &union, &codes)?;
+        if next != text {
+            fs::write(&path, next).with_context(|| format!("cannot write {DECLARATIONS}"))?;
+            println!("{DECLARATIONS}: {} codes", codes.len());
+        }
+        check_table(&read(&root().join(TABLE))?, &union, &codes)?;
     }
-    check_table(&read(&root().join(TABLE))?, &codes)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every word of the door.
+fn door() -> Result<BTreeMap<String, String>> {
+    let text = read(&root().join(DOOR))?;
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    Ok(in_rust(text).into_iter().map(|word| (word, DOOR.to_owned())).collect())
 }
 
 /// Every word, and the file that says it.
@@ -217,18 +237,20 @@ fn literals(text: &str) -> Vec<String> {
 }
 
 /// The declarations with the type as it should be.
-fn declared(text: &str, codes: &BTreeMap<String, String>) -> Result<String> {
-    ensure!(text.matches(TYPE).count() == 1, "{DECLARATIONS} has not one {TYPE:?}");
-    let at = text.find(TYPE).unwrap_or_default() + TYPE.len();
+fn declared(text: &str, union: &Union, codes: &BTreeMap<String, String>) -> Result<String> {
+    let Union { declaration, .. } = *union;
+    ensure!(text.matches(declaration).count() == 1, "{DECLARATIONS} has not one {declaration:?}");
+    let at = text.find(declaration).unwrap_or_default() + declaration.len();
     let end = text[at..].find(';').context("the type has no end")? + at;
-    let union: String = codes.keys().map(|code| format!("\n  | \"{code}\"")).collect();
-    Ok(format!("{}{union}{}", &text[..at], &text[end..]))
+    let words: String = codes.keys().map(|code| format!("\n  | \"{code}\"")).collect();
+    Ok(format!("{}{words}{}", &text[..at], &text[end..]))
 }
 
 /// That each code has one row, whose cells say something.
-fn check_table(text: &str, codes: &BTreeMap<String, String>) -> Result<()> {
-    let [start, end] = MARKS.map(|mark| text.find(mark));
-    let (Some(start), Some(end)) = (start, end) else { bail!("{TABLE} has no table between {MARKS:?}") };
+fn check_table(text: &str, union: &Union, codes: &BTreeMap<String, String>) -> Result<()> {
+    let marks = union.marks;
+    let [start, end] = marks.map(|mark| text.find(mark));
+    let (Some(start), Some(end)) = (start, end) else { bail!("{TABLE} has no table between {marks:?}") };
     let mut rows = BTreeSet::new();
     for line in text[start..end].lines().filter(|line| line.starts_with("| `")) {
         let cells = line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
@@ -270,11 +292,18 @@ mod tests {
 
     #[test]
     fn the_type_and_the_table_have_every_code_that_is_said() {
-        let codes = found().expect("the sources are here");
+        let (codes, door) = (found().expect("the sources are here"), door().expect("it is here"));
         let text = read(&root().join(DECLARATIONS)).expect("it is here");
-        let declared = declared(&text, &codes).expect("it has the type");
-        assert!(text == declared, "ErrorCode in {DECLARATIONS} is not what the sources say: run `{COMMAND}`");
-        check_table(&read(&root().join(TABLE)).expect("it is here"), &codes).expect("the table is as the sources");
+        for (union, codes) in [(&ERRORS, &codes), (&DOORS, &door)] {
+            let declared = declared(&text, union, codes).expect("it has the type");
+            let what = union.declaration;
+            assert!(text == declared, "{what} in {DECLARATIONS} is not what the sources say: run `{COMMAND}`");
+            let table = read(&root().join(TABLE)).expect("it is here");
+            check_table(&table, union, codes).expect("the table is as the sources");
+        }
+        for code in ["token-expired", "token-audience", "token-of-another-device"] {
+            assert!(door.contains_key(code) && !codes.contains_key(code), "{code}");
+        }
         for code in
             ["normal", "session-altered", "not-your-server", "bad-invite", "no-store", "bad-identity", "bad-response"]
         {
@@ -320,15 +349,15 @@ mod tests {
     #[test]
     fn a_row_too_few_or_too_many_is_named_and_so_is_the_command() {
         let codes = BTreeMap::from([("some-code".to_owned(), "web/js/x.js".to_owned())]);
-        let table = |rows: &str| format!("{}x -->\n{rows}{}\n", MARKS[0], MARKS[1]);
-        check_table(&table("| `some-code` | what | remedy |\n"), &codes).expect("it is as it should be");
+        let table = |rows: &str| format!("{}x -->\n{rows}{}\n", ERRORS.marks[0], ERRORS.marks[1]);
+        check_table(&table("| `some-code` | what | remedy |\n"), &ERRORS, &codes).expect("it is as it should be");
         for (rows, said) in [
             ("", "`some-code`, which web/js/x.js says, has no row: add one, then run `cargo xtask codes`"),
             ("| `some-code` | what | |\n", "what to do"),
             ("| `some-code` | what | remedy |\n| `other-code` | what | remedy |\n", "nothing says `other-code`"),
             ("| `some-code` | what | remedy |\n| `some-code` | what | remedy |\n", "two rows"),
         ] {
-            let error = check_table(&table(rows), &codes).expect_err(said).to_string();
+            let error = check_table(&table(rows), &ERRORS, &codes).expect_err(said).to_string();
             assert!(error.contains(said), "{error}");
         }
     }
