@@ -33,6 +33,24 @@ async fn each_mistake_is_told_in_a_sentence_with_what_to_do() {
     std::fs::set_permissions(garbage.join("identity.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(garbage.join("store.redb"), vec![9; 5_000]).unwrap();
     let new = directory.path().join("new");
+    let [cut, altered] = ["cut", "altered"].map(|name| directory.path().join(name));
+    for damaged in [&cut, &altered] {
+        // A whole one, made by a first start that came no further than its port.
+        let output =
+            run(&["serve", "--url", "https://line.example", "--behind-proxy", "--listen", &busy], damaged).await;
+        assert!(!output.status.success());
+        let store = damaged.join("store.redb");
+        let mut bytes = std::fs::read(&store).expect("it was made");
+        if damaged == &cut {
+            bytes.truncate(9_000);
+        } else {
+            bytes[4_096..].fill(0x5a);
+        }
+        std::fs::write(&store, bytes).unwrap();
+    }
+    let running = Server::dev().await;
+    let another = format!("another duologue, pid {}, has", running.pid());
+    let another = [&another, "stop it first", "--state"];
     let proxied = ["serve", "--url", "https://line.example", "--behind-proxy", "--listen"];
     let serve = |listen: &'static str| [&proxied[..], &[listen]].concat();
     let cases: Vec<(Vec<&str>, &Path, &[&str])> = vec![
@@ -40,8 +58,14 @@ async fn each_mistake_is_told_in_a_sentence_with_what_to_do() {
         (vec!["dev", "--port", "0"], &garbage, &["store.redb", "put back a copy"]),
         (vec!["devices", "list"], &new, &["is --state mistyped?"]),
         (vec!["keys", "show"], &new, &["is --state mistyped?"]),
+        (vec!["invite", "new"], &new, &["is --state mistyped?"]),
+        (vec!["devices", "list"], &cut, &["store.redb", "put back a copy", "do not just remove it"]),
+        (vec!["dev", "--port", "0"], &altered, &["store.redb", "put back a copy", "do not just remove it"]),
+        (vec!["dev", "--port", "0"], running.directory(), &another),
+        (vec!["invite", "new", "--expires", "1y"], &new, &["no span of time", "24h, 7d or 2w"]),
+        (vec!["dev", "--port", "0", "--drop-quota", "ten"], &new, &["is no size", "500KB, 20MB, 10GB or 1GiB"]),
         (vec!["invite", "new", "--expires", "0s"], &new, &["it would let in nobody"]),
-        (vec!["invite", "new", "--expires", "99999999999999999999d"], &new, &["no span of time", "24h or 7d"]),
+        (vec!["invite", "new", "--expires", "99999999999999999999d"], &new, &["no span of time", "24h, 7d or 2w"]),
         (vec!["invite", "new", "--expires", "18446744073709551615s"], &new, &["10 years at most"]),
         (vec!["invite", "new", "--url", "http://x/p"], &new, &["must start with https://"]),
         ([&proxied[..], &[&busy]].concat(), &new, &["cannot listen on 127.0.0.1:", "choose another by --listen"]),
@@ -49,7 +73,8 @@ async fn each_mistake_is_told_in_a_sentence_with_what_to_do() {
         (vec!["serve", "--url", "line.example", "--behind-proxy"], &new, &["write https://line.example"]),
         (vec!["serve", "--url", "https://line.example"], &new, &["--cert", "--key", "--behind-proxy"]),
         (vec!["dev", "--port", "0", "--drop", "/etc/passwd"], &new, &["--drop /etc/passwd", "no directory"]),
-        (vec!["dev", "--port", "0", "--http", "https://a"], &new, &["http://127.0.0.1:3000"]),
+        (vec!["dev", "--port", "0", "--http", "https://a"], &new, &["has TLS", "http:// address", "a local proxy"]),
+        (vec!["dev", "--port", "0", "--http", "a:3000"], &new, &["is no backend", "http://127.0.0.1:3000"]),
         (
             vec!["dev", "--port", "0", "--http", "http://127.0.0.1:9", "--http-allow-header", "duologue-device"],
             &new,
@@ -87,10 +112,67 @@ async fn what_browsers_will_refuse_is_warned_of_at_the_start() {
     stderr.with("is not for other.example").await;
     stderr.with("certificate_ends=").await;
     child.kill().await.unwrap();
+    let expired = Authority::expired("other.example");
+    std::fs::write(cert, pem(&expired.leaf)).unwrap();
+    std::fs::write(key, expired.key.serialize_pem()).unwrap();
+    let (mut child, _, _, stderr) = crate::server::spawn(&serve, &state, false);
+    stderr.with("has expired on 2024-04-01 00:00 UTC: browsers refuse it; put a new one there").await;
+    child.kill().await.unwrap();
     std::fs::set_permissions(state.join("identity.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
     let said = run(&["keys", "show"], &state).await;
     let said = String::from_utf8_lossy(&said.stderr);
     assert!(said.contains("chmod 600") && said.contains("identity.key"), "{said}");
+}
+
+/// Nobody in particular, without any right of root's.
+const NOBODY: u32 = 65_534;
+
+#[tokio::test]
+async fn who_may_not_is_told_what_right_is_wanted() {
+    let (server, directory) = (Server::dev().await, TempDir::with_prefix("duologue-mistakes-").unwrap());
+    for folder in [server.directory(), directory.path()] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let socket = server.directory().join("control.sock");
+    let socket = socket.to_str().unwrap();
+    let closed = directory.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    let proxied = ["serve", "--url", "https://line.example", "--behind-proxy", "--listen", "127.0.0.1:443"];
+    let [own, port] = ["own", "port"].map(|name| directory.path().join(name));
+    for folder in [&own, &port] {
+        std::fs::create_dir(folder).unwrap();
+        if std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).is_err() {
+            eprintln!("skipped: only root can be somebody else");
+            return;
+        }
+    }
+    let cases: [(&[&str], &Path, &[&str]); 4] = [
+        (&["devices", "list"], server.directory(), &[socket, "Permission denied", "as the user whose server it is"]),
+        (&["invite", "new"], server.directory(), &[socket, "as the user whose server it is"]),
+        (&["dev", "--port", "0"], &closed, &[closed.to_str().unwrap(), "Permission denied"]),
+        (&proxied, &port, &["127.0.0.1:443", "CAP_NET_BIND_SERVICE", "another port by --listen"]),
+    ];
+    let open_from = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    for (arguments, state, said) in cases {
+        if arguments[0] == "serve" && open_from.trim().parse::<u16>().is_ok_and(|port| port <= 443) {
+            eprintln!("skipped: any program may listen on port 443 here");
+            continue;
+        }
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--state").arg(state).uid(NOBODY).gid(NOBODY).current_dir("/");
+        let output = match command.stdin(Stdio::null()).kill_on_drop(true).output().await {
+            Ok(output) => output,
+            Err(error) => {
+                eprintln!("skipped: nobody else may run the binary here: {error}");
+                return;
+            }
+        };
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?} should have been refused, and said {text}");
+        for part in said {
+            assert!(text.contains(part), "{arguments:?}: no {part:?} in {text}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData, date_time_ymd,
+};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::ring::default_provider,
@@ -64,6 +66,17 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
         Self { ca_pem: ca.pem(), ca: ca.der().clone(), leaf: leaf.der().clone(), key }
+    }
+
+    /// A certificate for a name that has expired long ago.
+    pub(crate) fn expired(name: &str) -> Self {
+        let mut authority = Self::for_names(&[name]);
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(2024, 1, 1), date_time_ymd(2024, 4, 1));
+        let issuer = KeyPair::generate().unwrap();
+        let ca = CertifiedIssuer::self_signed(CertificateParams::default(), issuer).unwrap();
+        authority.leaf = params.signed_by(&authority.key, &ca).unwrap().der().clone();
+        authority
     }
 
     /// What its victims are told to trust.

@@ -99,6 +99,12 @@ pub enum BackendError {
     /// Not `http://host`, `http://host:port` or one of them with a path.
     #[error("\"{0}\" is no backend: write it as http://127.0.0.1:3000, with a path if all requests go below one")]
     Address(String),
+    /// TLS, which is not spoken to a backend.
+    #[error(
+        "\"{0}\" has TLS, and backends are asked in clear, on this machine or in a network that is trusted: name its http:// \
+         address, or that of a local proxy that speaks TLS with it"
+    )]
+    Tls(String),
     /// Not a name for the `Host` header.
     #[error("\"{0}\" is no host: write it as example.org or example.org:8000")]
     Host(String),
@@ -108,10 +114,13 @@ impl Http {
     /// A backend's address, such as `http://127.0.0.1:3000`. With a path, all requests go below it.
     ///
     /// # Errors
-    /// [`BackendError::Address`], also for `https://`: the backend is on this machine or in a network that is trusted.
+    /// [`BackendError::Address`]; for `https://`, [`BackendError::Tls`].
     pub fn new(backend: &str) -> Result<Self, BackendError> {
         let wrong = || BackendError::Address(backend.to_owned());
         let url = Url::parse(backend).map_err(|_| wrong())?;
+        if url.scheme() == "https" {
+            return Err(BackendError::Tls(backend.to_owned()));
+        }
         let is_plain = url.scheme() == "http"
             && url.username().is_empty()
             && url.password().is_none()

@@ -1,9 +1,12 @@
-//! The file of redb, opened anew when its disk has failed: redb refuses everything after an I/O error until then.
+//! The file of redb, opened anew when its disk has failed: redb refuses everything after an I/O error until then. A page that makes
+//! no sense to it is a panic in redb as often as an error: that ends nobody but the question, and is told as the damage that it is.
 
 use std::{
+    cell::Cell,
     fmt, io,
-    ops::Bound,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    ops::{Bound, Deref},
+    panic::{self, AssertUnwindSafe},
+    sync::{Once, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use redb::{BackendError, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
@@ -32,6 +35,9 @@ pub enum StoreError {
         /// Which.
         record: String,
     },
+    /// The file's own pages make no sense.
+    #[error("the file is damaged ({0})")]
+    Torn(String),
     /// A later version wrote it.
     #[error("it is of version {found}, and this duologue knows none after {known}: run the one that wrote it")]
     Newer {
@@ -77,7 +83,7 @@ impl StoreError {
 
     /// Whether the file must be opened anew before anything works again.
     pub(super) const fn is_the_files(&self) -> bool {
-        matches!(self, Self::Full | Self::Failed(_))
+        matches!(self, Self::Full | Self::Failed(_) | Self::Torn(_))
     }
 }
 
@@ -90,10 +96,40 @@ pub(super) struct Database {
 }
 
 enum Open {
-    Whole(redb::Database),
+    Whole(File),
     /// The disk takes no writes: what is read is read in memory. With why.
-    Reading(redb::Database, String),
+    Reading(File, String),
     Closed(String),
+}
+
+/// Closed without a panic too. None only while it is.
+struct File(Option<redb::Database>);
+
+impl File {
+    fn open(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        sound(|| Ok(Self(Some(redb::Builder::new().create_with_backend(backend)?))))
+    }
+}
+
+impl Deref for File {
+    type Target = redb::Database;
+
+    fn deref(&self) -> &redb::Database {
+        self.0.as_ref().expect("it is open until it is dropped")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let open = self.0.take();
+        let closed = sound(|| {
+            drop(open);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::error!(%error, "the store could not be closed as it should");
+        }
+    }
 }
 
 impl Database {
@@ -110,7 +146,7 @@ impl Database {
         work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match &*self.guard() {
-            Open::Whole(database) | Open::Reading(database, _) => work(&database.begin_read()?),
+            Open::Whole(database) | Open::Reading(database, _) => sound(|| work(&database.begin_read()?)),
             Open::Closed(cause) => Err(StoreError::Closed(cause.clone())),
         }
     }
@@ -121,12 +157,12 @@ impl Database {
         work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match &*self.guard() {
-            Open::Whole(database) => {
+            Open::Whole(database) => sound(|| {
                 let write = database.begin_write()?;
                 let result = work(&write)?;
                 write.commit()?;
                 Ok(result)
-            }
+            }),
             Open::Reading(_, cause) | Open::Closed(cause) => Err(StoreError::Closed(cause.clone())),
         }
     }
@@ -155,9 +191,9 @@ impl Database {
         Err(error)
     }
 
-    fn reading(&self) -> Result<redb::Database, StoreError> {
+    fn reading(&self) -> Result<File, StoreError> {
         let overlay = Overlay::over(Boxed((self.opener)().map_err(redb::Error::from)?)).map_err(redb::Error::from)?;
-        Ok(redb::Builder::new().create_with_backend(overlay)?)
+        File::open(overlay)
     }
 
     /// Closes the file, until it is opened anew.
@@ -170,8 +206,35 @@ impl Database {
     }
 }
 
-fn whole(opener: &Opener) -> Result<redb::Database, StoreError> {
-    Ok(redb::Builder::new().create_with_backend(Boxed(opener().map_err(redb::Error::from)?))?)
+fn whole(opener: &Opener) -> Result<File, StoreError> {
+    File::open(Boxed(opener().map_err(redb::Error::from)?))
+}
+
+thread_local! {
+    /// This thread tells a panic as an error.
+    static TOLD_OTHERWISE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something with the file; a panic of redb's, by damage that it does not look for, is an error, and not printed besides.
+fn sound<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !TOLD_OTHERWISE.get() {
+                before(panic);
+            }
+        }));
+    });
+    let before = TOLD_OTHERWISE.replace(true);
+    // What redb holds is not looked at any more: the file is opened anew before anything works again.
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    TOLD_OTHERWISE.set(before);
+    done.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(StoreError::Torn(text.unwrap_or_else(|| "a page makes no sense".to_owned())))
+    })
 }
 
 impl fmt::Debug for Database {
@@ -231,5 +294,80 @@ impl StorageBackend for Boxed {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.0.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::OpenOptions, path::Path};
+
+    use redb::{ReadableTable, TableDefinition, backends::FileBackend};
+
+    use super::*;
+
+    const TABLE: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("table");
+
+    fn open(path: &Path) -> Result<Database, StoreError> {
+        let path = path.to_owned();
+        Database::open(move || {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+        })
+    }
+
+    /// Reads everything, and writes one thing more.
+    fn use_it(path: &Path) -> Result<usize, StoreError> {
+        let database = open(path)?;
+        let found = database.read(|read| {
+            let table = read.open_table(TABLE)?;
+            table.iter()?.try_fold(0, |count, entry| Ok(count + usize::from(!entry?.1.value().is_empty())))
+        })?;
+        database.write(|write| {
+            write.open_table(TABLE)?.insert(1_000_000, &b"new"[..])?;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn whatever_was_altered_in_the_file_it_is_an_error_and_no_panic() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (whole, altered) = (directory.path().join("whole"), directory.path().join("altered"));
+        let database = open(&whole).expect("a new file");
+        let filled = database.write(|write| {
+            let mut table = write.open_table(TABLE)?;
+            for number in 0..500 {
+                table.insert(number, &[7; 90][..])?;
+            }
+            Ok(())
+        });
+        filled.expect("there is room");
+        drop(database);
+        let bytes = std::fs::read(&whole).expect("is there");
+        let (mut chance, mut errors, mut torn) = (1_u64, 0, 0);
+        let mut next = |below: usize| {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(chance >> 33).expect("31 bits") % below
+        };
+        for round in 0..300 {
+            let mut damaged = bytes.clone();
+            // A bit here and there, or all behind the first page.
+            for _ in 0..1 + round % 40 {
+                let at = next(damaged.len());
+                damaged[at] ^= 1 << next(8);
+            }
+            if round % 10 == 0 {
+                let filler = u8::try_from(next(256)).expect("a byte");
+                damaged[4_096..].fill(filler);
+            }
+            std::fs::write(&altered, damaged).expect("written");
+            match use_it(&altered) {
+                Ok(_) => {}
+                Err(StoreError::Torn(_)) => torn += 1,
+                Err(_) => errors += 1,
+            }
+        }
+        eprintln!("{errors} errors of redb's, {torn} panics of redb's");
+        assert!(errors > 0 && torn > 0, "{errors} errors, {torn} panics: is this still needed?");
     }
 }

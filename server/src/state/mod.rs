@@ -137,6 +137,7 @@ impl State {
         let store = Store::open(&path).map_err(|source| match source {
             // It is tried anew by itself only while a server runs.
             StoreError::Failed(cause) => StateError::Unreadable { path: path.clone(), cause: cause.to_string() },
+            StoreError::Torn(_) => StateError::Unreadable { path: path.clone(), cause: source.to_string() },
             source => StateError::Store { path: path.clone(), source },
         })?;
         // It may have been there before us, open to others.

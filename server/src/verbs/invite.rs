@@ -9,7 +9,7 @@ use super::say;
 pub(crate) enum Invite {
     /// Prints a link that lets one device in.
     New {
-        /// For how long it is good: 90s, 30m, 24h, 7d.
+        /// For how long it is good: 90s, 30m, 24h, 7d, 2w.
         #[arg(long, default_value = "24h", value_parser = super::parse_expiry)]
         expires: u64,
         /// The server's address in the link. Default: where it was started last.

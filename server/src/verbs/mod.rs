@@ -332,36 +332,44 @@ pub(crate) fn parse_socket(text: &str) -> Result<SocketAddr, String> {
 pub(crate) fn parse_expiry(text: &str) -> Result<u64, String> {
     const YEARS_MAX: u64 = 10;
     match parse_lifetime(text)? {
-        0 => Err("it would let in nobody: write how long it is good, as 90s, 30m, 24h or 7d".to_owned()),
+        0 => Err("it would let in nobody: write how long it is good, as 90s, 30m, 24h, 7d or 2w".to_owned()),
         secs if secs > YEARS_MAX * 366 * 86_400 => Err(format!("an invite is good for {YEARS_MAX} years at most")),
         secs => Ok(secs),
     }
 }
 
-/// A span such as `90s`, `30m`, `24h` or `7d`, in seconds.
+/// A span such as `90s`, `30m`, `24h`, `7d` or `1w`, in seconds.
 pub(crate) fn parse_lifetime(text: &str) -> Result<u64, String> {
-    let expected = || format!("\"{text}\" is no span of time: write it as 90s, 30m, 24h or 7d");
+    let expected = || format!("\"{text}\" is no span of time: write it as 90s, 30m, 24h, 7d or 2w");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(expected)?;
     let secs = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3_600,
         "d" => 86_400,
+        "w" => 7 * 86_400,
         _ => return Err(expected()),
     };
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(secs)).ok_or_else(expected)
 }
 
-/// A size such as `500KB`, `20MB` or `10GB`, in bytes; powers of ten.
+/// A size such as `500KB`, `20M`, `10GB` or `1GiB`, in bytes: powers of ten, or of two with an `i`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let expected = || format!("\"{text}\" is no size: write it as 500KB, 20MB or 10GB");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(2)).ok_or_else(expected)?;
-    let bytes = match unit {
-        "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
+    let expected = || format!("\"{text}\" is no size: write it as 500KB, 20MB, 10GB or 1GiB");
+    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).ok_or_else(expected)?);
+    let unit = unit.to_ascii_uppercase();
+    let (unit, step): (_, u64) = match unit.strip_suffix('B').unwrap_or(&unit) {
+        unit if unit.ends_with('I') => (&unit[..unit.len() - 1], 1_024),
+        unit => (unit, 1_000),
+    };
+    let power = match unit {
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
         _ => return Err(expected()),
     };
+    let bytes = step.pow(power);
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)).ok_or_else(expected)
 }
 
@@ -388,7 +396,25 @@ mod tests {
     #[test]
     fn sizes_are_read_as_people_write_them() {
         assert_eq!(parse_size("20MB"), Ok(20_000_000));
-        for bad in ["", "MB", "20", "20 MB", "-1MB", "20TB", "99999999999999999999GB", "é", "20é"] {
+        for ten in ["10GB", "10G", "10g", "10gb", "10000MB"] {
+            assert_eq!(parse_size(ten), Ok(10_000_000_000), "{ten}");
+        }
+        assert_eq!((parse_size("10GiB"), parse_size("2Ti")), (Ok(10 << 30), Ok(2 << 40)));
+        for bad in [
+            "",
+            "MB",
+            "20",
+            "20B",
+            "20I",
+            "20iB",
+            "20 MB",
+            "-1MB",
+            "20PB",
+            "99999999999999999999GB",
+            "9999999999TB",
+            "é",
+            "20é",
+        ] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
@@ -397,7 +423,8 @@ mod tests {
     fn spans_are_read_as_people_write_them() {
         assert_eq!(parse_lifetime("90s"), Ok(90));
         assert_eq!(parse_lifetime("24h"), Ok(86_400));
-        for bad in ["", "h", "24", "24 h", "-1h", "1w", "99999999999999999999d", "é"] {
+        assert_eq!(parse_lifetime("2w"), Ok(14 * 86_400));
+        for bad in ["", "h", "24", "24 h", "-1h", "1y", "99999999999999999999d", "é"] {
             assert!(parse_lifetime(bad).is_err(), "{bad}");
         }
     }
@@ -427,7 +454,7 @@ mod tests {
     fn an_invite_is_good_for_some_time() {
         assert_eq!(parse_expiry("1s"), Ok(1));
         assert_eq!(parse_expiry("3650d"), Ok(3_650 * 86_400));
-        for bad in ["0s", "00d", "3700d", "213503982334601d", "1w"] {
+        for bad in ["0s", "00d", "3700d", "213503982334601d", "600w", "1y"] {
             assert!(parse_expiry(bad).is_err(), "{bad}");
         }
     }
