@@ -1,6 +1,14 @@
 //! A channel: the handle to one labelled lane of a line.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use duologue::{ChannelError, DatagramStats, Delivery, Received, ResetCode};
 use tokio::sync::Notify;
@@ -18,6 +26,24 @@ struct Inner {
     line: Line,
     key: Key,
     changed: Arc<Notify>,
+    pace: Mutex<Option<Arc<dyn Pace>>>,
+    /// Most channels have none, and need not look for it.
+    is_paced: AtomicBool,
+    /// Bytes of a stream that were taken.
+    streamed: AtomicU64,
+}
+
+/// How fast an application takes what its peer sends on a channel, and how much at a time. It waits before it takes: the peer's
+/// credit then ends, so that nothing piles up here.
+pub trait Pace: fmt::Debug + Send + Sync {
+    /// How long until the next may be taken.
+    fn wait(&self) -> Duration;
+
+    /// Messages or datagrams were taken, and bytes.
+    fn took(&self, messages: u32, len: usize);
+
+    /// The longest message, or all that a stream may bring, in bytes. A channel that brings more is reset as `not-allowed`.
+    fn size_max(&self) -> Option<u64>;
 }
 
 impl Drop for Inner {
@@ -28,13 +54,51 @@ impl Drop for Inner {
 
 impl Channel {
     pub(crate) fn new(line: Line, key: Key, changed: Arc<Notify>) -> Self {
-        Self(Arc::new(Inner { line, key, changed }))
+        Self(Arc::new(Inner {
+            line,
+            key,
+            changed,
+            pace: Mutex::default(),
+            is_paced: AtomicBool::new(false),
+            streamed: AtomicU64::new(0),
+        }))
     }
 
     /// The label under which it was opened.
     #[must_use]
     pub fn label(&self) -> String {
         self.command(|channel| channel.label()).unwrap_or_default()
+    }
+
+    /// From now on, what the peer sends here is taken at this pace; none: as fast as the application takes it.
+    pub fn set_pace(&self, pace: Option<Arc<dyn Pace>>) {
+        let mut own = self.0.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.is_paced.store(pace.is_some(), Ordering::Release);
+        *own = pace;
+    }
+
+    pub(crate) fn pace(&self) -> Option<Arc<dyn Pace>> {
+        let is_paced = self.0.is_paced.load(Ordering::Acquire);
+        is_paced.then(|| self.0.pace.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten()
+    }
+
+    /// Waits until its pace lets it take more. Nothing is taken meanwhile, so that nothing is lost if nobody waits to the end.
+    async fn turn(&self) {
+        while let Some(wait) = self.pace().map(|pace| pace.wait()).filter(|wait| !wait.is_zero()) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Counts what was taken. Resets the channel, and says so, if it is too much.
+    pub(crate) fn took(&self, messages: u32, len: usize, is_stream: bool) -> Result<(), LineError> {
+        let Some(pace) = self.pace() else { return Ok(()) };
+        pace.took(messages, len);
+        let before = if is_stream { self.0.streamed.fetch_add(len as u64, Ordering::Relaxed) } else { 0 };
+        if pace.size_max().is_some_and(|max| before.saturating_add(len as u64) > max) {
+            self.reset(ResetCode::NotAllowed);
+            return Err(LineError::Channel(ChannelError::Closed));
+        }
+        Ok(())
     }
 
     /// The line that it belongs to.
@@ -76,7 +140,7 @@ impl Channel {
     /// # Errors
     /// If the channel was cancelled, or the line has ended.
     pub async fn recv(&self) -> Result<Option<Vec<u8>>, LineError> {
-        self.wait(|channel| match channel.recv() {
+        self.paced(|channel| match channel.recv() {
             Ok(Received::Message(message)) => Some(Ok(Some(message))),
             Ok(Received::End) => Some(Ok(None)),
             Ok(Received::Pending) => None,
@@ -91,7 +155,7 @@ impl Channel {
     /// # Errors
     /// As [`Self::recv`].
     pub async fn recv_ahead(&self) -> Result<Option<Vec<u8>>, LineError> {
-        self.wait(|channel| match channel.recv_ahead() {
+        self.paced(|channel| match channel.recv_ahead() {
             Ok(Received::Message(message)) => Some(Ok(Some(message))),
             Ok(Received::End) => Some(Ok(None)),
             Ok(Received::Pending) => None,
@@ -122,11 +186,15 @@ impl Channel {
     /// # Errors
     /// If the channel or the line has ended.
     pub async fn recv_datagram(&self) -> Result<Vec<u8>, LineError> {
-        self.wait(|channel| match channel.recv_datagram() {
-            Some(datagram) => Some(Ok(datagram)),
-            None => channel.broken().map(Err),
-        })
-        .await
+        self.turn().await;
+        let datagram = self
+            .wait(|channel| match channel.recv_datagram() {
+                Some(datagram) => Some(Ok(datagram)),
+                None => channel.broken().map(Err),
+            })
+            .await?;
+        self.took(1, datagram.len(), false)?;
+        Ok(datagram)
     }
 
     /// What became of this channel's datagrams.
@@ -176,6 +244,19 @@ impl Channel {
     ) -> Result<T, LineError> {
         let result = self.command(work).unwrap_or(Err(ChannelError::Closed));
         result.map_err(|error| self.0.line.shared.explain(Some(self.0.key), error))
+    }
+
+    /// The next message, at the channel's pace.
+    async fn paced(
+        &self,
+        look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<Option<Vec<u8>>, ChannelError>>,
+    ) -> Result<Option<Vec<u8>>, LineError> {
+        self.turn().await;
+        let message = self.wait(look).await?;
+        if let Some(message) = &message {
+            self.took(1, message.len(), false)?;
+        }
+        Ok(message)
     }
 
     async fn wait<T>(

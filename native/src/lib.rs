@@ -16,7 +16,7 @@ mod shared;
 mod stream;
 
 pub use bytes;
-pub use channel::{Channel, Sent};
+pub use channel::{Channel, Pace, Sent};
 pub use driver::{
     Doorkeeper, Endpoint, Entrance, Found, Incoming, Proved, Socket, carry, keep, part, randomness, shake_hands,
 };

@@ -13,6 +13,7 @@ use duologue::{ChannelError, Received, ResetCode};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{Notify, futures::OwnedNotified},
+    time::Sleep,
 };
 
 use crate::{
@@ -35,11 +36,13 @@ pub struct ByteStream {
     channel: Channel,
     reading: Waiter,
     writing: Waiter,
+    /// Until its pace lets it read on.
+    turn: Option<Pin<Box<Sleep>>>,
 }
 
 impl ByteStream {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { channel, reading: Waiter::default(), writing: Waiter::default() }
+        Self { channel, reading: Waiter::default(), writing: Waiter::default(), turn: None }
     }
 
     /// The channel underneath: its label, its datagrams, its reset.
@@ -83,9 +86,19 @@ impl ByteStream {
 
 impl AsyncRead for ByteStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { channel, reading, .. } = self.get_mut();
+        let Self { channel, reading, turn, .. } = self.get_mut();
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
+        }
+        loop {
+            if let Some(waits) = turn {
+                ready!(waits.as_mut().poll(cx));
+                *turn = None;
+            }
+            match channel.pace().map(|pace| pace.wait()).filter(|wait| !wait.is_zero()) {
+                Some(wait) => *turn = Some(Box::pin(tokio::time::sleep(wait))),
+                None => break,
+            }
         }
         let max = buf.remaining();
         let bytes = ready!(reading.poll(cx, channel, |channel| match channel.read(max) {
@@ -94,6 +107,7 @@ impl AsyncRead for ByteStream {
             Ok(Received::Pending) => None,
             Err(error) => Some(Err(error)),
         }))?;
+        channel.took(0, bytes.len(), true).map_err(io_error)?;
         buf.put_slice(&bytes);
         Poll::Ready(Ok(()))
     }

@@ -46,7 +46,13 @@ pub use control::ask;
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
 pub use door::origin::InvalidOrigin;
-pub use door::policy::Policy;
+pub use door::policy::{
+    Policy,
+    limits::Limits,
+    patterns::{InvalidPattern, LabelPattern, PathPattern},
+    rules::{Rule, Rules},
+};
+pub use door::seat::OtherSubject;
 pub use door::standing::{Group, InvalidName, Level, Proof, Standing, Subject};
 pub use door::tokens::{
     BoundTo, DeviceBinding, InvalidTokenSettings, TOKEN_BYTES_MAX, TokenKeysError, TokenSettings, Tokens, Verified,
@@ -68,7 +74,8 @@ pub use lines::Duologue;
 pub use lines::directory::Directory;
 pub use rustls;
 pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
-pub use services::service::{Call, Service, ServiceError, answer};
+pub use services::right::NotAllowed;
+pub use services::service::{Call, Next, Service, ServiceError, answer, at_level, layered};
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};
 pub use state::files::raise_file_limit;

@@ -97,6 +97,8 @@ codes! {
         Stopped = 5, "stopped", "The service at the other end reads no more.";
         /// There is no room for it now.
         Busy = 6, "busy", "The other end has no room for this now.";
+        /// The server's policy does not open it to this caller, or not any more.
+        NotAllowed = 7, "not-allowed", "The server does not allow this.";
     }
 }
 

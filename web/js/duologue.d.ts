@@ -90,6 +90,7 @@ export type ErrorCode =
   | "no-wasm"
   | "no-websocket"
   | "normal"
+  | "not-allowed"
   | "not-enrolled"
   | "not-loaded"
   | "not-supported"

@@ -4,6 +4,7 @@
 
 pub(crate) mod error;
 pub(crate) mod evidence;
+pub(crate) mod gate;
 pub(crate) mod lanes;
 pub(crate) mod lobby;
 pub(crate) mod origin;

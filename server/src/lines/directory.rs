@@ -16,6 +16,7 @@ use duologue::{Account, Birth, CloseCode, DeviceId, FreshReason, SessionId};
 use duologue_native::{ByteStream, Channel, Line, LineError};
 
 use super::memory::{Memory, Unit};
+use crate::door::seat::Seat;
 
 /// Tabs and programs that one device may have open at a time, with those that wait for a connection.
 const LINES_OF_A_DEVICE_MAX: usize = 16;
@@ -38,12 +39,20 @@ struct Shared {
     memory: Memory,
 }
 
+/// A session, and who sits in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) line: Line,
+    pub(crate) seat: Arc<Seat>,
+}
+
 #[derive(Debug)]
 struct Inner {
     /// Of this process: session ids begin with it, so that those of an earlier one are told from those never given.
     epoch: [u8; 4],
     /// The lines of each device, the newest last.
-    devices: HashMap<DeviceId, Vec<(SessionId, Line)>>,
+    devices: HashMap<DeviceId, Vec<Session>>,
     /// Those without a connection, the one that waits longest first. Some may have one again.
     parked: VecDeque<(DeviceId, SessionId)>,
     tombstones: VecDeque<(DeviceId, SessionId, FreshReason)>,
@@ -66,13 +75,12 @@ impl Default for Inner {
 }
 
 impl Inner {
-    fn line(&self, device: DeviceId, id: SessionId) -> Option<Line> {
-        let mut lines = self.devices.get(&device)?.iter();
-        lines.find(|(other, _)| *other == id).map(|(_, line)| line.clone())
+    fn session(&self, device: DeviceId, id: SessionId) -> Option<&Session> {
+        self.devices.get(&device)?.iter().find(|session| session.id == id)
     }
 
-    fn born(&self, device: DeviceId, birth: Birth) -> Option<(SessionId, Line)> {
-        self.devices.get(&device)?.iter().find(|(_, line)| birth_of(line) == Some(birth)).cloned()
+    fn born(&self, device: DeviceId, birth: Birth) -> Option<Session> {
+        self.devices.get(&device)?.iter().find(|session| birth_of(&session.line) == Some(birth)).cloned()
     }
 }
 
@@ -112,14 +120,14 @@ impl Directory {
     /// Ends every line of a device.
     pub fn close(&self, device: DeviceId, code: CloseCode) {
         let lines = self.lock().devices.remove(&device).unwrap_or_default();
-        for (_, line) in lines {
-            line.close(code, "");
+        for session in lines {
+            session.line.close(code, "");
         }
     }
 
     /// Every line.
     pub(crate) fn lines(&self) -> Vec<Line> {
-        self.lock().devices.values().flatten().map(|(_, line)| line.clone()).collect()
+        self.lock().devices.values().flatten().map(|session| session.line.clone()).collect()
     }
 
     pub(crate) fn new_session_id(&self) -> SessionId {
@@ -131,25 +139,28 @@ impl Directory {
     }
 
     /// The line of a session that a device wants to go on with.
-    pub(crate) fn resume(&self, device: DeviceId, id: SessionId) -> Result<Line, FreshReason> {
+    pub(crate) fn resume(&self, device: DeviceId, id: SessionId) -> Result<Session, FreshReason> {
         let inner = self.lock();
         if id.0.first_chunk() != Some(&inner.epoch) {
             return Err(FreshReason::Restarted);
         }
         let tombstone = || inner.tombstones.iter().find(|(whose, other, _)| *other == id && *whose == device);
-        inner.line(device, id).ok_or_else(|| tombstone().map_or(FreshReason::Unknown, |(.., reason)| *reason))
+        inner
+            .session(device, id)
+            .cloned()
+            .ok_or_else(|| tombstone().map_or(FreshReason::Unknown, |(.., reason)| *reason))
     }
 
     /// The session that the first AUTH of this birth has begun.
-    pub(crate) fn born(&self, device: DeviceId, birth: Birth) -> Option<(SessionId, Line)> {
+    pub(crate) fn born(&self, device: DeviceId, birth: Birth) -> Option<Session> {
         self.lock().born(device, birth)
     }
 
     /// A device has a bounded number of lines; beyond it, the newest takes the place of the one that waits for a connection
     /// longest, else of the oldest. If one of its sessions has the same birth, an AUTH before this one has begun it: that one is
     /// given back, and the new one is none.
-    pub(crate) fn enter(&self, device: DeviceId, id: SessionId, line: Line) -> Option<(SessionId, Line)> {
-        let birth = birth_of(&line);
+    pub(crate) fn enter(&self, session: Session) -> Option<Session> {
+        let (device, birth) = (session.seat.device(), birth_of(&session.line));
         self.keep_room();
         let replaced = {
             let mut inner = self.lock();
@@ -158,14 +169,14 @@ impl Directory {
             }
             let parked: Vec<_> = inner.parked.iter().filter(|(whose, _)| *whose == device).map(|(_, id)| *id).collect();
             let lines = inner.devices.entry(device).or_default();
-            lines.push((id, line));
-            let waits = |id: SessionId| lines.iter().position(|(other, line)| *other == id && is_parked(line));
+            lines.push(session);
+            let waits = |id: SessionId| lines.iter().position(|other| other.id == id && is_parked(&other.line));
             let parked = parked.into_iter().find_map(waits);
             (lines.len() > LINES_OF_A_DEVICE_MAX).then(|| lines.remove(parked.unwrap_or(0)))
         };
         match replaced {
-            Some((id, line)) if is_parked(&line) => self.bury(device, id, &line, FreshReason::Evicted),
-            Some((_, line)) => line.close(CloseCode::Replaced, ""),
+            Some(Session { id, line, .. }) if is_parked(&line) => self.bury(device, id, &line, FreshReason::Evicted),
+            Some(Session { line, .. }) => line.close(CloseCode::Replaced, ""),
             None => {}
         }
         None
@@ -175,7 +186,7 @@ impl Directory {
     pub(crate) fn leave(&self, device: DeviceId, id: SessionId) {
         let mut inner = self.lock();
         if let Some(lines) = inner.devices.get_mut(&device) {
-            lines.retain(|(other, _)| *other != id);
+            lines.retain(|other| other.id != id);
             if lines.is_empty() {
                 inner.devices.remove(&device);
             }
@@ -304,7 +315,9 @@ impl Directory {
     fn lines_of(&self, unit: Unit) -> Vec<(DeviceId, SessionId, Line)> {
         let inner = self.lock();
         let devices = inner.devices.iter().filter(|(device, _)| Unit::of(**device) == unit);
-        devices.flat_map(|(device, lines)| lines.iter().map(|(id, line)| (*device, *id, line.clone()))).collect()
+        devices
+            .flat_map(|(device, lines)| lines.iter().map(|session| (*device, session.id, session.line.clone())))
+            .collect()
     }
 
     /// Ends a session, and remembers why for its client.
@@ -320,11 +333,11 @@ impl Directory {
     }
 
     fn line(&self, device: DeviceId, id: SessionId) -> Option<Line> {
-        self.lock().line(device, id)
+        self.lock().session(device, id).map(|session| session.line.clone())
     }
 
     fn newest(&self, device: DeviceId) -> Option<Line> {
-        self.lock().devices.get(&device).and_then(|lines| lines.last()).map(|(_, line)| line.clone())
+        self.lock().devices.get(&device).and_then(|lines| lines.last()).map(|session| session.line.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -352,14 +365,20 @@ mod tests {
     use duologue::Budget;
 
     use super::*;
+    use crate::door::evidence::Transport;
 
     fn device(number: u8) -> DeviceId {
         DeviceId([number; 32])
     }
 
+    fn session(device: DeviceId, id: SessionId, line: Line) -> Session {
+        let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None };
+        Session { id, line, seat: Arc::new(Seat::new(device, transport)) }
+    }
+
     fn parked(directory: &Directory, device: DeviceId) -> (SessionId, Line) {
         let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(directory.account(device))));
-        directory.enter(device, id, line.clone());
+        directory.enter(session(device, id, line.clone()));
         directory.park(device, id);
         (id, line)
     }
@@ -386,13 +405,14 @@ mod tests {
         let directory = Directory::new(1 << 30);
         let born = |byte| Line::new(duologue::Line::server(Budget::default()).born(Birth([byte; 16])));
         let (id, other) = (directory.new_session_id(), directory.new_session_id());
-        assert!(directory.enter(device(1), id, born(7)).is_none());
-        assert_eq!(directory.enter(device(1), other, born(7)).map(|(id, _)| id), Some(id), "an answer was lost");
-        assert!(directory.enter(device(1), other, born(8)).is_none());
-        assert!(directory.enter(device(2), other, born(7)).is_none(), "another device's");
+        assert!(directory.enter(session(device(1), id, born(7))).is_none());
+        let again = directory.enter(session(device(1), other, born(7)));
+        assert_eq!(again.map(|session| session.id), Some(id), "an answer was lost");
+        assert!(directory.enter(session(device(1), other, born(8))).is_none());
+        assert!(directory.enter(session(device(2), other, born(7))).is_none(), "another device's");
         let line = directory.line(device(1), id).expect("it has entered");
         line.close(CloseCode::Normal, "");
-        assert!(directory.enter(device(1), directory.new_session_id(), born(7)).is_none(), "it has ended");
+        assert!(directory.enter(session(device(1), directory.new_session_id(), born(7))).is_none(), "it has ended");
     }
 
     #[tokio::test]

@@ -39,14 +39,14 @@ use tokio_util::task::TaskTracker;
 use crate::{
     door::{
         evidence::{Shown, Transport},
+        gate::Gate,
         policy::Policy,
         seat::Seat,
-        standing::Standing,
         tickets::Tickets,
         work::Work,
     },
     front::{http::Peer, socket::WebSocket, stream::Carrier, well_known},
-    services::service::{Call, Service, Services},
+    services::service::{Opened, Service, Services},
     state::{
         State,
         keeper::Keeper,
@@ -54,7 +54,7 @@ use crate::{
     },
     watch::{log::OWNERS, text},
 };
-use directory::Directory;
+use directory::{Directory, Session};
 use handshake::{Offer, Porter, Stranger, Strangers};
 
 /// A Duologue server, ready to be mounted. Clones share everything.
@@ -67,7 +67,7 @@ pub struct Duologue {
 #[derive(Debug)]
 struct Shared {
     state: State,
-    policy: Policy,
+    gate: Arc<Gate>,
     directory: Directory,
     strangers: Strangers,
     tickets: Tickets,
@@ -91,7 +91,7 @@ impl Duologue {
         let shared = Shared {
             _keeper: Keeper::start(Arc::clone(state.store())),
             state,
-            policy,
+            gate: Arc::new(Gate::new(policy)),
             directory: Directory::new(memory::default_len()),
             work: Work::default(),
             strangers: Strangers::default(),
@@ -142,7 +142,7 @@ impl Duologue {
     pub fn well_known<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
         let shared = Arc::clone(&self.shared);
         axum::routing::any(move |request: Request| async move {
-            well_known::respond(|origin| shared.policy.serves(origin), &request)
+            well_known::respond(|origin| shared.gate.policy().serves(origin), &request)
         })
     }
 
@@ -167,6 +167,12 @@ impl Duologue {
         self.shared.tickets.forget(device);
         self.shared.directory.close(device, CloseCode::DeviceRevoked);
         store.keep_revocation(device)
+    }
+
+    /// Changes the policy while lines are open: whole, and at once. What is open and is not allowed any more is reset as
+    /// `not-allowed`; whoever connects from now on is judged by the new one alone.
+    pub fn set_policy(&self, policy: Policy) {
+        self.shared.gate.set(policy);
     }
 
     /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon
@@ -215,7 +221,7 @@ impl Duologue {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(selected));
         let origin = request.headers().get(header::ORIGIN);
         let origin = origin.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let (origin, app_origin) = self.shared.policy.seen(origin);
+        let (origin, app_origin) = self.shared.gate.policy().seen(origin);
         let transport = Transport { address: stranger.address, origin, app_origin };
         let upgraded = hyper::upgrade::on(&mut request);
         let connections = self.shared.connections.clone();
@@ -298,7 +304,7 @@ impl Duologue {
             proved.refuse(code).await;
             return None;
         }
-        let (id, line, outcome) = self.find_session(&proved.request);
+        let (Session { id, line, seat }, outcome) = self.find_session(&proved.request, &transport);
         // Into the directory first, then looked at again: a revocation or a drain in between finds the line, or is found
         // here.
         let verdict = match self.shared.draining.load(Ordering::Relaxed) {
@@ -332,9 +338,13 @@ impl Duologue {
         };
         let ticket = self.shared.tickets.issue(device, used);
         self.write_tickets_soon();
-        let seat = Arc::new(Seat::new(device, Standing::device()));
-        let level = seat.identity().level.number();
-        let grant = Grant { session_id: id, outcome, level, ticket, services: self.services.told() };
+        if matches!(outcome, Outcome::Resumed { .. }) {
+            // What its channels may do over this connection, they ask anew.
+            seat.moved(transport);
+            self.shared.gate.has_changed(device);
+        }
+        let services = self.services.told(&self.shared.gate, &seat);
+        let grant = Grant { session_id: id, outcome, level: seat.identity().level.number(), ticket, services };
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {
             Ok(no) => no,
@@ -359,14 +369,15 @@ impl Duologue {
             Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
         }
         let (services, work) = (self.services.clone(), self.shared.work.clone());
-        let endpoint = ServerEndpoint { services, seat, transport, claims: request.claims, work };
+        let gate = Arc::clone(&self.shared.gate);
+        let endpoint = ServerEndpoint { services, gate, seat, claims: request.claims, work };
         // The directory keeps the line open; whoever runs it must not.
         let line = line.unguarded();
         Some(Box::new(Admitted { line, id, no, endpoint, socket }))
     }
 
     /// The session that a device wants to go on with, if it is its own and still there; else a new one.
-    fn find_session(&self, request: &AuthRequest) -> (SessionId, Line, Outcome) {
+    fn find_session(&self, request: &AuthRequest, transport: &Transport) -> (Session, Outcome) {
         let directory = &self.shared.directory;
         let resumed = Outcome::Resumed { received: 0 };
         let core = duologue::Line::server(directory.account(request.device_id));
@@ -375,29 +386,30 @@ impl Duologue {
             // An AUTH before this one may have begun a session that is gone, with what followed it. This one must never be
             // taken for that, should its answer be lost too: what the client sends again would be heard twice.
             Wanted::Born(birth) => match directory.born(request.device_id, birth) {
-                Some((id, line)) => return (id, line, resumed),
+                Some(session) => return (session, resumed),
                 None => (core, Outcome::New),
             },
             Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
-                Ok(line) if line.command(|line, _| line.can_resume(resume.received)) => {
-                    return (resume.session_id, line, resumed);
+                Ok(session) if session.line.command(|line, _| line.can_resume(resume.received)) => {
+                    return (session, resumed);
                 }
                 // A copy of an earlier state: the session lives on for its own client.
                 Ok(_) => (core, Outcome::Fresh(FreshReason::Unknown)),
                 Err(reason) => (core, Outcome::Fresh(reason)),
             },
         };
-        let (id, line) = (directory.new_session_id(), Line::new(core));
-        match directory.enter(request.device_id, id, line.clone()) {
-            Some((id, line)) => (id, line, resumed),
-            None => (id, line, outcome),
+        let seat = Arc::new(Seat::new(request.device_id, transport.clone()));
+        let session = Session { id: directory.new_session_id(), line: Line::new(core), seat };
+        match directory.enter(session.clone()) {
+            Some(session) => (session, resumed),
+            None => (session, outcome),
         }
     }
 
     /// Carries a line over one connection, until that is over.
     async fn run(self, admitted: Box<Admitted>) {
         let Admitted { line, id, no, mut endpoint, mut socket } = *admitted;
-        let (device, address) = (endpoint.seat.device(), Shown(endpoint.transport.address));
+        let (device, address) = (endpoint.seat.device(), Shown(endpoint.seat.transport().address));
         // From the strangers' threads. Where that fails the socket says so to whoever reads it.
         if let Err(error) = socket.stream().move_here() {
             tracing::debug!(%device, %error, "a connection could not be moved");
@@ -452,7 +464,7 @@ impl Duologue {
     }
 
     async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
-        self.shared.policy.judge(transport, &request.claims)?;
+        self.shared.gate.policy().judge(transport, &request.claims)?;
         match request.credential {
             Credential::Invite(invite) if request.credential_proved => {
                 self.enrol(invite, request, transport.address).await
@@ -514,8 +526,8 @@ struct Admitted {
 /// What answers a server line's questions: services for the channels that the client opens.
 struct ServerEndpoint {
     services: Services,
+    gate: Arc<Gate>,
     seat: Arc<Seat>,
-    transport: Transport,
     claims: duologue::Claims,
     work: Work,
 }
@@ -524,9 +536,9 @@ impl Endpoint for ServerEndpoint {
     async fn answer(&mut self, line: &Line, event: LineEvent) {
         if let LineEvent::ChannelOpened(id) = event {
             let channel = line.adopt(id);
-            let (seat, transport, claims) = (Arc::clone(&self.seat), self.transport.clone(), self.claims.clone());
+            let (gate, seat, claims) = (Arc::clone(&self.gate), Arc::clone(&self.seat), self.claims.clone());
             let share = self.work.of(seat.device());
-            self.services.start(Call { channel, transport, claims, share, seat });
+            self.services.start(Opened { channel, gate, seat, claims, share });
         }
     }
 }

@@ -24,10 +24,11 @@
 //! |---|---|
 //! | `bad-request` | the client's line is not as above, or asks for what is not forwarded |
 //! | `bad-body` | fewer or more bytes came than `length` |
+//! | `not-allowed` | the policy does not open this method and path to the caller |
 //! | `unreachable` | no connection to the backend |
 //! | `bad-response` | what the backend answers is no answer in HTTP, or breaks off before its body |
 //! | `timeout` | the backend has the whole request, or takes no more of it, and does not begin to answer |
-//! | `busy` | this device has 32 requests under way, or all devices together as many as there may be, and none ended for 10 s |
+//! | `busy` | this device has 32 requests under way, or all devices together as many as there may be, and none ended for 10 s; or the policy has no more of it for the caller |
 //!
 //! Nothing of a request is copied into the backend's connection: hyper writes each message from parsed parts, so that no
 //! request can end early or hide another. What the backend learns of the caller comes in three groups of headers that
@@ -55,6 +56,7 @@ use url::Url;
 use crate::{
     services::{
         json_line::{Refusal, say},
+        right::NotAllowed,
         service::{Call, Service, ServiceError},
     },
     watch::text,
@@ -222,6 +224,9 @@ impl Http {
     ) -> Result<Request<Upload>, HttpError> {
         let method = wire::method(&head.method)?;
         let path = self.0.place.target(&head.target)?;
+        // As it was asked for, without the backend's own path before it; what cannot be forwarded is not asked for.
+        let asked = head.target.split('?').next().unwrap_or_default();
+        call.ask_for(method.as_str(), asked).map_err(HttpError::NotAllowed)?;
         let mut headers = headers::forwarded(&head.headers, call, &self.0.refused)?;
         if let Some(host) = &self.0.host {
             headers.insert(header::HOST, host.clone());
@@ -275,6 +280,10 @@ impl Http {
 }
 
 impl Service for Http {
+    fn takes_requests(&self) -> bool {
+        true
+    }
+
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         let Some(stream) = call.channel.stream() else {
             return Err("http takes a stream, not messages".into());
@@ -304,6 +313,8 @@ impl Service for Http {
 enum HttpError {
     #[error("this is not forwarded: {0}")]
     BadRequest(String),
+    #[error("{0}")]
+    NotAllowed(NotAllowed),
     #[error("the body is not as announced: {0}")]
     BadBody(&'static str),
     #[error("the server behind this line cannot be reached")]
@@ -327,6 +338,7 @@ impl HttpError {
         match self {
             Self::BadRequest(_) => Some("bad-request"),
             Self::BadBody(_) => Some("bad-body"),
+            Self::NotAllowed(refused) => Some(refused.code().word()),
             Self::Unreachable(_) => Some("unreachable"),
             Self::BadResponse(_) => Some("bad-response"),
             Self::Timeout => Some("timeout"),

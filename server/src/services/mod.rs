@@ -6,6 +6,7 @@ pub mod http;
 pub(crate) mod json;
 pub(crate) mod json_line;
 pub mod pair;
+pub(crate) mod right;
 pub(crate) mod service;
 #[cfg(feature = "typescript")]
 pub(crate) mod typescript;

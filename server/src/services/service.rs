@@ -1,6 +1,12 @@
 //! Services: what the server runs behind a channel's label. One async function for each opened channel.
 
-use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use duologue::{
     ChannelError, Claims, DeviceId,
@@ -11,9 +17,12 @@ use duologue_native::{Channel, LineError};
 use crate::{
     door::{
         evidence::{Identity, Transport},
-        seat::Seat,
+        gate::Gate,
+        seat::{OtherSubject, Seat},
+        standing::{Group, Level, Proof, Standing, Subject},
         work::Share,
     },
+    services::right::{NotAllowed, Right},
     watch::text,
 };
 
@@ -31,22 +40,52 @@ pub struct Call {
     pub claims: Claims,
     /// What the device may have done of work that blocks.
     pub(crate) share: Share,
-    /// Proved.
-    pub(crate) seat: Arc<Seat>,
+    /// Proved, and what it may do.
+    pub(crate) right: Arc<Right>,
 }
 
 impl Call {
     /// The device that calls.
     #[must_use]
     pub fn device(&self) -> DeviceId {
-        self.seat.device()
+        self.right.seat.device()
     }
 
     /// Proved: the device, and who uses it as the server knows it at this moment. Standing rises and falls while a channel is
     /// open, so that a service that asks for it asks each time.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.seat.identity()
+        self.right.seat.identity()
+    }
+
+    /// Asks the policy for one request of this channel, for services that take requests ([`Service::takes_requests`]): its
+    /// method, and its path without a query. To be asked before anything is done for it.
+    ///
+    /// # Errors
+    /// If no rule opens it to this caller.
+    pub fn ask_for(&self, method: &str, path: &str) -> Result<(), NotAllowed> {
+        self.right.request(method, path)
+    }
+
+    /// Names the subject of this session, by an own login of the app: it counts as [`Level::Account`] until `until`, in seconds
+    /// since 1970, and on this session alone. What the subject may open is open from now on.
+    ///
+    /// # Errors
+    /// If the session is another subject's.
+    pub fn vouch(&self, subject: Subject, groups: &[Group], until: u64) -> Result<(), OtherSubject> {
+        self.right.prove(Standing {
+            subject: Some(subject),
+            groups: groups.into(),
+            level: Level::Account,
+            until: Some(until),
+            present_at: None,
+            proof: Proof::Vouch,
+        })
+    }
+
+    /// Ends what was proved on this session: it falls to what its device has without, and what that does not open is reset.
+    pub fn sign_out(&self) {
+        self.right.sign_out();
     }
 
     /// Does something that blocks, such as reading a file or asking a database, where it holds up nobody. A device has four
@@ -72,6 +111,109 @@ pub type ServiceError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Service: Send + Sync + 'static {
     /// Serves one channel to its end.
     fn serve(&self, call: Call) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
+    /// The level that it asks for itself, whatever the policy opens. See [`at_level`].
+    fn demands(&self) -> Level {
+        Level::Guest
+    }
+
+    /// Whether its channels carry requests with a method and a path, for each of which it asks the policy by
+    /// [`Call::ask_for`]. Rules that speak of paths and methods open nothing else.
+    fn takes_requests(&self) -> bool {
+        false
+    }
+}
+
+/// A service that asks for a level, whatever the policy opens: its channels are refused below it, and reset when the caller's
+/// standing falls.
+pub fn at_level(level: Level, service: impl Service) -> impl Service {
+    AtLevel { level, service }
+}
+
+struct AtLevel<S> {
+    level: Level,
+    service: S,
+}
+
+impl<S: Service> Service for AtLevel<S> {
+    fn serve(&self, call: Call) -> impl Future<Output = Result<(), ServiceError>> + Send {
+        self.service.serve(call)
+    }
+
+    fn demands(&self) -> Level {
+        self.level.max(self.service.demands())
+    }
+
+    fn takes_requests(&self) -> bool {
+        self.service.takes_requests()
+    }
+}
+
+/// A service with a function around it, which sees each call first: it may look at who calls, refuse, write a log, or count, and
+/// goes on by [`Next::serve`].
+///
+/// ```
+/// use duologue_server::{Call, Next, ServiceError, layered, services};
+///
+/// async fn staff_only(call: Call, next: Next) -> Result<(), ServiceError> {
+///     match call.identity().groups.iter().any(|group| group.as_str() == "staff") {
+///         true => next.serve(call).await,
+///         false => Err("for staff only".into()),
+///     }
+/// }
+///
+/// let service = layered(services::echo, staff_only);
+/// ```
+pub fn layered<S, F, T>(service: S, layer: F) -> impl Service
+where
+    S: Service,
+    F: Fn(Call, Next) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<(), ServiceError>> + Send,
+{
+    Layered { service: Arc::new(service), layer }
+}
+
+struct Layered<S, F> {
+    service: Arc<S>,
+    layer: F,
+}
+
+impl<S, F, T> Service for Layered<S, F>
+where
+    S: Service,
+    F: Fn(Call, Next) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<(), ServiceError>> + Send,
+{
+    fn serve(&self, call: Call) -> impl Future<Output = Result<(), ServiceError>> + Send {
+        (self.layer)(call, Next(Arc::clone(&self.service) as Arc<dyn Erased>))
+    }
+
+    fn demands(&self) -> Level {
+        self.service.demands()
+    }
+
+    fn takes_requests(&self) -> bool {
+        self.service.takes_requests()
+    }
+}
+
+/// The service behind a layer.
+pub struct Next(Arc<dyn Erased>);
+
+impl Next {
+    /// Serves the call.
+    ///
+    /// # Errors
+    /// Those of the service.
+    pub async fn serve(self, call: Call) -> Result<(), ServiceError> {
+        self.0.serve(call).await
+    }
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next")
+    }
 }
 
 impl<F, T> Service for F
@@ -120,12 +262,31 @@ where
 /// [`Service`] with its future boxed, so that services of different types stand in one table.
 trait Erased: Send + Sync {
     fn serve(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send + '_>>;
+    fn demands(&self) -> Level;
+    fn takes_requests(&self) -> bool;
 }
 
 impl<S: Service> Erased for S {
     fn serve(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send + '_>> {
         Box::pin(Service::serve(self, call))
     }
+
+    fn demands(&self) -> Level {
+        Service::demands(self)
+    }
+
+    fn takes_requests(&self) -> bool {
+        Service::takes_requests(self)
+    }
+}
+
+/// A channel that a caller has opened.
+pub(crate) struct Opened {
+    pub(crate) channel: Channel,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) claims: Claims,
+    pub(crate) share: Share,
 }
 
 /// Services by label.
@@ -137,25 +298,45 @@ impl Services {
         Arc::make_mut(&mut self.0).insert(label.to_owned(), Arc::new(service));
     }
 
-    /// What is answered, in order.
-    pub(crate) fn told(&self) -> duologue::Services {
-        let mut labels: Vec<_> = self.0.keys().map(String::as_str).collect();
+    /// What is answered to this caller as it is now, in order.
+    pub(crate) fn told(&self, gate: &Gate, seat: &Seat) -> duologue::Services {
+        let is_open = |(label, service): (&String, &Arc<dyn Erased>)| {
+            gate.opens(seat, label, service.demands(), service.takes_requests()).then_some(label.clone())
+        };
+        let mut labels: Vec<_> = self.0.iter().filter_map(is_open).collect();
         labels.sort_unstable();
-        duologue::Services::told(labels)
+        duologue::Services::told(labels.iter().map(String::as_str))
     }
 
-    /// Serves a channel in a task of its own, to its end or its caller's.
-    pub(crate) fn start(&self, call: Call) {
-        let (label, channel) = (call.channel.label(), call.channel.clone());
-        let Some(service) = self.0.get(&label).cloned() else {
-            // The label is the caller's, and of any length and content.
-            tracing::info!(device = %call.device(), "no such service");
-            return channel.reset(duologue::ResetCode::Refused);
-        };
-        let device = call.device();
+    /// What a service itself asks for: a level, and to be asked again for each request. None if there is none of that label.
+    pub(crate) fn terms(&self, label: &str) -> Option<(Level, bool)> {
+        self.0.get(label).map(|service| (service.demands(), service.takes_requests()))
+    }
+
+    /// Serves a channel in a task of its own, to its end, its caller's or its right's.
+    pub(crate) fn start(&self, opened: Opened) {
+        let Opened { channel, gate, seat, claims, share } = opened;
+        let (label, device) = (channel.label(), seat.device());
+        let service = self.0.get(&label).cloned();
+        let (demands, takes_requests) = self.terms(&label).unwrap_or_default();
+        let transport = seat.transport();
+        let right = Arc::new(Right::new(gate, seat, channel.clone(), label.clone(), demands, takes_requests));
         tokio::spawn(async move {
+            let mut changed = pin!(right.changed());
+            changed.as_mut().enable();
+            let until = match right.ask() {
+                Ok(until) => until,
+                Err(refused) => return channel.reset(refused.code()),
+            };
+            let Some(service) = service else {
+                // The label is the caller's, and of any length and content.
+                tracing::info!(%device, "no such service");
+                return channel.reset(duologue::ResetCode::Refused);
+            };
+            let call = Call { channel: channel.clone(), transport, claims, share, right: Arc::clone(&right) };
             let broken = channel.broken();
             tokio::select! {
+                code = right.lost(changed, until) => channel.reset(code),
                 result = service.serve(call) => match result {
                     Ok(()) => channel.finish(),
                     // The caller's own doing is no failure of the service.

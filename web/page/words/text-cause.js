@@ -250,6 +250,7 @@ export const CAUSE_WORDS = {
   "reset.cancelled": ["the other end has cancelled", "l’autre bout a annulé"],
   "reset.deadline": ["no answer in time", "pas de réponse à temps"],
   "reset.refused": ["the server does not offer this service", "le serveur ne propose pas ce service"],
+  "reset.not-allowed": ["the server does not allow this", "le serveur ne le permet pas"],
   "reset.failed": ["the service at the server has failed", "le service a échoué côté serveur"],
   "reset.stopped": ["the service at the server reads no more", "le service ne lit plus côté serveur"],
 

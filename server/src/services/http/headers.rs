@@ -33,6 +33,17 @@ pub(super) fn forwarded(said: &[(String, String)], call: &Call, refused: &Refuse
     let identity = call.identity();
     add("duologue-device", &identity.device.to_string());
     add("duologue-level", &identity.level.number().to_string());
+    if let Some(subject) = &identity.subject {
+        add("duologue-subject", subject.as_str());
+    }
+    if !identity.groups.is_empty() {
+        let groups: Vec<_> =
+            identity.groups.iter().map(|group| escaped_text(group.as_str()).replace(',', "%2C")).collect();
+        headers.insert(HeaderName::from_static("duologue-groups"), value(&groups.join(",")));
+    }
+    let mut add = |name: &'static str, value: &str| {
+        headers.insert(HeaderName::from_static(name), escaped(value));
+    };
     if !call.transport.address.is_unspecified() {
         add("duologue-address", &call.transport.address.to_string());
     }
@@ -108,12 +119,19 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 
 /// A text as a header's value: what is not printable ASCII, and `%` and space, as `%XX` of its UTF-8.
 fn escaped(text: &str) -> HeaderValue {
+    value(&escaped_text(text))
+}
+
+fn value(escaped: &str) -> HeaderValue {
+    HeaderValue::try_from(escaped).expect("printable ASCII is a value")
+}
+
+fn escaped_text(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'!'..=b'~' if byte != b'%' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),
     };
-    let text: String = text.bytes().map(escape).collect();
-    HeaderValue::try_from(text).expect("printable ASCII is a value")
+    text.bytes().map(escape).collect()
 }
 
 /// Bytes with those beyond ASCII as `%XX`.

@@ -1,0 +1,98 @@
+//! The gate: the policy as it is now, and the one place where it is asked.
+//!
+//! ```text
+//! OPEN, a request of http, what is told with AUTH_OK, `policy explain` ─► Gate::judge ─► Rules::judge
+//! another policy, another standing, another connection ─► changed ─► whoever has something open asks again
+//! ```
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use duologue::DeviceId;
+use tokio::sync::{Notify, futures::Notified};
+
+use super::{
+    policy::{
+        Policy,
+        limits::Meters,
+        rules::{Asked, Evidence, Refusal, Target, Verdict},
+    },
+    seat::Seat,
+    standing::Level,
+};
+
+/// Sessions share what wakes their channels, so that a session that has none open pays nothing for it: a change of one wakes a
+/// 64th of the channels that are open, and these find that nothing has changed for them.
+const SHARDS: usize = 64;
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What everything that opens goes through.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    policy: RwLock<Arc<Policy>>,
+    changed: [Notify; SHARDS],
+    pub(crate) meters: Meters,
+}
+
+impl Gate {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self {
+            policy: RwLock::new(Arc::new(policy)),
+            changed: std::array::from_fn(|_| Notify::new()),
+            meters: Meters::default(),
+        }
+    }
+
+    /// As it is now.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another policy, whole: from now on, and for what is open.
+    pub(crate) fn set(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.changed.iter().for_each(Notify::notify_waiters);
+    }
+
+    /// Something else holds for a device's sessions.
+    pub(crate) fn has_changed(&self, device: DeviceId) {
+        self.shard(device).notify_waiters();
+    }
+
+    /// Waits for a change that may concern a device; from when it is enabled on.
+    pub(crate) fn changed(&self, device: DeviceId) -> Notified<'_> {
+        self.shard(device).notified()
+    }
+
+    /// What the policy says, and which one that was.
+    pub(crate) fn judge(&self, evidence: &Evidence<'_>, asked: &Asked<'_>, now: u64) -> (Arc<Policy>, Verdict) {
+        let policy = self.policy();
+        let verdict = match policy.takes(evidence.origin, evidence.app_origin) {
+            true => policy.rules.judge(evidence, asked, now),
+            false => Verdict::Refused(Refusal::Address),
+        };
+        (policy, verdict)
+    }
+
+    /// Whether a label is open to a caller as it is now; for one that takes requests, whether any of them is.
+    pub(crate) fn opens(&self, seat: &Seat, label: &str, demands: Level, takes_requests: bool) -> bool {
+        let now = now();
+        let (standing, transport) = (seat.standing(now), seat.transport());
+        let evidence = Evidence::new(seat.device(), &standing, &transport);
+        let target = if takes_requests { Target::Later } else { Target::None };
+        let (_, verdict) = self.judge(&evidence, &Asked { label, target, demands }, now);
+        matches!(verdict, Verdict::Opened { .. })
+    }
+
+    fn shard(&self, device: DeviceId) -> &Notify {
+        let [first, ..] = device.0;
+        let [start, ..] = &self.changed;
+        self.changed.get(usize::from(first) % SHARDS).unwrap_or(start)
+    }
+}

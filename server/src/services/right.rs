@@ -1,0 +1,165 @@
+//! A channel's right to be open: asked for when it is opened, when a request in it is known, and again whenever something changes.
+
+use std::{
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use duologue::ResetCode;
+use duologue_native::Channel;
+use thiserror::Error;
+use tokio::sync::futures::Notified;
+
+use crate::door::{
+    gate::{Gate, now},
+    policy::{
+        limits::{Full, Permit},
+        patterns::Path,
+        rules::{Asked, Evidence, Target, Verdict},
+    },
+    seat::{OtherSubject, Seat},
+    standing::{Level, Standing},
+};
+
+/// A clock that was set, or a machine that slept, is noticed within this.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why the policy does not let a request pass. Which rule it was is the owner's to know: it is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotAllowed {
+    /// No rule opens it to this caller.
+    #[error("the server does not allow this")]
+    Closed,
+    /// As many channels as the rule has for this caller are open.
+    #[error("too many of these are open at a time")]
+    Full,
+}
+
+impl NotAllowed {
+    pub(crate) const fn code(self) -> ResetCode {
+        match self {
+            Self::Closed => ResetCode::NotAllowed,
+            Self::Full => ResetCode::Busy,
+        }
+    }
+}
+
+/// One channel's.
+#[derive(Debug)]
+pub(crate) struct Right {
+    gate: Arc<Gate>,
+    pub(crate) seat: Arc<Seat>,
+    channel: Channel,
+    label: String,
+    demands: Level,
+    takes_requests: bool,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Method and path, as soon as they are known.
+    request: Option<(String, String)>,
+    permit: Option<Arc<Permit>>,
+}
+
+impl Right {
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        seat: Arc<Seat>,
+        channel: Channel,
+        label: String,
+        demands: Level,
+        takes_requests: bool,
+    ) -> Self {
+        Self { gate, seat, channel, label, demands, takes_requests, held: Mutex::default() }
+    }
+
+    /// Asks for one request of the channel, whose path has no query.
+    pub(crate) fn request(&self, method: &str, path: &str) -> Result<(), NotAllowed> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).request = Some((method.to_owned(), path.to_owned()));
+        self.ask().map(drop)
+    }
+
+    /// Something was proved in this session.
+    pub(crate) fn prove(&self, standing: Standing) -> Result<(), OtherSubject> {
+        self.seat.prove(standing)?;
+        self.gate.has_changed(self.seat.device());
+        Ok(())
+    }
+
+    /// Nothing that was proved counts any more.
+    pub(crate) fn sign_out(&self) {
+        self.seat.sign_out();
+        self.gate.has_changed(self.seat.device());
+    }
+
+    /// Waits for what may change the answer; from when it is enabled on.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.gate.changed(self.seat.device())
+    }
+
+    /// Asks, and gives when time alone may change the answer.
+    pub(crate) fn ask(&self) -> Result<Option<u64>, NotAllowed> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        let (standing, transport) = (self.seat.standing(now), self.seat.transport());
+        let device = self.seat.device();
+        let evidence = Evidence::new(device, &standing, &transport);
+        let target = match &held.request {
+            Some((method, path)) => Target::Request { method, path: Path::new(path) },
+            None if self.takes_requests => Target::Later,
+            None => Target::None,
+        };
+        let is_final = !matches!(target, Target::Later);
+        let asked = Asked { label: &self.label, target, demands: self.demands };
+        let (policy, verdict) = self.gate.judge(&evidence, &asked, now);
+        let (rule, until) = match &verdict {
+            Verdict::Opened { rule, until } => (*rule, *until),
+            Verdict::Refused(refusal) => {
+                // Label and path are the caller's, of any length and content: `policy explain` is for those.
+                tracing::info!(%device, why = policy.rules.words(refusal), "not allowed");
+                return Err(NotAllowed::Closed);
+            }
+        };
+        if let Some(rule) = policy.rules.rule(rule).filter(|_| is_final) {
+            let key = (Arc::clone(&rule.name), rule.limits, standing.subject.as_ref(), device);
+            if !held.permit.as_ref().is_some_and(|permit| permit.is_for(key.0.as_ref(), key.1, key.2, key.3)) {
+                let permit = self.gate.meters.enter(&key.0, key.1, key.2, key.3).map_err(|Full| {
+                    tracing::info!(%device, rule = &*rule.name, "as many channels as the rule has are open");
+                    NotAllowed::Full
+                })?;
+                held.permit = permit.map(Arc::new);
+                self.channel.set_pace(held.permit.clone().map(|permit| permit as _));
+            }
+        }
+        Ok(until.filter(|until| *until > now))
+    }
+
+    /// Waits until it is lost, and says how.
+    pub(crate) async fn lost<'a>(&'a self, mut changed: Pin<&mut Notified<'a>>, mut until: Option<u64>) -> ResetCode {
+        loop {
+            let over = async {
+                match until {
+                    None => std::future::pending().await,
+                    Some(until) => {
+                        while now() < until {
+                            tokio::time::sleep(Duration::from_secs(until - now().min(until)).min(LOOK)).await;
+                        }
+                    }
+                }
+            };
+            tokio::select! {
+                () = changed.as_mut() => changed.set(self.changed()),
+                () = pin!(over) => {}
+            }
+            // From here on another change is heard; what has changed until now is seen.
+            changed.as_mut().enable();
+            match self.ask() {
+                Ok(next) => until = next,
+                Err(refused) => return refused.code(),
+            }
+        }
+    }
+}
