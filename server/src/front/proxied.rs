@@ -115,13 +115,18 @@ pub(crate) fn client(proxies: &TrustedProxies, peer: IpAddr, proxied: Option<IpA
     if let Some(address) = proxied {
         return Client::At(address);
     }
+    let mut is_open = false;
     let said = [header::FORWARDED, X_FORWARDED_FOR].map(|name| {
         let lines = || headers.get_all(&name).iter();
         let is_there = lines().next().is_some();
-        let text = lines().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+        // Bytes of no text are the client's, and stay where they are: what the proxy has added stands behind them.
+        let text = lines().map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(",");
+        is_open |= text.matches('"').count() % 2 == 1;
         is_there.then(|| from_the_right(proxies, &text, if name == header::FORWARDED { forwarded_for } else { node }))
     });
     match said {
+        // A quote that its client has opened takes in what the proxy has added.
+        _ if is_open => Client::Contradicted(peer),
         [Some(Some(one)), Some(Some(other))] if one == other => Client::At(one),
         [Some(_), Some(_)] => Client::Contradicted(peer),
         [Some(Some(address)), None] | [None, Some(Some(address))] => Client::At(address),
@@ -299,6 +304,8 @@ mod tests {
             at("10.3.3.3"),
             "a client in the proxies' network"
         );
+        // Once such a line counted as none, and its client had no bounds.
+        assert_eq!(seen(&[("x-forwarded-for", "\u{e9}\t, 192.0.2.1")]), at("192.0.2.1"));
         assert_eq!(seen(&[("x-forwarded-for", "192.0.2.1, nonsense")]), Client::OfMany);
         assert_eq!(seen(&[("x-forwarded-for", "[2001:db8::1]:4711")]), at("2001:db8::1"));
         assert_eq!(seen(&[("x-forwarded-for", "192.0.2.1:4711")]), at("192.0.2.1"));
@@ -328,6 +335,13 @@ mod tests {
                 (client, client.address(), client.bounded_as()),
                 (Client::Contradicted(proxy), None, Some(proxy))
             );
+        }
+        for (name, value) in [
+            ("x-forwarded-for", "\", 192.0.2.1"),
+            ("forwarded", "for=\"a, for=192.0.2.1"),
+            ("forwarded", "\", for=\"[2001:db8::1]\""),
+        ] {
+            assert_eq!(seen(&[(name, value)]), Client::Contradicted(proxy), "{name}: {value}");
         }
         assert_eq!(Client::OfMany.bounded_as(), None);
         assert_eq!(at("127.0.0.1").bounded_as(), None, "a proxy that nobody has named may speak from there");
