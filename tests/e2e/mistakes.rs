@@ -7,7 +7,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Command,
+};
 
 use crate::{
     enrolment::stranger,
@@ -173,6 +176,26 @@ async fn who_may_not_is_told_what_right_is_wanted() {
             assert!(text.contains(part), "{arguments:?}: no {part:?} in {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn http_without_tls_is_answered_in_words() {
+    let server = Server::dev().await;
+    let body = "x".repeat(5_000);
+    let long = format!("POST /duologue HTTP/1.1\r\nhost: a\r\ncontent-length: 5000\r\n\r\n{body}");
+    // Once the connection was closed without a word.
+    for request in
+        ["GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", "get / http/1.0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", &long]
+    {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within(20, "an answer in clear", stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{request:?}: {answer:?}");
+        assert!(answer.contains("This port speaks TLS: write https://"), "{request:?}: {answer:?}");
+    }
+    let line = within(20, "a line", stranger().connect(&target(server.link()))).await.unwrap();
+    assert_eq!(within(20, "the echo", line.request("echo", "here")).await.unwrap(), b"here");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use duologue::limits::HANDSHAKE_SECS;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, rt::TokioTimer};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Handle,
 };
@@ -206,6 +207,11 @@ impl Front {
         }
         let stream = match &self.acceptor {
             None => Stream::Clear(tcp),
+            // Every record of TLS begins with a byte below the letters, every request of HTTP with a letter.
+            Some(_) if tcp.first().await?.is_some_and(|first| first.is_ascii_alphabetic()) => {
+                answer_in_clear(tcp).await?;
+                return Err(std::io::Error::other("it was HTTP without TLS"));
+            }
             Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(tcp).await?)),
         };
         Ok((stream, proxied))
@@ -292,4 +298,19 @@ impl Front {
 struct Whose {
     peer: SocketAddr,
     proxied: Option<IpAddr>,
+}
+/// Says to a client that forgot TLS what to write. Bounded by the time that TLS may take.
+async fn answer_in_clear(mut tcp: Tcp) -> std::io::Result<()> {
+    const SAID: &str = "This port speaks TLS: write https:// in place of http:// at the beginning of the address.\n";
+    let len = SAID.len();
+    let head = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n"
+    );
+    tcp.write_all(head.as_bytes()).await?;
+    tcp.write_all(SAID.as_bytes()).await?;
+    tcp.shutdown().await?;
+    // What is not read when the socket is closed would take the answer back on its way.
+    let mut request = tcp.take(HEAD_LEN_MAX as u64);
+    tokio::io::copy(&mut request, &mut tokio::io::sink()).await?;
+    Ok(())
 }

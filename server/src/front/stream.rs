@@ -74,6 +74,16 @@ impl Tcp {
         self.ahead = (!bytes.is_empty()).then(|| Box::new(bytes));
     }
 
+    /// The first byte that is to be read, which stays there; none at the end.
+    pub(crate) async fn first(&self) -> io::Result<Option<u8>> {
+        if let Some(first) = self.ahead.as_ref().and_then(|ahead| ahead.first()) {
+            return Ok(Some(*first));
+        }
+        let Some(tcp) = &self.tcp else { return Err(io::ErrorKind::NotConnected.into()) };
+        let mut first = [0];
+        Ok((tcp.peek(&mut first).await? == 1).then_some(first[0]))
+    }
+
     /// Starts to look at how long writes wait.
     pub(crate) fn watch(&mut self) -> Arc<Writing> {
         let writing = Arc::new(Writing { born: Instant::now(), waits_since: AtomicU64::new(0) });
