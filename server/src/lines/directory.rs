@@ -15,7 +15,7 @@ use std::{
 use duologue::{Account, Birth, CloseCode, DeviceId, FreshReason, SessionId};
 use duologue_native::{ByteStream, Channel, Line, LineError};
 
-use super::memory::{Memory, Unit};
+use super::memory::{Memory, RootOf, Unit};
 use crate::door::seat::Seat;
 
 /// Tabs and programs that one device may have open at a time, with those that wait for a connection.
@@ -85,14 +85,14 @@ impl Inner {
 }
 
 impl Directory {
-    /// One whose lines may hold so many bytes in all.
-    pub(crate) fn new(memory_len: usize) -> Self {
-        Self(Arc::new(Shared { inner: Mutex::default(), memory: Memory::new(memory_len) }))
+    /// One whose lines may hold so many bytes in all, and that takes the devices of a branch for one.
+    pub(crate) fn new(memory_len: usize, root_of: RootOf) -> Self {
+        Self(Arc::new(Shared { inner: Mutex::default(), memory: Memory::new(memory_len, root_of) }))
     }
 
     /// The account on which a device's sessions count.
     pub(crate) fn account(&self, device: DeviceId) -> Account {
-        self.0.memory.account(Unit::of(device))
+        self.0.memory.account(self.0.memory.unit(device))
     }
 
     /// Opens a channel to a connected device: to its newest line.
@@ -240,7 +240,7 @@ impl Directory {
         for (device, id) in entries {
             match self.line(device, id).filter(is_parked) {
                 Some(line) => {
-                    waiting.entry(Unit::of(device)).or_default().push_back((device, id, line));
+                    waiting.entry(self.0.memory.unit(device)).or_default().push_back((device, id, line));
                     count += 1;
                 }
                 None => self.lock().parked.retain(|(_, other)| *other != id),
@@ -314,7 +314,7 @@ impl Directory {
 
     fn lines_of(&self, unit: Unit) -> Vec<(DeviceId, SessionId, Line)> {
         let inner = self.lock();
-        let devices = inner.devices.iter().filter(|(device, _)| Unit::of(**device) == unit);
+        let devices = inner.devices.iter().filter(|(device, _)| self.0.memory.unit(**device) == unit);
         devices
             .flat_map(|(device, lines)| lines.iter().map(|session| (*device, session.id, session.line.clone())))
             .collect()
@@ -376,6 +376,11 @@ mod tests {
         Session { id, line, seat: Arc::new(Seat::new(device, transport)) }
     }
 
+    /// Devices of tens and more were let in by the one of their ones: 12, 22 by 2.
+    fn of_len(memory_len: usize) -> Directory {
+        Directory::new(memory_len, Box::new(|id: DeviceId| device(id.0[0] % 10)))
+    }
+
     fn parked(directory: &Directory, device: DeviceId) -> (SessionId, Line) {
         let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(directory.account(device))));
         directory.enter(session(device, id, line.clone()));
@@ -385,7 +390,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_sessions_own_device_finds_it() {
-        let directory = Directory::new(1 << 30);
+        let directory = of_len(1 << 30);
         let (id, line) = parked(&directory, device(1));
         assert!(directory.resume(device(1), id).is_ok());
         assert_eq!(directory.resume(device(2), id).err(), Some(FreshReason::Unknown));
@@ -396,13 +401,13 @@ mod tests {
             Some(FreshReason::Unknown),
             "nor does it learn what became of it"
         );
-        assert_eq!(Directory::new(1 << 30).resume(device(1), id).err(), Some(FreshReason::Restarted));
+        assert_eq!(of_len(1 << 30).resume(device(1), id).err(), Some(FreshReason::Restarted));
         assert!(directory.connected().is_empty());
     }
 
     #[tokio::test]
     async fn a_session_is_begun_once_by_its_device() {
-        let directory = Directory::new(1 << 30);
+        let directory = of_len(1 << 30);
         let born = |byte| Line::new(duologue::Line::server(Budget::default()).born(Birth([byte; 16])));
         let (id, other) = (directory.new_session_id(), directory.new_session_id());
         assert!(directory.enter(session(device(1), id, born(7))).is_none());
@@ -417,7 +422,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_session_that_waits_longest_makes_room() {
-        let directory = Directory::new(1 << 30);
+        let directory = of_len(1 << 30);
         let (first, _) = parked(&directory, device(1));
         let others: Vec<_> = (0..16).map(|_| parked(&directory, device(1))).collect();
         assert_eq!(directory.resume(device(1), first).err(), Some(FreshReason::Evicted), "the seventeenth of a device");
@@ -443,7 +448,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_heaviest_unit_makes_room_with_its_heaviest_channel_and_who_is_within_its_share_loses_nothing() {
-        let directory = Directory::new(16_384 * KIB);
+        let directory = of_len(16_384 * KIB);
         // 16 lines of one device, each a small part of what it holds.
         let greedy: Vec<_> =
             [800, 1_000].repeat(8).iter().map(|len| holding(&directory, device(3), len * KIB).1).collect();
@@ -461,8 +466,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_pairs_devices_has_one_share_with_them() {
+        let directory = of_len(16_384 * KIB);
+        // Ten devices of one branch, none of which holds much, and an honest one that holds more than each of them.
+        let branch: Vec<_> =
+            (0..10).map(|number| holding(&directory, device(3 + 10 * number), 1_400 * KIB).1).collect();
+        let (_, honest) = holding(&directory, device(1), 2_600 * KIB);
+        let budget = &directory.0.memory.budget;
+        assert!(budget.is_full());
+        directory.relieve();
+        assert!(!budget.is_full(), "{} held", budget.held());
+        assert!(held(&honest) > 2_600 * KIB, "it was made the heaviest by nine accomplices");
+        assert!(branch.iter().any(|line| held(line) < 1_400 * KIB));
+    }
+
+    #[tokio::test]
     async fn a_unit_that_has_nothing_unread_makes_room_with_the_session_that_waits_longest() {
-        let directory = Directory::new(2_048 * KIB);
+        let directory = of_len(2_048 * KIB);
         let lines: Vec<_> = (0..12).map(|_| parked(&directory, device(1))).collect();
         for (_, line) in &lines {
             line.command(|line, now| {

@@ -1,7 +1,7 @@
 //! What all lines together may hold, and who makes room when it is full.
 //!
 //! ```text
-//! device ─► Unit ─► Account (what its sessions hold) ─► Budget of the server
+//! device ─► the root of its branch: Unit ─► Account (what its sessions hold) ─► Budget of the server
 //! full: the heaviest unit above its share ─► its heaviest channel is reset as `busy` ─► its longest-parked session is evicted
 //! ```
 //!
@@ -9,28 +9,31 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fmt, fs,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use duologue::{Account, Budget, DeviceId, limits::SERVER_BUDGET_LEN};
 
-/// Whom the server takes for one where something is shared out: a device. Devices that one has let in belong to it where that
-/// is known, and whoever asks for the unit of a device asks here alone.
+/// Whom the server takes for one where something is shared out: a device that the owner has let in, with all that came by it. Else
+/// who pairs nine devices would have ten shares. Whoever asks for the unit of a device asks [`Memory::unit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Unit(DeviceId);
 
-impl Unit {
-    pub(crate) const fn of(device: DeviceId) -> Self {
-        Self(device)
-    }
-}
+/// Says the root of a device's branch; asked for each line, so from memory.
+pub(crate) type RootOf = Box<dyn Fn(DeviceId) -> DeviceId + Send + Sync>;
 
 /// The budget of the server's memory, and the account of each unit that has a line.
-#[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) budget: Budget,
     accounts: Mutex<Accounts>,
+    root_of: RootOf,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("budget", &self.budget).field("accounts", &self.accounts).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,8 +44,13 @@ struct Accounts {
 }
 
 impl Memory {
-    pub(crate) fn new(len: usize) -> Self {
-        Self { budget: Budget::new(len), accounts: Mutex::default() }
+    pub(crate) fn new(len: usize, root_of: RootOf) -> Self {
+        Self { budget: Budget::new(len), accounts: Mutex::default(), root_of }
+    }
+
+    /// Whose a device's sessions are.
+    pub(crate) fn unit(&self, device: DeviceId) -> Unit {
+        Unit((self.root_of)(device))
     }
 
     /// The account on which a unit's sessions count.
@@ -90,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_units_sessions_share_an_account_and_one_that_nobody_uses_goes() {
-        let memory = Memory::new(1 << 30);
-        let unit = |number: u8| Unit::of(DeviceId([number; 32]));
+        let memory = Memory::new(1 << 30, Box::new(|device| device));
+        let unit = |number: u8| memory.unit(DeviceId([number; 32]));
         let first = memory.account(unit(0));
         assert!(!first.is_unused());
         for number in 1..=255 {

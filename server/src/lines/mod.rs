@@ -90,9 +90,9 @@ impl Duologue {
         let tickets = tickets.inspect_err(|error| tracing::error!(%error, "the tickets could not be read"));
         let shared = Shared {
             _keeper: Keeper::start(Arc::clone(state.store())),
+            directory: directory(&state, memory::default_len()),
             state,
             gate: Arc::new(Gate::new(policy)),
-            directory: Directory::new(memory::default_len()),
             work: Work::default(),
             strangers: Strangers::default(),
             tickets: Tickets::load(tickets.unwrap_or_default()),
@@ -111,7 +111,8 @@ impl Duologue {
     /// If the server is in use: it is to be called before it is cloned or mounted.
     #[must_use]
     pub fn memory(mut self, len: usize) -> Self {
-        Arc::get_mut(&mut self.shared).expect("nobody else has it yet").directory = Directory::new(len);
+        let shared = Arc::get_mut(&mut self.shared).expect("nobody else has it yet");
+        shared.directory = directory(&shared.state, len);
         self
     }
 
@@ -541,6 +542,12 @@ impl Endpoint for ServerEndpoint {
             self.services.start(Opened { channel, gate, seat, claims, share });
         }
     }
+}
+
+/// A directory whose units are the branches of devices that the store knows.
+fn directory(state: &State, memory_len: usize) -> Directory {
+    let store = Arc::clone(state.store());
+    Directory::new(memory_len, Box::new(move |device| store.root(device)))
 }
 
 /// Whether a header's value is 16 bytes as base64 (RFC 6455, 4.1).

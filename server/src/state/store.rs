@@ -153,6 +153,12 @@ impl Store {
         self.lineage.invited_by(id)
     }
 
+    /// The first of a device's branch, whom the owner has let in: itself, unless another device has let it in. From memory.
+    #[must_use]
+    pub fn root(&self, of: DeviceId) -> DeviceId {
+        self.lineage.root(of)
+    }
+
     /// Those that a device has let in, and those whom these have, and so on.
     #[must_use]
     pub fn descendants(&self, of: DeviceId) -> Vec<DeviceId> {

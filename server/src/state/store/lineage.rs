@@ -29,26 +29,74 @@ pub(super) struct Origin {
 
 /// What is known of that, in memory.
 #[derive(Debug, Default)]
-pub(super) struct Lineage(RwLock<HashMap<[u8; 32], Origin>>);
+pub(super) struct Lineage(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    origins: HashMap<[u8; 32], Origin>,
+    /// Of each of these devices the first of its branch, whom the owner has let in. Asked for each line, so never walked to: a
+    /// branch may be as long as it is old.
+    roots: HashMap<[u8; 32], [u8; 32]>,
+}
+
+impl Known {
+    fn root(&self, device: [u8; 32]) -> [u8; 32] {
+        self.roots.get(&device).copied().unwrap_or(device)
+    }
+
+    fn find_roots(&mut self) {
+        self.roots.clear();
+        for device in self.origins.keys() {
+            let (mut way, mut at) = (HashSet::new(), *device);
+            while let Some(origin) = self.origins.get(&at) {
+                // A damaged table may have a circle, whose devices are all of one branch.
+                if self.roots.contains_key(&at) || !way.insert(at) {
+                    break;
+                }
+                at = origin.invited_by;
+            }
+            let root = match way.contains(&at) {
+                true => way.iter().min().copied().unwrap_or(at),
+                false => self.root(at),
+            };
+            self.roots.extend(way.into_iter().map(|device| (device, root)));
+        }
+    }
+}
 
 impl Lineage {
     /// Takes over what the file has. What memory knows stays: it was in a file that has failed since.
     pub(super) fn load(&self, found: HashMap<[u8; 32], Origin>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(found);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.origins.extend(found);
+        known.find_roots();
     }
 
     pub(super) fn learn(&self, device: [u8; 32], origin: Origin) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).entry(device).or_insert(origin);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.origins.contains_key(&device) {
+            return;
+        }
+        known.origins.insert(device, origin);
+        // Whom it has let in was let in after it.
+        let root = known.root(origin.invited_by);
+        known.roots.insert(device, root);
     }
 
     pub(super) fn invited_by(&self, device: DeviceId) -> Option<DeviceId> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&device.0).map(|origin| DeviceId(origin.invited_by))
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.origins.get(&device.0).map(|origin| DeviceId(origin.invited_by))
+    }
+
+    /// The first of a device's branch: itself, unless another device has let it in.
+    pub(super) fn root(&self, device: DeviceId) -> DeviceId {
+        DeviceId(self.0.read().unwrap_or_else(PoisonError::into_inner).root(device.0))
     }
 
     /// How many more devices one may let in now, which are not invited yet.
     pub(super) fn room(&self, device: DeviceId, now: u64) -> usize {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let own = all.values().filter(|origin| origin.invited_by == device.0);
+        let own = all.origins.values().filter(|origin| origin.invited_by == device.0);
         let (count, today) = own.fold((0, 0), |(count, today): (usize, usize), origin| {
             (count + 1, today + usize::from(origin.at.saturating_add(DAY_SECS) > now))
         });
@@ -59,7 +107,7 @@ impl Lineage {
     pub(super) fn descendants(&self, of: DeviceId) -> Vec<DeviceId> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut children: HashMap<[u8; 32], Vec<[u8; 32]>> = HashMap::new();
-        for (device, origin) in all.iter() {
+        for (device, origin) in &all.origins {
             children.entry(origin.invited_by).or_default().push(*device);
         }
         let (mut found, mut next, mut seen) = (Vec::new(), vec![of.0], HashSet::from([of.0]));
@@ -128,6 +176,27 @@ mod tests {
         assert_eq!((branch(1), branch(2), branch(5), branch(7)), (vec![2, 3, 4, 5], vec![4, 5], vec![], vec![]));
         // No loop without an end, whatever the file says.
         assert_eq!(of(&[(1, 2, 0), (2, 1, 0)]).descendants(DeviceId(id(1))), [DeviceId(id(2))]);
+    }
+
+    #[test]
+    fn the_root_of_a_branch_is_known_however_it_was_learnt() {
+        let rows = [(2, 1, 0), (3, 2, 0), (4, 3, 0), (5, 4, 0), (6, 9, 0)];
+        let learnt = of(&rows);
+        let loaded = Lineage::default();
+        let origins = rows.map(|(device, invited_by, at)| (id(device), Origin { invited_by: id(invited_by), at }));
+        loaded.load(HashMap::from(origins));
+        for lineage in [&learnt, &loaded] {
+            let roots = [1, 2, 3, 4, 5, 6, 7, 9].map(|device| lineage.root(DeviceId(id(device))).0[0]);
+            assert_eq!(roots, [1, 1, 1, 1, 1, 9, 7, 9]);
+        }
+        // One more, of a branch that was loaded.
+        loaded.learn(id(10), Origin { invited_by: id(5), at: 0 });
+        assert_eq!(loaded.root(DeviceId(id(10))), DeviceId(id(1)));
+        let circle = Lineage::default();
+        circle.load(
+            [(1, 2), (2, 3), (3, 1)].map(|(device, by)| (id(device), Origin { invited_by: id(by), at: 0 })).into(),
+        );
+        assert!((1..4).all(|device| circle.root(DeviceId(id(device))) == DeviceId(id(1))));
     }
 
     #[test]
