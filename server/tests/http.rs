@@ -30,6 +30,14 @@ const POST: &[u8] = b"{\"method\":\"POST\",\"target\":\"/\",\"headers\":[]}\n";
 async fn start<T: Future<Output = ()> + Send + 'static>(
     backend: impl Fn(TcpStream) -> T + Send + 'static,
 ) -> (Line, tempfile::TempDir) {
+    let (client, target, directory) = server_before(backend).await;
+    (client.connect(&target).await.expect("the invite is good"), directory)
+}
+
+/// A server whose backend treats each connection like this, and a device that it lets in.
+async fn server_before<T: Future<Output = ()> + Send + 'static>(
+    backend: impl Fn(TcpStream) -> T + Send + 'static,
+) -> (Client, Target, tempfile::TempDir) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("it is bound"));
     tokio::spawn(async move {
@@ -48,8 +56,7 @@ async fn start<T: Future<Output = ()> + Send + 'static>(
     let app = Router::new().route("/line", duologue.route());
     tokio::spawn(serve(listener, None, app, Default::default()));
     let target = Target::parse(&invite.to_link(&address)).expect("a link");
-    let line = Client::new(Keyring::in_memory()).connect(&target).await.expect("the invite is good");
-    (line, directory)
+    (Client::new(Keyring::in_memory()), target, directory)
 }
 
 /// Reads a request's head.
@@ -94,6 +101,54 @@ async fn a_backend_that_says_nothing_is_too_late() {
     })
     .await;
     assert_eq!(word(&line).await, "timeout");
+}
+
+/// A backend that answers with the cookies that it was sent, and at `/login` sets two, one of them for all that a site has.
+async fn with_login() -> (Client, Target, tempfile::TempDir) {
+    server_before(|mut socket| async move {
+        loop {
+            let head = head(&mut socket).await;
+            let Some(first) = head.lines().next() else { return };
+            let cookies = head.lines().find_map(|line| line.strip_prefix("cookie: ")).unwrap_or("none");
+            let set = match first.starts_with("POST /login ") {
+                true => "set-cookie: id=1; Domain=example.org; Path=/; HttpOnly\r\nset-cookie: here=2\r\nduologue-vouch: x\r\n",
+                false => "",
+            };
+            let answer = format!("HTTP/1.1 200 OK\r\n{set}content-length: {}\r\n\r\n{cookies}", cookies.len());
+            socket.write_all(answer.as_bytes()).await.expect("writes");
+        }
+    })
+    .await
+}
+
+fn for_path(method: &str, target: &str, more: &str) -> Vec<u8> {
+    format!("{{\"method\":\"{method}\",\"target\":\"{target}\",\"headers\":[],\"length\":0{more}}}\n").into_bytes()
+}
+
+#[tokio::test]
+async fn a_login_is_kept_at_the_server_and_the_client_never_sees_it() {
+    let (client, target, _directory) = with_login().await;
+    let line = client.connect(&target).await.expect("the invite is good");
+    assert_eq!(end_of(&line, &for_path("GET", "/a", "")).await, "none");
+    let (answer, end) = all(ask(&line, &for_path("POST", "/login", "")).await).await;
+    end.expect("whole");
+    let answer = String::from_utf8(answer).expect("ASCII");
+    assert!(!answer.contains("cookie") && !answer.contains("duologue"), "{answer}");
+    assert_eq!(end_of(&line, &for_path("GET", "/a?b", "")).await, "id=1; here=2");
+    // Without them, where the platform's `fetch` is asked for that; such an answer sets none.
+    assert_eq!(end_of(&line, &for_path("POST", "/login", ",\"credentials\":\"omit\"")).await, "none");
+    let head = "{\"method\":\"GET\",\"target\":\"/\",\"headers\":[[\"Cookie\",\"id=9\"]],\"length\":0}\n";
+    assert_eq!(end_of(&line, head.as_bytes()).await, "bad-request");
+}
+
+#[tokio::test]
+async fn a_session_has_cookies_of_its_own() {
+    let (client, target, _directory) = with_login().await;
+    let line = client.connect(&target).await.expect("the invite is good");
+    assert_eq!(end_of(&line, &for_path("POST", "/login", "")).await, "none");
+    let other = client.connect(&target).await.expect("it was let in");
+    assert_eq!(end_of(&other, &for_path("GET", "/", "")).await, "none");
+    assert_eq!(end_of(&line, &for_path("GET", "/", "")).await, "id=1; here=2");
 }
 
 #[tokio::test]

@@ -444,8 +444,8 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * is a stream of bytes where browsers have those: `getReader({ mode: "byob" })`. The first call loads a script, which waits
    * for the network with everything else; what that call is given may be looked at only then.
    *
-   * Different from the platform's: no cookies are kept or sent (`credentials` means nothing; the backend is told which
-   * device asks), no cache (`cache` means nothing but `only-if-cached`, which is refused), no referrer; `mode`, `keepalive`
+   * Different from the platform's: cookies are the session's and the server's, which keeps what the backend sets and sends it
+   * along, so that no script sees one (`credentials: "omit"` neither sends nor keeps any); no cache (`cache` means nothing but `only-if-cached`, which is refused), no referrer; `mode`, `keepalive`
    * and `priority` mean nothing; `integrity` is refused. Bodies are not decoded: the backend is asked for plain ones. The
    * body of a `Request` object has a length, and can be sent again to where it is redirected, if its end comes within 25 ms
    * and 64 KiB; else it counts as a stream, where browsers let it be one. Give `init.body` for others. A body of 64 KiB and

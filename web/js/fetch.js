@@ -39,10 +39,12 @@ export async function send(link, input, init) {
   if (languages && !headers.has("accept-language")) headers.set("accept-language", languages);
 
   let { method } = request;
+  // Those of the session, which the server keeps; there is no other origin that they could be kept from.
+  const credentials = request.credentials === "omit" ? "omit" : undefined;
   let body = await prepared(given, signal);
   let url = new URL(request.url);
   for (let redirections = 0; ; redirections++) {
-    const answer = await exchange(link, { method, url, headers, body }, signal);
+    const answer = await exchange(link, { method, url, headers, credentials, body }, signal);
     const isRedirection = REDIRECTIONS.includes(answer.status);
     if (isRedirection && request.redirect === "error") {
       throw answer.stop(bad("redirected", "The answer is a redirection, which was ruled out."));
@@ -110,7 +112,7 @@ function orAborted(promise, signal) {
 }
 
 /** One request and its answer, as far as its head; `read` reads on, and `stop` gives the rest up. */
-async function exchange(link, { method, url, headers, body }, signal) {
+async function exchange(link, { method, url, headers, credentials, body }, signal) {
   const opening = link.createBidirectionalStream("http");
   const { readable, writable } = await orAborted(opening, signal).catch((error) => {
     opening.then(({ readable }) => readable.cancel()).catch(() => {});
@@ -144,6 +146,7 @@ async function exchange(link, { method, url, headers, body }, signal) {
     target: url.pathname + url.search,
     headers: [...headers],
     length: body ? body.size : 0,
+    credentials,
   };
   upload(JSON.stringify(head) + "\n", source, writer).then(over, (error) => end(failed(error)));
 

@@ -6,7 +6,10 @@
 //! what somebody has proved since, if any ───┴─► standing: the second while it lasts, else the first
 //! ```
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::{
+    any::Any,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
 use duologue::DeviceId;
 
@@ -25,6 +28,8 @@ static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::dev
 pub(crate) struct Seat {
     device: DeviceId,
     now: Mutex<Now>,
+    /// What a service keeps for the session, where one does.
+    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The session is another subject's.
@@ -42,7 +47,7 @@ struct Now {
 impl Seat {
     /// Of a device that has just proved its key.
     pub(crate) fn new(device: DeviceId, transport: Transport) -> Self {
-        Self { device, now: Mutex::new(Now { has: Arc::clone(&DEVICE), proved: None, transport }) }
+        Self { device, now: Mutex::new(Now { has: Arc::clone(&DEVICE), proved: None, transport }), kept: OnceLock::new() }
     }
 
     pub(crate) const fn device(&self) -> DeviceId {

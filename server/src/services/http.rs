@@ -35,10 +35,14 @@
 //! only this server writes; `headers` has them and what is dropped. `wire` reads and says the lines, `upload` is the
 //! request's body, `backend` has the connections to the backend, and what is asked again on another one.
 //!
-//! Not here: cookies, caches, redirects and decoding, which are the client's.
+//! Cookies are kept here, a jar for each session (`jar`): the backend sets them and gets them back, and the client sees none. With
+//! `"credentials":"omit"` in the client's line a request brings none along, and its answer sets none.
+//!
+//! Not here: caches, redirects and decoding, which are the client's.
 
 mod backend;
 mod headers;
+mod jar;
 mod share;
 mod trust;
 mod upload;
@@ -64,6 +68,7 @@ use crate::{
 use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;
 use share::{Busy, Shares};
+use jar::Jar;
 pub use trust::NoPattern;
 use trust::Refused;
 use upload::{Progress, Upload, UploadError};
@@ -93,6 +98,7 @@ struct Backend {
     refused: Refused,
     answer: Duration,
     shares: Shares,
+    keeps_cookies: bool,
 }
 
 /// Why an address or a name is no backend's.
@@ -140,6 +146,7 @@ impl Http {
             refused: Refused::default(),
             answer: ANSWER,
             shares: Shares::default(),
+            keeps_cookies: true,
         })))
     }
 
@@ -184,6 +191,14 @@ impl Http {
         self
     }
 
+    /// Keeps no cookies: what clients send goes to the backend, and what it sets goes to them. By default they are kept here, for
+    /// each session, and no client sees one.
+    #[must_use]
+    pub fn without_cookies(mut self) -> Self {
+        Arc::make_mut(&mut self.0).keeps_cookies = false;
+        self
+    }
+
     async fn exchange(
         &self,
         call: &Call,
@@ -195,7 +210,8 @@ impl Http {
         let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
         let _file = share::file().await?;
         let progress = Arc::new(Progress::default());
-        let request = self.request(call, head, stream, &progress).await?;
+        let jar = if self.0.keeps_cookies && !head.omits_credentials() { call.kept::<Jar>() } else { None };
+        let request = self.request(call, head, jar.as_deref(), stream, &progress).await?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = tokio::select! {
             response = self.0.connections.ask(request, &progress) => response.map_err(HttpError::from)?,
@@ -203,6 +219,10 @@ impl Http {
         };
         let status = response.status();
         tracing::debug!(device = %call.device(), %method, path, %status, "a request was forwarded");
+        if let Some(jar) = jar {
+            // Before its caller hears of it: what is asked next has them.
+            jar.keep(&path, response.headers());
+        }
         let (head, mut body) = self.answer(response)?;
         say(answer, &head).await.map_err(HttpError::Gone)?;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -219,6 +239,7 @@ impl Http {
         &self,
         call: &Call,
         head: Head,
+        jar: Option<&Jar>,
         mut stream: BufReader<ReadHalf<ByteStream>>,
         progress: &Arc<Progress>,
     ) -> Result<Request<Upload>, HttpError> {
@@ -230,6 +251,13 @@ impl Http {
         let mut headers = headers::forwarded(&head.headers, call, &self.0.refused)?;
         if let Some(host) = &self.0.host {
             headers.insert(header::HOST, host.clone());
+        }
+        if self.0.keeps_cookies && headers.contains_key(header::COOKIE) {
+            return Err(HttpError::BadRequest("the header \"cookie\": this server keeps them".to_owned()));
+        }
+        let (only_path, _query) = path.split_once('?').unwrap_or((&path, ""));
+        if let Some(cookies) = jar.and_then(|jar| jar.header(only_path)) {
+            headers.insert(header::COOKIE, cookies);
         }
         let body = if head.length == Some(0) {
             // Its end is the request's.
@@ -274,7 +302,10 @@ impl Http {
         if headers::len(response.headers()) > ANSWER_HEAD_BYTES_MAX {
             return Err(HttpError::BadResponse("its head is longer than 65,536 bytes".into()));
         }
-        let headers = headers::answered(response.headers(), &self.0.place);
+        let mut headers = headers::answered(response.headers(), &self.0.place);
+        if self.0.keeps_cookies {
+            headers.retain(|(name, _)| name != header::SET_COOKIE.as_str());
+        }
         Ok((Answer { status: status.as_u16(), reason, headers }, response.into_body()))
     }
 }

@@ -1,5 +1,6 @@
 //! Services: what the server runs behind a channel's label. One async function for each opened channel.
 
+<<<<<<< HEAD
 use std::{
     collections::HashMap,
     fmt,
@@ -7,6 +8,9 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
 };
+=======
+use std::{any::Any, collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
+>>>>>>> c743cdf (http: keep a session's cookies at the server)
 
 use duologue::{
     ChannelError, Claims, DeviceId,
@@ -86,6 +90,11 @@ impl Call {
     /// Ends what was proved on this session: it falls to what its device has without, and what that does not open is reset.
     pub fn sign_out(&self) {
         self.right.sign_out();
+    }
+
+    /// What a service keeps for the session, made when it is first asked for; none if another service has the place.
+    pub(crate) fn kept<T: Any + Default + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.seat.kept()
     }
 
     /// Does something that blocks, such as reading a file or asking a database, where it holds up nobody. A device has four

@@ -66,6 +66,9 @@ pub(crate) struct HttpBackend {
     /// Lets clients say this header although backends trust a proxy by it; may be repeated.
     #[arg(long, value_name = "HEADER", requires = "http")]
     http_allow_header: Vec<String>,
+    /// Keeps no cookies of the HTTP server's: those that it sets go to the client. By default they are kept here, for each session.
+    #[arg(long, requires = "http")]
+    http_without_cookies: bool,
 }
 
 impl HttpBackend {
@@ -77,6 +80,9 @@ impl HttpBackend {
         }
         for header in &self.http_allow_header {
             http = http.allowing_header(header).context("--http-allow-header")?;
+        }
+        if self.http_without_cookies {
+            http = http.without_cookies();
         }
         match self.http_host {
             Some(host) => Ok(Some(http.with_host(&host).context("--http-host")?)),

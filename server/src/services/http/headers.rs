@@ -89,7 +89,12 @@ pub(super) fn answered(headers: &HeaderMap, place: &Place) -> Vec<(String, Strin
     let named =
         headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     let named: Vec<String> = named.map(|name| plain(name.trim_ascii())).collect();
-    let kept = headers.iter().filter(|(name, _)| !is_for_one_hop(&plain(name.as_str().as_bytes()), &named));
+    // What a backend has copied from a request, or says to this server alone, is no client's to read.
+    let is_ours = |plain: &str| plain.starts_with("duologue-");
+    let kept = headers.iter().filter(|(name, _)| {
+        let plain = plain(name.as_str().as_bytes());
+        !is_for_one_hop(&plain, &named) && !is_ours(&plain)
+    });
     let line = kept.map(|(name, value)| {
         let value = value.as_bytes();
         (name.as_str().to_owned(), if name == header::LOCATION { place.seen_from_outside(value) } else { text(value) })
@@ -371,6 +376,8 @@ mod tests {
             ("set-cookie", "a"),
             ("set-cookie", "b"),
             ("content-length", "5"),
+            ("duologue-vouch", "1"),
+            ("duologue_device", "1"),
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }

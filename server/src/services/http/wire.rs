@@ -22,6 +22,22 @@ pub(super) struct Head {
     /// Of the body, in bytes; none if it is not known before its end.
     #[serde(default)]
     pub(super) length: Option<u64>,
+    /// `omit` for a request without cookies; none for one with those of the session.
+    #[serde(default)]
+    credentials: Option<Credentials>,
+}
+
+/// As the `credentials` of a platform's `fetch`; of its words the one that makes a difference here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Credentials {
+    Omit,
+}
+
+impl Head {
+    pub(super) fn omits_credentials(&self) -> bool {
+        self.credentials == Some(Credentials::Omit)
+    }
 }
 
 /// The server's line.
@@ -100,6 +116,7 @@ mod tests {
             line(",\"headers\":{\"a\":\"b\"}"),
             line(",\"headers\":[],\"headers\":[]"),
             line(",\"headers\":[],\"extra\":1"),
+            line(",\"headers\":[],\"credentials\":\"all\""),
             line(",\"headers\":[],\"\\u001b[2J\":1"),
             line(",\"headers\":[],\"length\":-1"),
             line(",\"headers\":[],\"length\":1.5"),
