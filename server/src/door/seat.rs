@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::{
     evidence::{Identity, Transport},
     gate::now,
-    standing::Standing,
+    standing::{Standing, Subject},
 };
 /// What almost every device has: one for all of them.
 static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::device()));
@@ -41,13 +41,19 @@ pub struct OtherSubject;
 struct Now {
     has: Arc<Standing>,
     proved: Option<Arc<Standing>>,
+    /// Whose the session is. It stays so when what proved it is over.
+    subject: Option<Subject>,
     transport: Transport,
 }
 
 impl Seat {
     /// Of a device that has just proved its key.
     pub(crate) fn new(device: DeviceId, transport: Transport) -> Self {
-        Self { device, now: Mutex::new(Now { has: Arc::clone(&DEVICE), proved: None, transport }), kept: OnceLock::new() }
+        Self {
+            device,
+            now: Mutex::new(Now { has: Arc::clone(&DEVICE), proved: None, subject: None, transport }),
+            kept: OnceLock::new(),
+        }
     }
 
     pub(crate) const fn device(&self) -> DeviceId {
@@ -61,6 +67,12 @@ impl Seat {
 
     pub(crate) fn transport(&self) -> Transport {
         self.lock().transport.clone()
+    }
+
+    /// What a service keeps for this session until it ends, made when it is first asked for. There is one for all services: none
+    /// if another has it.
+    pub(crate) fn kept<T: Any + Default + Send + Sync>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.kept.get_or_init(|| Arc::new(T::default()))).downcast().ok()
     }
 
     /// As it is now.
@@ -83,10 +95,11 @@ impl Seat {
     /// open under one person's name never becomes another's.
     pub(crate) fn prove(&self, standing: Standing) -> Result<(), OtherSubject> {
         let mut now = self.lock();
-        let own = now.proved.iter().chain([&now.has]).find_map(|standing| standing.subject.as_ref());
+        let own = now.subject.as_ref().or(now.has.subject.as_ref());
         if own.is_some_and(|own| standing.subject.as_ref() != Some(own)) {
             return Err(OtherSubject);
         }
+        now.subject.clone_from(&standing.subject);
         now.proved = Some(Arc::new(standing));
         Ok(())
     }

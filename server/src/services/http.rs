@@ -46,6 +46,7 @@ mod jar;
 mod share;
 mod trust;
 mod upload;
+mod vouch;
 mod wire;
 
 use std::{error::Error as StdError, fmt, future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
@@ -58,6 +59,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
 use url::Url;
 
 use crate::{
+    door::policy::patterns::{InvalidPattern, PathPattern},
     services::{
         json_line::{Refusal, say},
         right::NotAllowed,
@@ -67,11 +69,12 @@ use crate::{
 };
 use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;
-use share::{Busy, Shares};
 use jar::Jar;
+use share::{Busy, Shares};
 pub use trust::NoPattern;
 use trust::Refused;
 use upload::{Progress, Upload, UploadError};
+use vouch::{OneTime, Vouching};
 use wire::{Answer, Head, read_head};
 
 /// Read from the stream at a time, in bytes.
@@ -99,6 +102,7 @@ struct Backend {
     answer: Duration,
     shares: Shares,
     keeps_cookies: bool,
+    vouching: Vouching,
 }
 
 /// Why an address or a name is no backend's.
@@ -147,6 +151,7 @@ impl Http {
             answer: ANSWER,
             shares: Shares::default(),
             keeps_cookies: true,
+            vouching: Vouching::default(),
         })))
     }
 
@@ -199,6 +204,18 @@ impl Http {
         self
     }
 
+    /// Takes the backend's word for who has logged in, or out, by a request for this path: one such as `/login`, or `/session/*` for
+    /// all below it. In the header `duologue-vouch` of its answer it repeats what the request's `duologue-request` has, which
+    /// is good for that answer alone: `<value>; subject=zoe; groups=staff; until=1830000000`, or `<value>; signed-out`. Answers to
+    /// methods that are safe (GET, HEAD) say nothing of people. Without a path nobody is vouched for.
+    ///
+    /// # Errors
+    /// If no path can be like it.
+    pub fn vouching_at(mut self, path: &str) -> Result<Self, InvalidPattern> {
+        Arc::make_mut(&mut self.0).vouching.allow(PathPattern::new(path)?);
+        Ok(self)
+    }
+
     async fn exchange(
         &self,
         call: &Call,
@@ -211,7 +228,10 @@ impl Http {
         let _file = share::file().await?;
         let progress = Arc::new(Progress::default());
         let jar = if self.0.keeps_cookies && !head.omits_credentials() { call.kept::<Jar>() } else { None };
-        let request = self.request(call, head, jar.as_deref(), stream, &progress).await?;
+        let asked = head.target.split('?').next().unwrap_or_default().to_owned();
+        let one_time = OneTime::new();
+        let mut request = self.request(call, head, jar.as_deref(), stream, &progress).await?;
+        request.headers_mut().insert(vouch::REQUEST, one_time.header());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = tokio::select! {
             response = self.0.connections.ask(request, &progress) => response.map_err(HttpError::from)?,
@@ -222,6 +242,11 @@ impl Http {
         if let Some(jar) = jar {
             // Before its caller hears of it: what is asked next has them.
             jar.keep(&path, response.headers());
+        }
+        if self.0.vouching.hear(call, &method, &asked, &one_time, response.headers())
+            && let Some(jar) = call.kept::<Jar>()
+        {
+            jar.clear();
         }
         let (head, mut body) = self.answer(response)?;
         say(answer, &head).await.map_err(HttpError::Gone)?;

@@ -1,16 +1,13 @@
 //! Services: what the server runs behind a channel's label. One async function for each opened channel.
 
-<<<<<<< HEAD
 use std::{
+    any::Any,
     collections::HashMap,
     fmt,
     future::Future,
     pin::{Pin, pin},
     sync::Arc,
 };
-=======
-use std::{any::Any, collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
->>>>>>> c743cdf (http: keep a session's cookies at the server)
 
 use duologue::{
     ChannelError, Claims, DeviceId,
@@ -94,7 +91,7 @@ impl Call {
 
     /// What a service keeps for the session, made when it is first asked for; none if another service has the place.
     pub(crate) fn kept<T: Any + Default + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.seat.kept()
+        self.right.seat.kept()
     }
 
     /// Does something that blocks, such as reading a file or asking a database, where it holds up nobody. A device has four

@@ -69,6 +69,10 @@ pub(crate) struct HttpBackend {
     /// Keeps no cookies of the HTTP server's: those that it sets go to the client. By default they are kept here, for each session.
     #[arg(long, requires = "http")]
     http_without_cookies: bool,
+    /// Takes the HTTP server's word for who logs in or out by a request for this path, such as /login or /session/*; may be repeated.
+    /// What its answer then says, the documentation of the header duologue-vouch has.
+    #[arg(long, value_name = "PATH", requires = "http")]
+    http_vouch_path: Vec<String>,
 }
 
 impl HttpBackend {
@@ -80,6 +84,9 @@ impl HttpBackend {
         }
         for header in &self.http_allow_header {
             http = http.allowing_header(header).context("--http-allow-header")?;
+        }
+        for path in &self.http_vouch_path {
+            http = http.vouching_at(path).context("--http-vouch-path")?;
         }
         if self.http_without_cookies {
             http = http.without_cookies();

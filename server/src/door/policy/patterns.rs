@@ -102,7 +102,7 @@ impl PathPattern {
     }
 
     /// Whether it opens a path, as that is written.
-    pub(super) fn opens(&self, path: &Path<'_>) -> bool {
+    pub(crate) fn opens(&self, path: &Path<'_>) -> bool {
         path.read.is_some() && is_below(&self.written, self.is_whole, path.written)
     }
 

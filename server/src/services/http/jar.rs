@@ -66,6 +66,11 @@ impl Jar {
         if pairs.is_empty() { None } else { HeaderValue::try_from(pairs.join("; ")).ok() }
     }
 
+    /// Forgets all of them: nobody is signed in any more.
+    pub(super) fn clear(&self) {
+        *self.lock() = Cookies::default();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Cookies> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
