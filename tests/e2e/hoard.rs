@@ -63,3 +63,19 @@ async fn what_a_hoarder_made_a_server_hold_goes_back_to_the_system() {
     }
     assert!(most > 2 * before, "it was made to hold something: {most} bytes, {before} before");
 }
+
+#[tokio::test]
+async fn what_all_lines_together_may_hold_is_what_memory_says_and_the_hoarder_gives_way() {
+    let server = Server::dev_with(&["--memory", "16MB"]).await;
+    let [honest, device] = [stranger(), stranger()];
+    let line = within(20, "the honest line", honest.connect(&target(server.link()))).await.unwrap();
+    let unread = line.channel("echo").unwrap();
+    within(20, "a message", unread.send(vec![1; MESSAGE_LEN])).await.unwrap();
+    let invite = server.invite("1h").await;
+    let hoarder = within(20, "a line", device.connect(&target(&invite))).await.unwrap();
+    hoard(&hoarder).await;
+    // A quarter of this machine's memory, which is what it is without the option, would not be full by a line.
+    server.stderr.with("memory was full: who held most has made room").await;
+    assert_eq!(within(20, "what was unread", unread.recv()).await.unwrap(), Some(vec![1; MESSAGE_LEN]));
+    assert_eq!(within(20, "an echo", line.request("echo", "here")).await.unwrap(), b"here");
+}

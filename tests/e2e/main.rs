@@ -26,6 +26,7 @@ mod browser;
 mod busy;
 mod chance;
 mod closing;
+mod counts;
 mod datagrams;
 mod desk;
 mod drain;

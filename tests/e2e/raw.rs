@@ -37,12 +37,12 @@ impl Device {
         Self(Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap())
     }
 
-    fn key(&self) -> DeviceKey {
+    pub(crate) fn key(&self) -> DeviceKey {
         let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), self.0.public_key().as_ref()].concat();
         DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("prefix and key make an SPKI")
     }
 
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
     }
 }
@@ -66,6 +66,10 @@ impl Place {
 
     pub(crate) fn proxy(proxy: &Proxy) -> Self {
         Self { port: proxy.port, host: format!("localhost:{}", proxy.port), certificate: proxy.ca() }
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     /// Opens a WebSocket with these offers; also what the server selected.
