@@ -174,7 +174,7 @@ impl Pair {
             let grant = Grant {
                 session_id: SessionId([5; 16]),
                 outcome: Outcome::New,
-                level: 1,
+                standing: duologue::Standing::of_level(1),
                 ticket,
                 services: Services::UNTOLD,
             };

@@ -163,7 +163,7 @@ impl Ours {
             Grant {
                 session_id: SessionId([3; 16]),
                 outcome: Outcome::New,
-                level: 1,
+                standing: duologue::Standing::of_level(1),
                 ticket,
                 services: Services::UNTOLD,
             },

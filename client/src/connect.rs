@@ -308,6 +308,8 @@ impl Endpoint for ClientEndpoint {
             | LineEvent::ConnectionFailed { .. }
             | LineEvent::Altered(_)
             | LineEvent::StateChanged(_)
+            | LineEvent::Standing(_)
+            | LineEvent::Evidence(_)
             | LineEvent::SessionEnded(..)
             | LineEvent::Closed(_) => {}
         }

@@ -79,6 +79,8 @@ codes! {
         OriginRefused = 21, "origin-refused", "The server does not accept pages from this address.";
         /// What the client saw is not what arrived.
         HostMismatch = 22, "host-mismatch", "The address that this device opened is not the one that the server was asked for.";
+        /// Evidence names another subject than the session has.
+        SubjectChanged = 23, "subject-changed", "Somebody else has signed in.";
     }
 }
 
@@ -115,6 +117,8 @@ codes! {
         Restarted = 5, "session-restarted", "The server was started again, and knows nothing of the session.";
         /// Three records in a row were altered on their way to the server.
         Altered = 6, "session-altered", "Messages were altered on their way again and again, so that the server has ended the session.";
+        /// The session is another subject's than the evidence names. Nothing of it is carried over.
+        Subject = 7, "session-subject", "Somebody else has signed in.";
     }
 }
 

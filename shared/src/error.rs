@@ -87,6 +87,13 @@ pub enum PeerMisbehaved {
     /// The server began a session where none was asked for, or resumed one that it was not asked to.
     #[error("the answer to AUTH is not one to what was asked")]
     WrongOutcome,
+    /// Evidence behind AUTH of which one is no newer than that before it, or of its kind.
+    #[cfg_attr(
+        feature = "server",
+        error("two records of evidence are of one kind, or not in the order of their numbers")
+    )]
+    #[cfg_attr(not(feature = "server"), error("the server's"))]
+    EvidenceOutOfOrder,
     /// A text message.
     #[error("a text message came where only binary ones are allowed")]
     TextMessage,
@@ -204,6 +211,11 @@ impl ConnectionError {
         }
     }
 }
+
+/// Evidence that is empty, or longer than may be.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("evidence has 1 to 8,184 bytes")]
+pub struct BadEvidence;
 
 /// Why an operation on a channel did not work. The connection lives on.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

@@ -4,11 +4,16 @@
 
 use alloc::vec::Vec;
 
+#[cfg(feature = "server")]
+use crate::handshake::evidence::{FRAME_EVIDENCE, Shown};
 use crate::{
     close::{Close, ResetCode},
     codec::{Reader, put_text},
     error::InvalidMessage,
-    handshake::auth::{put_close, read_close},
+    handshake::{
+        auth::{put_close, read_close},
+        evidence::Told,
+    },
     ids::ChannelId,
     limits::LABEL_LEN_MAX,
 };
@@ -27,6 +32,7 @@ const PONG: u8 = 0x13;
 const ACK: u8 = 0x14;
 const DATAGRAM: u8 = 0x15;
 const DRAIN: u8 = 0x16;
+const STANDING: u8 = 0x18;
 const CLOSE: u8 = 0x20;
 
 /// In the flags of OPEN: the channel is a stream, each way without borders between messages.
@@ -68,6 +74,12 @@ pub(crate) enum Frame<'a> {
     /// `[0x16] ‖ slot 4`: from the server: it stops, come back so many milliseconds after the end. From the client: nothing
     /// new will begin here, slot 0.
     Drain { slot_millis: u32 },
+    /// `[0x17] ‖ kind 1 ‖ number 4 ‖ length 2 ‖ data ‖ zeros`, 2, 4 or 8 KiB in all: evidence of the client's.
+    #[cfg(feature = "server")]
+    Evidence(Shown<'a>),
+    /// `[0x18] ‖ level 1 ‖ flags 1 ‖ evidence 4 ‖ seconds 4 ‖ refused (1 + n) ‖ subject (1 + n)`: from the server; flag bit 0:
+    /// newer evidence is wanted.
+    Standing(&'a [u8]),
     /// `[0x20] ‖ code 2 ‖ received 8 ‖ reason (2 + n)`: the last frame of a connection.
     Close(Close),
 }
@@ -143,6 +155,12 @@ impl<'a> Frame<'a> {
                 out.push(DRAIN);
                 out.extend_from_slice(&slot_millis.to_be_bytes());
             }
+            #[cfg(feature = "server")]
+            Self::Evidence(shown) => shown.encode_frame(out),
+            Self::Standing(told) => {
+                out.push(STANDING);
+                out.extend_from_slice(told);
+            }
             Self::Close(close) => {
                 out.push(CLOSE);
                 put_close(out, close);
@@ -183,6 +201,10 @@ impl<'a> Frame<'a> {
                 Self::Datagram { channel: channel(reader)?, data: data(reader)? }
             }
             DRAIN => Self::Drain { slot_millis: reader.u32()? },
+            // Nobody shows a page any.
+            #[cfg(feature = "server")]
+            FRAME_EVIDENCE => Self::Evidence(Shown::decode(reader)?),
+            STANDING => Self::Standing(Told::read(reader)?),
             CLOSE => Self::Close(read_close(reader)?),
             other => return Err(InvalidMessage::UnknownType(other)),
         };
@@ -212,7 +234,7 @@ fn put_data(out: &mut Vec<u8>, data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use alloc::borrow::ToOwned;
+    use alloc::{borrow::ToOwned, string::String};
 
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -222,7 +244,9 @@ mod tests {
 
     const CHANNEL: ChannelId = ChannelId(0x0a0b_0c0d);
 
-    fn all() -> Vec<(Frame<'static>, &'static str)> {
+    fn all() -> Vec<(Frame<'static>, String)> {
+        let evidence = "17 01 00000003 0003 65794a".to_owned() + &"00".repeat(2_048 - 11);
+        const STANDING: &[u8] = b"\x02\x01\0\0\0\x03\0\0\x01\x2c\x01x\x03ann";
         let close = Close { code: CloseCode::Normal, reason: "bye".to_owned(), received: 7 };
         [
             (Frame::Open { channel: CHANNEL, stream: false, label: "echo" }, "0100 0a0b0c0d 04 6563686f"),
@@ -240,8 +264,11 @@ mod tests {
             (Frame::Ack { count: 8, datagrams: 2 }, "14 0000000000000008 00000002"),
             (Frame::Datagram { channel: CHANNEL, data: b"now" }, "1500 0a0b0c0d 0003 6e6f77"),
             (Frame::Drain { slot_millis: 1_500 }, "16 000005dc"),
+            (Frame::Evidence(Shown { kind: 1, number: 3, data: b"eyJ" }), &evidence),
+            (Frame::Standing(STANDING), "18 02 01 00000003 0000012c 0178 03616e6e"),
             (Frame::Close(close), "20 0000 0000000000000007 0003 627965"),
         ]
+        .map(|(frame, expected)| (frame, expected.replace(' ', "")))
         .into()
     }
 
@@ -250,7 +277,7 @@ mod tests {
         for (frame, expected) in all() {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes);
-            assert_eq!(hex::encode(&bytes), expected.replace(' ', ""), "{frame:?}");
+            assert_eq!(hex::encode(&bytes), expected, "{frame:?}");
             bytes.extend_from_slice(&[0; 5]);
             let mut reader = Reader::new(&bytes);
             assert_eq!(Frame::decode(&mut reader), Ok(Some(frame)));

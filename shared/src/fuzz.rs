@@ -13,6 +13,7 @@ use crate::{
     frame::Frame,
     handshake::{
         auth::{Auth, Verdict},
+        evidence::Shown,
         hello::{ClientHello, ServerHello, decode_m1, decode_m2},
         upgrade::read_offer,
     },
@@ -31,6 +32,11 @@ fn decode_everything(bytes: &[u8]) {
         assert_eq!(auth.encode(), record_0);
     }
     let _ = Verdict::decode(&record_0);
+    let mut record = bytes.to_vec();
+    record.resize(crate::limits::EVIDENCE_BUCKET_MIN, 0);
+    if let Ok(shown) = Shown::decode_record(&record) {
+        assert_eq!(shown.encode_record(), record);
+    }
     if let Some(payload) = bytes.first_chunk::<M1_PAYLOAD_LEN>() {
         let _ = ClientHello::decode(payload);
     }
@@ -101,8 +107,10 @@ fn no_bytes_make_a_decoder_panic() {
         state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     };
     // Bytes that decoders know are more likely than chance, or most inputs would end at the first byte.
-    const KNOWN: &[u8] =
-        &[0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x08, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x20, 0xff];
+    const KNOWN: &[u8] = &[
+        0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,
+        0x20, 0xff,
+    ];
     for _ in 0..20_000 {
         let len = usize::try_from(next() % 300).expect("below 300");
         let bytes: Vec<u8> = (0..len)

@@ -73,9 +73,12 @@ pub use connection::{
     AuthRequest, ClientConfig, Connection, Event, Offer, OfferedCredential, ServerConfig, ServerIdentity, UpgradeForm,
 };
 pub use crypto::{Randomness, Secret, SignatureAlgorithm};
-pub use error::{ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
+pub use error::{BadEvidence, ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
+#[cfg(feature = "server")]
+pub use handshake::evidence::Standing;
 pub use handshake::{
     auth::{Claims, DeviceKey, Grant, Outcome, Resume, Services, Ticket, Wanted},
+    evidence::{Evidence, EvidenceKind, Told},
     hello::{Capabilities, Credential, Limits, M1Head},
     upgrade,
 };

@@ -47,6 +47,23 @@ pub const WAKE_MILLIS: u64 = 100;
 pub const WAKE_QUIET_SECS: u64 = 10;
 /// Sealed bytes that a client may send behind AUTH before the server has let it in.
 pub const EARLY_DATA_LEN_MAX: usize = 64 * 1_024;
+/// What a record of evidence fills behind AUTH, and a frame on an open line: one of three lengths, so that a token's own says
+/// little.
+pub const EVIDENCE_BUCKET_MIN: usize = 2 * 1_024;
+/// The longest of the three; 4 KiB lie between.
+pub const EVIDENCE_BUCKET_MAX: usize = 4 * EVIDENCE_BUCKET_MIN;
+/// Type, kind, number 4, length 2.
+pub const EVIDENCE_HEADER_LEN: usize = 8;
+/// The longest evidence: 8,184 bytes. A JWT has one to four KiB.
+pub const EVIDENCE_LEN_MAX: usize = EVIDENCE_BUCKET_MAX - EVIDENCE_HEADER_LEN;
+/// Records of evidence behind one AUTH.
+pub const EVIDENCE_MAX: u8 = 2;
+/// A subject: the owner's own name for a person.
+pub const SUBJECT_LEN_MAX: usize = 128;
+/// Why evidence raises nothing, as a word.
+pub const REFUSED_LEN_MAX: usize = 32;
+/// A STANDING in full: type, level, flags, evidence, seconds, and both texts behind their lengths.
+pub const STANDING_LEN_MAX: usize = 1 + 1 + 1 + 4 + 4 + (1 + REFUSED_LEN_MAX) + (1 + SUBJECT_LEN_MAX);
 /// Origin and host as the client saw them: a host name has at most 253 bytes, then scheme and port.
 pub const ORIGIN_LEN_MAX: usize = 280;
 /// A device's own name for itself.

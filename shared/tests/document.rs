@@ -225,8 +225,9 @@ fn what_anybody_on_the_way_can_make_is_told_as_altered_and_the_session_lives() {
 #[test]
 fn what_is_wrong_with_auth_is_told_in_the_place_of_auth_ok() {
     type Change = fn(&mut Vec<u8>);
-    let rows: [(&str, Change, u16); 7] = [
-        ("another flag than RESUME", |auth| auth[1] = 2, PROTOCOL),
+    let rows: [(&str, Change, u16); 8] = [
+        ("another flag", |auth| auth[1] = 8, PROTOCOL),
+        ("three records of evidence", |auth| auth[1] = 6, PROTOCOL),
         ("another algorithm", |auth| auth[2] = 3, PROTOCOL),
         ("a key of another length", |auth| auth[4] = 45, PROTOCOL),
         ("another type", |auth| auth[0] = 4, PROTOCOL),

@@ -15,7 +15,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 mod pair;
 
 use duologue::{
-    ChannelId, CloseCode, Credential, Invite, Offer, Outcome, Received, SessionId, Ticket, TicketId, Wanted,
+    ChannelId, CloseCode, Credential, EvidenceKind, Invite, Offer, Outcome, Received, SessionId, Standing, Ticket,
+    TicketId, Wanted,
     crypto::{Randomness, Secret, sha256},
     limits::{M1_HEADER_LEN, M1_PAYLOAD_LEN, M2_PAYLOAD_LEN},
     noise::{Initiator, Responder, Transport},
@@ -87,6 +88,11 @@ fn invite() -> Invite {
 
 fn ticket(seed: u8) -> Ticket {
     Ticket { id: TicketId([seed; 16]), secret: Secret::new([seed.wrapping_add(1); 32]), lifetime_secs: 604_800 }
+}
+
+/// As the server tells it, by that evidence.
+fn raised(evidence: u32) -> Standing {
+    Standing { subject: "ann".to_owned(), secs: Some(300), evidence, ..Standing::of_level(2) }
 }
 
 /// One connection on its way, and what has crossed.
@@ -225,18 +231,48 @@ fn said(plaintext: &[u8], is_record_0: bool) -> Vec<String> {
         *rest = behind;
         std::str::from_utf8(first).expect("text")
     }
+    fn standing(rest: &mut &[u8]) -> String {
+        let (level, flags, evidence, secs) = (number(rest, 1), number(rest, 1), number(rest, 4), number(rest, 4));
+        assert_eq!(flags, 0, "nothing more is wanted");
+        let len = number(rest, 1);
+        assert_eq!(text(rest, len), "", "nothing was refused");
+        let len = number(rest, 1);
+        format!("level {level} by evidence {evidence}, {secs} s, {:?}", text(rest, len))
+    }
+    fn evidence(rest: &mut &[u8]) -> String {
+        let (kind, count, len) = (number(rest, 1), number(rest, 4), number(rest, 2));
+        let said = format!("EVIDENCE {count}, kind {kind}, {:?}", text(rest, len));
+        let padding = 2_048 - 8 - usize::try_from(len).expect("a length");
+        assert!(rest[..padding].iter().all(|byte| *byte == 0), "filled with zeros");
+        *rest = &rest[padding..];
+        said
+    }
     let mut rest = plaintext;
+    if rest[0] == 7 {
+        rest = &rest[1..];
+        let said = evidence(&mut rest);
+        assert!(rest.is_empty(), "nothing follows in its record");
+        return vec![said];
+    }
     if is_record_0 {
         return vec![match (rest[0], rest[1]) {
             (3, 0) => "AUTH, its session new".to_owned(),
-            (3, 1) => "AUTH, with RESUME".to_owned(),
-            (4, 0) => format!("AUTH_OK, outcome {}, received {}", rest[72], rest[80]),
+            (3, 3) => "AUTH, with RESUME and one record of evidence".to_owned(),
+            (4, 0) => format!("AUTH_OK, outcome {}, received {}, {}", rest[71], rest[79], standing(&mut &rest[81..])),
             other => panic!("{other:?} is no record 0 of this story"),
         }];
     }
     let mut frames = Vec::new();
     while !rest.is_empty() {
         let kind = number(&mut rest, 1);
+        if kind == 0x17 {
+            frames.push(evidence(&mut rest));
+            continue;
+        }
+        if kind == 0x18 {
+            frames.push(format!("STANDING {}", standing(&mut rest)));
+            continue;
+        }
         let mut next = |len| number(&mut rest, len);
         frames.push(match kind {
             0x00 => {
@@ -286,11 +322,17 @@ fn written() -> Vectors {
     first.pair.server.channel(echo).send(b"EARLY".to_vec()).expect("there is room");
     first.server_says(true); // DATA, TAKEN, ACK
     assert_eq!(first.read(echo, false), b"EARLY");
-    first.client_says(true); // TAKEN, ACK
+    first.pair.client_session().show(EvidenceKind::Token, b"a token".to_vec()).expect("it is short");
+    first.client_says(true); // EVIDENCE, TAKEN, ACK
+    assert_eq!(first.pair.server_seen.evidence.iter().map(|evidence| evidence.number).collect::<Vec<_>>(), [1]);
+    first.pair.server_session().tell(&raised(1));
+    first.server_says(true); // STANDING
     first.pair.client.channel(echo).send(b"lost".to_vec()).expect("there is room");
     first.client_says(false);
     first.pair.server.channel(echo).send(b"LOST".to_vec()).expect("there is room");
     first.server_says(false);
+    // It never leaves as a frame: the next AUTH states it.
+    first.pair.client_session().show(EvidenceKind::Token, b"a newer token".to_vec()).expect("it is short");
 
     let offer = Offer::Ticket(ticket(0x70));
     let mut second = Story::new(SEEDS[1], offer, ([0x70; 16], ticket(0x70).secret));
@@ -302,14 +344,15 @@ fn written() -> Vectors {
     }
     second.client_says(true); // M1
     second.server_says(true); // M2
-    second.client_says(true); // AUTH
+    second.client_says(true); // AUTH, EVIDENCE
     let auth = second.pair.server_seen.auth.take().expect("the server was asked");
     assert_eq!(auth.attempt, 2, "the first connection was 1");
+    assert_eq!(auth.evidence.iter().map(|evidence| evidence.number).collect::<Vec<_>>(), [2]);
     let Wanted::Resume(resume) = auth.wanted else { panic!("it goes on") };
     assert_eq!((resume.session_id, resume.received), (session_id, 1), "DATA EARLY");
     let outcome = second.pair.server.resume_outcome(second.pair.now, resume.received).expect("it was reached");
     assert_eq!(outcome, Outcome::Resumed { received: 2 }, "OPEN and DATA early");
-    let grant = duologue::Grant { session_id, outcome, ticket: ticket(0x80), ..grant() };
+    let grant = duologue::Grant { session_id, outcome, standing: raised(2), ticket: ticket(0x80), ..grant() };
     second.pair.server.admit(second.pair.now, grant).expect("it goes on");
     second.server_says(true); // AUTH_OK, LOST again
     second.client_says(true); // lost again

@@ -343,7 +343,7 @@ impl Inner {
         let services = self.services.clone();
         let ticket = self.sessions.ticket()?;
         let Some(held) = self.sessions.get(no) else { return Ok(()) };
-        let grant = Grant { session_id: held.id, outcome, level: 1, ticket, services };
+        let grant = Grant { session_id: held.id, outcome, standing: duologue::Standing::of_level(1), ticket, services };
         let place = match held.line.attach(now, *connection, received, grant) {
             Ok(carrier) => Socket::Carrying(no, carrier),
             Err(rejected) => Socket::Leaving(Box::new(rejected.connection)),

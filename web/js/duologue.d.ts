@@ -107,12 +107,14 @@ export type ErrorCode =
   | "session-evicted"
   | "session-expired"
   | "session-restarted"
+  | "session-subject"
   | "session-unknown"
   | "stopped"
   | "store-broken"
   | "store-full"
   | "store-refused"
   | "store-stuck"
+  | "subject-changed"
   | "timeout"
   | "unreachable"
   | "upgrade-refused"
@@ -161,9 +163,16 @@ export interface CloseInfo {
 export interface FreshInfo {
   /**
    * The connection was gone for too long; or the server does not know the session, needed its memory, or was restarted; or
-   * messages were altered on their way to it again and again.
+   * messages were altered on their way to it again and again; or somebody else has signed in, and then nothing of the old
+   * session is carried over.
    */
-  readonly code: "session-expired" | "session-unknown" | "session-evicted" | "session-restarted" | "session-altered";
+  readonly code:
+    | "session-expired"
+    | "session-unknown"
+    | "session-evicted"
+    | "session-restarted"
+    | "session-altered"
+    | "session-subject";
   /** A sentence for a person. */
   readonly reason: string;
 }

@@ -65,9 +65,10 @@ export function split(all) {
 
 /** Labels as AUTH_OK has them: their number and one, each behind its length. Undefined if they are not told. */
 export function labelsOf(bytes) {
-  if (bytes.length === 0) return undefined;
+  let count = bytes[0];
+  if (!count) return undefined;
   const labels = [];
-  for (let at = 1; at < bytes.length; at += 1 + bytes[at]) labels.push(new TextDecoder().decode(bytes.slice(at + 1, at + 1 + bytes[at])));
+  for (let at = 1; --count; at += 1 + bytes[at]) labels.push(new TextDecoder().decode(bytes.slice(at + 1, at + 1 + bytes[at])));
   return Object.freeze(labels);
 }
 

@@ -340,6 +340,7 @@ impl Driver {
                     self.options.on_fresh(reason.word(), reason.sentence());
                     self.ended.borrow_mut().take();
                 }
+                LineEvent::Standing(_) => {}
                 // `on_closed` tells it, with the cause.
                 LineEvent::StateChanged(LineState::Closed) => {}
                 LineEvent::StateChanged(state) => self.options.on_state(state.word()),

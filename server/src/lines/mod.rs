@@ -28,8 +28,8 @@ use axum::{
     routing::MethodRouter,
 };
 use duologue::{
-    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason, Grant,
-    InviteId, LineEvent, Outcome, Rejected, ServerConfig, SessionId, Wanted,
+    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, Evidence, FreshReason,
+    Grant, InviteId, LineEvent, Outcome, Rejected, ServerConfig, SessionId, Wanted,
     upgrade::{self, Offered},
 };
 use duologue_native::{Endpoint, Line, Proved, carry, keep, part, randomness, shake_hands};
@@ -345,7 +345,8 @@ impl Duologue {
             self.shared.gate.has_changed(device);
         }
         let services = self.services.told(&self.shared.gate, &seat);
-        let grant = Grant { session_id: id, outcome, level: seat.identity().level.number(), ticket, services };
+        let standing = told(&seat, request.evidence.last());
+        let grant = Grant { session_id: id, outcome, standing, ticket, services };
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {
             Ok(no) => no,
@@ -535,11 +536,15 @@ struct ServerEndpoint {
 
 impl Endpoint for ServerEndpoint {
     async fn answer(&mut self, line: &Line, event: LineEvent) {
-        if let LineEvent::ChannelOpened(id) = event {
-            let channel = line.adopt(id);
-            let (gate, seat, claims) = (Arc::clone(&self.gate), Arc::clone(&self.seat), self.claims.clone());
-            let share = self.work.of(seat.device());
-            self.services.start(Opened { channel, gate, seat, claims, share });
+        match event {
+            LineEvent::ChannelOpened(id) => {
+                let channel = line.adopt(id);
+                let (gate, seat, claims) = (Arc::clone(&self.gate), Arc::clone(&self.seat), self.claims.clone());
+                let share = self.work.of(seat.device());
+                self.services.start(Opened { channel, gate, seat, claims, share });
+            }
+            LineEvent::Evidence(evidence) => line.command(|line, _| line.tell(&told(&self.seat, Some(&evidence)))),
+            _ => {}
         }
     }
 }
@@ -548,6 +553,18 @@ impl Endpoint for ServerEndpoint {
 fn directory(state: &State, memory_len: usize) -> Directory {
     let store = Arc::clone(state.store());
     Directory::new(memory_len, Box::new(move |device| store.root(device)))
+}
+
+/// What a client hears of its standing. This server verifies no tokens: whoever shows one is told so, and stays what they are.
+fn told(seat: &Seat, shown: Option<&Evidence>) -> duologue::Standing {
+    let identity = seat.identity();
+    duologue::Standing {
+        level: identity.level.number(),
+        subject: identity.subject.map_or_else(String::new, |subject| subject.to_string()),
+        evidence: shown.map_or(0, |evidence| evidence.number),
+        refused: shown.map_or_else(String::new, |_| "token-not-taken".to_owned()),
+        ..duologue::Standing::default()
+    }
 }
 
 /// Whether a header's value is 16 bytes as base64 (RFC 6455, 4.1).

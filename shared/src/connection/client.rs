@@ -110,7 +110,7 @@ impl Connection {
         let hello = ClientHello {
             credential: config.offer.credential(),
             limits: Limits::default(),
-            capabilities: Capabilities::default(),
+            capabilities: Capabilities::HERE,
         };
         let noise = initiator.write_m1(&hello.encode()).map_err(|_| ConnectionError::NotYourServer)?;
         let m1 = hello::encode_m1(&header, &noise);
@@ -231,10 +231,16 @@ impl Connection {
             Some(session) => (session.wanted(birth), session.attempt()),
             None => (Wanted::Born(birth), 1),
         };
-        let auth = Auth { device: config.device, signature, claims: config.claims, wanted, attempt };
-        let mut sealed = Vec::new();
-        transport.seal(&auth.encode(), &mut sealed);
-        self.ready.push_back(sealed);
+        let evidence = self.session.as_mut().and_then(|session| session.evidence_behind_auth());
+        let count = u8::from(evidence.is_some());
+        let auth = Auth { device: config.device, signature, claims: config.claims, wanted, attempt, evidence: count };
+        for plaintext in [auth.encode()].into_iter().chain(evidence) {
+            let mut sealed = Vec::new();
+            transport.seal(&plaintext, &mut sealed);
+            // What follows AUTH is held before the verdict; AUTH is read.
+            self.early_room -= if self.ready.is_empty() { 0 } else { sealed.len() };
+            self.ready.push_back(sealed);
+        }
         // An AUTH before this one may have arrived, and what followed it.
         let resumes = matches!(wanted, Wanted::Resume(_)) || attempt > 1;
         self.state = State::AwaitVerdict { transport, resumes };
@@ -301,7 +307,7 @@ impl Connection {
     /// nothing had left.
     fn begin_anew(&mut self, reason: FreshReason, id: SessionId) {
         let Some(mut ended) = self.session.take() else { return };
-        let session = Box::new(ended.successor());
+        let session = Box::new(ended.successor(reason));
         ended.end();
         // It learns the peer's limits here, and only as long as it has no id.
         self.attach(session);

@@ -32,6 +32,8 @@ use core::{fmt, time::Duration};
 
 use alloc::{borrow::ToOwned, boxed::Box, collections::VecDeque, vec::Vec};
 
+#[cfg(feature = "server")]
+use crate::handshake::evidence::Evidence;
 use crate::{
     close::{Close, CloseCode, FreshReason},
     codec::Reader,
@@ -40,6 +42,7 @@ use crate::{
     frame::Frame,
     handshake::{
         auth::{Grant, Verdict},
+        evidence::Told,
         hello::{Capabilities, Limits},
     },
     ids::ChannelId,
@@ -64,6 +67,11 @@ pub enum Event {
     SignatureWanted(Vec<u8>),
     /// Client: the server has let this device in. Keep the ticket for the next connection.
     Opened(Grant),
+    /// Server: newer evidence of the person has come on the open line. Judge it, and answer by [`Session::tell`].
+    #[cfg(feature = "server")]
+    Evidence(Evidence),
+    /// Client: the server has told of its standing anew.
+    Standing(Told),
     /// The peer has opened a channel.
     ChannelOpened(ChannelId),
     /// Something about this channel is new: messages, datagrams, room in its queue, a delivery, its end.
@@ -199,6 +207,14 @@ impl Connection {
             return Some(event);
         }
         if let Some(session) = &mut self.session {
+            // First: what came behind it is to be judged by it.
+            #[cfg(feature = "server")]
+            if let Some(evidence) = session.poll_evidence() {
+                return Some(Event::Evidence(evidence));
+            }
+            if let Some(told) = session.poll_told() {
+                return Some(Event::Standing(told));
+            }
             if let Some(id) = session.poll_opened() {
                 return Some(Event::ChannelOpened(id));
             }
@@ -292,6 +308,7 @@ impl Connection {
         assert!(self.session.is_none(), "a connection carries one session");
         session.connected();
         session.set_peers_limits(self.peers_limits);
+        session.set_peers_capabilities(self.peers_capabilities);
         self.session = Some(session);
     }
 
@@ -384,6 +401,7 @@ impl Connection {
         self.peers_capabilities = capabilities;
         if let Some(session) = &mut self.session {
             session.set_peers_limits(limits);
+            session.set_peers_capabilities(capabilities);
         }
     }
 

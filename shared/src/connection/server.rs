@@ -17,6 +17,7 @@ use crate::{
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
         auth::{Auth, Claims, DeviceKey, Grant, Outcome, Verdict, Wanted},
+        evidence::{Evidence, Shown},
         hello::{self, Capabilities, ClientHello, Credential, Limits, Nonce, ServerHello, message_to_sign},
     },
     ids::{DeviceId, ServerKey},
@@ -87,6 +88,9 @@ pub struct AuthRequest {
     /// Which connection of its line this is, as the client counts them from 1. Behind one that is not the first, nothing
     /// follows before the verdict.
     pub attempt: u32,
+    /// What it shows of its person: at most one of each kind. In a session that goes on only what is newer than all before
+    /// counts ([`crate::Line::is_newer`]).
+    pub evidence: Vec<Evidence>,
 }
 
 /// Carried from [`Connection::accept`] to AUTH rather than called by name: in a page, where nothing is accepted, the linker
@@ -120,6 +124,11 @@ pub(super) struct AwaitSecret {
 
 pub(super) struct AwaitAuth {
     pub(super) transport: Transport,
+    /// AUTH has verified, and so many records of evidence are to follow.
+    proved: Option<(Box<AuthRequest>, u8)>,
+    /// The kind and number of the last of them, and their sealed bytes.
+    last: Option<(u8, u32)>,
+    evidence_len: usize,
     credential: Credential,
     credential_proved: bool,
     verify: Verify,
@@ -129,6 +138,8 @@ pub(super) struct AwaitGrant {
     pub(super) transport: Transport,
     /// As AUTH counts it.
     attempt: u32,
+    /// The highest number of the evidence behind it.
+    evidence: u32,
     /// Sealed records that came behind AUTH.
     early: Vec<Vec<u8>>,
     early_len: usize,
@@ -149,6 +160,7 @@ impl Connection {
         match self.state {
             _ if cfg!(not(feature = "server")) => Err(PeerMisbehaved::Unexpected.into()),
             State::AwaitM1(_) => self.handle_m1(message),
+            State::AwaitAuth(ref state) if state.proved.is_some() => self.handle_evidence(message),
             State::AwaitAuth(_) => self.handle_auth(message),
             _ => self.handle_early_data(message),
         }
@@ -215,13 +227,20 @@ impl Connection {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
         let AwaitSecret { responder, nonce, credential, verify } = *state;
-        let (limits, capabilities) = (Limits::default(), Capabilities::default());
+        let (limits, capabilities) = (Limits::default(), Capabilities::HERE);
         let payload = ServerHello { nonce, limits, capabilities }.encode();
         match responder.write_m2(secret.unwrap_or(&Secret::NONE), &payload) {
             Ok((noise, transport)) => {
                 self.ready.push_back(hello::encode_m2(&noise));
-                let state = AwaitAuth { transport, credential, credential_proved: secret.is_some(), verify };
-                self.state = State::AwaitAuth(Box::new(state));
+                self.state = State::AwaitAuth(Box::new(AwaitAuth {
+                    transport,
+                    proved: None,
+                    last: None,
+                    evidence_len: 0,
+                    credential,
+                    credential_proved: secret.is_some(),
+                    verify,
+                }));
                 Ok(())
             }
             Err(_) => self.settle(now, Err(ConnectionError::NotForThisServer)),
@@ -231,21 +250,52 @@ impl Connection {
     fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
-        let Auth { device, signature, claims, wanted, attempt } = Auth::decode(&plaintext)?;
+        let Auth { device, signature, claims, wanted, attempt, evidence } = Auth::decode(&plaintext)?;
         let signed = message_to_sign(state.transport.handshake_hash(), device.spki());
         if !(state.verify)(device.algorithm(), device.spki(), &signed, &signature) {
             return Err(ConnectionError::BadSignature);
         }
+        let (credential, credential_proved) = (state.credential, state.credential_proved);
+        let (device_id, shown) = (DeviceId::of_spki(device.spki()), Vec::new());
+        let request =
+            AuthRequest { device_id, device, credential, credential_proved, claims, wanted, attempt, evidence: shown };
+        state.proved = Some((Box::new(request), evidence));
+        self.await_grant_if_proved()
+    }
+
+    /// One record of evidence behind AUTH, which has verified.
+    fn handle_evidence(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
+        let shown = Shown::decode_record(&plaintext)?;
+        let Some((request, left)) = &mut state.proved else { return Err(PeerMisbehaved::Unexpected.into()) };
+        if state.last.is_some_and(|(kind, number)| kind == shown.kind || number >= shown.number) {
+            return Err(PeerMisbehaved::EvidenceOutOfOrder.into());
+        }
+        state.last = Some((shown.kind, shown.number));
+        state.evidence_len += message.len();
+        request.evidence.extend(shown.known());
+        *left -= 1;
+        self.await_grant_if_proved()
+    }
+
+    /// AUTH is whole: the application is asked.
+    fn await_grant_if_proved(&mut self) -> Result<(), ConnectionError> {
+        if !matches!(&self.state, State::AwaitAuth(state) if matches!(state.proved, Some((_, 0)))) {
+            return Ok(());
+        }
         let State::AwaitAuth(state) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let AwaitAuth { transport, credential, credential_proved, .. } = *state;
-        let device_id = DeviceId::of_spki(device.spki());
-        let request = AuthRequest { device_id, device, credential, credential_proved, claims, wanted, attempt };
-        self.events.push_back(Event::AuthReceived(Box::new(request)));
+        let AwaitAuth { transport, proved: Some((request, _)), last, evidence_len, .. } = *state else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
+        let (attempt, evidence) = (request.attempt, last.map_or(0, |(_, number)| number));
+        self.events.push_back(Event::AuthReceived(request));
         // From here the wait is the server's own.
         self.deadline = None;
-        self.state = State::AwaitGrant(Box::new(AwaitGrant { transport, attempt, early: Vec::new(), early_len: 0 }));
+        let (early, early_len) = (Vec::new(), evidence_len);
+        self.state = State::AwaitGrant(Box::new(AwaitGrant { transport, attempt, evidence, early, early_len }));
         Ok(())
     }
 
@@ -262,7 +312,7 @@ impl Connection {
         Ok(())
     }
 
-    /// True from M2 to AUTH.
+    /// True from M2 to AUTH, with all that belongs to it.
     #[must_use]
     pub const fn awaits_auth(&self) -> bool {
         matches!(self.state, State::AwaitAuth(_))
@@ -285,9 +335,10 @@ impl Connection {
         let State::AwaitGrant(state) = mem::replace(&mut self.state, State::Closing) else {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
-        let AwaitGrant { mut transport, attempt, early, .. } = *state;
+        let AwaitGrant { mut transport, attempt, evidence, early, .. } = *state;
         if let Some(session) = &mut self.session {
             session.set_attempt(attempt);
+            session.note_evidence(evidence);
         }
         let mut sealed = Vec::new();
         transport.seal(&Verdict::Ok(grant).encode(), &mut sealed);

@@ -3,10 +3,12 @@
 //! ```text
 //! AUTH     [0x03, flags, algorithm, SPKI length 2] ‖ SPKI ‖ signature 64 ‖ origin (2 + n) ‖ host (2 + n) ‖ name (1 + n)
 //!          ‖ birth, or with flag bit 0 session 16 ‖ received 8 ‖ attempt 4 ‖ ignored
+//!          In bits 1 and 2 of the flags the number of EVIDENCE records that follow (evidence.rs)
 //!          The attempt grows with each connection of a line that writes AUTH, so that an AUTH that was overtaken by a newer
 //!          one takes nothing over
-//! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ level 1 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 2 ‖ received 8
-//!          ‖ 1 + number of services, 0 if they are not told ‖ each: label (1 + n) ‖ ignored
+//! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 2 ‖ received 8
+//!          ‖ 1 + number of services, 0 if they are not told ‖ each: label (1 + n) ‖ what is told of standing
+//!          (evidence.rs) ‖ ignored
 //!          outcome: 0 new, 1 resumed, with the server's count; else why a session could not be resumed
 //! CLOSE    [0x05] ‖ code 2 ‖ received 8 ‖ reason (2 + n) ‖ zeros
 //! ```
@@ -16,13 +18,18 @@
 
 use alloc::{string::String, vec::Vec};
 
+#[cfg(feature = "server")]
+use crate::handshake::evidence::Standing;
 use crate::{
     close::{Close, CloseCode, FreshReason},
     codec::{Reader, put_text},
     crypto::{Secret, SignatureAlgorithm},
     error::InvalidMessage,
     ids::{Birth, SessionId, TicketId},
-    limits::{CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, LABEL_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN},
+    limits::{
+        CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, EVIDENCE_MAX, LABEL_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN,
+        STANDING_LEN_MAX,
+    },
 };
 
 const TYPE_AUTH: u8 = 0x03;
@@ -31,9 +38,11 @@ const TYPE_CLOSE: u8 = 0x05;
 
 /// In the flags of AUTH: a session is to be resumed.
 const AUTH_RESUME: u8 = 0x01;
+/// The number of EVIDENCE records stands from this bit on.
+const AUTH_EVIDENCE_SHIFT: u8 = 1;
 
 /// What AUTH_OK has room for behind its other fields.
-const SERVICES_LEN_MAX: usize = RECORD_0_LEN - 81;
+const SERVICES_LEN_MAX: usize = RECORD_0_LEN - 80 - STANDING_LEN_MAX;
 
 const OUTCOME_NEW: u16 = 0;
 const OUTCOME_RESUMED: u16 = 1;
@@ -108,6 +117,8 @@ pub(crate) struct Auth {
     pub(crate) wanted: Wanted,
     /// Which connection of the line this is, counted from 1.
     pub(crate) attempt: u32,
+    /// How many EVIDENCE records follow.
+    pub(crate) evidence: u8,
 }
 
 impl Auth {
@@ -117,6 +128,7 @@ impl Auth {
             Wanted::Born(birth) => (0, birth.0, 0),
             Wanted::Resume(resume) => (AUTH_RESUME, resume.session_id.0, resume.received),
         };
+        let flags = flags | self.evidence << AUTH_EVIDENCE_SHIFT;
         out.extend_from_slice(&[TYPE_AUTH, flags, self.device.algorithm as u8]);
         out.extend_from_slice(
             &u16::try_from(self.device.spki.len()).expect("an SPKI has 91 bytes at most").to_be_bytes(),
@@ -140,7 +152,8 @@ impl Auth {
         }
         // Not ignored: a flag says how to read what follows.
         let flags = reader.u8()?;
-        if flags & !AUTH_RESUME != 0 {
+        let (resumes, evidence) = (flags & AUTH_RESUME, flags >> AUTH_EVIDENCE_SHIFT);
+        if evidence > EVIDENCE_MAX {
             return Err(InvalidMessage::ReservedBits);
         }
         let algorithm = SignatureAlgorithm::from_wire(reader.u8()?).ok_or(InvalidMessage::UnknownValue)?;
@@ -152,12 +165,12 @@ impl Auth {
             host: reader.text(ORIGIN_LEN_MAX)?.into(),
             name: reader.text(DEVICE_NAME_LEN_MAX)?.into(),
         };
-        let wanted = match (flags, reader.array()?, reader.u64()?) {
+        let wanted = match (resumes, reader.array()?, reader.u64()?) {
             (0, birth, 0) => Wanted::Born(Birth(birth)),
             (0, ..) => return Err(InvalidMessage::UnknownValue),
             (_, id, received) => Wanted::Resume(Resume { session_id: SessionId(id), received }),
         };
-        Ok(Self { device, signature, claims, wanted, attempt: reader.u32()? })
+        Ok(Self { device, signature, claims, wanted, attempt: reader.u32()?, evidence })
     }
 }
 
@@ -193,8 +206,9 @@ pub struct Grant {
     pub session_id: SessionId,
     /// New, resumed, or new against the client's wish.
     pub outcome: Outcome,
-    /// How sure the server is of the person: 1 = the device key.
-    pub level: u8,
+    /// How sure the server is of the person. For a page it is among the bytes of `services`, which JavaScript reads.
+    #[cfg(feature = "server")]
+    pub standing: Standing,
     /// For the next connection.
     pub ticket: Ticket,
     /// What the server answers for this device.
@@ -247,7 +261,11 @@ impl Services {
         for _ in 1..count {
             reader.text(LABEL_LEN_MAX)?;
         }
-        Ok(if count == 0 { Self::UNTOLD } else { Self(start.until(reader).to_vec()) })
+        // A page reads what is behind them, too.
+        if cfg!(not(feature = "server")) {
+            *reader = Reader::new(&[]);
+        }
+        Ok(if count == 0 && cfg!(feature = "server") { Self::UNTOLD } else { Self(start.until(reader).to_vec()) })
     }
 }
 
@@ -264,7 +282,6 @@ impl Verdict {
             Self::Ok(grant) => {
                 out.extend_from_slice(&[TYPE_AUTH_OK, 0]);
                 out.extend_from_slice(&grant.session_id.0);
-                out.push(grant.level);
                 out.extend_from_slice(&grant.ticket.id.0);
                 out.extend_from_slice(grant.ticket.secret.expose());
                 out.extend_from_slice(&grant.ticket.lifetime_secs.to_be_bytes());
@@ -275,7 +292,10 @@ impl Verdict {
                 };
                 out.extend_from_slice(&outcome.to_be_bytes());
                 out.extend_from_slice(&received.to_be_bytes());
-                out.extend_from_slice(grant.services.as_bytes());
+                // None is told by a zero, behind which the standing has its place all the same.
+                out.extend_from_slice(if grant.services.0.is_empty() { &[0][..] } else { grant.services.as_bytes() });
+                #[cfg(feature = "server")]
+                grant.standing.encode(&mut out);
             }
             Self::Close(close) => {
                 out.push(TYPE_CLOSE);
@@ -291,7 +311,6 @@ impl Verdict {
             TYPE_AUTH_OK => {
                 reader.reserved()?;
                 let session_id = SessionId(reader.array()?);
-                let level = reader.u8()?;
                 let ticket = Ticket {
                     id: TicketId(reader.array()?),
                     secret: Secret::new(reader.array()?),
@@ -305,7 +324,16 @@ impl Verdict {
                     _ => return Err(InvalidMessage::UnknownValue),
                 };
                 let services = Services::read(&mut reader)?;
-                Self::Ok(Grant { session_id, outcome, level, ticket, services })
+                #[cfg(feature = "server")]
+                let standing = Standing::decode(&mut reader)?;
+                Self::Ok(Grant {
+                    session_id,
+                    outcome,
+                    #[cfg(feature = "server")]
+                    standing,
+                    ticket,
+                    services,
+                })
             }
             TYPE_CLOSE => {
                 let close = read_close(&mut reader)?;
@@ -363,13 +391,21 @@ mod tests {
 
     fn auth() -> Auth {
         let claims = Claims { origin: "https://a".to_owned(), host: "b".to_owned(), name: "c".to_owned() };
-        Auth { device: device(), signature: [0xee; 64], claims, wanted: Wanted::Born(Birth([0xbb; 16])), attempt: 1 }
+        Auth {
+            device: device(),
+            signature: [0xee; 64],
+            claims,
+            wanted: Wanted::Born(Birth([0xbb; 16])),
+            attempt: 1,
+            evidence: 0,
+        }
     }
 
     fn grant() -> Grant {
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([3; 32]), lifetime_secs: 0x0102_0304 };
         let services = Services::told(["echo", "h"]);
-        Grant { session_id: SessionId([1; 16]), outcome: Outcome::Resumed { received: 7 }, level: 1, ticket, services }
+        let standing = Standing { evidence: 5, subject: "ann".to_owned(), ..Standing::of_level(2) };
+        Grant { session_id: SessionId([1; 16]), outcome: Outcome::Resumed { received: 7 }, standing, ticket, services }
     }
 
     #[test]
@@ -391,7 +427,6 @@ mod tests {
         let expected = [
             "0400",
             &"01".repeat(16),
-            "01",
             &"02".repeat(16),
             &"03".repeat(32),
             "01020304",
@@ -400,6 +435,11 @@ mod tests {
             "03",         // two services
             "046563686f", // echo
             "0168",       // h
+            "0200",       // level, flags of the standing
+            "00000005",   // the evidence that it was judged by
+            "00000000",   // no end
+            "00",         // nothing was refused
+            "03616e6e",   // subject
         ]
         .concat();
         let ok = Verdict::Ok(grant());
@@ -411,8 +451,8 @@ mod tests {
             assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
         }
         let wanted = Wanted::Resume(Resume { session_id: SessionId([4; 16]), received: 258 });
-        let resuming = Auth { wanted, attempt: 3, ..auth() };
-        let expected = expected_auth.replacen("0300", "0301", 1) + &"04".repeat(16) + "0000000000000102" + "00000003";
+        let resuming = Auth { wanted, attempt: 3, evidence: 2, ..auth() };
+        let expected = expected_auth.replacen("0300", "0305", 1) + &"04".repeat(16) + "0000000000000102" + "00000003";
         assert!(hex::encode(resuming.encode()).starts_with(&expected));
         assert_eq!(Auth::decode(&resuming.encode()), Ok(resuming));
 
@@ -427,8 +467,24 @@ mod tests {
         let spki = [SignatureAlgorithm::EcdsaP256.spki_prefix(), &[1; 64]].concat();
         let device = DeviceKey::new(SignatureAlgorithm::EcdsaP256, spki).expect("it has the prefix and the length");
         let wanted = Wanted::Resume(Resume { session_id: SessionId([1; 16]), received: u64::MAX });
-        let auth = Auth { device, signature: [0; 64], claims, wanted, attempt: u32::MAX };
+        let auth = Auth { device, signature: [0; 64], claims, wanted, attempt: u32::MAX, evidence: 2 };
         assert_eq!(Auth::decode(&auth.encode()), Ok(auth));
+
+        let labels = ["l".repeat(64), "m".repeat(64)].concat();
+        let services = Services::told(
+            labels.as_bytes().chunks(64).cycle().take(11).map(|label| core::str::from_utf8(label).expect("ASCII")),
+        );
+        assert!(services.labels().is_some());
+        let standing = Standing {
+            level: 3,
+            subject: "s".repeat(128),
+            secs: Some(u32::MAX),
+            evidence: u32::MAX,
+            wants_evidence: true,
+            refused: "r".repeat(32),
+        };
+        let ok = Verdict::Ok(Grant { services, standing, ..grant() });
+        assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
     }
 
     #[test]
@@ -447,7 +503,7 @@ mod tests {
         assert_eq!(Auth::decode(&later), Ok(auth()));
         let ok = Verdict::Ok(grant());
         let mut later = ok.encode();
-        later[81 + 8..].fill(0xff);
+        later[80 + 8 + 15..].fill(0xff);
         assert_eq!(Verdict::decode(&later), Ok(ok));
     }
 
@@ -460,26 +516,28 @@ mod tests {
             let Ok(Verdict::Ok(grant)) = Verdict::decode(&ok.encode()) else { panic!("what we write we read") };
             grant.services.labels().map(|read| assert_eq!(read, labels))
         };
-        for (count, len) in [(0, 1), (14, 64), (254, 1), (1, 64)] {
+        for (count, len) in [(0, 1), (11, 64), (254, 1), (1, 64)] {
             assert!(told(count, len).is_some(), "{count} of {len}");
         }
-        for (count, len) in [(15, 64), (255, 1), (1_000, 1)] {
+        for (count, len) in [(12, 64), (255, 1), (1_000, 1)] {
             assert!(told(count, len).is_none(), "{count} of {len}");
         }
         assert_eq!(Services::UNTOLD.labels(), None);
         let mut cut = Verdict::Ok(grant()).encode();
-        cut[81] = 0xff;
-        cut[82..].fill(0x40);
+        cut[80] = 0xff;
+        cut[81..].fill(0x40);
         assert_eq!(Verdict::decode(&cut), Err(InvalidMessage::Truncated));
-        cut[82] = 0x41;
+        cut[81] = 0x41;
         assert_eq!(Verdict::decode(&cut), Err(InvalidMessage::TooLong));
     }
 
     #[test]
     fn reserved_bits_and_trailing_bytes_are_refused() {
         let mut flags = auth().encode();
-        flags[1] = 0x40;
-        assert_eq!(Auth::decode(&flags), Err(InvalidMessage::ReservedBits));
+        for reserved in [0x40, 0x08, 0x06, 0x07, 0xff] {
+            flags[1] = reserved;
+            assert_eq!(Auth::decode(&flags), Err(InvalidMessage::ReservedBits), "{reserved:#x}");
+        }
         let mut counted = auth().encode();
         counted[5 + 44 + 64 + 11 + 3 + 2 + 16] = 1;
         assert_eq!(Auth::decode(&counted), Err(InvalidMessage::UnknownValue), "nothing was received before it began");

@@ -193,9 +193,23 @@ impl Limits {
 }
 
 /// What an end can do beyond this version's least, a bit each. A frame or form that needs one is sent only to who has it; a
-/// bit that is not known here says nothing. None is defined yet.
+/// bit that is not known here says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u32);
+
+impl Capabilities {
+    /// Bit 0. Of a server: it takes EVIDENCE, behind AUTH and as a frame. Of a client: it takes STANDING.
+    pub const STANDING: u32 = 1;
+
+    /// What this version can do.
+    pub const HERE: Self = Self(Self::STANDING);
+
+    /// True if all of these bits are set.
+    #[must_use]
+    pub const fn has(self, bits: u32) -> bool {
+        self.0 & bits == bits
+    }
+}
 
 /// What M1 carries under the server's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,15 @@
 //! The messages of the handshake, and the way in which a browser carries the first of them.
 //!
 //! ```text
-//! hello.rs   M1 C→S and M2 S→C: clear header, Noise, padded payload
-//! auth.rs    record 0 each way: AUTH, AUTH_OK or CLOSE, all of one length
-//! upgrade.rs M1 inside the WebSocket's upgrade request
+//! hello.rs    M1 C→S and M2 S→C: clear header, Noise, padded payload
+//! auth.rs     record 0 each way: AUTH, AUTH_OK or CLOSE, all of one length
+//! evidence.rs what follows AUTH, and comes later as a frame: evidence; and what the server tells of standing
+//! upgrade.rs  M1 inside the WebSocket's upgrade request
 //! ```
 //!
 //! Who awaits which message when is `connection/`'s business.
 
 pub(crate) mod auth;
+pub(crate) mod evidence;
 pub(crate) mod hello;
 pub mod upgrade;

@@ -18,7 +18,8 @@ use crate::{
     close::CloseCode,
     connection::{ClientConfig, Connection, Event, Offer, UpgradeForm},
     crypto::Randomness,
-    error::{ConnectionError, PeerMisbehaved},
+    error::{BadEvidence, ConnectionError, PeerMisbehaved},
+    handshake::evidence::EvidenceKind,
     limits::{
         BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS, WAKE_MILLIS,
         WAKE_QUIET_SECS,
@@ -180,6 +181,15 @@ impl Line {
         connection.provide_signature(signature);
         self.carrier = Some((no, connection));
         self.settle(now);
+    }
+
+    /// Shows evidence of the person: now, and again with each connection, until newer is shown. What it was judged by is in
+    /// [`LineEvent::Standing`] or the next grant, which repeat its number.
+    ///
+    /// # Errors
+    /// [`BadEvidence`] if it is empty or has more than 8,184 bytes; what was shown before then stays.
+    pub fn show(&mut self, kind: EvidenceKind, data: Vec<u8>) -> Result<u32, BadEvidence> {
+        self.session().show(kind, data)
     }
 
     /// The device has woken, or its network is back: an open line is probed, a waiting one dials soon. One that is told so again

@@ -28,11 +28,13 @@ use core::time::Duration;
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
+#[cfg(feature = "server")]
+use crate::handshake::evidence::Evidence;
 use crate::{
     close::{CloseCode, FreshReason},
     connection::{Connection, Event},
     error::{ChannelError, ConnectionError},
-    handshake::auth::Grant,
+    handshake::{auth::Grant, evidence::Told},
     ids::ChannelId,
     session::{Channel, Session},
     time::Instant,
@@ -95,6 +97,11 @@ pub enum LineEvent {
     },
     /// Client: something was altered on the way once more ([`Line::altered`]). Nothing of it was let through.
     Altered(Altered),
+    /// Client: the server has told of a standing that has changed since [`Self::Opened`].
+    Standing(Told),
+    /// Server: the client shows newer evidence on the open line. Judge it, and answer by [`Line::tell`].
+    #[cfg(feature = "server")]
+    Evidence(Evidence),
     /// The state is another one.
     StateChanged(LineState),
     /// The peer has opened a channel.
@@ -348,6 +355,9 @@ impl Line {
             match event {
                 Event::ChannelOpened(id) => self.events.push_back(LineEvent::ChannelOpened(id)),
                 Event::ChannelChanged(id) => self.events.push_back(LineEvent::ChannelChanged(id)),
+                Event::Standing(told) => self.events.push_back(LineEvent::Standing(told)),
+                #[cfg(feature = "server")]
+                Event::Evidence(evidence) => self.events.push_back(LineEvent::Evidence(evidence)),
                 Event::Closed(error) => self.handle_carrier_lost(now, error),
                 event => self.handle_carrier_event(now, event),
             }

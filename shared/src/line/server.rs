@@ -13,6 +13,8 @@ use core::time::Duration;
 use alloc::boxed::Box;
 
 use super::{ConnectionNo, Line, LineState};
+#[cfg(feature = "server")]
+use crate::handshake::evidence::{Evidence, Standing};
 use crate::{
     budget::Account,
     close::{CloseCode, FreshReason},
@@ -101,6 +103,21 @@ impl Line {
     #[must_use]
     pub fn can_resume(&mut self, received: u64) -> bool {
         self.session().can_resume(received)
+    }
+
+    /// True if evidence behind an AUTH that goes on with this session is newer than all that came in it. Other evidence changes
+    /// nothing: it was judged, or another has overtaken it.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn is_newer(&mut self, evidence: &Evidence) -> bool {
+        self.session().is_newer(evidence.number)
+    }
+
+    /// Tells the client of its standing, where it has changed on the open line. A connection that comes later is told by the
+    /// [`Grant`] that it is given.
+    #[cfg(feature = "server")]
+    pub fn tell(&mut self, standing: &Standing) {
+        self.session().tell(standing);
     }
 
     /// Names the session as the AUTH did that it was made for.

@@ -72,6 +72,9 @@ impl Session {
                 }
                 Role::Server => self.peer_holds = true,
             },
+            #[cfg(feature = "server")]
+            Frame::Evidence(shown) => self.handle_evidence(shown)?,
+            Frame::Standing(told) => self.handle_told(told)?,
             // The connection reads these itself.
             Frame::Close(_) | Frame::Ping { .. } | Frame::Pong { .. } => return Err(PeerMisbehaved::Unexpected),
         }

@@ -26,6 +26,7 @@ mod passed_over;
 #[cfg(feature = "server")]
 mod pressure;
 mod resend;
+mod standing;
 mod succession;
 #[cfg(all(test, feature = "server", not(target_arch = "wasm32")))]
 mod withholding;
@@ -54,6 +55,7 @@ use flight::Flight;
 #[cfg(feature = "server")]
 use passed_over::PassedOver;
 use resend::Resend;
+use standing::StandingState;
 
 /// Which end of the line this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +147,7 @@ pub struct Session {
     outgoing: Outgoing,
     flight: Flight,
     claims: Claims,
+    standing: StandingState,
     /// The server stops: nothing new begins here any more, and whether it was told so.
     holds: bool,
     drain_due: Option<u32>,
@@ -197,6 +200,7 @@ impl Session {
             outgoing: Outgoing::default(),
             flight: Flight::default(),
             claims: Claims::new(account.into()),
+            standing: StandingState::default(),
             holds: false,
             drain_due: None,
             peer_holds: false,
@@ -325,6 +329,8 @@ impl Session {
         self.holds = false;
         self.drain_due = None;
         self.peer_holds = false;
+        #[cfg(feature = "server")]
+        self.need_not_tell();
         let ids: Vec<_> = self.channels.ids().collect();
         ids.into_iter().for_each(|id| self.take_turn(id));
     }
@@ -398,6 +404,7 @@ impl Session {
         self.resend_len_max = self.role.resend_len();
         self.outgoing = Outgoing::default();
         self.ack = AckState::default();
+        self.standing = StandingState::default();
         // Its application may keep it for long, to read what has arrived.
         self.claims.give_back(usize::MAX);
     }

@@ -1,19 +1,23 @@
 //! The session that takes another's place in a line, because the server could not resume it.
 
 use super::Session;
+use crate::close::FreshReason;
 
 impl Session {
     /// Client: the session that takes this one's place within its connection. The channels of which nothing has left, not
-    /// even OPEN, move there as they are, in their order; those that had begun are over with this session. Ids and attempts
-    /// count on, so that none means two things in one line.
-    pub(crate) fn successor(&mut self) -> Self {
+    /// even OPEN, move there as they are, in their order; those that had begun are over with this session. Where it is another
+    /// subject's, none does: what one person has written must not be said by another. Ids and attempts count on, so that none
+    /// means two things in one line.
+    pub(crate) fn successor(&mut self, reason: FreshReason) -> Self {
         let mut next = Self::new(self.role, self.claims.account());
         next.next_id = self.next_id;
         next.attempt = self.attempt.saturating_sub(1);
         next.crowded = self.crowded;
+        self.hand_on_evidence(&mut next);
         #[cfg(test)]
         self.mutate_succession();
-        while let Some(id) = self.unannounced.pop_first() {
+        let carries = reason != FreshReason::Subject;
+        while carries && let Some(id) = self.unannounced.pop_first() {
             let Some(channel) = self.channels.remove(id) else { continue };
             let queued = channel.send.queued_len();
             self.queued_len -= queued;

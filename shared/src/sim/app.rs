@@ -35,6 +35,9 @@ impl World {
         }
         self.actions_left -= 1;
         if let Some(uid) = self.current(end) {
+            if self.chance.one_in(self.plan.standing) {
+                self.act_on_standing(end);
+            }
             self.act_in(uid);
         }
         let wait = self.chance.micros(self.plan.action_every_micros * 2);

@@ -168,6 +168,9 @@ impl World {
             return false;
         }
         let Some(server) = self.ledger.at(self.client_uid).peer else { return false };
+        if !self.standing_agrees(server) {
+            return false;
+        }
         let Some(line) = self.server.line_of(server) else { return false };
         let quiet = |session: &mut Session| session.counts().channels == 0 && session.counts().retained == 0;
         quiet(self.client.session()) && quiet(line.session())

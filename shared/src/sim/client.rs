@@ -94,6 +94,8 @@ impl World {
                 trace!(now, "client: {altered:?}");
                 assert!(self.hostile.tampered > 0, "nobody has altered anything");
             }
+            LineEvent::Standing(told) => self.standing_told(told.standing()),
+            LineEvent::Evidence(_) => panic!("nobody shows a client evidence"),
             LineEvent::StateChanged(state) => {
                 trace!(now, "client: is {}", state.word());
                 self.states.push(state);
@@ -170,6 +172,7 @@ impl World {
         self.ever_open = true;
         self.opened += 1;
         assert_eq!(self.client.session().id(), Some(grant.session_id));
+        self.standing_told(grant.standing.clone());
         match grant.outcome {
             // An earlier AUTH may have begun a session, perhaps at a process that is gone.
             Outcome::New | Outcome::Resumed { .. } => {
@@ -288,6 +291,7 @@ impl World {
         }
         assert!(self.client.poll_event().is_none(), "a closed line has more to tell");
         self.lines += 1;
+        self.shown.clear();
         self.ever_open = false;
         self.client = Self::client_line(&self.server, &self.device, &self.plan, &mut self.chance);
         self.client_uid = self.ledger.begin(End::Client);

@@ -136,9 +136,14 @@ impl World {
 
     /// A parked session makes room.
     pub(super) fn evict(&mut self) {
+        self.end_parked(FreshReason::Evicted);
+    }
+
+    /// A parked session is over.
+    pub(super) fn end_parked(&mut self, reason: FreshReason) {
         if let Some(line) = self.server.lines.values_mut().find(|line| line.line.is_parked()) {
-            trace!(self.now, "server: evicts {:?}", line.uid);
-            line.line.expire(FreshReason::Evicted);
+            trace!(self.now, "server: ends {:?}: {}", line.uid, reason.word());
+            line.line.expire(reason);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! driver.rs    what both drivers do alike          seeds.rs     many stories, and the tests of mutations
 //! server.rs    the server's driver and policy      app.rs       both applications
 //! ledger.rs    what both applications did          check.rs     what must hold
+//! standing.rs  evidence, and what is told of it
 //! mutation.rs  faults that must be found           scenarios/   stories with a name
 //! ```
 //!
@@ -33,6 +34,7 @@ mod plan;
 mod scenarios;
 mod seeds;
 mod server;
+mod standing;
 mod trace;
 mod world;
 

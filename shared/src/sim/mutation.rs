@@ -44,6 +44,8 @@ pub(crate) enum Mutation {
     EarlyDataTwice,
     /// A channel that had begun goes on in a fresh session.
     BegunChannelGoesOn,
+    /// AUTH states evidence that is not the newest, and the server takes it.
+    OlderEvidenceOvertakes,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -66,6 +68,7 @@ impl Mutation {
         Self::CreditGivesNoTurn,
         Self::EarlyDataTwice,
         Self::BegunChannelGoesOn,
+        Self::OlderEvidenceOvertakes,
     ];
 }
 

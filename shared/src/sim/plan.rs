@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) action_every_micros: u64,
     pub(super) channels: usize,
     pub(super) large: bool,
+    /// One in so many actions shows newer evidence at the client, or changes the standing at the server.
+    pub(super) standing: u64,
 }
 
 impl Plan {
@@ -89,6 +91,7 @@ impl Plan {
             withheld: chance.pick(&[0, 0, 0, 3]),
             first_try_waits: chance.one_in(2),
             patient: chance.one_in(3),
+            standing: chance.pick(&[0, 5, 20]),
         }
     }
 
@@ -111,6 +114,7 @@ impl Plan {
             action_every_micros: 1_000,
             channels: 12,
             large: false,
+            standing: 0,
         }
     }
 }

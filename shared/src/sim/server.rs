@@ -16,6 +16,7 @@ use crate::{
     error::ConnectionError,
     handshake::{
         auth::{Grant, Outcome, Services, Ticket, Wanted},
+        evidence::Standing,
         hello::Credential,
         upgrade,
     },
@@ -31,6 +32,8 @@ pub(super) struct ServerLine {
     pub(super) line: Line,
     pub(super) uid: Uid,
     pub(super) session_id: SessionId,
+    /// As the client is told it.
+    pub(super) standing: Standing,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,7 @@ impl Server {
         core::mem::take(&mut self.lines)
     }
 
-    fn grant(&mut self, session_id: SessionId, outcome: Outcome, randomness: [u8; 16]) -> Grant {
+    fn grant(&mut self, session_id: SessionId, outcome: Outcome, standing: Standing, randomness: [u8; 16]) -> Grant {
         let id = TicketId(randomness);
         let secret = Secret::new(crate::crypto::sha256(&randomness));
         self.tickets.insert(id, secret.clone());
@@ -99,7 +102,7 @@ impl Server {
             self.tickets.pop_first();
         }
         let ticket = Ticket { id, secret, lifetime_secs: 60 };
-        Grant { session_id, outcome, level: 1, ticket, services: Services::UNTOLD }
+        Grant { session_id, outcome, standing, ticket, services: Services::UNTOLD }
     }
 }
 
@@ -190,6 +193,7 @@ impl World {
                 busy = true;
                 let uid = self.server.lines[&key].uid;
                 match event {
+                    LineEvent::Evidence(evidence) => self.evidence_came(key, &evidence),
                     LineEvent::ChannelOpened(id) => self.channel_opened(uid, id),
                     LineEvent::ChannelChanged(id) => self.channel_changed(uid, id),
                     LineEvent::StateChanged(state) => trace!(self.now, "server: {uid:?} is {}", state.word()),
@@ -293,16 +297,19 @@ impl World {
                         Outcome::Fresh(reason.unwrap_or(FreshReason::Unknown))
                     }
                 };
-                self.server.lines.insert(key, ServerLine { line, uid, session_id });
+                let standing = Standing::of_level(1);
+                self.server.lines.insert(key, ServerLine { line, uid, session_id, standing });
                 (key, None, outcome)
             }
         };
         let (uid, session_id) = (self.server.lines[&key].uid, self.server.lines[&key].session_id);
         trace!(now, "server: AUTH on socket {sid}: {outcome:?} {received:?} for {uid:?}");
-        let grant = self.server.grant(session_id, outcome, self.chance.array());
-        let line = &mut self.server.lines.get_mut(&key).expect("it is there").line;
-        match line.attach(now, connection, received, grant) {
+        let standing = self.standing_with(key, &request.evidence);
+        let grant = self.server.grant(session_id, outcome, standing.clone(), self.chance.array());
+        let held = self.server.lines.get_mut(&key).expect("it is there");
+        match held.line.attach(now, connection, received, grant) {
             Ok(no) => {
+                held.standing = standing;
                 self.server.carried.insert(sid, (key, no));
             }
             Err(rejected) => {

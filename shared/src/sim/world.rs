@@ -22,6 +22,7 @@ use super::{
 use crate::{
     close::{CloseCode, FreshReason},
     error::ConnectionError,
+    handshake::evidence::Standing,
     ids::ChannelId,
     line::{ConnectionNo, Line, LineState},
     session::Session,
@@ -83,6 +84,10 @@ pub(super) struct World {
     pub(super) states: Vec<LineState>,
     /// Why its last session could not be resumed.
     pub(super) fresh: Option<FreshReason>,
+    /// Evidence that the client's line was given, in the order of its numbers.
+    pub(super) shown: Vec<Vec<u8>>,
+    /// What the client was told last.
+    pub(super) told: Standing,
     /// Lines that have ended, by their sessions, and why.
     pub(super) ended: Vec<(Uid, ConnectionError)>,
     steps_at_once: u32,
@@ -118,6 +123,8 @@ impl World {
             keeps: false,
             states: Vec::new(),
             fresh: None,
+            shown: Vec::new(),
+            told: Standing::default(),
             ended: Vec::new(),
             steps_at_once: 0,
             steps: 0,

@@ -67,6 +67,8 @@ pub struct Seen {
     pub closed: Option<ConnectionError>,
     pub grant: Option<Grant>,
     pub auth: Option<Box<AuthRequest>>,
+    pub evidence: Vec<duologue::Evidence>,
+    pub standings: Vec<duologue::Standing>,
 }
 
 pub struct Pair {
@@ -110,7 +112,7 @@ pub fn grant() -> Grant {
     Grant {
         session_id: SessionId([9; 16]),
         outcome: Outcome::New,
-        level: 1,
+        standing: duologue::Standing::of_level(1),
         ticket: ticket(8),
         services: Services::UNTOLD,
     }
@@ -214,6 +216,7 @@ impl Pair {
                 }
                 Event::SignatureWanted(message) => self.to_sign = Some(message),
                 Event::Opened(grant) => self.client_seen.grant = Some(grant),
+                Event::Standing(told) => self.client_seen.standings.push(told.standing()),
                 Event::ChannelOpened(id) => self.client_seen.opened.push(id),
                 Event::ChannelChanged(_) => {}
                 Event::Closed(error) => {
@@ -235,6 +238,7 @@ impl Pair {
                     };
                     let _ = self.server.provide_secret(self.now, secret);
                 }
+                Event::Evidence(evidence) => self.server_seen.evidence.push(evidence),
                 Event::AuthReceived(request) => {
                     self.server_seen.auth = Some(request);
                     if self.admits {

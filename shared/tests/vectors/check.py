@@ -71,6 +71,38 @@ def check(wire, file):
     return data
 
 
+def evidence_of(data):
+    """Sections 4 and 5, behind the type: kind, number, length, data, zeros to 2, 4 or 8 KiB."""
+    kind, number, length = data[1], int.from_bytes(data[2:6], "big"), int.from_bytes(data[6:8], "big")
+    bucket = next(size for size in (2048, 4096, 8192) if size >= 8 + length)
+    assert not any(data[8 + length : bucket])
+    return (kind, number, data[8 : 8 + length]), data[bucket:]
+
+
+def standing_of(data):
+    level, flags, evidence, secs = data[0], data[1], int.from_bytes(data[2:6], "big"), int.from_bytes(data[6:10], "big")
+    refused, behind = data[11 : 11 + data[10]], data[11 + data[10] :]
+    return level, flags, evidence, secs, refused, behind[1 : 1 + behind[0]]
+
+
+def check_evidence(file):
+    """A token on the open line, and a newer one with the AUTH that resumes; what the server tells of each."""
+    first, second = (
+        {end: [bytes.fromhex(record["plaintext"]) for record in wire["records"] if record["from"] == end] for end in ("client", "server")}
+        for wire in file["connections"]
+    )
+    shown = next(plaintext for plaintext in first["client"] if plaintext[0] == 0x17)
+    (kind, number, token), behind = evidence_of(shown)
+    assert (kind, number, token) == (1, 1, b"a token") and behind[0] in (0x00, 0x11, 0x14), "a frame, and others behind it"
+    told = next(plaintext for plaintext in first["server"] if plaintext[0] == 0x18)
+    assert standing_of(told[1:]) == (2, 0, 1, 300, b"", b"ann")
+    auth, newer = second["client"][:2]
+    assert auth[0] == 3 and auth[1] == 0b011, "RESUME, and one record of evidence"
+    assert newer[0] == 0x07 and evidence_of(newer) == ((1, 2, b"a newer token"), b""), "its record has nothing else"
+    ok = second["server"][0]
+    assert ok[80] == 0 and standing_of(ok[81:]) == (2, 0, 2, 300, b"", b"ann"), "no services are told"
+
+
 def main():
     file = json.loads(FILE.read_text())
     first, second = (check(wire, file) for wire in file["connections"])
@@ -79,9 +111,10 @@ def main():
     assert (identifier, psk) == (first["credential_id"], first["psk"])
     oks = (next(record for record in wire["records"] if record["from"] == "server") for wire in file["connections"])
     ok, again = (bytes.fromhex(record["plaintext"]) for record in oks)
-    ticket = ok[19:35], ok[35:67]
+    ticket = ok[18:34], ok[34:66]
     assert ticket == (second["credential_id"], second["psk"]), "the ticket of AUTH_OK"
     assert ok[2:18] == again[2:18], "one session"
+    check_evidence(file)
     print("docs/vectors/line.json: as PROTOCOL.md says")
 
 

@@ -84,6 +84,14 @@ export const CAUSE_WORDS = {
     "Something on the way passes the line on under another name. Use the address that the server’s owner gave you.",
     "Quelque chose en chemin transmet la ligne sous un autre nom. Utilisez l’adresse que le propriétaire du serveur vous a donnée.",
   ],
+  "cause.subject-changed": [
+    "Somebody else has signed in on this line.",
+    "Quelqu’un d’autre s’est connecté sur cette ligne.",
+  ],
+  "do.subject-changed": [
+    "Reload the page: a line belongs to one person.",
+    "Rechargez la page : une ligne n’appartient qu’à une seule personne.",
+  ],
   "cause.not-your-server": [
     "The answer was not made by the server that this browser has pinned, or it was altered on the way.",
     "La réponse ne vient pas du serveur que ce navigateur a épinglé, ou elle a été altérée en chemin.",
@@ -268,5 +276,6 @@ export const CAUSE_WORDS = {
     "messages were altered on their way to the server again and again",
     "des messages en route vers le serveur ont été modifiés à plusieurs reprises",
   ],
+  "fresh.session-subject": ["somebody else has signed in", "quelqu’un d’autre s’est connecté"],
   "fresh.session-restarted": ["the server was started again", "le serveur a redémarré"],
 };

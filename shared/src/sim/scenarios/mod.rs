@@ -4,6 +4,7 @@ mod datagrams;
 mod flow;
 mod forgery;
 mod resumption;
+mod standing;
 
 use core::time::Duration;
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The link dies at once, both ways and for both ends.
-fn lose(world: &mut World) {
+pub(super) fn lose(world: &mut World) {
     let sid = world.socket();
     world.cut(sid, Some(End::Client));
     world.client_lost(sid);

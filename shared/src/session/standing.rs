@@ -1,0 +1,172 @@
+//! Evidence and standing, as a session carries them. Neither is counted nor kept to be sent again: each AUTH states the newest
+//! evidence, and each AUTH_OK the standing; on the open line a frame says what is new.
+//!
+//! ```text
+//! client  show() ─► AUTH, or EVIDENCE once the line is open ─► server: higher than all before? ─► poll_evidence()
+//! server  tell() ─► STANDING                                ─► client: poll_told()
+//! ```
+
+use alloc::vec::Vec;
+
+use super::{Role, Session};
+use crate::{
+    error::{BadEvidence, PeerMisbehaved},
+    handshake::{
+        evidence::{Evidence, EvidenceKind, Told},
+        hello::Capabilities,
+    },
+};
+#[cfg(feature = "server")]
+use crate::{frame::Frame, handshake::evidence::Standing};
+
+#[derive(Debug, Default)]
+pub(super) struct StandingState {
+    /// Client: the newest. Server: the newest that came in a frame, until its application has it.
+    evidence: Option<Evidence>,
+    /// Client: the number of the newest. Server: the highest that came.
+    number: u32,
+    /// Client: the newest is to leave as a frame.
+    due: bool,
+    /// Server: what is to be told. Client: what was told, until its application has it.
+    told: Option<Told>,
+    /// The other end of this connection knows of evidence and standing.
+    peer_knows: bool,
+    /// Client: what was shown before the newest, for a fault that the simulation must find.
+    #[cfg(test)]
+    older: Option<Evidence>,
+}
+
+impl Session {
+    /// The hello of the connection's other end.
+    pub(crate) const fn set_peers_capabilities(&mut self, peers: Capabilities) {
+        self.standing.peer_knows = peers.has(Capabilities::STANDING);
+    }
+
+    /// Client: shows evidence of the person: now, and with each AUTH, until newer is shown. Its number.
+    ///
+    /// # Errors
+    /// [`BadEvidence`] if it is empty or has more than 8,184 bytes; what was shown before then stays.
+    pub fn show(&mut self, kind: EvidenceKind, data: Vec<u8>) -> Result<u32, BadEvidence> {
+        let state = &mut self.standing;
+        // One each second for 136 years.
+        let number = state.number.saturating_add(1);
+        let evidence = Evidence::new(kind, number, data).ok_or(BadEvidence)?;
+        #[cfg(test)]
+        {
+            state.older = state.evidence.take();
+        }
+        state.evidence = Some(evidence);
+        state.number = number;
+        state.due = true;
+        Ok(number)
+    }
+
+    /// Client: what AUTH states of it; that need not leave as a frame.
+    pub(crate) fn evidence_behind_auth(&mut self) -> Option<Vec<u8>> {
+        let state = &mut self.standing;
+        let evidence = state.evidence.as_ref().filter(|_| state.peer_knows)?;
+        state.due = false;
+        #[cfg(test)]
+        if mutated!(OlderEvidenceOvertakes)
+            && let Some(older) = &state.older
+        {
+            return Some(older.shown().encode_record());
+        }
+        Some(evidence.shown().encode_record())
+    }
+
+    /// Client: what it has shown goes on in the session that takes its place.
+    pub(super) fn hand_on_evidence(&mut self, next: &mut Self) {
+        core::mem::swap(&mut next.standing, &mut self.standing);
+    }
+
+    /// Server: true if evidence of that number is newer than all that came in this session.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_newer(&self, number: u32) -> bool {
+        number > self.standing.number.saturating_sub(if mutated!(OlderEvidenceOvertakes) { u32::MAX } else { 0 })
+    }
+
+    /// Server: evidence up to this number has come.
+    pub(crate) fn note_evidence(&mut self, number: u32) {
+        self.standing.number = self.standing.number.max(number);
+    }
+
+    /// Server: what the client is to know of its standing, where that has changed. A connection that comes later says it in its
+    /// AUTH_OK.
+    #[cfg(feature = "server")]
+    pub fn tell(&mut self, standing: &Standing) {
+        if self.standing.peer_knows && !self.over {
+            self.standing.told = Some(Told::of(standing));
+        }
+    }
+
+    /// Server: a new connection states it by itself.
+    #[cfg(feature = "server")]
+    pub(super) fn need_not_tell(&mut self) {
+        if self.role == Role::Server {
+            self.standing.told = None;
+        }
+    }
+
+    #[cfg(feature = "server")]
+    pub(super) fn handle_evidence(
+        &mut self,
+        shown: crate::handshake::evidence::Shown<'_>,
+    ) -> Result<(), PeerMisbehaved> {
+        if self.role == Role::Client {
+            return Err(PeerMisbehaved::Unexpected);
+        }
+        if self.is_newer(shown.number) {
+            self.note_evidence(shown.number);
+            self.standing.evidence = shown.known().or(self.standing.evidence.take());
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_told(&mut self, told: &[u8]) -> Result<(), PeerMisbehaved> {
+        if self.role == Role::Server {
+            return Err(PeerMisbehaved::Unexpected);
+        }
+        self.standing.told = Some(Told(told.to_vec()));
+        Ok(())
+    }
+
+    /// Server: evidence that came on the open line.
+    #[cfg(feature = "server")]
+    pub(crate) fn poll_evidence(&mut self) -> Option<Evidence> {
+        if self.role == Role::Client { None } else { self.standing.evidence.take() }
+    }
+
+    /// Client: what was told on the open line.
+    pub(crate) fn poll_told(&mut self) -> Option<Told> {
+        if self.role == Role::Server { None } else { self.standing.told.take() }
+    }
+
+    /// True if a frame of either is to leave: on an open line only, since AUTH states what there was before.
+    pub(super) const fn has_standing_frames(&self) -> bool {
+        let state = &self.standing;
+        let due = match self.role {
+            Role::Client => state.due,
+            Role::Server => cfg!(feature = "server") && state.told.is_some(),
+        };
+        due && state.peer_knows && self.flight.open
+    }
+
+    /// First, so that what follows is judged by it. There is always room: it leaves on the open line only.
+    pub(super) fn fill_standing(&mut self, out: &mut Vec<u8>) {
+        if !self.has_standing_frames() {
+            return;
+        }
+        #[cfg(feature = "server")]
+        if self.role == Role::Server {
+            if let Some(told) = self.standing.told.take() {
+                Frame::Standing(told.as_bytes()).encode(out);
+            }
+            return;
+        }
+        if let Some(evidence) = &self.standing.evidence {
+            evidence.shown().encode_frame(out);
+        }
+        self.standing.due = false;
+    }
+}
