@@ -40,7 +40,11 @@ pub mod services;
 mod state;
 mod watch;
 
-pub use api::{DeviceInfo, DeviceList, Invited, Kept, Listening, NewInvite, Revoke, Revoked, ServerState, listen};
+pub use api::{
+    AccountInfo, AccountList, AccountShown, Bind, Bound, ChangeGroups, DeviceInfo, DeviceList, InGroups, InviteInfo,
+    InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, Restored, Revoke, Revoked, ServerState, Withdrawn,
+    listen,
+};
 pub use axum;
 pub use control::ask;
 pub use door::error::{DoorError, Refused};
@@ -79,7 +83,8 @@ pub use services::service::{Call, Next, Service, ServiceError, answer, at_level,
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};
 pub use state::files::raise_file_limit;
-pub use state::store::{Device, DeviceStatus, Revocation, Store, StoreError};
+pub use state::store::{Device, DeviceStatus, Revocation, Store, StoreError, Terms};
+pub use state::whom::Whom;
 pub use state::words::{Language, spoken};
 pub use state::{State, StateError, server_key};
 pub use tokio_util::sync::CancellationToken;

@@ -34,6 +34,11 @@ enum Verb {
     /// What a token of a login is worth here.
     #[command(subcommand)]
     Token(verbs::token::Token),
+    /// The people whose devices these are, and their groups.
+    #[command(subcommand)]
+    Accounts(verbs::accounts::Accounts),
+    /// Whether a server runs, and whether everything is on disk.
+    State(verbs::state::StateVerb),
     /// Opens a line from this terminal: sends its lines, prints what comes back.
     Connect(verbs::connect::Connect),
 }
@@ -51,6 +56,8 @@ async fn main() -> std::process::ExitCode {
         Verb::Invite(verb) => verb.run().await,
         Verb::Devices(verb) => verb.run().await,
         Verb::Token(verb) => verb.run().await,
+        Verb::Accounts(verb) => verb.run().await,
+        Verb::State(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
     };
     match result {
@@ -90,9 +97,9 @@ mod tests {
         // It once was: one device in 64 could not be revoked.
         let id = "-rf7d4u74Bog4xOpjqU3hAALLt7PqR_4WIwFaTRYKlw";
         let parsed = Verb::try_parse_from(["duologue", "devices", "revoke", id, "--state", "elsewhere"]);
-        let Ok(Verb::Devices(verbs::devices::Devices::Revoke { device, directory, .. })) = parsed else {
+        let Ok(Verb::Devices(verbs::devices::Devices::Revoke { device, owner, .. })) = parsed else {
             panic!("{parsed:?}");
         };
-        assert_eq!((device.as_str(), directory.state.to_str()), (id, Some("elsewhere")));
+        assert_eq!((device.as_str(), owner.directory.state.to_str()), (id, Some("elsewhere")));
     }
 }

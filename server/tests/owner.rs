@@ -36,8 +36,8 @@ async fn verbs_are_answered_while_every_thread_that_may_block_does() {
     for _ in 0..512 {
         begins.recv().expect("so many begin");
     }
-    let asked = NewInvite { expires_secs: 60, url: Some("https://line.example/".to_owned()) };
-    let Invited { link } =
+    let asked = NewInvite { expires_secs: 60, url: Some("https://line.example/".to_owned()), ..NewInvite::default() };
+    let Invited { link, .. } =
         answered(ask(directory.path(), Method::POST, "/invites", Some(&asked))).await.expect("an invite");
     assert!(link.starts_with("https://line.example/#i="), "{link}");
     let list: DeviceList =

@@ -2,54 +2,74 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /devices` | 200 `{"devices":[{"id","fingerprint","algorithm","name","enrolled_at","invited_by"?,"status"}]}`, the oldest first |
-//! | `POST /devices/ID/revoke` `{"with_descendants":true}`? | 200 `{"kept":"stored","with_it"?}`; `"journal"` or `"memory"` with a `message`: see [`Kept`] |
-//! | `POST /invites` `{"expires_secs","url"?}` | 201 `{"link"}` |
+//! | `GET /devices` | 200 `{"devices":[{"id","fingerprint","algorithm","name","enrolled_at","invited_by"?,"status","subject"?,"level","opens"?,"last_seen"?,"lines"}]}`, the oldest first |
+//! | `POST /devices/ID/revoke` `{"with_descendants":true}`? | 200 `{"kept":"stored","with_it"?,"left"?}`; `"journal"` or `"memory"` with a `message`: see [`Kept`] |
+//! | `POST /devices/ID/bind` `{"subject"}` | 200 `{"changed"}`: its lines end, and it comes again as that subject's |
+//! | `POST /devices/ID/release` | 200 `{"changed"}` |
+//! | `GET /accounts` | 200 `{"accounts":[{"subject","groups","since","revoked_at"?,"devices","lines"}]}`, by name |
+//! | `GET /accounts/SUBJECT` | 200 `{"account","devices"}`, each as above |
+//! | `POST /accounts/SUBJECT/groups` `{"add"?,"remove"?}` | 200 `{"groups"}`, those that it is in then |
+//! | `POST /accounts/SUBJECT/revoke`, `/groups/GROUP/revoke`, `/tokens/ID/revoke` | as for a device |
+//! | `POST /accounts/SUBJECT/restore`, `/groups/GROUP/restore`, `/tokens/ID/restore` | 200 `{"restored":true}`: the name is good again; devices stay out |
+//! | `GET /invites` | 200 `{"invites":[{"id","status","made_at"?,"made_by"?,"expires_at","used_by"?,"used_at"?,"subject"?,"groups"?,"opens"?,"name"?}]}` |
+//! | `POST /invites` `{"expires_secs","url"?,"subject"?,"groups"?,"opens"?,"name"?}` | 201 `{"link","id"}` |
+//! | `POST /invites/ID/withdraw` | 200 `{"withdrawn":true}` |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
 //!
+//! Names in a path are percent-encoded. An empty body is `{}`; a word in it that is not listed is refused.
+//!
 //! What goes wrong is `{"error":"word","message":"a sentence with the remedy"}`: 400 what was asked makes no sense, 403 it was
-//! asked by a browser, 404 no such device or path, 405, 409 something is missing first, 503 the store cannot do it now.
+//! asked by a browser, 404 no such device, account, invite or path, 405, 409 something else stands in the way, 413, 503 the store
+//! cannot do it now.
 //!
 //! Who may speak here is who may open the socket (`socket.rs`): its mode is 0600. A page can be made to send requests to many
 //! places; none of those that a browser makes is answered.
 
+mod accounts;
+mod asked;
+mod devices;
+mod invites;
+mod revocations;
 mod socket;
 mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    body::{Body, Bytes},
-    extract::{Path, Request, State as Extracted},
+    body::Body,
+    extract::{Request, State as Extracted},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
-use duologue::DeviceId;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use crate::{
     lines::Duologue,
     state::{
         State,
-        store::{Device, Revocation, StoreError},
+        store::{AccountError, StoreError},
     },
-    watch::log::OWNERS,
 };
+pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroups, Restored};
+use asked::{Named, Said};
+pub use devices::{Bind, Bound, DeviceInfo, DeviceList};
+pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
+pub use revocations::{Kept, Revoke, Revoked};
 use socket::By;
 pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen};
 pub(crate) use types::Refused;
-pub use types::{DeviceInfo, DeviceList, Invited, Kept, NewInvite, Revoke, Revoked, ServerState};
+pub use types::ServerState;
 
 /// Longest request body in bytes.
 const BODY_LEN_MAX: usize = 16 * 1_024;
 
 /// What the API answers for.
 #[derive(Debug)]
-struct Subject {
+struct Target {
     state: State,
     /// None where no server runs: then a verb has opened the state itself.
     running: Option<Duologue>,
@@ -57,18 +77,17 @@ struct Subject {
 
 /// The API of a state directory, and of the server that runs there.
 pub(crate) fn router(state: State, running: Option<Duologue>) -> Router {
-    let subject = Arc::new(Subject { state, running });
     Router::new()
-        .route("/devices", get(devices))
-        .route("/devices/{id}/revoke", post(revoke))
-        .route("/invites", post(new_invite))
+        .merge(devices::routes())
+        .merge(accounts::routes())
+        .merge(invites::routes())
         .route("/state", get(server_state))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this path is asked for in another way")
         })
         .layer(middleware::from_fn(refuse_browsers))
-        .with_state(subject)
+        .with_state(Arc::new(Target { state, running }))
 }
 
 async fn refuse_browsers(request: Request, next: Next) -> Response {
@@ -81,114 +100,10 @@ async fn refuse_browsers(request: Request, next: Next) -> Response {
 
 type Answer<T> = Result<T, Failure>;
 
-async fn devices(Extracted(subject): Extracted<Arc<Subject>>) -> Answer<Response> {
-    let work = move || {
-        let store = subject.state.store();
-        let info = |device: &Device| DeviceInfo::of(device, store.invited_by(DeviceId(device.id)));
-        store.devices().map(|devices| devices.iter().map(info).collect())
-    };
-    Ok(json(StatusCode::OK, &DeviceList { devices: blocking(work).await?? }))
-}
-
-async fn revoke(
-    Extracted(subject): Extracted<Arc<Subject>>,
-    by: Option<Extension<By>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Answer<Response> {
-    let Revoke { with_descendants } = if body.is_empty() { Revoke::default() } else { parse(&body)? };
-    let device: DeviceId = id.parse().map_err(|_| {
-        let message = format!("\"{id}\" is no device id: `duologue devices list` shows them");
-        Failure::new(StatusCode::BAD_REQUEST, "no-device-id", &message)
-    })?;
-    let work = move || {
-        let has_server = subject.running.is_some();
-        let one = |device| match &subject.running {
-            Some(duologue) => duologue.revoke(device),
-            None => subject.state.store().revoke(device),
-        };
-        let mut revocation = one(device);
-        // From the root on, so that nobody lets in another meanwhile; and until there are no more, for those who just did.
-        let mut with_it: Vec<DeviceId> = Vec::new();
-        while with_descendants && revocation != Revocation::Unknown {
-            let mut more = subject.state.store().descendants(device);
-            more.retain(|device| !with_it.contains(device));
-            if more.is_empty() {
-                break;
-            }
-            for device in more {
-                revocation = worse(revocation, one(device));
-                with_it.push(device);
-            }
-        }
-        (revocation, with_it, has_server)
-    };
-    let (revocation, with_it, has_server) = blocking(work).await?;
-    let (kept, message) = match revocation {
-        Revocation::Unknown => {
-            let message = format!("no device {device} is enrolled here: `duologue devices list` shows them");
-            return Err(Failure::new(StatusCode::NOT_FOUND, "unknown-device", &message));
-        }
-        Revocation::Stored => (Kept::Stored, None),
-        Revocation::Journalled(why) => {
-            (Kept::Journal, Some(format!("on disk in the journal; the store follows by itself ({why})")))
-        }
-        // There is no memory that outlives the verb.
-        Revocation::NotOnDisk(why) if !has_server => {
-            let message = format!("the device was NOT revoked, nothing could be written: {why}");
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not-on-disk", &message));
-        }
-        Revocation::NotOnDisk(why) => {
-            let message =
-                format!("in force until this server stops, NOT on disk: {why}; it is tried again until it is");
-            (Kept::Memory, Some(message))
-        }
-    };
-    for device in &with_it {
-        tracing::info!(target: OWNERS, %device, "a device was revoked with the one that had let it in");
-    }
-    let with_it = with_it.iter().map(ToString::to_string).collect();
-    tracing::info!(target: OWNERS, %device, ?kept, by = %by_whom(by), "the owner has revoked a device");
-    Ok(json(StatusCode::OK, &Revoked { kept, with_it, message }))
-}
-
-async fn new_invite(
-    Extracted(subject): Extracted<Arc<Subject>>,
-    by: Option<Extension<By>>,
-    body: Bytes,
-) -> Answer<Response> {
-    let NewInvite { expires_secs, url } = parse(&body)?;
-    let work = move || {
-        let address = match url {
-            Some(url) => url,
-            None => subject.state.store().address()?.ok_or_else(|| {
-                let message = "this server was never started, so that its address is not known: add --url";
-                Failure::new(StatusCode::CONFLICT, "no-address", message)
-            })?,
-        };
-        let invite = subject.state.new_invite(Duration::from_secs(expires_secs))?;
-        Ok::<_, Failure>(invite.to_link(&address))
-    };
-    let link = blocking(work).await??;
-    tracing::info!(target: OWNERS, expires_secs, by = %by_whom(by), "the owner has made an invite");
-    Ok(json(StatusCode::CREATED, &Invited { link }))
-}
-
-async fn server_state(Extracted(subject): Extracted<Arc<Subject>>) -> Response {
-    let (not_stored, not_on_disk) = subject.state.store().not_stored();
+async fn server_state(Extracted(target): Extracted<Arc<Target>>) -> Response {
+    let (not_stored, not_on_disk) = target.state.store().not_stored();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     json(StatusCode::OK, &ServerState { pid: std::process::id(), version, not_stored, not_on_disk })
-}
-
-/// Of two, the one that is less where it should be. A descendant that is not known is none the less out.
-fn worse(one: Revocation, other: Revocation) -> Revocation {
-    let rank = |revocation: &Revocation| match revocation {
-        Revocation::Unknown => 0,
-        Revocation::Stored => 1,
-        Revocation::Journalled(_) => 2,
-        Revocation::NotOnDisk(_) => 3,
-    };
-    if rank(&other) > rank(&one) { other } else { one }
 }
 
 /// Whoever came by the socket is known there; without it a verb asks itself.
@@ -201,13 +116,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the server failed; its log says more"))
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
-    serde_json::from_slice(body).map_err(|error| {
-        let message = format!("the request's body is not what this path takes: {error}");
-        Failure::new(StatusCode::BAD_REQUEST, "bad-body", &message)
-    })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
@@ -236,6 +144,24 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        let (status, word) = match &error {
+            AccountError::UnknownDevice(_) => (StatusCode::NOT_FOUND, "unknown-device"),
+            AccountError::UnknownSubject(_) => (StatusCode::NOT_FOUND, "unknown-subject"),
+            AccountError::BoundToAnother(_) => (StatusCode::CONFLICT, "bound-to-another"),
+            AccountError::NotBound => (StatusCode::CONFLICT, "not-bound"),
+            AccountError::SubjectRevoked(_) => (StatusCode::CONFLICT, "account-revoked"),
+            AccountError::GroupRevoked(_) => (StatusCode::CONFLICT, "group-revoked"),
+            AccountError::TooManyGroups => (StatusCode::CONFLICT, "too-many-groups"),
+            AccountError::NotRevoked => (StatusCode::CONFLICT, "not-revoked"),
+            AccountError::RevocationUnderWay => (StatusCode::CONFLICT, "revocation-under-way"),
+            AccountError::TooManyRevoked => (StatusCode::CONFLICT, "too-many-revoked"),
+        };
+        Self::new(status, word, &error.to_string())
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         json(self.status, &self.refused)
@@ -248,6 +174,7 @@ mod tests {
         body::to_bytes,
         http::{Method, request::Builder},
     };
+    use duologue::DeviceId;
     use serde_json::{Value, json};
     use tower::ServiceExt;
 
@@ -276,6 +203,16 @@ mod tests {
         let (status, told) = ask(&state, request(Method::GET, "/state"), "").await;
         assert_eq!((status, &told["not_stored"], &told["not_on_disk"]), (200, &json!(0), &json!(0)));
         let nobody = format!("/devices/{}/revoke", DeviceId([7; 32]));
+        let group = r#"{"expires_secs":60,"url":"https://a.example/","groups":["staff"]}"#;
+        let hidden = r#"{"expires_secs":60,"url":"https://a.example/","subject":"a\u202eb"}"#;
+        let labels = r#"{"expires_secs":60,"url":"https://a.example/","opens":["a\u0000"]}"#;
+        let nothing = r#"{"expires_secs":60,"url":"https://a.example/","opens":[]}"#;
+        let option = r#"{"expires_secs":60,"url":"https://a.example/","name":"--state"}"#;
+        let unbound = format!("/devices/{}/release", DeviceId([7; 32]));
+        let endless = format!("/accounts/{}", "a".repeat(129));
+        let token = format!("/tokens/{}/revoke", "a".repeat(257));
+        let withdrawn = format!("/invites/{}/withdraw", "0".repeat(32));
+        let post = |path: &str| request(Method::POST, path);
         let long = format!(r#"{{"expires_secs":60,"url":"{}"}}"#, "a".repeat(100));
         for (asked, body, status, word) in [
             (request(Method::POST, "/invites"), r#"{"expires_secs":60}"#, 409, "no-address"),
@@ -284,6 +221,26 @@ mod tests {
             (request(Method::POST, "/invites"), r#"{"expires_secs":-1}"#, 400, "bad-body"),
             (request(Method::POST, "/devices/%F0%9F%92%A5%22/revoke"), "", 400, "no-device-id"),
             (request(Method::POST, &nobody), "", 404, "unknown-device"),
+            (post(&nobody), r#"{"with_descendents":true}"#, 400, "bad-body"),
+            (post("/devices/%FF/revoke"), "", 400, "bad-path"),
+            (post(&unbound), "", 404, "unknown-device"),
+            (post(&unbound.replace("release", "bind")), r#"{"subject":"ada","groups":[]}"#, 400, "bad-body"),
+            (post(&unbound.replace("release", "bind")), r#"{"subject":"ada"}"#, 404, "unknown-device"),
+            (post("/invites"), group, 400, "bad-terms"),
+            (post("/invites"), hidden, 400, "bad-body"),
+            (post("/invites"), labels, 400, "bad-terms"),
+            (post("/invites"), nothing, 400, "bad-terms"),
+            (post("/invites"), option, 400, "bad-terms"),
+            (post("/invites/xyz/withdraw"), "", 400, "no-invite-id"),
+            (post("/invites/+0000000000000000000000000000000/withdraw"), "", 400, "no-invite-id"),
+            (post(&withdrawn), "", 404, "unknown-invite"),
+            (request(Method::GET, "/accounts/nobody"), "", 404, "unknown-subject"),
+            (request(Method::GET, "/accounts/%20a"), "", 400, "bad-name"),
+            (request(Method::GET, &endless), "", 400, "bad-name"),
+            (post("/accounts/ada/groups"), r#"{"set":["staff"]}"#, 400, "bad-body"),
+            (post("/accounts/ada/restore"), "", 409, "not-revoked"),
+            (post("/groups/a%00/revoke"), "", 400, "bad-name"),
+            (post(&token), "", 400, "no-token-id"),
             (request(Method::GET, "/nowhere"), "", 404, "no-such-path"),
             (request(Method::DELETE, "/devices"), "", 405, "no-such-method"),
             (request(Method::GET, "/devices").header("origin", "https://evil.example"), "", 403, "browser"),
@@ -294,5 +251,38 @@ mod tests {
             assert_eq!((told, &answer["error"]), (status, &json!(word)), "{shown}");
             assert!(answer["message"].as_str().is_some_and(|message| message.len() > 15), "{shown}: {answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_revoked_and_restored_and_says_what_stands_in_the_way() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = State::open(directory.path()).expect("made");
+        let get = |path: &str| Request::builder().uri(path.to_owned());
+        let post = |path: &str| Request::builder().method(Method::POST).uri(path.to_owned());
+        let invite = r#"{"expires_secs":60,"url":"https://a.example/","subject":"a/b","groups":["staff"]}"#;
+        let (status, made) = ask(&state, post("/invites"), invite).await;
+        assert_eq!(status, 201, "{made}");
+        let (_, list) = ask(&state, get("/invites"), "").await;
+        let told = &list["invites"][0];
+        assert_eq!((&told["id"], &told["status"], &told["subject"]), (&made["id"], &json!("open"), &json!("a/b")));
+        assert!(!list.to_string().contains("psk") && !list.to_string().contains("link"), "no secret is told");
+        assert_eq!(
+            ask(&state, post("/accounts/a%2Fb/groups"), r#"{"add":["x"]}"#).await,
+            (200, json!({"groups":["x"]}))
+        );
+        let (status, revoked) = ask(&state, post("/accounts/a%2Fb/revoke"), "").await;
+        assert_eq!((status, &revoked["kept"]), (200, &json!("stored")));
+        let (_, list) = ask(&state, get("/invites"), "").await;
+        assert_eq!(list["invites"][0]["status"], "withdrawn");
+        let (status, refused) = ask(&state, post("/invites"), invite).await;
+        assert_eq!((status, &refused["error"]), (409, &json!("account-revoked")));
+        let (_, shown) = ask(&state, get("/accounts/a%2Fb"), "").await;
+        assert!(shown["account"]["revoked_at"].is_u64(), "{shown}");
+        assert_eq!(ask(&state, post("/accounts/a%2Fb/restore"), "").await, (200, json!({ "restored": true })));
+        assert_eq!(ask(&state, post("/groups/staff/revoke"), "{}").await.0, 200);
+        let (status, refused) = ask(&state, post("/invites"), invite).await;
+        assert_eq!((status, &refused["error"]), (409, &json!("group-revoked")));
+        assert_eq!(ask(&state, post("/tokens/a7/revoke"), "").await.0, 200);
+        assert_eq!(ask(&state, post("/tokens/a7/restore"), "").await.0, 200);
     }
 }

@@ -84,7 +84,8 @@ impl Gate {
     pub(crate) fn opens(&self, seat: &Seat, label: &str, demands: Level, takes_requests: bool) -> bool {
         let now = now();
         let (standing, transport) = (seat.standing(now), seat.transport());
-        let evidence = Evidence::new(seat.device(), &standing, &transport);
+        let opens = seat.opens();
+        let evidence = Evidence::new(seat.device(), &standing, &transport).let_in_for(opens.as_deref());
         let target = if takes_requests { Target::Later } else { Target::None };
         let (_, verdict) = self.judge(&evidence, &Asked { label, target, demands }, now);
         matches!(verdict, Verdict::Opened { .. })

@@ -18,10 +18,37 @@ use thiserror::Error;
 use super::{
     evidence::{Identity, Transport},
     gate::now,
-    standing::{Standing, Subject},
+    standing::{Group, Standing, Subject},
 };
+use crate::state::store::{Known, Names};
+
 /// What almost every device has: one for all of them.
 static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::device()));
+
+/// What a device has by its key alone, as its owner has said: whose it is, which says nothing of who uses it now, and what it was
+/// let in for.
+#[derive(Clone, Debug)]
+pub(crate) struct Has {
+    standing: Arc<Standing>,
+    /// The labels that it may open; any, if none are told.
+    opens: Option<Names>,
+}
+
+impl Has {
+    pub(crate) fn of(known: &Known) -> Self {
+        let Known { subject, groups, opens } = known;
+        // Names were read when they were stored.
+        let subject = subject.as_ref().and_then(|subject| Subject::new(subject).ok());
+        let standing = match subject {
+            None => Arc::clone(&DEVICE),
+            subject => {
+                let groups = groups.iter().filter_map(|group| Group::new(group).ok()).collect();
+                Arc::new(Standing { subject, groups, ..Standing::device() })
+            }
+        };
+        Self { standing, opens: opens.clone() }
+    }
+}
 
 /// Who sits at the other end of a session.
 #[derive(Debug)]
@@ -39,7 +66,7 @@ pub struct OtherSubject;
 
 #[derive(Debug)]
 struct Now {
-    has: Arc<Standing>,
+    has: Has,
     proved: Option<Arc<Standing>>,
     /// Whose the session is. It stays so when what proved it is over.
     subject: Option<Subject>,
@@ -48,12 +75,8 @@ struct Now {
 
 impl Seat {
     /// Of a device that has just proved its key.
-    pub(crate) fn new(device: DeviceId, transport: Transport) -> Self {
-        Self {
-            device,
-            now: Mutex::new(Now { has: Arc::clone(&DEVICE), proved: None, subject: None, transport }),
-            kept: OnceLock::new(),
-        }
+    pub(crate) fn new(device: DeviceId, transport: Transport, has: Has) -> Self {
+        Self { device, now: Mutex::new(Now { has, proved: None, subject: None, transport }), kept: OnceLock::new() }
     }
 
     pub(crate) const fn device(&self) -> DeviceId {
@@ -88,14 +111,35 @@ impl Seat {
         if now.proved.as_ref().is_some_and(|proved| proved.is_over(at)) {
             now.proved = None;
         }
-        Arc::clone(now.proved.as_ref().unwrap_or(&now.has))
+        Arc::clone(now.proved.as_ref().unwrap_or(&now.has.standing))
+    }
+
+    /// The labels that its device was let in for; any, if none are told.
+    pub(crate) fn opens(&self) -> Option<Names> {
+        self.lock().has.opens.clone()
+    }
+
+    /// What its owner says of the device now. False, and nothing changes, if the session is another subject's, or was the one that
+    /// the device is released from: it is to end.
+    pub(crate) fn has_now(&self, has: Has) -> bool {
+        let mut now = self.lock();
+        let may = match &has.standing.subject {
+            Some(subject) => {
+                now.subject.as_ref().or(now.has.standing.subject.as_ref()).is_none_or(|own| own == subject)
+            }
+            None => now.has.standing.subject.is_none(),
+        };
+        if may {
+            now.has = has;
+        }
+        may
     }
 
     /// Something was proved: from now on it counts, as long as it lasts. A session has one subject at most, so that what is
     /// open under one person's name never becomes another's.
     pub(crate) fn prove(&self, standing: Standing) -> Result<(), OtherSubject> {
         let mut now = self.lock();
-        let own = now.subject.as_ref().or(now.has.subject.as_ref());
+        let own = now.subject.as_ref().or(now.has.standing.subject.as_ref());
         if own.is_some_and(|own| standing.subject.as_ref() != Some(own)) {
             return Err(OtherSubject);
         }
@@ -111,5 +155,49 @@ impl Seat {
 
     fn lock(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::door::standing::{Level, Proof};
+
+    fn has(subject: Option<&str>) -> Has {
+        Has::of(&Known { subject: subject.map(Into::into), ..Known::default() })
+    }
+
+    fn seat(subject: Option<&str>) -> Seat {
+        let transport = Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None };
+        Seat::new(DeviceId([7; 32]), transport, has(subject))
+    }
+
+    fn vouched(subject: &str) -> Standing {
+        let subject = Some(Subject::new(subject).expect("a name"));
+        Standing { subject, level: Level::Account, proof: Proof::Vouch, ..Standing::device() }
+    }
+
+    #[test]
+    fn a_binding_narrows_and_is_the_one_change_that_a_session_lives_through() {
+        let bound = seat(Some("ada"));
+        assert_eq!(bound.prove(vouched("bob")), Err(OtherSubject), "another's token on her device");
+        assert_eq!(bound.prove(vouched("ada")), Ok(()));
+        assert_eq!(bound.identity().level, Level::Account);
+        assert!(bound.has_now(has(Some("ada"))));
+        assert!(!bound.has_now(has(Some("bob"))) && !bound.has_now(has(None)), "it is released, or another's");
+        let guest = seat(None);
+        assert!(guest.has_now(has(Some("ada"))) && !guest.has_now(has(None)));
+        assert_eq!(guest.identity().level, Level::Device, "a binding raises nothing");
+    }
+
+    #[test]
+    fn a_session_that_has_logged_in_by_itself_goes_on_over_another_connection() {
+        let session = seat(None);
+        session.prove(vouched("ada")).expect("nobody's so far");
+        assert!(session.has_now(has(None)), "its owner has said nothing of the device, as before");
+        assert!(!session.has_now(has(Some("bob"))));
+        assert!(session.has_now(has(Some("ada"))));
     }
 }

@@ -117,6 +117,21 @@ impl Directory {
         self.lock().devices.keys().copied().collect()
     }
 
+    /// The sessions that are so, as somebody says who looks at each.
+    pub(crate) fn sessions(&self, mut pick: impl FnMut(&Session) -> bool) -> Vec<Session> {
+        self.lock().devices.values().flatten().filter(|session| pick(session)).cloned().collect()
+    }
+
+    /// The sessions of a device.
+    pub(crate) fn sessions_of(&self, device: DeviceId) -> Vec<Session> {
+        self.lock().devices.get(&device).cloned().unwrap_or_default()
+    }
+
+    /// How many lines each device has, parked ones among them.
+    pub(crate) fn counts(&self) -> HashMap<DeviceId, usize> {
+        self.lock().devices.iter().map(|(device, lines)| (*device, lines.len())).collect()
+    }
+
     /// Ends every line of a device.
     pub fn close(&self, device: DeviceId, code: CloseCode) {
         let lines = self.lock().devices.remove(&device).unwrap_or_default();
@@ -365,7 +380,10 @@ mod tests {
     use duologue::Budget;
 
     use super::*;
-    use crate::door::evidence::Transport;
+    use crate::{
+        door::{evidence::Transport, seat::Has},
+        state::store::Known,
+    };
 
     fn device(number: u8) -> DeviceId {
         DeviceId([number; 32])
@@ -373,7 +391,7 @@ mod tests {
 
     fn session(device: DeviceId, id: SessionId, line: Line) -> Session {
         let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None };
-        Session { id, line, seat: Arc::new(Seat::new(device, transport)) }
+        Session { id, line, seat: Arc::new(Seat::new(device, transport, Has::of(&Known::default()))) }
     }
 
     /// Devices of tens and more were let in by the one of their ones: 12, 22 by 2.

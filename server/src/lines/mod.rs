@@ -9,6 +9,7 @@ pub(crate) mod directory;
 mod drain;
 mod handshake;
 mod memory;
+mod owner;
 
 use std::{
     convert::Infallible,
@@ -50,7 +51,7 @@ use crate::{
     state::{
         State,
         keeper::Keeper,
-        store::{Device, DeviceStatus, Revocation},
+        store::{Device, DeviceStatus},
     },
     watch::{log::OWNERS, text},
 };
@@ -156,18 +157,6 @@ impl Duologue {
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.shared.directory
-    }
-
-    /// Removes a device: it is refused from now on, and its lines end, whatever the disk does; then that is kept. Blocks while it
-    /// is written.
-    pub fn revoke(&self, device: DeviceId) -> Revocation {
-        let store = self.shared.state.store();
-        if !store.refuse(device) {
-            return Revocation::Unknown;
-        }
-        self.shared.tickets.forget(device);
-        self.shared.directory.close(device, CloseCode::DeviceRevoked);
-        store.keep_revocation(device)
     }
 
     /// Changes the policy while lines are open: whole, and at once. What is open and is not allowed any more is reset as
@@ -306,12 +295,16 @@ impl Duologue {
             return None;
         }
         let (Session { id, line, seat }, outcome) = self.find_session(&proved.request, &transport);
-        // Into the directory first, then looked at again: a revocation or a drain in between finds the line, or is found
-        // here.
+        // Into the directory first, then looked at again: a revocation, a binding or a drain in between finds the line, or is
+        // found here.
         let verdict = match self.shared.draining.load(Ordering::Relaxed) {
             true => Err(CloseCode::GoingAway),
             false => self.status(device),
         };
+        let verdict = verdict.and_then(|()| match seat.has_now(self.has(device)) {
+            true => Ok(()),
+            false => Err(CloseCode::GoingAway),
+        });
         if let Err(code) = verdict {
             refused(code);
             self.shared.directory.leave(device, id);
@@ -364,6 +357,7 @@ impl Duologue {
                 return None;
             }
         };
+        self.shared.state.store().note_seen(device);
         let name = text::name(&request.claims.name);
         match outcome {
             Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
@@ -400,7 +394,7 @@ impl Duologue {
                 Err(reason) => (core, Outcome::Fresh(reason)),
             },
         };
-        let seat = Arc::new(Seat::new(request.device_id, transport.clone()));
+        let seat = Arc::new(Seat::new(request.device_id, transport.clone(), self.has(request.device_id)));
         let session = Session { id: directory.new_session_id(), line: Line::new(core), seat };
         match directory.enter(session.clone()) {
             Some(session) => (session, resumed),
@@ -425,6 +419,7 @@ impl Duologue {
                 () = kept => carried.await,
             }
         }
+        self.shared.state.store().note_seen(device);
         let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
         if let Some(cause) = closed {
             if cause == ConnectionError::Altered {

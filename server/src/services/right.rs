@@ -106,7 +106,8 @@ impl Right {
         let now = now();
         let (standing, transport) = (self.seat.standing(now), self.seat.transport());
         let device = self.seat.device();
-        let evidence = Evidence::new(device, &standing, &transport);
+        let opens = self.seat.opens();
+        let evidence = Evidence::new(device, &standing, &transport).let_in_for(opens.as_deref());
         let target = match &held.request {
             Some((method, path)) => Target::Request { method, path: Path::new(path) },
             None if self.takes_requests => Target::Later,

@@ -31,6 +31,7 @@ impl Keeper {
             // Its sender is never used, only dropped.
             while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
                 pause = if store.mend() { CALM } else { BUSY };
+                store.keep_seen(false);
                 let (not_stored, not_on_disk) = store.not_stored();
                 if not_stored > 0 {
                     pause = BUSY;
@@ -42,6 +43,7 @@ impl Keeper {
                     tracing::error!("{not_on_disk} revocations are in force until this server stops, NOT on disk");
                 }
             }
+            store.keep_seen(true);
         };
         let thread = std::thread::Builder::new().name("duologue-store".to_owned()).spawn(work);
         let thread = thread.inspect_err(|error| tracing::error!(%error, "nobody looks after the store")).ok();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! identity.key   the server's private key, 32 bytes, mode 0600; whoever has it is this server
-//! store.redb     devices and invites, mode 0600
+//! store.redb     devices, accounts and invites, mode 0600
 //! revocations.journal   what was revoked, on disk before the store has it; reserve   room for the owner
 //! lock           held by the process that has the directory open, with its pid
 //! control.sock   while the server runs
@@ -20,6 +20,7 @@ mod records;
 mod room;
 pub(crate) mod store;
 mod turns;
+pub(crate) mod whom;
 pub(crate) mod words;
 
 use std::{
@@ -35,7 +36,7 @@ use thiserror::Error;
 
 pub(crate) use identity::write_private;
 use lock::Lock;
-use store::{Store, StoreError};
+use store::{Store, StoreError, Terms};
 
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]
@@ -178,8 +179,19 @@ impl State {
     /// # Panics
     /// If the operating system gives no randomness.
     pub fn new_invite(&self, lifetime: Duration) -> Result<Invite, StoreError> {
+        self.new_invite_for(&Terms::default(), lifetime)
+    }
+
+    /// Makes an invite for one device, which comes in on these terms.
+    ///
+    /// # Errors
+    /// If the store fails.
+    ///
+    /// # Panics
+    /// If the operating system gives no randomness.
+    pub fn new_invite_for(&self, terms: &Terms, lifetime: Duration) -> Result<Invite, StoreError> {
         let invite = self.draw_invite();
-        self.store.add_invite(&invite, lifetime)?;
+        self.store.add_invite_for(&invite, terms, lifetime)?;
         Ok(invite)
     }
 

@@ -16,8 +16,22 @@ pub(super) const PAIRINGS: TableDefinition<'_, [u8; 16], [u8; 32]> = TableDefini
 pub(super) const REVOKED: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("revoked");
 pub(super) const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");
 
-/// Of the file's records. One without a version is of the time before there were any, and has the same records.
-pub(super) const VERSION: u32 = 1;
+/// A subject's groups, by its name.
+pub(super) const ACCOUNTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("accounts");
+/// Whose a device is.
+pub(super) const BINDINGS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("bindings");
+/// The labels that a device may open, where it was let in for some.
+pub(super) const OPENINGS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("openings");
+/// What an invite is for, and what became of it. One of before has none.
+pub(super) const TERMS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("terms");
+/// Subjects, groups and tokens that were revoked, by the digests of their names (`whom.rs`), and when.
+pub(super) const REFUSED: TableDefinition<'_, (u8, [u8; 32]), u64> = TableDefinition::new("refused");
+/// When a device was last here.
+pub(super) const SEEN: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("seen");
+
+/// Of the file's records. 1 had devices and invites alone, as they are still: what came since is in tables of its own. One without
+/// a version is of the time before there were any, and is as 1.
+pub(super) const VERSION: u32 = 2;
 
 /// What the owner may do with a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +65,41 @@ pub(super) struct StoredInvite {
     pub(super) psk: [u8; 32],
     pub(super) expires_at: u64,
     pub(super) used_by: Option<[u8; 32]>,
+}
+
+/// What an invite is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Whose the device is to be.
+    pub subject: Option<String>,
+    /// Groups that this subject is put into when the invite is used.
+    pub groups: Vec<String>,
+    /// The labels that the device may open; any, if none are told.
+    pub opens: Option<Vec<String>>,
+    /// A name for the device, in place of its own for itself.
+    pub name: Option<String>,
+}
+
+/// The terms of an invite, and what became of it; seconds since 1970.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct StoredTerms {
+    /// None for one of before there were terms.
+    pub(super) made_at: Option<u64>,
+    pub(super) terms: Terms,
+    pub(super) used_at: Option<u64>,
+    pub(super) withdrawn_at: Option<u64>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredAccount {
+    pub(super) groups: Vec<String>,
+    pub(super) since: u64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredBinding {
+    pub(super) subject: String,
+    pub(super) since: u64,
 }
 
 impl Device {
@@ -95,4 +144,8 @@ pub(super) fn device(key: [u8; 32], bytes: &[u8]) -> Result<Device, StoreError> 
 
 pub(super) fn invite(key: [u8; 16], bytes: &[u8]) -> Result<StoredInvite, StoreError> {
     decode("invites", &key, bytes)
+}
+
+pub(super) fn terms(key: [u8; 16], bytes: &[u8]) -> Result<StoredTerms, StoreError> {
+    decode("terms", &key, bytes)
 }

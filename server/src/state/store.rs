@@ -1,5 +1,5 @@
-//! Devices and invites, in redb: one file, transactions that are whole or not at all. `invites.rs` lets devices in, `revocation.rs`
-//! throws them out.
+//! Devices, accounts and invites, in redb: one file, transactions that are whole or not at all. `invites.rs` lets devices in,
+//! `accounts.rs` says whose they are, `revocation.rs` throws them out.
 //!
 //! Whether a device may connect is in memory too, since each new connection asks, twice: some 50 bytes for each device. The
 //! file has one opener, so that nobody else can change it.
@@ -11,11 +11,13 @@
 //! A question is read first, and written only if it changes something. When the disk fails the file is opened anew, and then
 //! everything is as it says, but for what memory has revoked.
 
+mod accounts;
 #[cfg(test)]
 mod failing;
 mod invites;
 mod lineage;
 mod revocation;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -40,15 +42,19 @@ use super::{
     database::Database,
     journal::Journal,
     records::{
-        DEVICES, INVITES, PAIRINGS, REVOKED, SETTINGS, VERSION, device as read_device, invite as read_invite, now,
+        ACCOUNTS, BINDINGS, DEVICES, INVITES, OPENINGS, PAIRINGS, REFUSED, REVOKED, SEEN, SETTINGS, TERMS, VERSION,
+        device as read_device, invite as read_invite, now, terms as read_terms,
     },
     room::Room,
     turns::{Turn, Turns, Who},
+    whom::Whom,
 };
 pub use super::{
     database::StoreError,
-    records::{Device, DeviceStatus},
+    records::{Device, DeviceStatus, Terms},
 };
+pub(crate) use accounts::{Account, AccountError, GROUPS_MAX, Known, Names};
+pub(crate) use invites::{InviteRecord, Withdrawal};
 pub use revocation::Revocation;
 use revocation::Waiting;
 pub(crate) use tickets::StoredTicket;
@@ -71,8 +77,10 @@ pub struct Store {
     turns: Turns,
     statuses: RwLock<HashMap<[u8; 32], DeviceStatus>>,
     /// Revocations that are in force and not in the file yet.
-    waiting: Mutex<BTreeMap<[u8; 32], Waiting>>,
+    waiting: Mutex<BTreeMap<Whom, Waiting>>,
     lineage: lineage::Lineage,
+    accounts: accounts::Accounts,
+    seen: seen::Seen,
     journal: Mutex<Journal>,
     room: Room,
     /// When the file was opened last, and how often: who has seen it fail knows by that whether another has opened it since.
@@ -111,18 +119,26 @@ impl Store {
             statuses: RwLock::default(),
             waiting: Mutex::default(),
             lineage: lineage::Lineage::default(),
+            accounts: accounts::Accounts::default(),
+            seen: seen::Seen::default(),
             journal: Mutex::new(journal),
             room: Room::open(path.parent().unwrap_or(Path::new("."))),
             reopened: Mutex::default(),
             opened: AtomicU64::new(0),
             notice: None,
         };
-        if store.database.read(needs_tables)? {
+        if store.database.read(version)?.is_none_or(|version| version < u64::from(VERSION)) {
             store.write(Who::Owner, |write| {
                 write.open_table(DEVICES)?;
                 write.open_table(INVITES)?;
                 write.open_table(PAIRINGS)?;
                 write.open_table(REVOKED)?;
+                write.open_table(ACCOUNTS)?;
+                write.open_table(BINDINGS)?;
+                write.open_table(OPENINGS)?;
+                write.open_table(TERMS)?;
+                write.open_table(REFUSED)?;
+                write.open_table(SEEN)?;
                 write.open_table(SETTINGS)?.insert(VERSION_KEY, VERSION.to_string().as_str())?;
                 Ok(())
             })?;
@@ -157,12 +173,6 @@ impl Store {
     #[must_use]
     pub fn root(&self, of: DeviceId) -> DeviceId {
         self.lineage.root(of)
-    }
-
-    /// Those that a device has let in, and those whom these have, and so on.
-    #[must_use]
-    pub fn descendants(&self, of: DeviceId) -> Vec<DeviceId> {
-        self.lineage.descendants(of)
     }
 
     fn statuses(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], DeviceStatus>> {
@@ -323,10 +333,7 @@ impl Store {
     /// revoked stays so.
     fn load(&self) -> Result<(), StoreError> {
         let found = self.database.read(|read| {
-            let version = number(setting(read, VERSION_KEY)?, VERSION_KEY)?;
-            if version > u64::from(VERSION) {
-                return Err(StoreError::Newer { found: version.to_string(), known: VERSION });
-            }
+            version(read)?;
             let mut found = HashMap::new();
             for entry in read.open_table(DEVICES)?.iter()? {
                 let (key, bytes) = entry?;
@@ -339,9 +346,14 @@ impl Store {
                 let (key, bytes) = entry?;
                 read_invite(key.value(), bytes.value())?;
             }
+            for entry in read.open_table(TERMS)?.iter()? {
+                let (key, bytes) = entry?;
+                read_terms(key.value(), bytes.value())?;
+            }
             Ok(found)
         })?;
         self.lineage.load(self.database.read(lineage::read)?);
+        self.accounts.load(self.database.read(accounts::read)?);
         let mut statuses = self.statuses();
         let known = std::mem::replace(&mut *statuses, found);
         for (id, status) in known {
@@ -357,13 +369,18 @@ impl Store {
     }
 }
 
-/// Whether the file is new, or of the time before versions.
-fn needs_tables(read: &ReadTransaction) -> Result<bool, StoreError> {
-    match read.open_table(SETTINGS) {
-        Ok(settings) => Ok(settings.get(VERSION_KEY)?.is_none()),
-        Err(TableError::TableDoesNotExist(_)) => Ok(true),
-        Err(error) => Err(error.into()),
+/// The version of the file's records; none if it is new, or of the time before versions.
+fn version(read: &ReadTransaction) -> Result<Option<u64>, StoreError> {
+    let settings = match read.open_table(SETTINGS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        settings => settings?,
+    };
+    let Some(text) = settings.get(VERSION_KEY)?.map(|text| text.value().to_owned()) else { return Ok(None) };
+    let version = number(Some(text), VERSION_KEY)?;
+    if version > u64::from(VERSION) {
+        return Err(StoreError::Newer { found: version.to_string(), known: VERSION });
     }
+    Ok(Some(version))
 }
 
 fn setting(read: &ReadTransaction, key: &str) -> Result<Option<String>, StoreError> {

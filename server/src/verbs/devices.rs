@@ -1,22 +1,22 @@
-//! `duologue devices`: who was let in.
+//! `duologue devices`: who was let in, and whose that is.
 
-use anyhow::bail;
 use duologue_server::{
-    DeviceInfo, DeviceList, DeviceStatus, Kept, Language, Revoke, Revoked, ask, shown_name, spoken, utc,
+    Bind, Bound, DeviceInfo, DeviceList, DeviceStatus, Language, Revoke, Subject, shown_name, spoken,
 };
 use hyper::Method;
 
-use super::say;
+use super::owner::{Owner, escaped, when};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Devices {
-    /// Lists the devices: id, fingerprint, status, algorithm, when it came in, who let it in (the owner, or a device's id), name.
+    /// Lists the devices: id, fingerprint, status, algorithm, when it came in, who let it in (the owner, or a device's id), whose
+    /// it is, its level, when it was last here or how many lines it has now, what it may open, name.
     List {
         /// Below each device, its fingerprint as words, English and French.
         #[arg(long)]
         words: bool,
         #[command(flatten)]
-        directory: super::StateDirectory,
+        owner: Owner,
     },
     /// Removes a device for good, and ends its lines at once.
     Revoke {
@@ -28,59 +28,83 @@ pub(crate) enum Devices {
         #[arg(long)]
         with_descendants: bool,
         #[command(flatten)]
-        directory: super::StateDirectory,
+        owner: Owner,
+    },
+    /// Says whose a device is. It has one subject at most, until it is released.
+    Bind {
+        /// The device's id, as `list` shows it.
+        #[arg(allow_hyphen_values = true)]
+        device: String,
+        /// Your name for the person: 1 to 128 bytes.
+        subject: String,
+        #[command(flatten)]
+        owner: Owner,
+    },
+    /// Says that a device is nobody's any more. It may connect still.
+    Release {
+        /// The device's id, as `list` shows it.
+        #[arg(allow_hyphen_values = true)]
+        device: String,
+        #[command(flatten)]
+        owner: Owner,
     },
 }
 
 impl Devices {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { words, directory } => {
-                let DeviceList { devices } = ask(&directory.state, Method::GET, "/devices", None::<&()>).await?;
-                for device in devices {
-                    let status = match device.status {
-                        DeviceStatus::Enrolled => "enrolled",
-                        DeviceStatus::Revoked => "revoked",
-                    };
-                    let name = shown_name(&device.name);
-                    let DeviceInfo { id, fingerprint, algorithm, .. } = &device;
-                    let when = utc(i64::try_from(device.enrolled_at).unwrap_or(i64::MAX));
-                    let by = device.invited_by.as_deref().unwrap_or("owner");
-                    say(&format!("{id}  {fingerprint}  {status}  {algorithm}  {when}  by {by}  {name}"));
-                    for language in [Language::English, Language::French].into_iter().filter(|_| words) {
-                        say(&format!("    {}", spoken(&device.fingerprint, language)));
-                    }
-                }
+            Self::List { words, owner } => {
+                let list: DeviceList = owner.get("/devices").await?;
+                owner.tell(&list, |list| list.devices.iter().flat_map(|device| lines(device, words)).collect());
             }
-            Self::Revoke { device, with_descendants, directory } => {
+            Self::Revoke { device, with_descendants, owner } => {
                 let path = format!("/devices/{}/revoke", escaped(&device));
-                let asked = with_descendants.then_some(Revoke { with_descendants });
-                let Revoked { kept, with_it, message } =
-                    ask(&directory.state, Method::POST, &path, asked.as_ref()).await?;
-                let message = message.unwrap_or_default();
-                for device in with_it {
-                    say(&format!("{device}  revoked with it"));
-                }
-                match kept {
-                    Kept::Stored => say("revoked"),
-                    Kept::Journal => say(&format!("revoked: {message}")),
-                    // Not what was asked for: a script must hear of it.
-                    Kept::Memory => bail!("revoked, {message}"),
-                }
+                let revoked = owner.ask(Method::POST, &path, Some(&Revoke { with_descendants })).await?;
+                owner.tell_revoked(&revoked)?;
+            }
+            Self::Bind { device, subject, owner } => {
+                let path = format!("/devices/{}/bind", escaped(&device));
+                let bind = Bind { subject: Subject::new(&subject)? };
+                let bound: Bound = owner.ask(Method::POST, &path, Some(&bind)).await?;
+                owner.tell(&bound, |bound| {
+                    vec![if bound.changed { "bound".to_owned() } else { "it was already".to_owned() }]
+                });
+            }
+            Self::Release { device, owner } => {
+                let path = format!("/devices/{}/release", escaped(&device));
+                let bound: Bound = owner.ask(Method::POST, &path, None::<&()>).await?;
+                owner.tell(&bound, |_| vec!["released".to_owned()]);
             }
         }
         Ok(())
     }
 }
 
-/// As a part of a path (RFC 3986, section 3.3): what is no device id gets there as it was written, and is named.
-fn escaped(part: &str) -> String {
-    let mut escaped = String::new();
-    for byte in part.bytes() {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => escaped.push(byte.into()),
-            byte => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
+/// A device, as a line, and its words below it.
+pub(super) fn lines(device: &DeviceInfo, words: bool) -> Vec<String> {
+    let status = match device.status {
+        DeviceStatus::Enrolled => "enrolled",
+        DeviceStatus::Revoked => "revoked",
+    };
+    let DeviceInfo { id, fingerprint, algorithm, enrolled_at, level, .. } = device;
+    let by = device.invited_by.as_deref().unwrap_or("owner");
+    let whose =
+        device.subject.as_ref().map_or_else(|| "nobody's".to_owned(), |it| format!("of {}", shown_name(it.as_str())));
+    let here = match (device.lines, device.last_seen) {
+        (0, None) => "never seen".to_owned(),
+        (0, Some(secs)) => format!("last seen {}", when(secs)),
+        (1, _) => "connected".to_owned(),
+        (count, _) => format!("connected {count} times"),
+    };
+    let opens = match &device.opens {
+        None => String::new(),
+        Some(opens) => format!("  opens {}", shown_name(&opens.join(","))),
+    };
+    let (came, name) = (when(*enrolled_at), shown_name(&device.name));
+    let line = format!(
+        "{id}  {fingerprint}  {status}  {algorithm}  {came}  by {by}  {whose}  level {level}  {here}{opens}  {name}"
+    );
+    let languages = [Language::English, Language::French].into_iter().filter(|_| words);
+    let spoken = languages.map(|language| format!("    {}", spoken(fingerprint, language)));
+    std::iter::once(line).chain(spoken).collect()
 }

@@ -1,23 +1,38 @@
 //! `duologue keys`: who this server is.
 
 use duologue_server::{Language, server_key, spoken};
+use serde::Serialize;
 
-use super::say;
+use super::owner::Owner;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Keys {
     /// Shows the public key and its fingerprint, also as words, to compare with what a device shows.
-    Show(super::StateDirectory),
+    Show(Owner),
+}
+
+#[derive(Serialize)]
+struct Shown {
+    key: String,
+    fingerprint: String,
+    words: String,
+    mots: String,
 }
 
 impl Keys {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Self::Show(directory) = self;
-        let key = server_key(&directory.state)?;
-        say(&format!("key          {key}"));
-        say(&format!("fingerprint  {}", key.fingerprint()));
-        say(&format!("words        {}", spoken(&key.fingerprint(), Language::English)));
-        say(&format!("mots         {}", spoken(&key.fingerprint(), Language::French)));
+        let Self::Show(owner) = self;
+        let key = server_key(&owner.directory.state)?;
+        let fingerprint = key.fingerprint();
+        let [words, mots] = [Language::English, Language::French].map(|language| spoken(&fingerprint, language));
+        owner.tell(&Shown { key: key.to_string(), fingerprint, words, mots }, |shown| {
+            vec![
+                format!("key          {}", shown.key),
+                format!("fingerprint  {}", shown.fingerprint),
+                format!("words        {}", shown.words),
+                format!("mots         {}", shown.mots),
+            ]
+        });
         Ok(())
     }
 }

@@ -1,13 +1,16 @@
 //! The binary's verbs.
 
+pub(crate) mod accounts;
 pub(crate) mod connect;
 pub(crate) mod dev;
 pub(crate) mod devices;
 pub(crate) mod invite;
 pub(crate) mod keys;
 pub(crate) mod lan;
+mod owner;
 mod plain;
 pub(crate) mod serve;
+pub(crate) mod state;
 pub(crate) mod token;
 
 use std::{

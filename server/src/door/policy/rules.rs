@@ -143,12 +143,19 @@ pub(crate) struct Evidence<'a> {
     pub(crate) origin: Option<&'a str>,
     /// Of an app; nothing is opened by it.
     pub(crate) app_origin: Option<&'a str>,
+    /// The labels that the device was let in for; any, if none are told.
+    pub(crate) opens: Option<&'a [Arc<str>]>,
 }
 
 impl<'a> Evidence<'a> {
     pub(crate) fn new(device: DeviceId, standing: &'a Standing, transport: &'a Transport) -> Self {
         let (origin, app_origin) = (transport.origin.as_deref(), transport.app_origin.as_deref());
-        Self { device, standing, address: transport.address, origin, app_origin }
+        Self { device, standing, address: transport.address, origin, app_origin, opens: None }
+    }
+
+    /// Of a device that was let in for some labels.
+    pub(crate) fn let_in_for(self, opens: Option<&'a [Arc<str>]>) -> Self {
+        Self { opens, ..self }
     }
 }
 
@@ -218,6 +225,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Refusal {
     /// The page's origin, or the kind of client, is not served any more.
     Address,
+    /// The device was let in for other labels.
+    LetInForOthers,
     /// No rule speaks of that label.
     NoRule,
     /// This one comes nearest, and fails by this.
@@ -292,6 +301,7 @@ impl Rules {
         let name = |rule: usize| self.rule(rule).map_or("", |rule| &rule.name);
         match refusal {
             Refusal::Address => "pages of this origin, or clients of this kind, are not served".to_owned(),
+            Refusal::LetInForOthers => "the device's invite was for other labels".to_owned(),
             Refusal::NoRule => "no rule opens this label".to_owned(),
             Refusal::Misses { rule, by } => format!("the rule \"{}\" comes nearest, but {by}", name(*rule)),
             Refusal::Demands { rule } => {
@@ -302,6 +312,9 @@ impl Rules {
 
     /// The judgement. Only the gate asks for it, so that nobody can ask in another way.
     pub(in crate::door) fn judge(&self, evidence: &Evidence<'_>, asked: &Asked<'_>, now: u64) -> Verdict {
+        if evidence.opens.is_some_and(|opens| !opens.iter().any(|label| **label == *asked.label)) {
+            return Verdict::Refused(Refusal::LetInForOthers);
+        }
         let mut nearest: Option<(Miss, usize)> = None;
         let of_one = self.0.of_one.get(asked.label).map(Vec::as_slice).unwrap_or_default();
         for at in in_order(of_one, &self.0.of_many) {

@@ -14,7 +14,7 @@ use duologue::{CloseCode, DeviceId};
 use redb::StorageBackend;
 
 use super::{
-    DeviceStatus, Revocation, Store, StoreError,
+    AccountError, DeviceStatus, Revocation, Store, StoreError, Terms, Whom,
     tests::{DAY, device, invite},
 };
 
@@ -193,6 +193,72 @@ fn a_revocation_that_only_the_journal_has_is_in_force_at_the_next_start() {
     std::fs::remove_file(directory.path().join("revocations.journal")).expect("removed");
     let store = open(&disk, directory.path()).expect("the same store");
     assert_eq!((store.status(id(3)), store.notice()), (Some(DeviceStatus::Revoked), None));
+}
+
+/// Lets a device in for a subject that is in a group.
+fn enrol_for(store: &Store, seed: u8, subject: &str) {
+    let terms = Terms { subject: Some(subject.to_owned()), groups: vec!["staff".to_owned()], ..Terms::default() };
+    store.add_invite_for(&invite(seed), &terms, DAY).expect("stored");
+    store.enrol(invite(seed).id(), &device(seed)).expect("the store works").expect("enrolled");
+}
+
+#[test]
+fn a_name_that_only_the_journal_has_is_refused_at_the_next_start_with_all_its_devices() {
+    let whom = [Whom::subject("ada"), Whom::group("staff"), Whom::device(id(20)).with_descendants()];
+    for whom in whom {
+        let (directory, disk, store) = store();
+        enrol_for(&store, 20, "ada");
+        enrol_for(&store, 21, "ada");
+        for seed in 22..30 {
+            assert!(store.add_invite_of(id(20), &invite(seed), DAY, 8).expect("the store works"));
+            store.enrol(invite(seed).id(), &device(seed)).expect("the store works").expect("enrolled");
+        }
+        disk.fails_with(ENOSPC);
+        assert!(matches!(store.revoke(whom), Revocation::Journalled(_)), "{whom:?}");
+        assert_eq!(store.journal().entries().count(), 1, "one slot, however many devices it is of");
+        let revoked = |store: &Store, seed: u8| store.status(id(seed)) == Some(DeviceStatus::Revoked);
+        let of_it = |store: &Store| (20..30).filter(|seed| revoked(store, *seed)).count();
+        let count = of_it(&store);
+        assert_eq!(count, if whom.one_device().is_some() { 9 } else { 2 }, "{whom:?}");
+        drop(store);
+        disk.fails_with(0);
+        let store = open(&disk, directory.path()).expect("the same store");
+        assert_eq!((of_it(&store), store.not_stored()), (count, (0, 0)), "{whom:?}");
+        assert!(store.is_revoked(whom), "{whom:?}");
+        assert_eq!(store.status(id(1)), Some(DeviceStatus::Enrolled));
+        drop(store);
+        std::fs::remove_file(directory.path().join("revocations.journal")).expect("removed");
+        let store = open(&disk, directory.path()).expect("the same store");
+        assert_eq!(of_it(&store), count, "the store has it too");
+    }
+}
+
+#[test]
+fn a_name_cannot_be_restored_before_its_revocation_is_stored() {
+    let (_directory, disk, store) = store();
+    enrol_for(&store, 20, "ada");
+    disk.fails_with(EIO);
+    assert!(matches!(store.revoke(Whom::subject("ada")), Revocation::Journalled(_)));
+    assert_eq!(store.restore(Whom::subject("ada")).expect("memory knows"), Err(AccountError::RevocationUnderWay));
+    disk.fails_with(0);
+    mended(&store);
+    assert_eq!(store.restore(Whom::subject("ada")).expect("the store works"), Ok(()));
+}
+
+#[test]
+fn an_older_copy_of_the_store_refuses_the_names_that_were_revoked_since() {
+    let (directory, disk, store) = store();
+    enrol_for(&store, 20, "ada");
+    let copy = disk.bytes().clone();
+    assert_eq!(store.revoke(Whom::subject("ada")), Revocation::Stored);
+    assert_eq!(store.revoke(Whom::token("a7")), Revocation::Stored);
+    drop(store);
+    *disk.bytes() = copy;
+    let store = open(&disk, directory.path()).expect("the copy");
+    let notice = store.notice().expect("it is older");
+    assert!(notice.contains("the account \"ada\", a token"), "{notice}");
+    assert_eq!(store.status(id(20)), Some(DeviceStatus::Revoked));
+    assert!(store.is_revoked(Whom::subject("ada")) && store.is_revoked(Whom::token("a7")));
 }
 
 #[test]

@@ -11,14 +11,49 @@ use redb::ReadableTable;
 
 use super::{
     super::{
-        records::{DEVICES, INVITES, PAIRINGS, StoredInvite, encode, invite as read_invite, now},
+        records::{
+            DEVICES, INVITES, OPENINGS, PAIRINGS, StoredAccount, StoredInvite, StoredTerms, TERMS, encode,
+            invite as read_invite, now, terms as read_terms,
+        },
         turns::Who,
     },
-    Device, DeviceStatus, Store, StoreError, lineage,
+    Device, DeviceStatus, Store, StoreError, Terms,
+    accounts::{self, Names},
+    lineage,
 };
 
 /// An invite that a device has made, and that device.
 type Pairing = ([u8; 16], [u8; 32]);
+
+/// An invite as its owner sees it; times in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InviteRecord {
+    pub(crate) id: InviteId,
+    /// None for one of before that was kept.
+    pub(crate) made_at: Option<u64>,
+    /// The device that asked for it; none if that was the owner, or if it was never used and is over.
+    pub(crate) made_by: Option<DeviceId>,
+    pub(crate) expires_at: u64,
+    pub(crate) used_by: Option<DeviceId>,
+    pub(crate) used_at: Option<u64>,
+    pub(crate) withdrawn_at: Option<u64>,
+    /// Whether a device could use it now.
+    pub(crate) is_good: bool,
+    /// Whether its time is over.
+    pub(crate) has_ended: bool,
+    pub(crate) terms: Terms,
+}
+
+/// What became of a withdrawal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withdrawal {
+    /// Nobody comes in by it any more.
+    Done,
+    /// There is no such invite, or there was one long ago.
+    Unknown,
+    /// Too late: this device has come in by it.
+    UsedBy(DeviceId),
+}
 
 impl Store {
     /// Keeps an invite until some time after it has expired, so that its late users can be told why.
@@ -26,6 +61,11 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub fn add_invite(&self, invite: &Invite, lifetime: Duration) -> Result<(), StoreError> {
+        self.add_invite_for(invite, &Terms::default(), lifetime)
+    }
+
+    /// The same, on terms. Who makes it has looked whether they hold: [`Self::may_enter`].
+    pub(crate) fn add_invite_for(&self, invite: &Invite, terms: &Terms, lifetime: Duration) -> Result<(), StoreError> {
         const KEPT_SECS: u64 = 30 * 24 * 60 * 60;
         let now = now();
         let stored = StoredInvite::new(invite, now, lifetime);
@@ -38,10 +78,13 @@ impl Store {
                     over.push(id.value());
                 }
             }
+            let mut all_terms = write.open_table(TERMS)?;
             for id in over {
                 invites.remove(id)?;
+                all_terms.remove(id)?;
             }
             invites.insert(invite.id().0, encode(&stored).as_slice())?;
+            all_terms.insert(invite.id().0, encode(&StoredTerms::new(terms.clone(), now)).as_slice())?;
             Ok(())
         })?;
         Ok(())
@@ -67,20 +110,28 @@ impl Store {
                 && own < live_max
                 && own < self.lineage.room(device, now)
         };
-        if !may(&self.read(|read| live_pairings(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, now))?) {
+        let live = self.read(|read| {
+            live_pairings(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, &read.open_table(TERMS)?, now)
+        })?;
+        if !may(&live) {
             return Ok(false);
         }
         let stored = StoredInvite::new(invite, now, lifetime);
         let (is_kept, _turn) = self.write(Who::Device, |write| {
             let mut invites = write.open_table(INVITES)?;
             let mut pairings = write.open_table(PAIRINGS)?;
-            let live = live_pairings(&invites, &pairings, now)?;
+            let mut all_terms = write.open_table(TERMS)?;
+            let live = live_pairings(&invites, &pairings, &all_terms, now)?;
             // What was used or has expired counts no more, and its maker need not be known any longer.
             pairings.retain(|id, _| live.iter().any(|(other, _)| *other == id))?;
             let may = may(&live);
             if may {
                 invites.insert(invite.id().0, encode(&stored).as_slice())?;
                 pairings.insert(invite.id().0, device.0)?;
+                // Who may open some labels only lets nobody in for others. Whose it is, is not handed on.
+                let opens = self.known(device).opens.map(|opens| opens.iter().map(ToString::to_string).collect());
+                let terms = StoredTerms::new(Terms { opens, ..Terms::default() }, now);
+                all_terms.insert(invite.id().0, encode(&terms).as_slice())?;
             }
             Ok(may)
         })?;
@@ -103,21 +154,84 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub(crate) fn is_invite_good(&self, id: InviteId) -> Result<bool, StoreError> {
-        self.read(|read| Ok(self.judge(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, id)?.is_ok()))
+        self.read(|read| {
+            let (invites, pairings) = (read.open_table(INVITES)?, read.open_table(PAIRINGS)?);
+            Ok(self.judge(&invites, &pairings, &read.open_table(TERMS)?, id)?.is_ok())
+        })
     }
 
-    /// Consumes an invite for a device and enrols it; or says why not.
+    /// All invites that are kept, the oldest first.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn invites(&self) -> Result<Vec<InviteRecord>, StoreError> {
+        let mut all = self.read(|read| {
+            let (invites, pairings) = (read.open_table(INVITES)?, read.open_table(PAIRINGS)?);
+            let terms = read.open_table(TERMS)?;
+            let mut all = Vec::new();
+            for entry in invites.iter()? {
+                let (id, bytes) = entry?;
+                let id = InviteId(id.value());
+                let StoredInvite { expires_at, used_by, .. } = read_invite(id.0, bytes.value())?;
+                let used_by = used_by.map(DeviceId);
+                let StoredTerms { made_at, terms: of_it, used_at, withdrawn_at } = find_terms(&terms, id)?;
+                let paired = pairings.get(id.0)?.map(|maker| DeviceId(maker.value()));
+                let made_by = used_by.and_then(|device| self.invited_by(device)).or(paired);
+                let is_good = self.judge(&invites, &pairings, &terms, id)?.is_ok();
+                let terms = of_it;
+                all.push(InviteRecord {
+                    id,
+                    made_at,
+                    made_by,
+                    expires_at,
+                    used_by,
+                    used_at,
+                    withdrawn_at,
+                    is_good,
+                    has_ended: expires_at <= now(),
+                    terms,
+                });
+            }
+            Ok(all)
+        })?;
+        all.sort_by_key(|invite| (invite.made_at, invite.expires_at));
+        Ok(all)
+    }
+
+    /// Withdraws an invite, so that nobody comes in by it. Its late users hear that it has expired.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn withdraw_invite(&self, id: InviteId) -> Result<Withdrawal, StoreError> {
+        let (done, _turn) = self.write(Who::Owner, |write| {
+            let Some(invite) = find_invite(&write.open_table(INVITES)?, id)? else { return Ok(Withdrawal::Unknown) };
+            if let Some(device) = invite.used_by {
+                return Ok(Withdrawal::UsedBy(DeviceId(device)));
+            }
+            let mut all = write.open_table(TERMS)?;
+            let terms = find_terms(&all, id)?;
+            let withdrawn_at = terms.withdrawn_at.or_else(|| Some(now()));
+            all.insert(id.0, encode(&StoredTerms { withdrawn_at, ..terms }).as_slice())?;
+            Ok(Withdrawal::Done)
+        })?;
+        Ok(done)
+    }
+
+    /// Consumes an invite for a device and enrols it, on the invite's terms; or says why not.
     ///
     /// # Errors
     /// If the store fails.
     pub fn enrol(&self, id: InviteId, device: &Device) -> Result<Result<(), CloseCode>, StoreError> {
         match self.status(DeviceId(device.id)) {
             Some(DeviceStatus::Revoked) => return Ok(Err(CloseCode::DeviceRevoked)),
-            // An enrolled device needs no invite, and leaves it to another.
+            // An enrolled device needs no invite, and leaves it to another: nor does a link that somebody has sent it make it
+            // somebody else's.
             Some(DeviceStatus::Enrolled) => return Ok(Ok(())),
             None => {}
         }
-        let asked = self.read(|read| self.judge(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, id))?;
+        let asked = self.read(|read| {
+            self.judge(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, &read.open_table(TERMS)?, id)
+        })?;
         if let Err(code) = asked {
             return Ok(Err(code));
         }
@@ -130,47 +244,94 @@ impl Store {
             }
             let mut invites = write.open_table(INVITES)?;
             let pairings = write.open_table(PAIRINGS)?;
-            let verdict = self.judge(&invites, &pairings, id)?;
-            Ok(match verdict {
-                Err(code) => Err(code),
-                Ok(invite) => {
-                    let used = StoredInvite { used_by: Some(device.id), ..invite };
-                    invites.insert(id.0, encode(&used).as_slice())?;
-                    write.open_table(DEVICES)?.insert(device.id, encode(device).as_slice())?;
-                    let maker = pairings.get(id.0)?.map(|maker| maker.value());
-                    let keep = |maker| lineage::keep(write, device.id, maker, device.enrolled_at);
-                    Ok(maker.map(keep).transpose()?)
-                }
-            })
-        })?;
-        if let Ok(origin) = verdict {
-            if let Some(origin) = origin {
-                self.lineage.learn(device.id, origin);
+            let mut all_terms = write.open_table(TERMS)?;
+            let (invite, terms) = match self.judge(&invites, &pairings, &all_terms, id)? {
+                Err(code) => return Ok(Err(code)),
+                Ok(found) => found,
+            };
+            let used = StoredInvite { used_by: Some(device.id), ..invite };
+            invites.insert(id.0, encode(&used).as_slice())?;
+            let terms = StoredTerms { used_at: Some(now()), ..terms };
+            all_terms.insert(id.0, encode(&terms).as_slice())?;
+            let Terms { subject, groups, opens, name } = terms.terms;
+            let named = Device { name: name.unwrap_or_else(|| device.name.clone()), ..device.clone() };
+            write.open_table(DEVICES)?.insert(device.id, encode(&named).as_slice())?;
+            if let Some(opens) = &opens {
+                write.open_table(OPENINGS)?.insert(device.id, encode(opens).as_slice())?;
             }
-            // Never over a revocation, which waits for nobody's turn.
-            self.statuses().entry(device.id).or_insert(DeviceStatus::Enrolled);
+            let account = match subject {
+                Some(subject) => {
+                    let account = accounts::bind_in(write, device.id, &subject, &groups)?;
+                    Some((subject, account))
+                }
+                None => None,
+            };
+            let maker = pairings.get(id.0)?.map(|maker| maker.value());
+            let keep = |maker| lineage::keep(write, device.id, maker, device.enrolled_at);
+            let origin = maker.map(keep).transpose()?;
+            Ok(Ok(Some(Enrolment { account, opens: opens.as_deref().map(accounts::names), origin })))
+        })?;
+        if let Ok(Some(enrolment)) = &verdict {
+            self.learn(device.id, enrolment);
         }
         Ok(verdict.map(drop))
     }
 
-    /// The invite, if a device that is not known may use it now.
+    /// Takes into memory that a device has come in. A revocation waits for nobody's turn: what memory refuses by now goes before.
+    fn learn(&self, device: [u8; 32], enrolment: &Enrolment) {
+        let Enrolment { account, opens, origin } = enrolment;
+        let subject = account.as_ref().map(|(subject, account)| (subject.as_str(), account));
+        let is_subject_out = self.accounts.learn(device, subject, opens);
+        if let Some(origin) = origin {
+            self.lineage.learn(device, *origin);
+        }
+        self.statuses().entry(device).or_insert(DeviceStatus::Enrolled);
+        if is_subject_out || origin.is_some_and(|origin| self.accounts.is_branch_refused(origin.invited_by)) {
+            self.statuses().insert(device, DeviceStatus::Revoked);
+        }
+    }
+
+    /// The invite and its terms, if a device that is not known may use it now.
     fn judge(
         &self,
         invites: &impl ReadableTable<[u8; 16], &'static [u8]>,
         pairings: &impl ReadableTable<[u8; 16], [u8; 32]>,
+        terms: &impl ReadableTable<[u8; 16], &'static [u8]>,
         id: InviteId,
-    ) -> Result<Result<StoredInvite, CloseCode>, StoreError> {
+    ) -> Result<Result<(StoredInvite, StoredTerms), CloseCode>, StoreError> {
         let Some(invite) = find_invite(invites, id)? else { return Ok(Err(CloseCode::NotEnrolled)) };
         // What a revoked device has made is revoked with it, in the file or not yet.
         let maker = pairings.get(id.0)?.map(|maker| DeviceId(maker.value()));
         if maker.is_some_and(|maker| self.status(maker) != Some(DeviceStatus::Enrolled)) {
             return Ok(Err(CloseCode::NotEnrolled));
         }
+        let terms = find_terms(terms, id)?;
+        // So is what was made for somebody who is revoked.
+        let subject = terms.terms.subject.as_deref();
+        if invite.used_by.is_none()
+            && subject
+                .is_some_and(|subject| self.may_enter(subject, &terms.terms.groups).is_err_and(|it| it.is_refusal()))
+        {
+            return Ok(Err(CloseCode::NotEnrolled));
+        }
         Ok(match invite {
             invite if invite.used_by.is_some() => Err(CloseCode::InviteUsed),
-            invite if invite.expires_at <= now() => Err(CloseCode::InviteExpired),
-            invite => Ok(invite),
+            invite if invite.expires_at <= now() || terms.withdrawn_at.is_some() => Err(CloseCode::InviteExpired),
+            invite => Ok((invite, terms)),
         })
+    }
+}
+
+/// What memory must learn of a device that has come in.
+struct Enrolment {
+    account: Option<(String, StoredAccount)>,
+    opens: Option<Names>,
+    origin: Option<lineage::Origin>,
+}
+
+impl StoredTerms {
+    fn new(terms: Terms, now: u64) -> Self {
+        Self { made_at: Some(now), terms, used_at: None, withdrawn_at: None }
     }
 }
 
@@ -187,10 +348,19 @@ fn find_invite(
     invites.get(id.0)?.map(|bytes| read_invite(id.0, bytes.value())).transpose()
 }
 
+/// None are those of an invite of before there were any.
+pub(super) fn find_terms(
+    terms: &impl ReadableTable<[u8; 16], &'static [u8]>,
+    id: InviteId,
+) -> Result<StoredTerms, StoreError> {
+    Ok(terms.get(id.0)?.map(|bytes| read_terms(id.0, bytes.value())).transpose()?.unwrap_or_default())
+}
+
 /// Invites that devices have made and that could still be used, with who made them.
 fn live_pairings(
     invites: &impl ReadableTable<[u8; 16], &'static [u8]>,
     pairings: &impl ReadableTable<[u8; 16], [u8; 32]>,
+    terms: &impl ReadableTable<[u8; 16], &'static [u8]>,
     now: u64,
 ) -> Result<Vec<Pairing>, StoreError> {
     let mut live = Vec::new();
@@ -198,7 +368,9 @@ fn live_pairings(
         let (id, maker) = entry?;
         let (id, maker) = (id.value(), maker.value());
         let invite = find_invite(invites, InviteId(id))?;
-        if invite.is_some_and(|invite| invite.used_by.is_none() && invite.expires_at > now) {
+        if invite.is_some_and(|invite| invite.used_by.is_none() && invite.expires_at > now)
+            && find_terms(terms, InviteId(id))?.withdrawn_at.is_none()
+        {
             live.push((id, maker));
         }
     }

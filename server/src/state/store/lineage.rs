@@ -103,20 +103,22 @@ impl Lineage {
         INVITED_MAX.saturating_sub(count).min(INVITED_A_DAY_MAX.saturating_sub(today))
     }
 
-    /// Those that a device has let in, and those whom these have, and so on; without itself.
-    pub(super) fn descendants(&self, of: DeviceId) -> Vec<DeviceId> {
+    /// Those that some devices have let in, and those whom these have, and so on; without themselves.
+    pub(super) fn descendants(&self, of: &[DeviceId]) -> Vec<DeviceId> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut children: HashMap<[u8; 32], Vec<[u8; 32]>> = HashMap::new();
         for (device, origin) in &all.origins {
             children.entry(origin.invited_by).or_default().push(*device);
         }
-        let (mut found, mut next, mut seen) = (Vec::new(), vec![of.0], HashSet::from([of.0]));
+        let (mut found, mut next, mut seen) =
+            (Vec::new(), of.to_vec(), HashSet::<DeviceId>::from_iter(of.iter().copied()));
         while let Some(device) = next.pop() {
-            // A damaged table may have a circle.
-            let more = children.get(&device).into_iter().flatten().filter(|child| seen.insert(**child));
-            for child in more {
-                found.push(DeviceId(*child));
-                next.push(*child);
+            for child in children.get(&device.0).into_iter().flatten() {
+                // A damaged table may have a circle.
+                if seen.insert(DeviceId(*child)) {
+                    found.push(DeviceId(*child));
+                    next.push(DeviceId(*child));
+                }
             }
         }
         found
@@ -169,13 +171,14 @@ mod tests {
     fn a_branch_is_all_that_came_of_it_and_nothing_else() {
         let lineage = of(&[(2, 1, 0), (3, 1, 0), (4, 2, 0), (5, 4, 0), (6, 9, 0)]);
         let branch = |root| {
-            let mut found: Vec<_> = lineage.descendants(DeviceId(id(root))).iter().map(|device| device.0[0]).collect();
+            let mut found: Vec<_> =
+                lineage.descendants(&[DeviceId(id(root))]).iter().map(|device| device.0[0]).collect();
             found.sort_unstable();
             found
         };
         assert_eq!((branch(1), branch(2), branch(5), branch(7)), (vec![2, 3, 4, 5], vec![4, 5], vec![], vec![]));
         // No loop without an end, whatever the file says.
-        assert_eq!(of(&[(1, 2, 0), (2, 1, 0)]).descendants(DeviceId(id(1))), [DeviceId(id(2))]);
+        assert_eq!(of(&[(1, 2, 0), (2, 1, 0)]).descendants(&[DeviceId(id(1))]), [DeviceId(id(2))]);
     }
 
     #[test]

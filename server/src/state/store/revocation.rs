@@ -4,18 +4,22 @@
 //! older copy of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{MutexGuard, PoisonError},
     time::Duration,
 };
 
 use duologue::DeviceId;
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::{
     super::{
-        records::{DEVICES, INVITES, PAIRINGS, REVOKED, SETTINGS, encode, now},
+        records::{
+            DEVICES, INVITES, PAIRINGS, REFUSED, REVOKED, SETTINGS, StoredTerms, TERMS, encode, now,
+            terms as read_terms,
+        },
         turns::Who,
+        whom::{Kind, Whom},
     },
     Device, DeviceStatus, Store, StoreError, WRITES, number, read_device, read_invite, setting,
 };
@@ -28,7 +32,7 @@ const LAST: &str = "last-revocation";
 /// How far a revocation has come. It is in force in any case, but for a device that nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// No such device is known.
+    /// It is of a device, and no such device is known.
     Unknown,
     /// It is in the store.
     Stored,
@@ -47,44 +51,82 @@ pub(super) struct Waiting {
 }
 
 impl Store {
-    /// Removes a device for good, and the invites that it has made and nobody has used: [`Self::refuse`], then
+    /// Revokes for good: a device, or whatever [`Whom`] means, with the invites that nobody has used: [`Self::refuse`], then
     /// [`Self::keep_revocation`].
-    pub fn revoke(&self, id: DeviceId) -> Revocation {
-        if self.refuse(id) { self.keep_revocation(id) } else { Revocation::Unknown }
+    pub fn revoke(&self, whom: impl Into<Whom>) -> Revocation {
+        let whom = whom.into();
+        if self.refuse(whom).is_some() { self.keep_revocation(whom) } else { Revocation::Unknown }
     }
 
-    /// Refuses a device from now on, in memory, waiting for nothing. False if it is not known.
-    pub fn refuse(&self, id: DeviceId) -> bool {
-        if self.refuse_known(id) {
-            return true;
+    /// Refuses somebody from now on, in memory, waiting for nothing. Gives the devices that are out by it; none if it is a device
+    /// that is not known.
+    pub(crate) fn refuse(&self, whom: Whom) -> Option<Vec<DeviceId>> {
+        if let Some(out) = self.refuse_known(whom) {
+            return Some(out);
         }
         // One that enrols right now is in the file a moment before it is in memory.
         drop(self.turns.take(Who::Owner, PATIENCE));
-        self.refuse_known(id)
+        self.refuse_known(whom)
     }
 
-    fn refuse_known(&self, id: DeviceId) -> bool {
-        match self.statuses().get_mut(&id.0) {
-            None => false,
-            Some(status) => {
-                if *status == DeviceStatus::Enrolled {
-                    *status = DeviceStatus::Revoked;
-                    self.waiting().entry(id.0).or_insert(Waiting { number: None, when: now() });
-                }
-                true
+    fn refuse_known(&self, whom: Whom) -> Option<Vec<DeviceId>> {
+        if whom.one_device().is_some_and(|device| self.status(device).is_none()) {
+            return None;
+        }
+        let when = now();
+        // The name before its devices: who comes in meanwhile finds it refused (`invites.rs`, `learn`).
+        let is_new = whom.one_device().is_none() && self.accounts.refuse(whom, when);
+        let out = self.out_by(whom);
+        let mut has_changed = is_new;
+        let mut statuses = self.statuses();
+        for device in &out {
+            let status = statuses.entry(device.0).or_insert(DeviceStatus::Revoked);
+            has_changed |= *status == DeviceStatus::Enrolled;
+            *status = DeviceStatus::Revoked;
+        }
+        drop(statuses);
+        if has_changed {
+            self.waiting().entry(whom).or_insert(Waiting { number: None, when });
+        }
+        Some(out)
+    }
+
+    /// The devices that are out by a revocation. Those of a branch are noted, so that who comes by one of them now finds it.
+    fn out_by(&self, whom: Whom) -> Vec<DeviceId> {
+        let mut out = whom.one_device().map_or_else(|| self.devices_of(whom), |device| vec![device]);
+        if whom.with_descendants {
+            let mut noted = 0;
+            // Once more after each note, for those who came before it.
+            while noted < out.len() {
+                self.accounts.refuse_branches(&out);
+                noted = out.len();
+                out.extend(self.lineage.descendants(&out));
             }
         }
+        out
+    }
+
+    /// Those that some devices have let in, and those whom these have, as far as they may still connect.
+    pub(crate) fn left_by(&self, devices: &[DeviceId]) -> Vec<DeviceId> {
+        let mut left = self.lineage.descendants(devices);
+        left.retain(|device| self.status(*device) == Some(DeviceStatus::Enrolled));
+        left
     }
 
     /// Puts a revocation that is in force on disk.
-    pub fn keep_revocation(&self, id: DeviceId) -> Revocation {
+    pub(crate) fn keep_revocation(&self, whom: Whom) -> Revocation {
         let journalled = self.journal_waiting();
         let stored = self.store_waiting();
-        match self.waiting().get(&id.0) {
+        match self.waiting().get(&whom) {
             None => Revocation::Stored,
             Some(Waiting { number: Some(_), .. }) => Revocation::Journalled(said(stored)),
             Some(Waiting { number: None, .. }) => Revocation::NotOnDisk(said(journalled)),
         }
+    }
+
+    /// Whether a revocation is in force and not in the store.
+    pub(super) fn is_waiting(&self, whom: Whom) -> bool {
+        self.waiting().keys().any(|waiting| waiting.refused() == whom.refused())
     }
 
     /// Revocations that are in force and not in the store; and of these, how many are nowhere on disk.
@@ -107,10 +149,10 @@ impl Store {
     fn journal_waiting(&self) -> Result<(), String> {
         let missing: Vec<_> =
             self.waiting().iter().filter(|(_, it)| it.number.is_none()).map(|(id, it)| (*id, it.when)).collect();
-        for (device, when) in missing {
-            let appended = self.journal().append(device, when);
+        for (whom, when) in missing {
+            let appended = self.journal().append(whom, when);
             let number = appended.map_err(|error| format!("the journal cannot be written: {error}"))?;
-            if let Some(waiting) = self.waiting().get_mut(&device) {
+            if let Some(waiting) = self.waiting().get_mut(&whom) {
                 waiting.number = Some(number);
             }
         }
@@ -124,8 +166,9 @@ impl Store {
             return Ok(());
         }
         let (_, turn) = self.write_within(Who::Owner, PATIENCE, |write| {
-            for (id, it) in &waiting {
-                revoke_in(write, *id, it.when)?;
+            for (whom, it) in &waiting {
+                // Memory is as the file while it is our turn.
+                revoke_in(write, *whom, &self.out_by(*whom), it.when)?;
             }
             let last = waiting.values().filter_map(|it| it.number).max().unwrap_or(0);
             let mut settings = write.open_table(SETTINGS)?;
@@ -134,12 +177,12 @@ impl Store {
             Ok(())
         })?;
         drop(turn);
-        for id in waiting.into_keys() {
-            if let Err(error) = self.journal().keep(id) {
+        for whom in waiting.into_keys() {
+            if let Err(error) = self.journal().keep(whom) {
                 // It is stored once more at the next start, which changes nothing.
                 tracing::debug!(%error, "the journal could not note what the store has");
             }
-            self.waiting().remove(&id);
+            self.waiting().remove(&whom);
         }
         Ok(())
     }
@@ -155,21 +198,23 @@ impl Store {
         let (noted, when) = journal.writes();
         let (mut waiting, mut again) = (BTreeMap::new(), Vec::new());
         for entry in journal.entries().filter(|entry| !entry.is_kept || entry.number > last) {
-            waiting.insert(entry.device, Waiting { number: Some(entry.number), when: entry.when });
+            waiting.insert(entry.whom, Waiting { number: Some(entry.number), when: entry.when });
             if entry.is_kept {
-                again.push(DeviceId(entry.device).to_string());
+                again.push(self.told(entry.whom));
             }
         }
         drop(journal);
-        let mut statuses = self.statuses();
-        for id in waiting.keys() {
-            statuses.insert(*id, DeviceStatus::Revoked);
+        for (whom, it) in &waiting {
+            if whom.one_device().is_none() {
+                self.accounts.refuse(*whom, it.when);
+            }
+            let out = self.out_by(*whom);
+            self.statuses().extend(out.into_iter().map(|device| (device.0, DeviceStatus::Revoked)));
         }
-        drop(statuses);
         self.waiting().extend(waiting);
         Ok((writes < noted || !again.is_empty()).then(|| {
             let refused = match again.as_slice() {
-                [] => "no device was revoked since".to_owned(),
+                [] => "nobody was revoked since".to_owned(),
                 ids => format!("what was revoked since is revoked again, as the journal has it: {}", ids.join(", ")),
             };
             format!(
@@ -181,28 +226,79 @@ impl Store {
         }))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], Waiting>> {
+    /// Of whom a revocation is, for the owner: of a name the journal has the digest alone.
+    fn told(&self, whom: Whom) -> String {
+        let what = match whom.kind {
+            Kind::Device => return DeviceId(whom.id).to_string(),
+            Kind::Subject => "the account",
+            Kind::Group => "the group",
+            Kind::Token => "a token",
+        };
+        match self.accounts.name_of(whom) {
+            Some(name) => format!("{what} {name:?}"),
+            None if whom.kind == Kind::Token => what.to_owned(),
+            None => format!("{what} of a name that is not known any more"),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<Whom, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Revokes a device in the file, and the invites that it has made and nobody has used.
-fn revoke_in(write: &WriteTransaction, id: [u8; 32], when: u64) -> Result<(), StoreError> {
+/// Revokes devices in the file, and the invites that they have made, or that were made for whom the revocation means, and that
+/// nobody has used.
+fn revoke_in(write: &WriteTransaction, whom: Whom, out: &[DeviceId], when: u64) -> Result<(), StoreError> {
+    let out: HashSet<[u8; 32]> = out.iter().map(|device| device.0).collect();
     let (mut invites, mut pairings) = (write.open_table(INVITES)?, write.open_table(PAIRINGS)?);
-    let made = pairings.extract_if(|_, maker| maker == id)?.map(|entry| entry.map(|(invite, _)| invite.value()));
+    let mut terms = write.open_table(TERMS)?;
+    let made = pairings.extract_if(|_, maker| out.contains(&maker))?;
+    let made = made.map(|entry| entry.map(|(invite, _)| invite.value()));
     for invite in made.collect::<Result<Vec<_>, _>>()? {
         let stored = invites.get(invite)?.map(|bytes| read_invite(invite, bytes.value())).transpose()?;
         if stored.is_some_and(|stored| stored.used_by.is_none()) {
             invites.remove(invite)?;
+            terms.remove(invite)?;
         }
     }
-    let mut devices = write.open_table(DEVICES)?;
-    let device = devices.get(id)?.map(|bytes| read_device(id, bytes.value())).transpose()?;
-    if let Some(device) = device {
-        let device = Device { status: DeviceStatus::Revoked, ..device };
-        devices.insert(id, encode(&device).as_slice())?;
+    if whom.one_device().is_none() {
+        withdraw_in(&mut terms, whom, when)?;
+        write.open_table(REFUSED)?.insert((whom.kind as u8, whom.id), when)?;
     }
-    write.open_table(REVOKED)?.insert(id, when)?;
+    let (mut devices, mut revoked) = (write.open_table(DEVICES)?, write.open_table(REVOKED)?);
+    for id in out {
+        let device = devices.get(id)?.map(|bytes| read_device(id, bytes.value())).transpose()?;
+        if let Some(device) = device.filter(|device| device.status == DeviceStatus::Enrolled) {
+            let device = Device { status: DeviceStatus::Revoked, ..device };
+            devices.insert(id, encode(&device).as_slice())?;
+        }
+        if revoked.get(id)?.is_none() {
+            revoked.insert(id, when)?;
+        }
+    }
+    Ok(())
+}
+
+/// Withdraws the invites that were made for a subject, or into a group: they would be good again when it is restored.
+fn withdraw_in(terms: &mut Table<'_, [u8; 16], &'static [u8]>, whom: Whom, when: u64) -> Result<(), StoreError> {
+    let mut withdrawn = Vec::new();
+    for entry in terms.iter()? {
+        let (id, bytes) = entry?;
+        let it = read_terms(id.value(), bytes.value())?;
+        let is_for = match whom.kind {
+            Kind::Subject => {
+                it.terms.subject.as_deref().is_some_and(|name| Whom::subject(name).refused() == whom.refused())
+            }
+            Kind::Group => it.terms.groups.iter().any(|name| Whom::group(name).refused() == whom.refused()),
+            Kind::Device | Kind::Token => false,
+        };
+        if is_for && it.used_at.is_none() && it.withdrawn_at.is_none() {
+            withdrawn.push((id.value(), StoredTerms { withdrawn_at: Some(when), ..it }));
+        }
+    }
+    for (id, it) in withdrawn {
+        terms.insert(id, encode(&it).as_slice())?;
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use duologue::{CloseCode, DeviceKey, Invite, ServerKey, SignatureAlgorithm};
 
 use super::{super::records::encode, *};
 
-fn store() -> (tempfile::TempDir, Store) {
+pub(super) fn store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(&directory.path().join("store.redb")).expect("a new store");
     (directory, store)
@@ -146,7 +146,7 @@ fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoke
 #[test]
 fn a_record_that_cannot_be_read_is_an_error_by_name() {
     type Damage = fn(&WriteTransaction);
-    let cases: [(Damage, &str); 4] = [
+    let cases: [(Damage, &str); 9] = [
         (
             |write| drop(write.open_table(DEVICES).expect("opens").insert([7; 32], &b"?"[..]).expect("inserts")),
             "the record 0707070707070707… of the table devices in it cannot be read",
@@ -156,8 +156,28 @@ fn a_record_that_cannot_be_read_is_an_error_by_name() {
             "of the table invites in it cannot be read",
         ),
         (
-            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "2").expect("inserts")),
-            "it is of version 2, and this duologue knows none after 1",
+            |write| drop(write.open_table(TERMS).expect("opens").insert([8; 16], &b"?"[..]).expect("inserts")),
+            "of the table terms in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(ACCOUNTS).expect("opens").insert(&b"ada"[..], &b"?"[..]).expect("inserts")),
+            "the record 616461… of the table accounts in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(BINDINGS).expect("opens").insert([7; 32], &b"?"[..]).expect("inserts")),
+            "of the table bindings in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(OPENINGS).expect("opens").insert([7; 32], &b"?"[..]).expect("inserts")),
+            "of the table openings in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(REFUSED).expect("opens").insert((9, [7; 32]), 1).expect("inserts")),
+            "a key of the kind 9 of the table refused in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "3").expect("inserts")),
+            "it is of version 3, and this duologue knows none after 2",
         ),
         (
             |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "new").expect("inserts")),

@@ -1,0 +1,170 @@
+//! Devices: who was let in, whose they are, and how they are thrown out.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Extension, Router,
+    extract::State as Extracted,
+    http::StatusCode,
+    response::Response,
+    routing::{get, post},
+};
+use duologue::DeviceId;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Answer, By, Failure, Named, Said, Target, blocking, by_whom, json,
+    revocations::{Revoke, answer_revocation},
+};
+use crate::{
+    door::standing::{Level, Subject},
+    state::{
+        store::{Device, DeviceStatus, StoreError},
+        whom::Whom,
+    },
+    watch::log::OWNERS,
+};
+
+/// All devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceList {
+    /// The oldest first.
+    pub devices: Vec<DeviceInfo>,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// Its id, base64url.
+    pub id: String,
+    /// As its person can see it too: 8 groups of 4 hexadecimal digits.
+    pub fingerprint: String,
+    /// `Ed25519` or `P-256`.
+    pub algorithm: String,
+    /// The name that its invite gave it, else its own for itself when it came; that is unverified, and whatever it wanted to say.
+    pub name: String,
+    /// Seconds since 1970.
+    pub enrolled_at: u64,
+    /// The device whose invite it used; none where that was the owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited_by: Option<String>,
+    /// Whether it may connect.
+    pub status: DeviceStatus,
+    /// Whose it is; none if it is bound to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// What its key alone is worth here: 1 while it may connect, else 0.
+    pub level: Level,
+    /// The labels that it may open; none told if its invite has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens: Option<Vec<String>>,
+    /// When it was last here, in seconds since 1970; none if that was never noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<u64>,
+    /// Its lines that are open now, or wait for a connection.
+    pub lines: usize,
+}
+
+/// To whom a device is to be bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// Whose it is from now on.
+    pub subject: Subject,
+}
+
+/// A device was bound, or released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// False if it was so before.
+    pub changed: bool,
+}
+
+pub(super) fn routes() -> Router<Arc<Target>> {
+    Router::new()
+        .route("/devices", get(list))
+        .route("/devices/{id}/revoke", post(revoke))
+        .route("/devices/{id}/bind", post(bind))
+        .route("/devices/{id}/release", post(release))
+}
+
+/// Devices as they are told, of those that `pick` wants, the oldest first.
+pub(super) fn told(target: &Target, pick: impl Fn(&Device) -> bool) -> Result<Vec<DeviceInfo>, StoreError> {
+    let store = target.state.store();
+    let seen = store.last_seen()?;
+    let lines: HashMap<DeviceId, usize> =
+        target.running.as_ref().map(|duologue| duologue.directory().counts()).unwrap_or_default();
+    let info = |device: Device| {
+        let id = DeviceId(device.id);
+        let known = store.known(id);
+        DeviceInfo {
+            id: id.to_string(),
+            fingerprint: id.fingerprint(),
+            algorithm: device.algorithm,
+            name: device.name,
+            enrolled_at: device.enrolled_at,
+            invited_by: store.invited_by(id).map(|device| device.to_string()),
+            level: if device.status == DeviceStatus::Enrolled { Level::Device } else { Level::Guest },
+            status: device.status,
+            subject: known.subject.and_then(|subject| Subject::new(&subject).ok()),
+            opens: known.opens.map(|opens| opens.iter().map(ToString::to_string).collect()),
+            last_seen: seen.get(&device.id).copied(),
+            lines: lines.get(&id).copied().unwrap_or_default(),
+        }
+    };
+    Ok(store.devices()?.into_iter().filter(pick).map(info).collect())
+}
+
+async fn list(Extracted(target): Extracted<Arc<Target>>) -> Answer<Response> {
+    let devices = blocking(move || told(&target, |_| true)).await??;
+    Ok(json(StatusCode::OK, &DeviceList { devices }))
+}
+
+fn read_id(id: &str) -> Answer<DeviceId> {
+    id.parse().map_err(|_| {
+        let message = format!("{id:?} is no device id: `duologue devices list` shows them");
+        Failure::new(StatusCode::BAD_REQUEST, "no-device-id", &message)
+    })
+}
+
+async fn revoke(
+    Extracted(target): Extracted<Arc<Target>>,
+    by: Option<Extension<By>>,
+    Named(id): Named,
+    Said(said): Said<Revoke>,
+) -> Answer<Response> {
+    let device = read_id(&id)?;
+    answer_revocation(target, by, Whom::device(device), said, format!("the device {device}")).await
+}
+
+async fn bind(
+    Extracted(target): Extracted<Arc<Target>>,
+    by: Option<Extension<By>>,
+    Named(id): Named,
+    Said(Bind { subject }): Said<Bind>,
+) -> Answer<Response> {
+    let device = read_id(&id)?;
+    let name = subject.clone();
+    let work = move || match &target.running {
+        Some(duologue) => duologue.rebind(device, Some(&name)),
+        None => target.state.store().bind(device, name.as_str()),
+    };
+    let changed = blocking(work).await???;
+    tracing::info!(target: OWNERS, %device, %subject, changed, by = %by_whom(by), "the owner has bound a device");
+    Ok(json(StatusCode::OK, &Bound { changed }))
+}
+
+async fn release(
+    Extracted(target): Extracted<Arc<Target>>,
+    by: Option<Extension<By>>,
+    Named(id): Named,
+) -> Answer<Response> {
+    let device = read_id(&id)?;
+    let work = move || match &target.running {
+        Some(duologue) => duologue.rebind(device, None),
+        None => target.state.store().release(device).map(|released| released.map(|_| true)),
+    };
+    let changed = blocking(work).await???;
+    tracing::info!(target: OWNERS, %device, by = %by_whom(by), "the owner has released a device");
+    Ok(json(StatusCode::OK, &Bound { changed }))
+}

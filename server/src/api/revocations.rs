@@ -1,0 +1,100 @@
+//! How anything is revoked, and how that is answered: a device, an account, a group, a token.
+
+use std::sync::Arc;
+
+use axum::{Extension, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, By, Failure, Target, blocking, by_whom, json};
+use crate::{
+    state::{store::Revocation, whom::Whom},
+    watch::log::OWNERS,
+};
+
+/// How somebody is to be revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// With the devices that were let in by those that are out, and those whom these have, and so on.
+    #[serde(default)]
+    pub with_descendants: bool,
+}
+
+/// Somebody was revoked, and is refused from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Where that is kept.
+    pub kept: Kept,
+    /// The devices that went with it: of an account or a group those that are bound to it; with descendants, also those that
+    /// these had let in, and they in turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with_it: Vec<String>,
+    /// Devices that those had let in, and that may connect still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+    /// What is not where it should be yet, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How far a revocation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kept {
+    /// In the store.
+    Stored,
+    /// On disk, in the journal: it outlives the server, and goes into the store by itself.
+    Journal,
+    /// In the server's memory alone: if it stops before the disk can be written again, who was revoked is back.
+    Memory,
+}
+
+/// Revokes, and says what became of it. `what` is for people: "the device …".
+pub(super) async fn answer_revocation(
+    target: Arc<Target>,
+    by: Option<Extension<By>>,
+    whom: Whom,
+    Revoke { with_descendants }: Revoke,
+    what: String,
+) -> Answer<Response> {
+    let whom = if with_descendants { whom.with_descendants() } else { whom };
+    let has_server = target.running.is_some();
+    let work = move || {
+        let store = target.state.store();
+        store.may_refuse(whom)?;
+        let (out, revocation) = match &target.running {
+            Some(duologue) => duologue.revoke_all(whom),
+            None => (store.refuse(whom).unwrap_or_default(), store.revoke(whom)),
+        };
+        let left = store.left_by(&out);
+        Ok::<_, Failure>((out, left, revocation))
+    };
+    let (mut out, left, revocation) = blocking(work).await??;
+    let (kept, message) = match revocation {
+        Revocation::Unknown => {
+            let message = format!("{what} is not enrolled here: `duologue devices list` shows those that are");
+            return Err(Failure::new(StatusCode::NOT_FOUND, "unknown-device", &message));
+        }
+        Revocation::Stored => (Kept::Stored, None),
+        Revocation::Journalled(why) => {
+            (Kept::Journal, Some(format!("on disk in the journal; the store follows by itself ({why})")))
+        }
+        // There is no memory that outlives the verb.
+        Revocation::NotOnDisk(why) if !has_server => {
+            let message = format!("{what} was NOT revoked, nothing could be written: {why}");
+            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not-on-disk", &message));
+        }
+        Revocation::NotOnDisk(why) => {
+            let message =
+                format!("in force until this server stops, NOT on disk: {why}; it is tried again until it is");
+            (Kept::Memory, Some(message))
+        }
+    };
+    out.retain(|device| whom.one_device() != Some(*device));
+    for device in &out {
+        tracing::info!(target: OWNERS, %device, with = what, "a device was revoked with another, or with its account");
+    }
+    tracing::info!(target: OWNERS, whom = what, ?kept, by = %by_whom(by), "the owner has revoked");
+    let ids = |devices: Vec<duologue::DeviceId>| devices.iter().map(ToString::to_string).collect();
+    Ok(json(StatusCode::OK, &Revoked { kept, with_it: ids(out), left: ids(left), message }))
+}
