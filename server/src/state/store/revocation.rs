@@ -51,8 +51,8 @@ pub(super) struct Waiting {
 }
 
 impl Store {
-    /// Revokes for good: a device, or whatever [`Whom`] means, with the invites that nobody has used: [`Self::refuse`], then
-    /// [`Self::keep_revocation`].
+    /// Revokes for good: a device, or whatever [`Whom`] means, with the invites that nobody has used: in force in
+    /// memory first, then kept.
     pub fn revoke(&self, whom: impl Into<Whom>) -> Revocation {
         let whom = whom.into();
         if self.refuse(whom).is_some() { self.keep_revocation(whom) } else { Revocation::Unknown }
