@@ -72,9 +72,16 @@ async fn what_all_lines_together_may_hold_is_what_memory_says_and_the_hoarder_gi
     let unread = line.channel("echo").unwrap();
     within(20, "a message", unread.send(vec![1; MESSAGE_LEN])).await.unwrap();
     let invite = server.invite("1h").await;
-    let hoarder = within(20, "a line", device.connect(&target(&invite))).await.unwrap();
-    hoard(&hoarder).await;
-    // A quarter of this machine's memory, which is what it is without the option, would not be full by a line.
+    let mut hoarders = Vec::new();
+    for _ in 0..3 {
+        let hoarder = within(20, "a line", device.connect(&target(&invite))).await.unwrap();
+        hoard(&hoarder).await;
+        hoarders.push(hoarder);
+        if server.stderr.seen().iter().any(|line| line.contains("memory was full")) {
+            break;
+        }
+    }
+    // A quarter of this machine's memory, which is what it is without the option, would not be full by three lines.
     server.stderr.with("memory was full: who held most has made room").await;
     assert_eq!(within(20, "what was unread", unread.recv()).await.unwrap(), Some(vec![1; MESSAGE_LEN]));
     assert_eq!(within(20, "an echo", line.request("echo", "here")).await.unwrap(), b"here");
