@@ -14,7 +14,8 @@ use std::{
 };
 
 use duologue::{
-    Claims, ClientConfig, ConnectionError, ConnectionNo, Invite, LineEvent, Offer, Outcome, ServerKey, limits,
+    Claims, ClientConfig, ConnectionError, ConnectionNo, EvidenceKind, Invite, LineEvent, Offer, Outcome, ServerKey,
+    limits,
 };
 use duologue_native::{Endpoint, Line, LineError, carry, keep, randomness};
 use rustls::pki_types::ServerName;
@@ -38,6 +39,7 @@ use crate::{
     socket::WebSocket,
     target::Target,
     tls,
+    token::{TokenError, TokenKeeper, TokenSource},
 };
 
 /// Why no line came about. Each says what to do where something can be done.
@@ -84,6 +86,9 @@ pub enum ConnectError {
     /// The keyring failed.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// There is no token to show, though the client was told to show one.
+    #[error("there is no token to show: {0}")]
+    Token(#[source] TokenError),
 }
 
 /// A device that can open lines.
@@ -94,6 +99,7 @@ pub struct Client {
     extra_roots: Option<PathBuf>,
     m1_first: bool,
     waits: bool,
+    token: Option<TokenSource>,
 }
 
 impl Client {
@@ -109,7 +115,7 @@ impl Client {
     #[must_use]
     pub fn new(keyring: Keyring) -> Self {
         let name = format!("native client on {}", std::env::consts::OS);
-        Self { keyring: Arc::new(keyring), name, extra_roots: None, m1_first: false, waits: false }
+        Self { keyring: Arc::new(keyring), name, extra_roots: None, m1_first: false, waits: false, token: None }
     }
 
     /// What the server's owner sees in the list of devices; cut to 64 bytes.
@@ -142,6 +148,25 @@ impl Client {
         self
     }
 
+    /// Shows this token of the person: it comes with each connection, as it is.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(TokenSource::Text(token.into()));
+        self
+    }
+
+    /// Shows the tokens that this function gives: it is asked before the first connection, and again near the end of what the
+    /// last one has raised, or when the server wants another; once for each, and once more with another connection.
+    #[must_use]
+    pub fn with_token_from<F, E>(mut self, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<TokenError>,
+    {
+        self.token = Some(TokenSource::function(ask));
+        self
+    }
+
     /// Opens a line and waits until the server has let this device in. From then on the line dials again by itself whenever
     /// its connection is lost, and resumes its session.
     ///
@@ -158,10 +183,18 @@ impl Client {
         if self.waits {
             core = core.with_first_try_that_waits();
         }
+        let token = match self.token.clone() {
+            Some(source) => {
+                let token = source.ask().await.map_err(ConnectError::Token)?;
+                let shown = core.show(EvidenceKind::Token, token.into_bytes());
+                Some(TokenKeeper::new(source, shown.map_err(|error| ConnectError::Token(error.into()))?))
+            }
+            None => None,
+        };
         let line = Line::new(core);
         let (failed, failure) = std::sync::mpsc::channel();
         let dialler = Dialler { client: self.clone(), target: target.clone(), failed };
-        let mut endpoint = ClientEndpoint { dialler, place, server_key };
+        let mut endpoint = ClientEndpoint { dialler, place, server_key, token };
         let own = line.unguarded();
         tokio::spawn(async move { keep(&own, &mut endpoint).await });
         match line.ready().await {
@@ -278,6 +311,7 @@ struct ClientEndpoint {
     dialler: Dialler,
     place: String,
     server_key: ServerKey,
+    token: Option<TokenKeeper>,
 }
 
 impl Endpoint for ClientEndpoint {
@@ -296,6 +330,10 @@ impl Endpoint for ClientEndpoint {
                 if let Outcome::Fresh(reason) = grant.outcome {
                     tracing::warn!(%reason, "a new session");
                 }
+                if let Some(token) = &mut self.token {
+                    token.connected();
+                    token.told(line, &grant.standing);
+                }
                 let server = KnownServer { key: self.server_key, enrolled: true, ticket: Some(grant.ticket) };
                 if let Err(error) = self.dialler.client.keyring.remember(&self.place, server) {
                     // The line is good all the same; the next connection will have to do without the ticket.
@@ -303,12 +341,16 @@ impl Endpoint for ClientEndpoint {
                 }
             }
             LineEvent::ChannelOpened(id) => line.offer(id),
+            LineEvent::Standing(told) => {
+                if let Some(token) = &mut self.token {
+                    token.told(line, &told.standing());
+                }
+            }
             // What the handles see for themselves.
             LineEvent::ChannelChanged(_)
             | LineEvent::ConnectionFailed { .. }
             | LineEvent::Altered(_)
             | LineEvent::StateChanged(_)
-            | LineEvent::Standing(_)
             | LineEvent::Evidence(_)
             | LineEvent::SessionEnded(..)
             | LineEvent::Closed(_) => {}

@@ -14,7 +14,7 @@
 //! # Layout
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
-//! special · `connect.rs` upgrade and driver · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
+//! special · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
 //!
 //! What a program must name of the core stands here too; all of it is [`duologue`].
 
@@ -24,18 +24,20 @@ mod refusal;
 mod socket;
 mod target;
 mod tls;
+mod token;
 
 pub use connect::{Client, ConnectError};
 pub use duologue::{
-    self, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId, DeviceKey,
-    FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, LineState, PeerMisbehaved, ResetCode, ServerKey,
-    SignatureAlgorithm, limits,
+    self, BadEvidence, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId,
+    DeviceKey, EvidenceKind, FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, LineState, PeerMisbehaved,
+    ResetCode, ServerKey, SignatureAlgorithm, Standing, limits,
     typed::{self, Request},
 };
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use keyring::{Keyring, KeyringError};
 pub use socket::WebSocket;
 pub use target::{InvalidTarget, Target};
+pub use token::TokenError;
 pub use tokio_tungstenite;
 
 /// The examples of the README are tests.

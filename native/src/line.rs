@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use duologue::{CloseCode, ConnectionError, Instant, Line as Core, LineState};
+use duologue::{BadEvidence, CloseCode, ConnectionError, EvidenceKind, Instant, Line as Core, LineState, Standing};
+use tokio::sync::watch;
 
 use crate::shared::{LineError, Shared, State, wait};
 
@@ -61,6 +62,22 @@ impl Line {
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
         self.shared.with(|state| state.line.round_trip())
+    }
+
+    /// Client: shows evidence of the person, such as a token: now, and with each connection, until newer is shown. What comes of it is
+    /// in [`Self::standing`], which repeats the number that is given back.
+    ///
+    /// # Errors
+    /// [`BadEvidence`] if it is empty or has more than 8,184 bytes; what was shown before then stays.
+    pub fn show(&self, kind: EvidenceKind, data: Vec<u8>) -> Result<u32, BadEvidence> {
+        self.shared.with(|state| state.line.show(kind, data))
+    }
+
+    /// Client: what the server says of this device as it is now: its level, whose it is, and for how long. Level 0 before it has
+    /// let it in.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.with(|state| state.standing().subscribe())
     }
 
     /// Waits for the end, and tells its cause.

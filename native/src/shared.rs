@@ -11,10 +11,10 @@ use std::{
 
 use duologue::{
     ChannelError, ChannelId, ConnectionError, ConnectionNo, Delivery, Instant, Line as Core, LineEvent, Session,
-    typed::DecodeError,
+    Standing, typed::DecodeError,
 };
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Why an operation on a line or a channel did not work.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub(crate) struct State {
     sockets: Sockets,
     /// Until when the keeper sleeps.
     armed: Option<Instant>,
+    /// Client: what the server tells of this device; none before it has, or somebody has asked.
+    standing: Option<watch::Sender<Standing>>,
 }
 
 struct Ended {
@@ -132,6 +134,11 @@ impl State {
         self.sockets.retain(|(other, _)| *other != no);
     }
 
+    /// What is told of this device, from now on.
+    pub(crate) fn standing(&mut self) -> &watch::Sender<Standing> {
+        self.standing.get_or_insert_with(|| watch::Sender::new(Standing::default()))
+    }
+
     fn handle_event(&mut self, event: LineEvent, changed: &Notify) {
         match event {
             LineEvent::ChannelChanged(id) => {
@@ -149,6 +156,8 @@ impl State {
             }
             event => {
                 match &event {
+                    LineEvent::Opened(grant) => drop(self.standing().send_replace(grant.standing.clone())),
+                    LineEvent::Standing(told) => drop(self.standing().send_replace(told.standing())),
                     LineEvent::ChannelOpened(id) => {
                         self.channels.insert(self.key(*id), Arc::new(Notify::new()));
                     }
@@ -177,6 +186,7 @@ impl Shared {
                 incoming: VecDeque::new(),
                 sockets: Vec::new(),
                 armed: None,
+                standing: None,
             }),
             wake: Notify::new(),
             changed: Notify::new(),

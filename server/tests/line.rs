@@ -11,7 +11,7 @@ use std::{
 
 use axum::Router;
 use duologue::{ChannelError, CloseCode, ConnectionError, DeviceId, ResetCode, limits::MESSAGE_LEN_MAX};
-use duologue_client::{Client, Keyring, Line, LineError, Target};
+use duologue_client::{Client, EvidenceKind, Keyring, Line, LineError, LineState, Target};
 use duologue_server::{
     Call, Conversation, Duologue, JsonChannel, Policy, Revocation, ServiceError, State, answer_json, serve, services,
 };
@@ -58,6 +58,33 @@ async fn the_server_opens_a_channel_to_a_device_by_its_id() {
     assert_eq!(news.recv().await, Ok(Some(b"hello".to_vec())));
     sent.taken().await.expect("it was read");
     assert!(directory.channel(DeviceId([7; 32]), "news").is_none(), "nobody of that id is connected");
+}
+
+#[tokio::test]
+async fn a_server_that_verifies_no_tokens_says_so_of_each_and_lowers_nobody() {
+    let (bench, line) = Bench::start(|duologue| duologue).await;
+    let standing = line.standing().borrow().clone();
+    assert_eq!((standing.level, standing.evidence, standing.refused.as_str()), (1, 0, ""));
+    drop(line);
+    let client = bench.client.clone().with_token("eyJ.first.x");
+    let line = client.connect(&bench.target).await.expect("the device is enrolled");
+    let mut standing = line.standing();
+    let told = standing.borrow_and_update().clone();
+    assert_eq!((told.level, told.evidence, told.refused.as_str()), (1, 1, "token-not-taken"), "with AUTH_OK");
+    line.show(EvidenceKind::Token, b"eyJ.second.x".to_vec()).expect("it is short");
+    standing.changed().await.expect("the line is open");
+    assert_eq!(standing.borrow().evidence, 2, "on the open line");
+    assert_eq!(line.state(), LineState::Open);
+}
+
+#[tokio::test]
+async fn a_client_without_the_token_that_it_is_to_show_does_not_connect() {
+    let (bench, _line) = Bench::start(|duologue| duologue).await;
+    let client = bench.client.clone().with_token_from(|| async { Err::<String, _>("nobody is signed in") });
+    let error = client.connect(&bench.target).await.expect_err("there is no token");
+    assert_eq!(error.to_string(), "there is no token to show: nobody is signed in");
+    let error = bench.client.clone().with_token("t".repeat(8_185)).connect(&bench.target).await.expect_err("too long");
+    assert_eq!(error.to_string(), "there is no token to show: evidence has 1 to 8,184 bytes");
 }
 
 #[tokio::test]
