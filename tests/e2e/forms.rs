@@ -12,7 +12,12 @@ pub(crate) fn rounds(test: &str) -> usize {
     let forms: Value = serde_json::from_str(include_str!("../forms.json")).expect("tests/forms.json is JSON");
     let form = forms.as_array().and_then(|forms| forms.iter().find(|form| form["test"] == test));
     let form = form.unwrap_or_else(|| panic!("tests/forms.json has no {test}"));
-    let size = if std::env::var_os("DUOLOGUE_LONG").is_some_and(|value| value == "1") { "whole" } else { "small" };
+    let size = if is_long() { "whole" } else { "small" };
     let rounds = form[size].as_u64().and_then(|rounds| usize::try_from(rounds).ok());
     rounds.unwrap_or_else(|| panic!("{test} has no number as its {size} form"))
+}
+
+/// Whether tests take their whole forms.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("DUOLOGUE_LONG").is_some_and(|value| value == "1")
 }

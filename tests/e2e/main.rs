@@ -11,6 +11,7 @@
 //! fetch.rs    requests to a backend; fetch/cases.js is what a page does
 //! below.rs    servers below a path                 lan.rs               a phone in the same network
 //! login.rs    a real issuer of tokens, and people who sign in there; login/ is its script
+//! crowd.rs    who is served while others hold all there is
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -27,6 +28,7 @@ mod busy;
 mod chance;
 mod closing;
 mod counts;
+mod crowd;
 mod datagrams;
 mod desk;
 mod drain;

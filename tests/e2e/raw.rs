@@ -90,6 +90,16 @@ impl Place {
         (socket, selected.to_str().expect("it is ASCII").to_owned())
     }
 
+    /// A WebSocket that has said nothing yet; none where nobody takes it.
+    pub(crate) async fn try_dial_bare(&self, connector: &TlsConnector) -> Option<Socket> {
+        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let stream = connector.connect(name("localhost"), tcp).await.ok()?;
+        let mut request = format!("wss://{}/line", self.host).into_client_request().ok()?;
+        let offer = HeaderValue::from_static(upgrade::WITHOUT_M1);
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+        Some(client_async(request, stream).await.ok()?.0)
+    }
+
     /// A WebSocket that has said nothing yet.
     pub(crate) async fn dial_bare(&self) -> Socket {
         self.dial(&[upgrade::WITHOUT_M1.to_owned()], None).await.0

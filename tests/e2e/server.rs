@@ -330,13 +330,23 @@ fn port_of(link: &str) -> u16 {
 }
 
 /// With a terminal, or with nothing to read and a pipe to write to, as service managers start it. What looks like `RUST_LOG=debug`
-/// is no argument: it sets the log, which tells whatever a peer repeats only then.
+/// is no argument: it sets the log, which tells whatever a peer repeats only then. Nor is `FILES=1024`: so many files it may have
+/// open, soft and hard.
 pub(crate) fn spawn(arguments: &[&str], state: &Path, at_terminal: bool) -> (Child, Option<Terminal>, Lines, Lines) {
-    let mut command = Command::new(binary());
+    let files = arguments.iter().find_map(|argument| argument.strip_prefix("FILES="));
+    let mut command = match files {
+        None => Command::new(binary()),
+        Some(files) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]).arg(binary());
+            shell
+        }
+    };
     for argument in arguments {
-        match argument.strip_prefix("RUST_LOG=") {
-            Some(log) => command.env("RUST_LOG", log),
-            None => command.arg(argument),
+        match argument.split_once('=') {
+            Some(("RUST_LOG", log)) => command.env("RUST_LOG", log),
+            Some(("FILES", _)) => &mut command,
+            _ => command.arg(argument),
         };
     }
     command.arg("--state").arg(state);

@@ -10,14 +10,15 @@
 //! Kept      M2 is paid for, or a ticket or invite was shown that this server knows: until the verdict is out
 //! ```
 //!
-//! Of those that are worth the same, the address goes first that has most of them; of its connections the oldest. A newcomer
-//! never takes a place that is kept: where all are, there is none for it.
+//! Begun, Idle and Asking are worth the same: any of them costs nothing to be. Of these three the one goes that most are, so that
+//! however many stop at one of them, the others stay open to who passes through. Then the address goes first that has most; of
+//! its connections the oldest. A newcomer never takes a place that is kept: where all are, there is none for it.
 //!
 //! An address of IPv6 is a /64, which one subscriber has. One that speaks for many, or that is not known, has no bound of its
 //! own. The listener has a lobby of all its connections, and a line one of its handshakes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -49,23 +50,30 @@ pub(crate) struct Lobby {
 struct Inner {
     next: u64,
     max: usize,
-    /// By worth, then the oldest first.
-    waiting: BTreeMap<(Worth, u64), Waiting>,
+    waiting: HashMap<u64, Waiting>,
+    /// Those who are worth the same and of one address; the oldest first.
+    alike: BTreeMap<(Worth, Option<IpAddr>), BTreeSet<u64>>,
+    /// How many they are, so that the most are found.
+    crowds: BTreeSet<(Worth, usize, Option<IpAddr>)>,
+    of_worth: BTreeMap<Worth, usize>,
     of_an_address: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    worth: Worth,
     address: Option<IpAddr>,
     crowded_out: CancellationToken,
 }
+
+/// What costs nothing to be.
+const FREE: [Worth; 3] = [Worth::Begun, Worth::Idle, Worth::Asking];
 
 /// A place in the lobby; given back when it is dropped: the connection has proved itself or ended.
 #[derive(Debug)]
 pub(crate) struct Place {
     lobby: Arc<Lobby>,
     number: u64,
-    worth: Mutex<Worth>,
     /// Cancelled when the place goes to another connection.
     crowded_out: CancellationToken,
 }
@@ -82,17 +90,14 @@ impl Lobby {
         let mut inner = self.lock();
         let of_address = address.and_then(|address| inner.of_an_address.get(&address)).copied().unwrap_or_default();
         if of_address >= self.of_an_address_max {
-            inner.make_room(|other| other.address == address)?;
+            inner.make_room_of(address)?;
         } else if inner.waiting.len() >= inner.max {
-            inner.make_room(|_| true)?;
+            inner.make_room()?;
         }
         inner.next += 1;
         let (number, crowded_out) = (inner.next, CancellationToken::new());
-        if let Some(address) = address {
-            *inner.of_an_address.entry(address).or_default() += 1;
-        }
-        inner.waiting.insert((worth, number), Waiting { address, crowded_out: crowded_out.clone() });
-        Some(Place { lobby: Arc::clone(self), number, worth: Mutex::new(worth), crowded_out })
+        inner.insert(number, Waiting { worth, address, crowded_out: crowded_out.clone() });
+        Some(Place { lobby: Arc::clone(self), number, crowded_out })
     }
 
     /// How many there may be from now on. Who is here beyond that goes as newcomers come.
@@ -110,29 +115,42 @@ impl Lobby {
 }
 
 impl Inner {
-    /// Removes the one that is worth least of those that may go; none if all of them are kept.
-    fn make_room(&mut self, may_go: impl Fn(&Waiting) -> bool) -> Option<()> {
-        let count = |waiting: &Waiting| match waiting.address {
-            Some(address) => self.of_an_address.get(&address).copied().unwrap_or_default(),
-            // Nobody knows how many they are: all of them are one.
-            None => usize::MAX,
-        };
-        let mut chosen: Option<((Worth, u64), usize)> = None;
-        for (key, waiting) in self.waiting.iter().filter(|(_, waiting)| may_go(waiting)) {
-            match chosen {
-                _ if key.0 == Worth::Kept => break,
-                Some((best, _)) if best.0 < key.0 => break,
-                Some((_, most)) if count(waiting) <= most => {}
-                _ => chosen = Some((*key, count(waiting))),
-            }
-        }
-        self.remove(chosen?.0)?.crowded_out.cancel();
+    /// Removes the one that is worth least; none if all are kept.
+    fn make_room(&mut self) -> Option<()> {
+        let worth = least(|worth| self.of_worth.get(&worth).copied().unwrap_or_default())?;
+        let all = (worth, 0, None)..=(worth, usize::MAX, Some(IpAddr::from([u8::MAX; 16])));
+        let (_, _, address) = *self.crowds.range(all).next_back()?;
+        self.crowd_out(worth, address)
+    }
+
+    /// The same among those of one address.
+    fn make_room_of(&mut self, address: Option<IpAddr>) -> Option<()> {
+        let worth = least(|worth| self.alike.get(&(worth, address)).map_or(0, BTreeSet::len))?;
+        self.crowd_out(worth, address)
+    }
+
+    fn crowd_out(&mut self, worth: Worth, address: Option<IpAddr>) -> Option<()> {
+        let oldest = *self.alike.get(&(worth, address))?.first()?;
+        self.remove(oldest)?.crowded_out.cancel();
         Some(())
     }
 
-    fn remove(&mut self, key: (Worth, u64)) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&key)?;
-        if let Some(address) = waiting.address
+    fn insert(&mut self, number: u64, waiting: Waiting) {
+        let Waiting { worth, address, .. } = waiting;
+        if let Some(address) = address {
+            *self.of_an_address.entry(address).or_default() += 1;
+        }
+        *self.of_worth.entry(worth).or_default() += 1;
+        self.change(worth, address, |alike| {
+            alike.insert(number);
+        });
+        self.waiting.insert(number, waiting);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&number)?;
+        let Waiting { worth, address, .. } = waiting;
+        if let Some(address) = address
             && let Some(count) = self.of_an_address.get_mut(&address)
         {
             *count -= 1;
@@ -140,41 +158,60 @@ impl Inner {
                 self.of_an_address.remove(&address);
             }
         }
+        if let Some(count) = self.of_worth.get_mut(&worth) {
+            *count -= 1;
+        }
+        self.change(worth, address, |alike| {
+            alike.remove(&number);
+        });
         Some(waiting)
     }
+
+    fn change(&mut self, worth: Worth, address: Option<IpAddr>, change: impl FnOnce(&mut BTreeSet<u64>)) {
+        // Of those whom nobody knows, nobody knows how many they are: all of them are one.
+        let rank = |len: usize| if address.is_none() { usize::MAX } else { len };
+        let alike = self.alike.entry((worth, address)).or_default();
+        self.crowds.remove(&(worth, rank(alike.len()), address));
+        change(alike);
+        if alike.is_empty() {
+            self.alike.remove(&(worth, address));
+        } else {
+            self.crowds.insert((worth, rank(alike.len()), address));
+        }
+    }
+}
+
+/// The worth of who goes first, where there are so many of each.
+fn least(count: impl Fn(Worth) -> usize) -> Option<Worth> {
+    let is_any = |worth: &Worth| count(*worth) > 0;
+    // The last of those that are equally many would be chosen: who has come least far is to be.
+    let free = FREE.into_iter().filter(is_any).rev().max_by_key(|worth| count(*worth));
+    Some(Worth::Garbage).filter(is_any).or(free).or(Some(Worth::Made).filter(is_any))
 }
 
 impl Place {
     /// What the connection is worth from now on. One that was crowded out already stays so.
     pub(crate) fn is_worth(&self, worth: Worth) {
-        let mut own = self.worth.lock().unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.lobby.lock();
-        if let Some(waiting) = inner.waiting.remove(&(*own, self.number)) {
-            inner.waiting.insert((worth, self.number), waiting);
+        if let Some(waiting) = inner.remove(self.number) {
+            inner.insert(self.number, Waiting { worth, ..waiting });
         }
-        *own = worth;
     }
 
     /// Whose the connection is turns out only now, behind a proxy. False if that address has all of its places, and they are
     /// kept.
     pub(crate) fn is_of(&self, address: Option<IpAddr>) -> bool {
-        let worth = self.worth.lock().unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.lobby.lock();
-        let (key, address) = ((*worth, self.number), address.map(network));
-        match inner.waiting.get(&key) {
-            None => return true,
-            Some(waiting) if waiting.address == address => return true,
-            Some(_) => {}
+        let address = address.map(network);
+        if inner.waiting.get(&self.number).is_none_or(|waiting| waiting.address == address) {
+            return true;
         }
         let of_address = address.and_then(|address| inner.of_an_address.get(&address)).copied().unwrap_or_default();
-        if of_address >= self.lobby.of_an_address_max && inner.make_room(|other| other.address == address).is_none() {
+        if of_address >= self.lobby.of_an_address_max && inner.make_room_of(address).is_none() {
             return false;
         }
-        if let Some(waiting) = inner.remove(key) {
-            if let Some(address) = address {
-                *inner.of_an_address.entry(address).or_default() += 1;
-            }
-            inner.waiting.insert(key, Waiting { address, ..waiting });
+        if let Some(waiting) = inner.remove(self.number) {
+            inner.insert(self.number, Waiting { address, ..waiting });
         }
         true
     }
@@ -192,8 +229,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let worth = *self.worth.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.lobby.lock().remove((worth, self.number));
+        self.lobby.lock().remove(self.number);
     }
 }
 
@@ -306,6 +342,23 @@ mod tests {
         drop((risen, gone, last));
         let inner = lobby.lock();
         assert!(inner.waiting.is_empty() && inner.of_an_address.is_empty());
+        assert!(inner.alike.is_empty() && inner.crowds.is_empty() && inner.of_worth.values().all(|count| *count == 0));
+    }
+
+    /// Those who stopped behind TLS used to be worth more than who was in the middle of it: with all places taken by them, each
+    /// newcomer threw out the one before.
+    #[test]
+    fn however_many_stop_somewhere_who_passes_through_is_not_thrown_out_by_the_next() {
+        for stopped in FREE {
+            let lobby = lobby(90, 16);
+            let _all: Vec<_> = (0..90).map(|_| enter(&lobby, None, stopped)).collect();
+            let good = enter(&lobby, None, Worth::Begun);
+            for worth in FREE {
+                good.is_worth(worth);
+                let _next: Vec<_> = (0..20).map(|_| enter(&lobby, None, stopped)).collect();
+                assert!(!is_out(&good), "{stopped:?}, {worth:?}");
+            }
+        }
     }
 
     /// Behind one balancer all clients used to share the places of its address.
