@@ -27,6 +27,7 @@ use axum::{
 use duologue::limits::HANDSHAKE_SECS;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, rt::TokioTimer};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -60,6 +61,8 @@ const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const READ_WITHIN: Duration = Duration::from_secs(15);
 /// How often those times are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
 /// How long no connection is accepted when all files are in use.
 const FULL: Duration = Duration::from_millis(5);
 
@@ -121,13 +124,20 @@ pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Ro
     let strangers = front.strangers.clone();
     // The listener is told of connections where they are accepted.
     let accepting = strangers.spawn(async move {
-        match listener.into_std().and_then(TcpListener::from_std) {
+        match listener.into_std().and_then(deepen).and_then(TcpListener::from_std) {
             Ok(listener) => Arc::new(front).accept(listener).await,
             Err(error) => tracing::error!(%error, "the listening socket cannot be used"),
         }
     });
     // A panic there was reported there.
     let _ = accepting.await;
+}
+
+/// Lets more wait to be accepted than the standard library's 128: where one more comes it is as if its packet had been lost, and
+/// it tries again a second later.
+fn deepen(listener: std::net::TcpListener) -> std::io::Result<std::net::TcpListener> {
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
 }
 
 struct Front {

@@ -1,7 +1,7 @@
 //! The threads that serve whoever has not proved himself: TCP, TLS, HTTP and handshakes.
 //!
 //! ```text
-//! strangers' threads (nice 10)   accept ─ TLS ─ HTTP ─ M1, M2 ─ AUTH ─ verdict
+//! strangers' threads (nice 5)    accept ─ TLS ─ HTTP ─ M1, M2 ─ AUTH ─ verdict
 //!                                                                         └─► the app's own threads: lines, services
 //! ```
 //!
@@ -12,8 +12,9 @@ use std::{sync::OnceLock, time::Duration};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How much the system prefers others: a tenth of the processor where both want all of it.
-const NICE: i32 = 10;
+/// How much the system prefers others: a quarter of a core is a stranger's where a device wants all of it, and no more than
+/// three quarters a device's. At 10, a device that does its worst would keep whoever comes waiting.
+const NICE: i32 = 5;
 
 fn runtime() -> Option<&'static Runtime> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();

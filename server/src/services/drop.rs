@@ -57,6 +57,7 @@ use crate::{
     services::{
         json_line::{Refusal, say},
         service::{Call, Service, ServiceError},
+        share,
     },
 };
 use partial::Partial;
@@ -187,6 +188,7 @@ impl Service for Drops {
         let Some(mut stream) = call.channel.stream() else {
             return Err("the drop takes a stream, not messages".into());
         };
+        let _turn = self.0.shares.wait(call.device()).await;
         match self.take_in_share(&call.device().to_string(), &call.share, &mut stream).await {
             Ok(Some(receipt)) => {
                 // Not its name, which is as much content as what is in it.
@@ -263,6 +265,7 @@ impl Drops {
             return Err(DropError::Device);
         }
         let Some(Header { name, size, upload }) = read_header(stream).await? else { return Ok(None) };
+        let _file = share::wait_for_file().await;
         let partial = self.0.partial(share, format!("{device}-{}", upload.0), size).await?;
         let stop = partial.stop();
         let complete = tokio::select! {

@@ -43,7 +43,6 @@
 mod backend;
 mod headers;
 mod jar;
-mod share;
 mod trust;
 mod upload;
 mod vouch;
@@ -64,13 +63,13 @@ use crate::{
         json_line::{Refusal, say},
         right::NotAllowed,
         service::{Call, Service, ServiceError},
+        share::{self, Busy, Shares},
     },
     watch::text,
 };
 use backend::{ANSWER_BUFFER_BYTES, Connections};
 use headers::Place;
 use jar::Jar;
-use share::{Busy, Shares};
 pub use trust::NoPattern;
 use trust::Refused;
 use upload::{Progress, Upload, UploadError};

@@ -8,6 +8,7 @@ pub(crate) mod json_line;
 pub mod pair;
 pub(crate) mod right;
 pub(crate) mod service;
+mod share;
 #[cfg(feature = "typescript")]
 pub(crate) mod typescript;
 

@@ -1,11 +1,11 @@
 //! How many files this process may have open, and what they are for.
 //!
 //! ```text
-//! limit (`ulimit -n`) = strangers' connections + lines + requests to the backend + 64 for others + 64 kept
+//! limit (`ulimit -n`) = strangers' connections + lines + files at work + 64 for others + 64 kept
 //! ```
 //!
-//! What is kept is for the owner's verbs and for devices that were here before: strangers and the backend's requests end
-//! before it begins.
+//! What is kept is for the owner's verbs and for devices that were here before: strangers and what devices have at work
+//! end before it begins.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// For the owner, and for devices that were here before.
 const KEPT: usize = 64;
-/// The store, the log, files that are being taken, the runtime's own.
+/// The store, the log, verbs, the runtime's own.
 const OTHERS: usize = 64;
 /// Strangers have that many places at least, so that somebody can still show who he is.
 const STRANGERS_MIN: usize = 16;
@@ -27,8 +27,8 @@ const UNLIMITED: usize = 1 << 20;
 
 /// Open connections, of strangers and of lines.
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
-/// Requests to a backend, each with a connection of its own.
-static REQUESTS: AtomicUsize = AtomicUsize::new(0);
+/// Requests to a backend, each with a connection of its own, and files that are being taken.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
 /// A file that is counted, until it is dropped.
 #[derive(Debug)]
@@ -55,26 +55,26 @@ pub(crate) fn connection() -> Counted {
     Counted(&CONNECTIONS)
 }
 
-/// Another request to the backend; none if half of all files are for such ones, or all that are not kept are in use.
-pub(crate) fn request() -> Option<Counted> {
+/// A file for a device's work; none if half of all files are for that, or all that are not kept are in use.
+pub(crate) fn at_work() -> Option<Counted> {
     static TURN: Mutex<()> = Mutex::new(());
     // One at a time, so that two do not take the last one.
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let requests = REQUESTS.load(Ordering::Relaxed);
-    if !may_ask(limit(), requests, CONNECTIONS.load(Ordering::Relaxed)) {
+    let at_work = AT_WORK.load(Ordering::Relaxed);
+    if !may_work(limit(), at_work, CONNECTIONS.load(Ordering::Relaxed)) {
         return None;
     }
-    REQUESTS.fetch_add(1, Ordering::Relaxed);
-    Some(Counted(&REQUESTS))
+    AT_WORK.fetch_add(1, Ordering::Relaxed);
+    Some(Counted(&AT_WORK))
 }
 
-const fn may_ask(limit: usize, requests: usize, connections: usize) -> bool {
-    requests < limit / 2 && connections + requests + KEPT + OTHERS < limit
+const fn may_work(limit: usize, at_work: usize, connections: usize) -> bool {
+    at_work < limit / 2 && connections + at_work + KEPT + OTHERS < limit
 }
 
 /// How many connections may be strangers', of which there are `strangers` now.
 pub(crate) fn strangers_max(strangers: usize) -> usize {
-    let others = CONNECTIONS.load(Ordering::Relaxed).saturating_sub(strangers) + REQUESTS.load(Ordering::Relaxed);
+    let others = CONNECTIONS.load(Ordering::Relaxed).saturating_sub(strangers) + AT_WORK.load(Ordering::Relaxed);
     room_for_strangers(limit(), others)
 }
 
@@ -84,7 +84,7 @@ fn room_for_strangers(limit: usize, others: usize) -> usize {
 
 /// Whether one more connection would be one too many, whosever it is: half of what is kept is for the owner alone.
 pub(crate) fn is_full() -> bool {
-    let open = CONNECTIONS.load(Ordering::Relaxed) + REQUESTS.load(Ordering::Relaxed);
+    let open = CONNECTIONS.load(Ordering::Relaxed) + AT_WORK.load(Ordering::Relaxed);
     open + OTHERS + KEPT / 2 >= limit().max(OTHERS + KEPT)
 }
 
@@ -103,12 +103,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_1024_files_64_are_kept_whatever_strangers_and_the_backend_take() {
-        // Lines and the backend's requests have taken so many.
+    fn of_1024_files_64_are_kept_whatever_strangers_and_devices_take() {
+        // Lines and what is at work have taken so many.
         for others in [0, 100, 500, 800] {
             let strangers = room_for_strangers(1_024, others);
             assert!(strangers + others + OTHERS + KEPT <= 1_024, "{others}");
-            assert!(!may_ask(1_024, others, strangers), "{others}");
+            assert!(!may_work(1_024, others, strangers), "{others}");
         }
         assert_eq!(room_for_strangers(1_024, 0), 896);
         assert_eq!(room_for_strangers(1_024, 5_000), STRANGERS_MIN);
@@ -116,9 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn half_of_all_files_are_the_backends_at_most() {
-        assert!(may_ask(1_024, 511, 0) && !may_ask(1_024, 512, 0));
-        assert!(!may_ask(1_024, 100, 800));
-        assert!(!may_ask(64, 0, 0), "none at all where there are so few");
+    fn half_of_all_files_are_at_work_at_most() {
+        assert!(may_work(1_024, 511, 0) && !may_work(1_024, 512, 0));
+        assert!(!may_work(1_024, 100, 800));
+        assert!(!may_work(64, 0, 0), "none at all where there are so few");
     }
 }

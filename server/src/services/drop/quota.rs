@@ -21,6 +21,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
+    super::share::Shares,
     DropError, blocking,
     books::{Books, Bounds, Running, Stamp, device_of},
     hashing,
@@ -51,6 +52,8 @@ pub(super) struct Space {
     tickets: AtomicU64,
     /// For those who are no device of a line.
     pub(super) work: Work,
+    /// Files that a device may be sending at a time: each is open here.
+    pub(super) shares: Shares,
 }
 
 /// The right to write one partial file. Dropping it ends it, and what the file holds rests.
@@ -77,8 +80,8 @@ impl Space {
             made => made?,
         }
         let filing = Mutex::new(Ledger::open(&partials)?);
-        let (books, tickets, work) = Default::default();
-        let space = Self { directory, partials, quota, filing, books, tickets, work };
+        let (books, tickets, work, shares) = Default::default();
+        let space = Self { directory, partials, quota, filing, books, tickets, work, shares };
         space.clear_states()?;
         space.count(&mut space.filing())?;
         Ok(space)

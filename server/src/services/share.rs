@@ -1,5 +1,5 @@
-//! How many requests may be under way: of a device, so that it leaves something to others, and in all, so that it leaves files
-//! to the server. One beyond that waits for its turn, in the order of arrival, and is told `busy` if none comes.
+//! How much of what holds an open file a device may have under way: requests to a backend, files that are being taken. One beyond
+//! that waits for its turn, in the order of arrival.
 //!
 //! What waits is a channel that the session holds anyway, of which nothing has been read yet.
 
@@ -18,15 +18,15 @@ use tokio::{
 
 use crate::state::files;
 
-/// Requests of one device at a time. A browser has six on a host, and a device may have some pages.
+/// Of one device at a time. A browser has six requests on a host, and a device may have some pages.
 const OF_A_DEVICE_MAX: usize = 32;
-/// How long one waits for its turn. A page that asks for a hundred things at once has them all.
+/// How long one waits who wants an answer. A page that asks for a hundred things at once has them all.
 const TURN: Duration = Duration::from_secs(10);
 /// How often it looks for a file where all are in use.
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shares(Arc<Mutex<HashMap<DeviceId, Own>>>);
+pub(crate) struct Shares(Arc<Mutex<HashMap<DeviceId, Own>>>);
 
 /// A device's.
 #[derive(Debug)]
@@ -36,9 +36,9 @@ struct Own {
     requests: usize,
 }
 
-/// Why a request is not asked.
+/// Why nothing has come of it.
 #[derive(Debug, Error)]
-pub(super) enum Busy {
+pub(crate) enum Busy {
     #[error("this device has {OF_A_DEVICE_MAX} requests under way, and none of them ends: ask again when one has")]
     Device,
     #[error("the server has as many requests under way as it may: ask again in a moment")]
@@ -47,7 +47,7 @@ pub(super) enum Busy {
 
 /// Its turn has come; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     _permit: OwnedSemaphorePermit,
     _place: Place,
 }
@@ -60,13 +60,16 @@ struct Place {
 }
 
 impl Shares {
-    /// A device's turn. Before anything of its request is read.
-    pub(super) async fn turn(&self, device: DeviceId) -> Result<Turn, Busy> {
+    /// A device's turn, soon or not at all. Before anything of what it wants is read.
+    pub(crate) async fn turn(&self, device: DeviceId) -> Result<Turn, Busy> {
+        timeout(TURN, self.wait(device)).await.map_err(|_| Busy::Device)
+    }
+
+    /// A device's turn, whenever that comes.
+    pub(crate) async fn wait(&self, device: DeviceId) -> Turn {
         let (place, turns) = self.enter(device);
-        match timeout(TURN, turns.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn { _permit: permit, _place: place }),
-            _ => Err(Busy::Device),
-        }
+        let permit = turns.acquire_owned().await.expect("they are never closed");
+        Turn { _permit: permit, _place: place }
     }
 
     fn enter(&self, device: DeviceId) -> (Place, Arc<Semaphore>) {
@@ -82,17 +85,19 @@ impl Shares {
     }
 }
 
-/// A file for a connection to the backend.
-pub(super) async fn file() -> Result<files::Counted, Busy> {
-    let looking = async {
-        loop {
-            match files::request() {
-                Some(file) => return file,
-                None => sleep(LOOK).await,
-            }
+/// A file, soon or not at all.
+pub(crate) async fn file() -> Result<files::Counted, Busy> {
+    timeout(TURN, wait_for_file()).await.map_err(|_| Busy::Server)
+}
+
+/// A file, whenever there is one.
+pub(crate) async fn wait_for_file() -> files::Counted {
+    loop {
+        match files::at_work() {
+            Some(file) => return file,
+            None => sleep(LOOK).await,
         }
-    };
-    timeout(TURN, looking).await.map_err(|_| Busy::Server)
+    }
 }
 
 impl Drop for Place {
