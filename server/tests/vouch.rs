@@ -13,6 +13,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Response},
     routing::{any, post},
 };
+use duologue::CloseCode;
 use duologue_client::{Client, Keyring, Line, Target};
 use duologue_server::{
     Duologue, LabelPattern, Level, PathPattern, Policy, Rule, Rules, State, serve, services::http::Http,
@@ -154,10 +155,14 @@ async fn nobody_else_takes_over_a_session_that_was_somebodys() {
     assert_eq!(ask(&line, "POST", "/login?zoe&1", &[]).await, ok("done"));
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(ask(&line, "GET", "/private", &[]).await, refused(), "its time is over");
-    ask(&line, "POST", "/login?mallory", &[]).await;
-    assert_eq!(ask(&line, "GET", "/private", &[]).await, refused());
     assert_eq!(ask(&line, "POST", "/login?zoe", &[]).await, ok("done"));
     assert_eq!(ask(&line, "GET", "/private", &[]).await, ok("secret"));
+    let mut stream = line.stream("http").expect("the line is open");
+    let head = "{\"method\":\"POST\",\"target\":\"/login?mallory\",\"headers\":[],\"length\":0}\n";
+    stream.write_all(head.as_bytes()).await.expect("there is room");
+    let _ = stream.shutdown().await;
+    let end = tokio::time::timeout(Duration::from_secs(10), line.closed()).await.expect("an end within 10 s");
+    assert_eq!(end.word(), CloseCode::SubjectChanged.word());
 }
 
 #[tokio::test]

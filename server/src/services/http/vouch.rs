@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use duologue::CloseCode;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
@@ -122,7 +123,12 @@ impl Vouching {
             }
             Err(error) => {
                 tracing::warn!(%device, %error, "what the backend says of a person is not taken");
-                false
+                // What was typed under one name is never heard under another: who has logged in has a session of his own.
+                let is_anothers = error == Misfit::OtherSubject;
+                if is_anothers {
+                    call.channel.line().close(CloseCode::SubjectChanged, "");
+                }
+                is_anothers
             }
         }
     }
