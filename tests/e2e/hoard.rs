@@ -1,7 +1,8 @@
 //! A client that makes a server hold as much as it can: 256 channels on `echo`, and not one answer read.
 //!
 //! The whole form, 16 such lines one after the other, on 29 November 2026 with a debug build on two cores: 23 MB resident before,
-//! 271 MB at most, 95 MB 4 s after the last line had been closed, 25 MB after 7 s.
+//! 271 MB at most, 95 MB 4 s after the last line had been closed, 25 MB after 7 s. The same with the C library's allocator in
+//! the place of jemalloc: 173 MB were still resident a minute later.
 
 use std::time::{Duration, Instant};
 
