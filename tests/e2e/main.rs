@@ -12,6 +12,7 @@
 //! below.rs    servers below a path                 lan.rs               a phone in the same network
 //! login.rs    a real issuer of tokens, and people who sign in there; login/ is its script
 //! crowd.rs    who is served while others hold all there is
+//! accounts.rs whose devices there are             revoking.rs         how soon lines end
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -21,6 +22,7 @@
 //! Every wait has a deadline, and says what it waited for and what it saw last.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
+mod accounts;
 mod apart;
 mod below;
 mod browser;
@@ -61,6 +63,7 @@ mod proxy;
 mod raw;
 mod refusals;
 mod resume;
+mod revoking;
 mod room;
 mod server;
 mod silence;

@@ -113,3 +113,64 @@ fn is_of(whom: Whom, standing: &Standing) -> bool {
     };
     is_subject || is_token || standing.groups.iter().any(|group| whom.means(Whom::group(group.as_str())))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::Arc,
+        time::Instant,
+    };
+
+    use duologue_native::Line;
+
+    use super::*;
+    use crate::{
+        door::{
+            evidence::Transport,
+            policy::Policy,
+            seat::Seat,
+            standing::{Group, Level},
+        },
+        lines::directory::Session,
+        state::State,
+    };
+
+    /// A session of a device that nobody is bound to, which has shown a token.
+    fn with_token(duologue: &Duologue, device: u16, subject: &str, group: &str, id: &str) -> Line {
+        let mut key = [0; 32];
+        key[..2].copy_from_slice(&device.to_be_bytes());
+        let transport = Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None };
+        let seat = Seat::new(DeviceId(key), transport, Has::of(&crate::state::store::Known::default()));
+        let standing = Standing {
+            subject: Some(Subject::new(subject).expect("a name")),
+            groups: Arc::new([Group::new(group).expect("a name")]),
+            level: Level::Account,
+            proof: Proof::Token { id: id.into(), issuer: "https://login.example".into() },
+            ..Standing::device()
+        };
+        seat.prove(standing).expect("nobody's so far");
+        let directory = duologue.directory();
+        let line = Line::new(duologue::Line::server(directory.account(DeviceId(key))));
+        let session = Session { id: directory.new_session_id(), line: line.clone(), seat: Arc::new(seat) };
+        assert!(directory.enter(session).is_none());
+        line
+    }
+
+    #[tokio::test]
+    async fn a_thousand_sessions_of_a_token_end_when_that_its_subject_or_a_group_of_it_is_revoked() {
+        for whom in [Whom::token("a7"), Whom::subject("ada"), Whom::group("guests")] {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let duologue = Duologue::new(State::open(directory.path()).expect("made"), Policy::loopback());
+            let ended: Vec<_> = (0..1_000).map(|device| with_token(&duologue, device, "ada", "guests", "a7")).collect();
+            let other = with_token(&duologue, 2_000, "bob", "staff", "a8");
+            let begun = Instant::now();
+            assert_eq!(duologue.revoke(whom), Revocation::Stored, "{whom:?}");
+            println!("1,000 sessions were gone after {} ms", begun.elapsed().as_millis());
+            let is_open = |line: &Line| line.command(|line, _| line.closed().is_none());
+            assert!(!ended.iter().any(is_open), "{whom:?}");
+            assert!(is_open(&other), "{whom:?}");
+            assert_eq!(duologue.directory().connected().len(), 1, "{whom:?}");
+        }
+    }
+}
