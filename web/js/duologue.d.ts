@@ -126,6 +126,7 @@ export type ErrorCode =
  * Why a server does not take a token: stable words, which the package's README explains. `cargo xtask codes` writes this type.
  */
 export type DoorCode =
+  | "device-of-another-subject"
   | "token-algorithm"
   | "token-altered"
   | "token-audience"
@@ -136,8 +137,10 @@ export type DoorCode =
   | "token-keys-unreachable"
   | "token-kind"
   | "token-malformed"
+  | "token-not-taken"
   | "token-not-yet"
-  | "token-of-another-device";
+  | "token-of-another-device"
+  | "token-revoked";
 
 /** Every error of this package. `message` is a sentence for a person: what went wrong and what to do. */
 export class DuologueError extends Error {

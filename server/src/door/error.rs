@@ -35,11 +35,17 @@ pub enum DoorError {
     TokenClaims,
     /// Bound to another key than this device's.
     TokenOfAnotherDevice,
+    /// The owner has revoked it, its subject or one of its groups.
+    TokenRevoked,
+    /// The owner has bound the device to another subject.
+    DeviceOfAnotherSubject,
+    /// No tokens are taken here.
+    TokenNotTaken,
 }
 
 impl DoorError {
     /// All, in their order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::TokenMalformed,
         Self::TokenKind,
         Self::TokenKey,
@@ -52,6 +58,9 @@ impl DoorError {
         Self::TokenNotYet,
         Self::TokenClaims,
         Self::TokenOfAnotherDevice,
+        Self::TokenRevoked,
+        Self::DeviceOfAnotherSubject,
+        Self::TokenNotTaken,
     ];
 
     /// As a word, for programs.
@@ -70,6 +79,9 @@ impl DoorError {
             Self::TokenNotYet => "token-not-yet",
             Self::TokenClaims => "token-claims",
             Self::TokenOfAnotherDevice => "token-of-another-device",
+            Self::TokenRevoked => "token-revoked",
+            Self::DeviceOfAnotherSubject => "device-of-another-subject",
+            Self::TokenNotTaken => "token-not-taken",
         }
     }
 
@@ -89,6 +101,9 @@ impl DoorError {
             Self::TokenNotYet => "the token's time has not come",
             Self::TokenClaims => "a claim that is needed is missing, or is not what it should be",
             Self::TokenOfAnotherDevice => "the token is bound to another key than this device's",
+            Self::TokenRevoked => "the owner has revoked the token, its subject or one of its groups",
+            Self::DeviceOfAnotherSubject => "this device is bound to another subject than the token names",
+            Self::TokenNotTaken => "this server takes no tokens",
         }
     }
 
@@ -118,6 +133,9 @@ impl DoorError {
             Self::TokenOfAnotherDevice => {
                 "ask for a token with this device's `link.device.nonce` as its `nonce`, or `link.device.jkt` in `cnf`"
             }
+            Self::TokenRevoked => "`duologue accounts restore` takes a revocation back; a token needs a new one",
+            Self::DeviceOfAnotherSubject => "`duologue devices release` gives the device free; or use one of their own",
+            Self::TokenNotTaken => "tell the server whose tokens it takes, or come by an invite without one",
         }
     }
 

@@ -4,6 +4,7 @@
 //! ```text
 //! what the device has (an invite, pairing) ─┐
 //! what somebody has proved since, if any ───┴─► standing: the second while it lasts, else the first
+//!     holds ─► its end is near, which is told ─► over
 //! ```
 
 use std::{
@@ -18,12 +19,19 @@ use thiserror::Error;
 use super::{
     evidence::{Identity, Transport},
     gate::now,
-    standing::{Group, Standing, Subject},
+    standing::{Group, Level, Standing, Subject},
 };
 use crate::state::store::{Known, Names};
 
+/// How long before its end newer evidence is asked for, in seconds.
+const NEAR_SECS: u64 = 60;
+
 /// What almost every device has: one for all of them.
 static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::device()));
+
+/// What one has that nobody has let in.
+static GUEST: LazyLock<Arc<Standing>> =
+    LazyLock::new(|| Arc::new(Standing { level: Level::Guest, ..Standing::device() }));
 
 /// What a device has by its key alone, as its owner has said: whose it is, which says nothing of who uses it now, and what it was
 /// let in for.
@@ -35,6 +43,11 @@ pub(crate) struct Has {
 }
 
 impl Has {
+    /// Of a device that nobody has let in.
+    pub(crate) fn guest() -> Self {
+        Self { standing: Arc::clone(&GUEST), opens: None }
+    }
+
     pub(crate) fn of(known: &Known) -> Self {
         let Known { subject, groups, opens } = known;
         // Names were read when they were stored.
@@ -64,10 +77,25 @@ pub(crate) struct Seat {
 #[error("this session is another subject's: end it, and begin one for this subject")]
 pub struct OtherSubject;
 
+/// When what was proved ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Not soon, or that was told.
+    Later,
+    /// Soon, which is told once.
+    Soon,
+    /// It has just ended.
+    Now,
+}
+
 #[derive(Debug)]
 struct Now {
     has: Has,
     proved: Option<Arc<Standing>>,
+    /// Its end is near, and that was told.
+    is_near: bool,
+    /// The newest evidence that it was judged by, as its client counts them.
+    evidence: u32,
     /// Whose the session is. It stays so when what proved it is over.
     subject: Option<Subject>,
     transport: Transport,
@@ -76,7 +104,11 @@ struct Now {
 impl Seat {
     /// Of a device that has just proved its key.
     pub(crate) fn new(device: DeviceId, transport: Transport, has: Has) -> Self {
-        Self { device, now: Mutex::new(Now { has, proved: None, subject: None, transport }), kept: OnceLock::new() }
+        Self {
+            device,
+            now: Mutex::new(Now { has, proved: None, is_near: false, evidence: 0, subject: None, transport }),
+            kept: OnceLock::new(),
+        }
     }
 
     pub(crate) const fn device(&self) -> DeviceId {
@@ -107,11 +139,23 @@ impl Seat {
 
     /// As it is at this time.
     pub(crate) fn standing(&self, at: u64) -> Arc<Standing> {
+        let now = self.lock();
+        let holds = |proved: &&Arc<Standing>| !proved.is_over(at);
+        Arc::clone(now.proved.as_ref().filter(holds).unwrap_or(&now.has.standing))
+    }
+
+    /// Looks whether what was proved ends. None if there is nothing that will; its end is told once, and then it is gone.
+    pub(crate) fn look(&self, at: u64) -> Option<Ending> {
         let mut now = self.lock();
-        if now.proved.as_ref().is_some_and(|proved| proved.is_over(at)) {
+        let until = now.proved.as_ref()?.until?;
+        if until <= at {
             now.proved = None;
+            return Some(Ending::Now);
         }
-        Arc::clone(now.proved.as_ref().unwrap_or(&now.has.standing))
+        let is_near = until - at <= NEAR_SECS;
+        let is_news = is_near && !now.is_near;
+        now.is_near = is_near;
+        Some(if is_news { Ending::Soon } else { Ending::Later })
     }
 
     /// The labels that its device was let in for; any, if none are told.
@@ -144,8 +188,19 @@ impl Seat {
             return Err(OtherSubject);
         }
         now.subject.clone_from(&standing.subject);
-        now.proved = Some(Arc::new(standing));
+        (now.proved, now.is_near) = (Some(Arc::new(standing)), false);
         Ok(())
+    }
+
+    /// It was judged by evidence of this number.
+    pub(crate) fn judged_by(&self, evidence: u32) {
+        let mut now = self.lock();
+        now.evidence = now.evidence.max(evidence);
+    }
+
+    /// The number of the newest evidence that it was judged by; 0 if by none.
+    pub(crate) fn evidence(&self) -> u32 {
+        self.lock().evidence
     }
 
     /// What was proved counts no more.
@@ -199,5 +254,34 @@ mod tests {
         assert!(session.has_now(has(None)), "its owner has said nothing of the device, as before");
         assert!(!session.has_now(has(Some("bob"))));
         assert!(session.has_now(has(Some("ada"))));
+    }
+
+    fn until(subject: &str, until: u64) -> Standing {
+        Standing { until: Some(until), ..vouched(subject) }
+    }
+
+    #[test]
+    fn what_was_proved_holds_until_its_end_which_is_told_before_it_and_when_it_comes_once_each() {
+        let seat = seat(None);
+        assert_eq!(seat.look(0), None, "a device's own has no end");
+        seat.prove(until("ada", 1_000)).expect("nobody's");
+        assert_eq!((seat.standing(999).level, seat.standing(1_000).level), (Level::Account, Level::Device));
+        let looked = [1, 939, 940, 941, 999, 1_000, 1_001].map(|at| seat.look(at));
+        let later = Some(Ending::Later);
+        assert_eq!(looked, [later, later, Some(Ending::Soon), later, later, Some(Ending::Now), None]);
+        assert_eq!(seat.standing(0).level, Level::Device, "a clock that is set back revives nothing");
+        assert_eq!(seat.prove(until("bob", 2_000)), Err(OtherSubject), "what was hers is open still");
+        seat.prove(until("ada", 2_000)).expect("the same person's");
+        assert_eq!((seat.standing(1_500).level, seat.look(1_950)), (Level::Account, Some(Ending::Soon)));
+    }
+
+    #[test]
+    fn a_device_that_nobody_has_let_in_falls_to_a_guest() {
+        let seat = seat(None);
+        assert!(seat.has_now(Has::guest()));
+        seat.prove(until("ada", 1_000)).expect("nobody's");
+        assert_eq!((seat.standing(999).level, seat.standing(1_000).level), (Level::Account, Level::Guest));
+        assert!(seat.has_now(has(None)), "an invite came in between");
+        assert_eq!(seat.standing(1_000).level, Level::Device);
     }
 }

@@ -10,6 +10,7 @@ mod drain;
 mod handshake;
 mod memory;
 mod owner;
+mod person;
 
 use std::{
     convert::Infallible,
@@ -29,8 +30,8 @@ use axum::{
     routing::MethodRouter,
 };
 use duologue::{
-    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, Evidence, FreshReason,
-    Grant, InviteId, LineEvent, Outcome, Rejected, ServerConfig, SessionId, Wanted,
+    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason, Grant,
+    InviteId, LineEvent, Outcome, Rejected, ServerConfig, SessionId, Wanted,
     upgrade::{self, Offered},
 };
 use duologue_native::{Endpoint, Line, Proved, carry, keep, part, randomness, shake_hands};
@@ -42,8 +43,9 @@ use crate::{
         evidence::{Shown, Transport},
         gate::Gate,
         policy::Policy,
-        seat::Seat,
+        seat::{Has, Seat},
         tickets::Tickets,
+        tokens::{KeyHashes, Tokens},
         work::Work,
     },
     front::{http::Peer, socket::WebSocket, stream::Carrier, well_known},
@@ -79,6 +81,10 @@ struct Shared {
     /// Connections that are being served.
     connections: TaskTracker,
     draining: AtomicBool,
+    /// Whose tokens are taken.
+    tokens: Option<Tokens>,
+    /// It is looked whose standing ends.
+    ends_are_watched: AtomicBool,
     _keeper: Keeper,
 }
 
@@ -100,6 +106,8 @@ impl Duologue {
             tickets_are_due: AtomicBool::new(false),
             connections: TaskTracker::new(),
             draining: AtomicBool::new(false),
+            tokens: None,
+            ends_are_watched: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
     }
@@ -289,21 +297,35 @@ impl Duologue {
         // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
         let refused =
             |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
-        if let Err(code) = self.judge(&proved.request, &transport).await {
-            refused(code);
-            proved.refuse(code).await;
-            return None;
-        }
-        let (Session { id, line, seat }, outcome) = self.find_session(&proved.request, &transport);
+        let judged = self.judge(&proved.request, &transport).await;
+        // Nobody else's tokens are looked at: that costs more than to say no.
+        let shown = match judged {
+            Ok(()) | Err(CloseCode::NotEnrolled) => self.shown(&proved.request).await,
+            Err(_) => None,
+        };
+        let comes_by_token = shown.as_ref().is_some_and(person::Shown::proves);
+        let may_come = |judged| match judged {
+            Err(CloseCode::NotEnrolled) if comes_by_token => Ok(false),
+            judged => judged.map(|()| true),
+        };
+        let found = may_come(judged).and_then(|_| self.seat(&proved.request, &transport, shown.as_ref()));
+        let (Session { id, line, seat }, outcome) = match found {
+            Ok(found) => found,
+            Err(code) => {
+                refused(code);
+                proved.refuse(code).await;
+                return None;
+            }
+        };
         // Into the directory first, then looked at again: a revocation, a binding or a drain in between finds the line, or is
         // found here.
         let verdict = match self.shared.draining.load(Ordering::Relaxed) {
             true => Err(CloseCode::GoingAway),
-            false => self.status(device),
+            false => may_come(self.status(device)),
         };
-        let verdict = verdict.and_then(|()| match seat.has_now(self.has(device)) {
-            true => Ok(()),
-            false => Err(CloseCode::GoingAway),
+        let verdict = verdict.and_then(|is_let_in| {
+            let has = if is_let_in { self.has(device) } else { Has::guest() };
+            if seat.has_now(has) { Ok(()) } else { Err(CloseCode::GoingAway) }
         });
         if let Err(code) = verdict {
             refused(code);
@@ -338,7 +360,7 @@ impl Duologue {
             self.shared.gate.has_changed(device);
         }
         let services = self.services.told(&self.shared.gate, &seat);
-        let standing = told(&seat, request.evidence.last());
+        let standing = person::told_first(&seat, shown.as_ref());
         let grant = Grant { session_id: id, outcome, standing, ticket, services };
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {
@@ -364,9 +386,8 @@ impl Duologue {
             Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
             Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
         }
-        let (services, work) = (self.services.clone(), self.shared.work.clone());
-        let gate = Arc::clone(&self.shared.gate);
-        let endpoint = ServerEndpoint { services, gate, seat, claims: request.claims, work };
+        let key = self.key_hashes(&request.device);
+        let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: request.claims };
         // The directory keeps the line open; whoever runs it must not.
         let line = line.unguarded();
         Some(Box::new(Admitted { line, id, no, endpoint, socket }))
@@ -522,11 +543,11 @@ struct Admitted {
 
 /// What answers a server line's questions: services for the channels that the client opens.
 struct ServerEndpoint {
-    services: Services,
-    gate: Arc<Gate>,
+    own: Duologue,
     seat: Arc<Seat>,
+    /// For tokens that are shown on the open line.
+    key: Option<KeyHashes>,
     claims: duologue::Claims,
-    work: Work,
 }
 
 impl Endpoint for ServerEndpoint {
@@ -534,11 +555,14 @@ impl Endpoint for ServerEndpoint {
         match event {
             LineEvent::ChannelOpened(id) => {
                 let channel = line.adopt(id);
-                let (gate, seat, claims) = (Arc::clone(&self.gate), Arc::clone(&self.seat), self.claims.clone());
-                let share = self.work.of(seat.device());
-                self.services.start(Opened { channel, gate, seat, claims, share });
+                let Duologue { shared, services } = &self.own;
+                let (gate, seat, claims) = (Arc::clone(&shared.gate), Arc::clone(&self.seat), self.claims.clone());
+                let share = shared.work.of(seat.device());
+                services.start(Opened { channel, gate, seat, claims, share });
             }
-            LineEvent::Evidence(evidence) => line.command(|line, _| line.tell(&told(&self.seat, Some(&evidence)))),
+            LineEvent::Evidence(evidence) => {
+                self.own.take_evidence(&self.seat, self.key.as_ref(), line, &evidence).await;
+            }
             _ => {}
         }
     }
@@ -548,18 +572,6 @@ impl Endpoint for ServerEndpoint {
 fn directory(state: &State, memory_len: usize) -> Directory {
     let store = Arc::clone(state.store());
     Directory::new(memory_len, Box::new(move |device| store.root(device)))
-}
-
-/// What a client hears of its standing. This server verifies no tokens: whoever shows one is told so, and stays what they are.
-fn told(seat: &Seat, shown: Option<&Evidence>) -> duologue::Standing {
-    let identity = seat.identity();
-    duologue::Standing {
-        level: identity.level.number(),
-        subject: identity.subject.map_or_else(String::new, |subject| subject.to_string()),
-        evidence: shown.map_or(0, |evidence| evidence.number),
-        refused: shown.map_or_else(String::new, |_| "token-not-taken".to_owned()),
-        ..duologue::Standing::default()
-    }
 }
 
 /// Whether a header's value is 16 bytes as base64 (RFC 6455, 4.1).

@@ -26,18 +26,38 @@ impl DeviceBinding {
     /// Of a device's key.
     #[must_use]
     pub fn of(key: &DeviceKey) -> Self {
-        let spki = key.spki();
-        let raw = spki.get(key.algorithm().spki_prefix().len()..).unwrap_or_default();
-        // The members that are required, in the order of their names, without a space (RFC 7638, section 3).
-        let jwk = match key.algorithm() {
-            SignatureAlgorithm::Ed25519 => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url(raw)),
-            SignatureAlgorithm::EcdsaP256 => {
-                let (x, y) = raw.split_at_checked(32).unwrap_or_default();
-                format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, base64url(x), base64url(y))
-            }
-        };
-        Self { jkt: base64url(&sha256(&[jwk.as_bytes()])), nonce: base64url(&sha256(&[NONCE_PREFIX, spki])) }
+        KeyHashes::of(key).binding()
     }
+}
+
+/// The same in 64 bytes, for as long as a line is open.
+#[derive(Debug)]
+pub(crate) struct KeyHashes(Box<[[u8; 32]; 2]>);
+
+impl KeyHashes {
+    pub(crate) fn of(key: &DeviceKey) -> Self {
+        Self(Box::new(hashes(key)))
+    }
+
+    pub(crate) fn binding(&self) -> DeviceBinding {
+        let [jkt, nonce] = self.0.as_ref().map(|hash| base64url(&hash));
+        DeviceBinding { jkt, nonce }
+    }
+}
+
+/// The thumbprint, and the nonce.
+fn hashes(key: &DeviceKey) -> [[u8; 32]; 2] {
+    let spki = key.spki();
+    let raw = spki.get(key.algorithm().spki_prefix().len()..).unwrap_or_default();
+    // The members that are required, in the order of their names, without a space (RFC 7638, section 3).
+    let jwk = match key.algorithm() {
+        SignatureAlgorithm::Ed25519 => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url(raw)),
+        SignatureAlgorithm::EcdsaP256 => {
+            let (x, y) = raw.split_at_checked(32).unwrap_or_default();
+            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, base64url(x), base64url(y))
+        }
+    };
+    [sha256(&[jwk.as_bytes()]), sha256(&[NONCE_PREFIX, spki])]
 }
 
 fn base64url(bytes: &[u8]) -> String {

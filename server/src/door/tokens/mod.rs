@@ -36,6 +36,7 @@ use jsonwebtoken::{Validation, dangerous::insecure_decode_claims};
 use serde_json::{Map, Value};
 
 pub use binding::DeviceBinding;
+pub(crate) use binding::KeyHashes;
 pub use claims::{BoundTo, Verified};
 pub use settings::{InvalidTokenSettings, TokenSettings};
 
