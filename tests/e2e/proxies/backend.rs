@@ -31,7 +31,16 @@ impl Backend {
         let directory = TempDir::with_prefix("duologue-state-").unwrap();
         let address = format!("https://localhost:{public_port}");
         let port = free_port();
-        let (running, stderr) = start(&address, port, &directory).await;
+        let (running, stderr) = start(&address, port, &directory, &[]).await;
+        Self { running: Some(running), directory, address, port, stderr }
+    }
+
+    /// The same, and it takes the proxy's word for whose its connections are.
+    pub(crate) async fn trusting(public_port: u16) -> Self {
+        let directory = TempDir::with_prefix("duologue-state-").unwrap();
+        let address = format!("https://localhost:{public_port}");
+        let port = free_port();
+        let (running, stderr) = start(&address, port, &directory, &["--trusted-proxy", "127.0.0.1"]).await;
         Self { running: Some(running), directory, address, port, stderr }
     }
 
@@ -44,7 +53,7 @@ impl Backend {
     /// Again, after it was killed.
     pub(crate) async fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs");
-        let (running, stderr) = start(&self.address, self.port, &self.directory).await;
+        let (running, stderr) = start(&self.address, self.port, &self.directory, &[]).await;
         (self.running, self.stderr) = (Some(running), stderr);
     }
 
@@ -62,10 +71,10 @@ impl Backend {
     }
 }
 
-async fn start(address: &str, port: u16, directory: &TempDir) -> (Child, Lines) {
+async fn start(address: &str, port: u16, directory: &TempDir, more: &[&str]) -> (Child, Lines) {
     let listen = format!("127.0.0.1:{port}");
     let arguments = ["RUST_LOG=debug", "serve", "--behind-proxy", "--listen", &listen, "--url", address];
-    let (child, _, stdout, stderr) = spawn(&arguments, directory.path(), false);
+    let (child, _, stdout, stderr) = spawn(&[&arguments[..], more].concat(), directory.path(), false);
     stdout.with("listening ").await;
     (child, stderr)
 }

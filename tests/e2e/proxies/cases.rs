@@ -1,6 +1,8 @@
 //! Each proxy, with a native client and with Chromium: the line opens, 3 MB come back, the server is killed and returns, the
 //! line goes on, and its end is heard.
 
+mod addresses;
+
 use std::time::Duration;
 
 use duologue::{CloseCode, LineState};

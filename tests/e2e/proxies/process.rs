@@ -162,8 +162,10 @@ async fn plan(case: &str, place: Place<'_>) -> Plan {
     let file = |name: &str| folder.join(name);
     let main = file(&files[0].0);
     let (programs, version) = match case {
-        "nginx" => (vec![program("nginx", &["-c"], &main)], said("nginx", &["-v"]).await),
-        "haproxy" => (vec![program("haproxy", &["-db", "-f"], &main)], said("haproxy", &["-v"]).await),
+        "nginx" | "nginx_address" => (vec![program("nginx", &["-c"], &main)], said("nginx", &["-v"]).await),
+        "haproxy" | "haproxy_address" => {
+            (vec![program("haproxy", &["-db", "-f"], &main)], said("haproxy", &["-v"]).await)
+        }
         "apache" | "apache_wstunnel" | "apache_h2websockets" => {
             (vec![program("apache2", &["-DFOREGROUND", "-f"], &main)], said("apache2", &["-v"]).await)
         }
@@ -225,7 +227,7 @@ async fn plan(case: &str, place: Place<'_>) -> Plan {
 fn surrounded(case: &str, name: &str, text: &str, at: &str) -> String {
     let is_root = fs::metadata(at).is_ok_and(|folder| std::os::unix::fs::MetadataExt::uid(&folder) == 0);
     match (case, name) {
-        ("nginx", _) => {
+        ("nginx" | "nginx_address", _) => {
             let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
             let paths: String = temporary.map(|kind| format!("{kind}_temp_path {at}/{kind};\n")).concat();
             // Its workers would not be let into the folder.
