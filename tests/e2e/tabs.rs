@@ -258,3 +258,53 @@ async fn browser_two_shared_links_of_one_page_have_one_line_and_records_for_thos
     browser.log().await;
     browser.finish().await;
 }
+
+/// In each tab the line of whoever has signed in there.
+#[tokio::test]
+async fn browser_tabs_of_two_accounts_have_a_device_key_and_a_line_each() {
+    let mut server = Server::dev().await;
+    let proxy = Proxy::before(&[&server]).await;
+    let browser = open_through(&proxy, &server).await;
+    let first = browser.current_tab().await;
+    let of_account = "
+        const { connect } = await import('/duologue.js');
+        globalThis.own = connect({ worker: 'shared', account: args.account, invite: args.invite });
+        await own.ready;
+        return own.device.key;";
+    let connect = |account: &str, invite: String| {
+        let invite = through(&invite, proxy.port);
+        browser.run(of_account, json!({ "account": account, "invite": invite }))
+    };
+    let ann = connect("ann", server.invite("1h").await).await;
+    let second = open_tab(&browser, &proxy.address()).await;
+    let ben = connect("ben", server.invite("1h").await).await;
+    assert_ne!(ann, ben, "a device has one subject");
+    assert_eq!(server.devices().await.len(), 3, "the page's own, and one of each account");
+    assert_eq!(proxy.log().lines().len(), 3, "none joins another's line");
+
+    // A further tab of an account needs no invite any more, and joins the line of its like.
+    let third = open_tab(&browser, &proxy.address()).await;
+    let again = browser.run(of_account, json!({ "account": "ann" })).await;
+    assert_eq!(again, ann);
+    assert_eq!(proxy.log().lines().len(), 3, "one line for both tabs of one account");
+
+    // What one forgets the other keeps.
+    let known = "
+        const { forgetIdentity, hasIdentity } = await import('/duologue.js');
+        const url = '/line';
+        if (args.forget) await forgetIdentity(url, { account: args.forget });
+        const of = (account) => hasIdentity(url, { account });
+        return [await hasIdentity(url), await of('ann'), await of('ben'), await of('carl')];";
+    assert_eq!(browser.run(known, json!({})).await, json!([true, true, true, false]));
+    assert_eq!(browser.run(known, json!({ "forget": "ann" })).await, json!([true, false, true, false]));
+    let unknown = "
+        const { connect } = await import('/duologue.js');
+        return connect({ account: args.account }).ready.then(() => 'open', ({ code }) => code);";
+    assert_eq!(browser.run(unknown, json!({ "account": "carl" })).await, json!("no-identity"));
+    for tab in [&third, &second, &first] {
+        browser.switch_to(tab).await;
+        browser.run("globalThis.own.close()", Value::Null).await;
+    }
+    server.assert_alive();
+    browser.finish().await;
+}

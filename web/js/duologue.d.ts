@@ -249,6 +249,12 @@ export interface ConnectOptions {
   replacePin?: boolean;
   /** What the server's owner sees in `duologue devices list`. At most 64 bytes. Default: a name for this browser. */
   deviceName?: string;
+  /**
+   * Whose line this is, as the application calls them, such as the id of whoever has signed in: each name has a device key of its
+   * own, and a tab joins a shared line only with the same name. A new one needs an invite, as a new device does. Default: none,
+   * which is apart from all of them.
+   */
+  account?: string;
   /** Where the device key is kept. Default: this browser's IndexedDB; where there is none, it must be given (`no-store`). */
   identity?: IdentityStore;
   /** Default: the global one; where there is none, it must be given (`no-websocket`). A worker uses its own. */
@@ -620,10 +626,13 @@ export class BidirectionalStream extends EventTarget {
 
 /**
  * True if this browser holds a device key that the server of `url`, as `connect` takes it (default: this page's), has let in.
- * Servers of one host are told apart by the path above their line.
+ * Servers of one host are told apart by the path above their line. With `account`, of that account of `connect`.
  */
-export function hasIdentity(url?: string | URL): Promise<boolean>;
-/** Forgets this browser's device key, pin and ticket for the server of `url`. An open link stays open until it is closed. */
-export function forgetIdentity(url?: string | URL): Promise<void>;
+export function hasIdentity(url?: string | URL, options?: { account?: string }): Promise<boolean>;
+/**
+ * Forgets this browser's device key, pin and ticket for the server of `url`, and of that account only. An open link stays open
+ * until it is closed.
+ */
+export function forgetIdentity(url?: string | URL, options?: { account?: string }): Promise<void>;
 /** The invite in a link's fragment, or undefined. Throws a {@link DuologueError} (`bad-invite`) when it is there but broken. */
 export function parseInvite(link: string | URL): Promise<KeyInfo | undefined>;

@@ -36,13 +36,13 @@ export function connect(options = {}) {
   return new Link(options);
 }
 
-export async function hasIdentity(url) {
-  const known = await told(load(placeOf(url)));
+export async function hasIdentity(url, options) {
+  const known = await told(load(placeOf(url, options?.account)));
   return Boolean(known?.device && known.enrolled);
 }
 
-export async function forgetIdentity(url) {
-  await told(forget(placeOf(url)));
+export async function forgetIdentity(url, options) {
+  await told(forget(placeOf(url, options?.account)));
 }
 
 export async function parseInvite(link) {

@@ -224,7 +224,7 @@ export class Link extends EventTarget {
       ? (await this.#script("unreachable", () => import("./identity/kept.js"))).identities(options.identity)
       : browser;
     const url = lineUrl(options.url);
-    const place = placeOf(options.url);
+    const place = placeOf(options.url, options.account);
     this.#where = { url };
     if (url.host !== globalThis.location?.host && NEAR.test(url.hostname)) await this.#permit(url);
     const core = await this.#reach(options.worker, url);

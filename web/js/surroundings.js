@@ -68,10 +68,12 @@ export function lineUrl(url = LINE) {
   return line;
 }
 
-/** By what keys are kept: the host, with the path above the line where there is one. A host may have several servers. */
-export function placeOf(url) {
+/** By what keys are kept: the host, with the path above the line where there is one, since a host may have several servers; and
+ * behind a `#`, which neither has, the name of an account. */
+export function placeOf(url, account) {
   const { host, pathname } = lineUrl(url);
-  return host + pathname.slice(0, pathname.lastIndexOf("/"));
+  const place = host + pathname.slice(0, pathname.lastIndexOf("/"));
+  return account == null ? place : `${place}#${account}`;
 }
 
 export const keyInfo = async (core, key) => Object.freeze({ key, fingerprint: await core.serverFingerprint(key) });

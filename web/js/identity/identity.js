@@ -1,5 +1,5 @@
 /**
- * What this browser keeps for each server, by host: the device key, the pinned server key, the ticket.
+ * What this browser keeps for each server, and account, by host (`placeOf`): the device key, the pinned server key, the ticket.
  *
  *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki }
  *                                         [host, spki] → { serverKey, enrolled, ticket }: what is known of it

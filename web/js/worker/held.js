@@ -14,7 +14,7 @@ import { core } from "../core.js";
 import { watchSocket } from "../surroundings.js";
 import { RESET_CANCELLED } from "../values.js";
 
-/** Lines that a further page may join, by server and device. */
+/** Lines that a further page may join, by server and device; each account has a device of its own. */
 const joinable = new Map();
 const isShared = "SharedWorkerGlobalScope" in globalThis;
 
