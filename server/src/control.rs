@@ -39,7 +39,7 @@ pub async fn ask<T: DeserializeOwned>(
             Ok(stream) => exchange(stream, request).await.context("the running server broke off"),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 let state = State::open_existing(directory)?;
-                let response = api::router(state, None).oneshot(request).await;
+                let response = api::router(state, None, None).oneshot(request).await;
                 whole(response.unwrap_or_else(|never| match never {})).await
             }
             Err(error) => {

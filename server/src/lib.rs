@@ -32,6 +32,7 @@
 //! are the versions that [`serve`] and [`Duologue::router`] speak of.
 
 mod api;
+mod config;
 mod control;
 mod door;
 mod front;
@@ -41,11 +42,12 @@ mod state;
 mod watch;
 
 pub use api::{
-    AccountInfo, AccountList, AccountShown, Bind, Bound, ChangeGroups, DeviceInfo, DeviceList, InGroups, InviteInfo,
-    InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, Restored, Revoke, Revoked, ServerState, Withdrawn,
-    listen,
+    AccountInfo, AccountList, AccountShown, Bind, Bound, ChangeGroups, DeviceInfo, DeviceList, ExplainPolicy, InGroups,
+    InviteInfo, InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, PolicyAnswer, Reloaded, Restored,
+    Revoke, Revoked, ServerState, Supposed, Withdrawn, listen, listen_with,
 };
 pub use axum;
+pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
 pub use control::ask;
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};

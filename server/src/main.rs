@@ -31,6 +31,9 @@ enum Verb {
     /// The devices that were let in.
     #[command(subcommand)]
     Devices(verbs::devices::Devices),
+    /// Who may open what.
+    #[command(subcommand)]
+    Policy(verbs::policy::Policy),
     /// What a token of a login is worth here.
     #[command(subcommand)]
     Token(verbs::token::Token),
@@ -55,6 +58,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Keys(verb) => verb.run(),
         Verb::Invite(verb) => verb.run().await,
         Verb::Devices(verb) => verb.run().await,
+        Verb::Policy(verb) => verb.run().await,
         Verb::Token(verb) => verb.run().await,
         Verb::Accounts(verb) => verb.run().await,
         Verb::State(verb) => verb.run().await,
@@ -65,7 +69,9 @@ async fn main() -> std::process::ExitCode {
         Err(error) => {
             // Where nobody listens, the exit status says it.
             let _ = writeln!(std::io::stderr(), "duologue: {error:#}");
-            std::process::ExitCode::FAILURE
+            // As for a flag that is none.
+            let is_configuration = error.downcast_ref::<duologue_server::ConfigErrors>().is_some();
+            if is_configuration { 2.into() } else { std::process::ExitCode::FAILURE }
         }
     }
 }

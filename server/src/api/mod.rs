@@ -14,6 +14,8 @@
 //! | `GET /invites` | 200 `{"invites":[{"id","status","made_at"?,"made_by"?,"expires_at","used_by"?,"used_at"?,"subject"?,"groups"?,"opens"?,"name"?}]}` |
 //! | `POST /invites` `{"expires_secs","url"?,"subject"?,"groups"?,"opens"?,"name"?}` | 201 `{"link","id"}` |
 //! | `POST /invites/ID/withdraw` | 200 `{"withdrawn":true}` |
+//! | `POST /policy/explain` [`ExplainPolicy`] | 200 [`PolicyAnswer`]: whether a device may open something, and by which rule |
+//! | `POST /policy/reload` | 200 `{"rules"}`: how many are in force now; 400 what is wrong in the file, and nothing was changed |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
 //!
 //! Names in a path are percent-encoded. An empty body is `{}`; a word in it that is not listed is refused.
@@ -29,6 +31,7 @@ mod accounts;
 mod asked;
 mod devices;
 mod invites;
+mod policy;
 mod revocations;
 mod socket;
 mod types;
@@ -47,6 +50,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
+    config::ConfigFile,
     lines::Duologue,
     state::{
         State,
@@ -57,10 +61,11 @@ pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroup
 use asked::{Named, Said};
 pub use devices::{Bind, Bound, DeviceInfo, DeviceList};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
+pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
 pub use revocations::{Kept, Revoke, Revoked};
 use socket::By;
 pub(crate) use socket::SOCKET;
-pub use socket::{Listening, listen};
+pub use socket::{Listening, listen, listen_with};
 pub(crate) use types::Refused;
 pub use types::ServerState;
 
@@ -73,21 +78,24 @@ struct Target {
     state: State,
     /// None where no server runs: then a verb has opened the state itself.
     running: Option<Duologue>,
+    /// What the server was started with.
+    config: Option<ConfigFile>,
 }
 
 /// The API of a state directory, and of the server that runs there.
-pub(crate) fn router(state: State, running: Option<Duologue>) -> Router {
+pub(crate) fn router(state: State, running: Option<Duologue>, config: Option<ConfigFile>) -> Router {
     Router::new()
         .merge(devices::routes())
         .merge(accounts::routes())
         .merge(invites::routes())
+        .merge(policy::routes())
         .route("/state", get(server_state))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this path is asked for in another way")
         })
         .layer(middleware::from_fn(refuse_browsers))
-        .with_state(Arc::new(Target { state, running }))
+        .with_state(Arc::new(Target { state, running, config }))
 }
 
 async fn refuse_browsers(request: Request, next: Next) -> Response {
@@ -183,7 +191,7 @@ mod tests {
     /// What a state directory without a server answers.
     async fn ask(state: &State, request: Builder, body: &str) -> (u16, Value) {
         let request = request.body(Body::from(body.to_owned())).expect("a request");
-        let response = router(state.clone(), None).oneshot(request).await.expect("it always answers");
+        let response = router(state.clone(), None, None).oneshot(request).await.expect("it always answers");
         assert_eq!(response.headers().get("content-type").expect("it is JSON"), "application/json");
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 1_000_000).await.expect("in memory");

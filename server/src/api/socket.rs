@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BODY_LEN_MAX, router};
-use crate::{lines::Duologue, state::State};
+use crate::{config::ConfigFile, lines::Duologue, state::State};
 
 /// Its name in the state directory.
 pub(crate) const SOCKET: &str = "control.sock";
@@ -81,6 +81,14 @@ impl Drop for Listening {
 /// # Errors
 /// If the socket cannot be made.
 pub fn listen(state: State, duologue: Duologue) -> io::Result<Listening> {
+    listen_with(state, duologue, None)
+}
+
+/// As [`listen`], for a server that can read its configuration again.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn listen_with(state: State, duologue: Duologue, config: Option<ConfigFile>) -> io::Result<Listening> {
     let path = state.directory().join(SOCKET);
     // The directory is this process's alone: what lies there is left from one that was killed.
     match std::fs::remove_file(&path) {
@@ -93,7 +101,7 @@ pub fn listen(state: State, duologue: Duologue) -> io::Result<Listening> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let app = router(state, Some(duologue)).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
+    let app = router(state, Some(duologue), config).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
     let work = move || {
         runtime.block_on(async {
             match UnixListener::from_std(listener) {

@@ -17,7 +17,7 @@ use super::{
     policy::{
         Policy,
         limits::Meters,
-        rules::{Asked, Evidence, Refusal, Target, Verdict},
+        rules::{Asked, Evidence, Refusal, Rules, Target, Verdict},
     },
     seat::Seat,
     standing::Level,
@@ -57,6 +57,15 @@ impl Gate {
     /// Another policy, whole: from now on, and for what is open.
     pub(crate) fn set(&self, policy: Policy) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.changed.iter().for_each(Notify::notify_waiters);
+    }
+
+    /// Other rules, and all else as it is.
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        {
+            let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+            *policy = Arc::new(Policy::clone(&policy).with_rules(rules));
+        }
         self.changed.iter().for_each(Notify::notify_waiters);
     }
 

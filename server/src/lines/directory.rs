@@ -132,6 +132,11 @@ impl Directory {
         self.lock().devices.iter().map(|(device, lines)| (*device, lines.len())).collect()
     }
 
+    /// Who sits in a device's newest session.
+    pub(crate) fn seat(&self, device: DeviceId) -> Option<Arc<Seat>> {
+        self.lock().devices.get(&device).and_then(|sessions| sessions.last()).map(|session| Arc::clone(&session.seat))
+    }
+
     /// Ends every line of a device.
     pub fn close(&self, device: DeviceId, code: CloseCode) {
         let lines = self.lock().devices.remove(&device).unwrap_or_default();

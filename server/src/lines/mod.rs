@@ -7,6 +7,7 @@
 
 pub(crate) mod directory;
 mod drain;
+pub(crate) mod explain;
 mod handshake;
 mod memory;
 mod owner;
@@ -42,7 +43,7 @@ use crate::{
     door::{
         evidence::{Shown, Transport},
         gate::Gate,
-        policy::Policy,
+        policy::{Policy, rules::Rules},
         seat::{Has, Seat},
         tickets::Tickets,
         tokens::{KeyHashes, Tokens},
@@ -171,6 +172,11 @@ impl Duologue {
     /// `not-allowed`; whoever connects from now on is judged by the new one alone.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.gate.set(policy);
+    }
+
+    /// As [`Self::set_policy`], for the rules alone: which pages and clients may come stays as it is.
+    pub fn set_rules(&self, rules: Rules) {
+        self.shared.gate.set_rules(rules);
     }
 
     /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon

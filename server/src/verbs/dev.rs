@@ -63,7 +63,7 @@ impl Dev {
         let is_desk_served = desk.is_some();
         let extras = Extras { pair: Some(Pair::new(state.clone(), &address.to_string())), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
-        let site = Site { address: address.clone(), policy, development: true, certificate: None, log };
+        let site = Site { address: address.clone(), policy, development: true, config: None, certificate: None, log };
         let listening = FrontConfig { tls: Some(tls), ..FrontConfig::default() };
         super::run(state, site, extras, listener, listening, || {
             eprintln!("The server's fingerprint: {fingerprint}");

@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod lan;
 mod owner;
 mod plain;
+pub(crate) mod policy;
 pub(crate) mod serve;
 pub(crate) mod state;
 pub(crate) mod token;
@@ -22,7 +23,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Address, BoundedLog, Certificate, Duologue, FrontConfig, OWNERS, Policy, State, listen, page_at, raise_file_limit,
+    Address, BoundedLog, Certificate, ConfigFile, Duologue, FrontConfig, OWNERS, Policy, State, listen_with, page_at,
+    raise_file_limit,
     services::{
         self,
         desk::Desk,
@@ -192,6 +194,8 @@ pub(crate) struct Site {
     pub(crate) address: Address,
     pub(crate) policy: Policy,
     pub(crate) development: bool,
+    /// Where its rules come from; none: every device that was let in may use what there is.
+    pub(crate) config: Option<ConfigFile>,
     /// The file, where the owner has brought one.
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) log: BoundedLog,
@@ -206,7 +210,7 @@ pub(crate) async fn run(
     listening: FrontConfig,
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    tell_start(&state, &site);
+    tell_start(&state, &site, &extras);
     site.log.tell_each_minute().context("the log has no thread")?;
     if let Some(file) = site.certificate {
         tokio::spawn(warn_of(file, site.address.host_name().to_owned()));
@@ -234,7 +238,7 @@ pub(crate) async fn run(
     if let Some(pair) = extras.pair {
         duologue = duologue.service("pair", pair);
     }
-    let _control = listen(state, duologue.clone()).context("cannot make the control socket")?;
+    let _control = listen_with(state, duologue.clone(), site.config).context("cannot make the control socket")?;
     if let Some(desk) = extras.desk {
         tokio::spawn(desk.read_terminal());
     }
@@ -266,7 +270,7 @@ pub(crate) async fn run(
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an owner wants to know of a server that has begun.
-fn tell_start(state: &State, site: &Site) {
+fn tell_start(state: &State, site: &Site, extras: &Extras) {
     let certificate = match &site.certificate {
         Some(file) => Certificate::read(file, site.address.host_name()).map_or("unknown".to_owned(), |it| it.end()),
         None if site.development => "its own, self-signed".to_owned(),
@@ -276,6 +280,19 @@ fn tell_start(state: &State, site: &Site) {
     if site.policy.loopback {
         origins.push("all of this machine".to_owned());
     }
+    let optional = [
+        ("desk", extras.desk.is_some()),
+        ("drop", extras.drops.is_some()),
+        ("http", extras.http.is_some()),
+        ("pair", extras.pair.is_some()),
+    ];
+    let services: Vec<_> =
+        [("echo", true)].iter().chain(&optional).filter_map(|(label, is)| is.then_some(*label)).collect();
+    let policy = match site.policy.rules.all().len() {
+        _ if site.policy.rules.is_default() => "no --config: open to every device that was let in".to_owned(),
+        0 => "the configuration has no rule: nothing is open".to_owned(),
+        rules => format!("{rules} rules"),
+    };
     tracing::info!(
         target: OWNERS,
         version = env!("CARGO_PKG_VERSION"),
@@ -285,6 +302,8 @@ fn tell_start(state: &State, site: &Site) {
         origins = origins.join(" "),
         apps = site.policy.app_origins.join(" "),
         native_clients = site.policy.native_clients,
+        services = services.join(" "),
+        policy,
         "starting"
     );
 }

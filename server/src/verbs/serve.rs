@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    BoundedLog, FrontConfig, Policy, State, TrustedProxies, from_files,
+    BoundedLog, Config, ConfigFile, FrontConfig, Policy, State, TrustedProxies, from_files,
     services::{desk::Desk, pair::Pair},
 };
 use tokio::net::TcpListener;
@@ -44,6 +44,10 @@ pub(crate) struct Serve {
     /// send of these.
     #[arg(long = "trusted-proxy", value_name = "NETWORK")]
     trusted_proxies: Vec<String>,
+    /// Opens what the rules of this file open, and nothing else; without it, every device that was let in may use what is asked
+    /// for by flags. `duologue policy check` looks at it, `duologue policy reload` has it read again.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     origins: super::OriginOptions,
     /// Lets each enrolled device make links for further ones, at most 5 at a time. Revoking it revokes them.
@@ -79,7 +83,11 @@ impl Serve {
         }
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
-        let policy = self.origins.apply(own)?;
+        let mut policy = self.origins.apply(own)?;
+        if let Some(file) = &self.config {
+            policy = policy.with_rules(Config::read(file)?.rules);
+        }
+        let config = self.config.as_deref().map(ConfigFile::new);
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,
@@ -106,7 +114,7 @@ impl Serve {
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
         let listening = FrontConfig { tls, trusted_proxies, behind_proxy: self.behind_proxy };
-        let site = Site { address, policy, development: false, certificate: self.cert, log };
+        let site = Site { address, policy, development: false, config, certificate: self.cert, log };
         super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
             .await
     }

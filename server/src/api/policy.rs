@@ -1,0 +1,172 @@
+//! The policy in the local API: asked for one caller, and read again from its file.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    Extension, Router,
+    extract::{DefaultBodyLimit, State as Extracted},
+    http::StatusCode,
+    response::Response,
+    routing::post,
+};
+use duologue::DeviceId;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Failure, Target, asked::Said, blocking, by_whom, json, socket::By};
+use crate::{
+    config::Config,
+    door::{
+        evidence::Transport,
+        seat::Has,
+        standing::{Group, Level, Standing, Subject},
+    },
+    lines::explain::{Explained, Question, explain},
+    state::store::DeviceStatus,
+    watch::log::OWNERS,
+};
+
+/// Longest question in bytes: a whole file may be in it, whose every character JSON may have as two.
+const EXPLAIN_LEN_MAX: usize = 4 * 1_024 * 1_024;
+
+/// What is asked of the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainPolicy {
+    /// The device's id.
+    pub device: String,
+    /// The channel's label.
+    pub label: String,
+    /// A request's method; with a path, GET unless told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// A request's path, without a query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// As if the device were there; none: where its newest line is, else nowhere that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// As if a page of this origin asked; none: what its newest line is of, else a native client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// As if it had this standing; none: that of its newest line, else what the device has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Supposed>,
+    /// Rules in TOML, asked in place of the running server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+}
+
+/// A standing that nobody has proved, for a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supposed {
+    /// Whose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// In which groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// How sure that is.
+    pub level: Level,
+}
+
+/// What the policy says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAnswer {
+    /// Whether it is open.
+    pub allowed: bool,
+    /// The rule that decides: opens it, or comes nearest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// In a sentence.
+    pub why: String,
+    /// Whose the device is, as the answer takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// Likewise its groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// Likewise how sure that is.
+    pub level: Level,
+}
+
+/// A policy was read again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// How many rules it has.
+    pub rules: usize,
+}
+
+pub(super) fn routes() -> Router<Arc<Target>> {
+    let explained = post(explained).layer(DefaultBodyLimit::max(EXPLAIN_LEN_MAX));
+    Router::new().route("/policy/explain", explained).route("/policy/reload", post(reload))
+}
+
+async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<ExplainPolicy>) -> Answer<Response> {
+    let bad = |word: &'static str, message: &str| Failure::new(StatusCode::BAD_REQUEST, word, message);
+    let device: DeviceId = asked.device.parse().map_err(|_| {
+        bad("no-device-id", &format!("\"{}\" is no device id: `duologue devices list` shows them", asked.device))
+    })?;
+    if asked.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(['?', '#'])) {
+        return Err(bad("no-path", "a path begins with / and has neither ? nor #: what follows them is not judged"));
+    }
+    let rules = match &asked.config {
+        Some(text) => {
+            Some(Config::parse("the file", text).map_err(|errors| bad("bad-config", &errors.to_string()))?.rules)
+        }
+        None => None,
+    };
+    let work = {
+        let target = Arc::clone(&target);
+        move || (target.state.store().status(device), Has::of(&target.state.store().known(device)))
+    };
+    let (status, has) = blocking(work).await?;
+    if status != Some(DeviceStatus::Enrolled) {
+        let why = match status {
+            Some(_) => "the device was revoked: it is not let in at all",
+            None => "no such device is enrolled: it is not let in at all",
+        };
+        let why = why.to_owned();
+        let answer =
+            PolicyAnswer { allowed: false, rule: None, why, subject: None, groups: Vec::new(), level: Level::Guest };
+        return Ok(json(StatusCode::OK, &answer));
+    }
+    let supposed = asked.standing.map(|Supposed { subject, groups, level }| Standing {
+        subject,
+        groups: groups.into(),
+        level,
+        // Somebody who is present is so now.
+        present_at: (level == Level::Present).then(crate::door::gate::now),
+        ..Standing::device()
+    });
+    let transport = match (asked.address, asked.origin) {
+        (None, None) => None,
+        (address, origin) => Some(Transport { address: address.unwrap_or([0; 4].into()), origin, app_origin: None }),
+    };
+    let method = asked.path.is_some().then(|| asked.method.unwrap_or_else(|| "GET".to_owned()));
+    let request = asked.path.as_deref().zip(method.as_deref());
+    let question = Question { device, label: &asked.label, request, supposed, transport };
+    let Some(Explained { allowed, rule, why, standing }) = explain(target.running.as_ref(), rules, has, question)
+    else {
+        let message = "no server runs here, so that no policy is in force: add --config FILE to ask that file's";
+        return Err(Failure::new(StatusCode::CONFLICT, "no-policy", message));
+    };
+    let groups = standing.groups.to_vec();
+    let answer = PolicyAnswer { allowed, rule, why, subject: standing.subject.clone(), groups, level: standing.level };
+    Ok(json(StatusCode::OK, &answer))
+}
+
+async fn reload(Extracted(target): Extracted<Arc<Target>>, by: Option<Extension<By>>) -> Answer<Response> {
+    let conflict = |message: &str| Failure::new(StatusCode::CONFLICT, "no-config", message);
+    let work = move || match (&target.running, &target.config) {
+        (None, _) => Err(conflict("no server runs here: it reads its configuration when it starts")),
+        (_, None) => Err(conflict("the server was started without --config: start it with the file that is to count")),
+        (Some(duologue), Some(file)) => {
+            let bad = |message: String| Failure::new(StatusCode::BAD_REQUEST, "bad-config", &message);
+            file.reload(duologue).map_err(|errors| bad(format!("nothing was changed:\n{errors}")))
+        }
+    };
+    let rules = blocking(work).await??.rules.all().len();
+    tracing::info!(target: OWNERS, rules, by = %by_whom(by), "the owner has read the policy again");
+    Ok(json(StatusCode::OK, &Reloaded { rules }))
+}

@@ -1,0 +1,79 @@
+//! The configuration file: TOML, as docs/POLICY.md has it. So far it has the policy alone.
+//!
+//! ```text
+//! text ─► tables (`schema`): what is unknown or of another kind is an error, with a suggestion ─► rules: what cannot be meant is
+//!                                                                 one too, all of them at once ─► Config
+//! ```
+//!
+//! A file counts whole or not at all. Flags say where a server is and what it serves; nothing of it stands in both.
+
+mod error;
+mod schema;
+#[cfg(test)]
+mod second;
+#[cfg(test)]
+mod tests;
+
+use std::{fs, path::Path, path::PathBuf};
+
+pub use error::{ConfigError, ConfigErrors};
+
+use crate::{door::policy::rules::Rules, lines::Duologue};
+
+/// The longest file, in bytes.
+const FILE_BYTES_MAX: u64 = 1_024 * 1_024;
+
+/// What a configuration file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Its rules: nothing else is open.
+    pub rules: Rules,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong in it, with line and column, and what may have been meant.
+    pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
+        let shown = path.display().to_string();
+        let unreadable = |why: String| ConfigErrors::whole(&shown, why);
+        let len = fs::metadata(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?.len();
+        if len > FILE_BYTES_MAX {
+            return Err(unreadable(format!("has {len} bytes, and a configuration has {FILE_BYTES_MAX} at most")));
+        }
+        let text = fs::read_to_string(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+        Self::parse(&shown, &text)
+    }
+
+    /// Reads a text, which the errors call `name`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
+        let rules = schema::rules(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
+        Ok(Self { rules: Rules::new(rules) })
+    }
+}
+
+/// The file that a running server was started with.
+#[derive(Clone, Debug)]
+pub struct ConfigFile(PathBuf);
+
+impl ConfigFile {
+    /// That file, wherever the process goes.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+    }
+
+    /// Reads it again, and lets what it says count from now on, for open lines too.
+    ///
+    /// # Errors
+    /// What is wrong in it; then everything stays as it was.
+    pub fn reload(&self, duologue: &Duologue) -> Result<Config, ConfigErrors> {
+        let config = Config::read(&self.0)?;
+        duologue.set_rules(config.rules.clone());
+        Ok(config)
+    }
+}

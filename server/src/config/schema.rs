@@ -1,0 +1,311 @@
+//! The tables of the file, and how a rule is made of one. docs/POLICY.md says the same to owners.
+
+use std::{collections::HashSet, num::NonZeroU32, ops::Range, str::FromStr};
+
+use duologue::DeviceId;
+use ipnet::IpNet;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::error::{Wrong, alike, of_toml};
+use crate::door::{
+    origin::{self, Owner},
+    policy::{
+        limits::Limits,
+        patterns::{LabelPattern, PathPattern},
+        rules::Rule,
+    },
+    standing::{Group, Level, Subject},
+};
+
+/// More than anybody can keep in mind.
+const RULES_MAX: usize = 1_000;
+/// Entries of one list of a rule.
+const ENTRIES_MAX: usize = 1_000;
+/// The longest name of a rule, in bytes.
+const NAME_BYTES_MAX: usize = 80;
+/// The longest age: presence is of one sitting.
+const AGE_SECS_MAX: u64 = 24 * 60 * 60;
+/// Services of the binary whose channels carry no requests with a path.
+const WITHOUT_REQUESTS: [&str; 4] = ["echo", "desk", "drop", "pair"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    door: Door,
+    #[serde(default)]
+    rule: Vec<Spanned<Table>>,
+}
+
+/// What holds for every rule that does not say otherwise.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Door {
+    #[serde(default)]
+    level: Option<Spanned<Number>>,
+}
+
+type Texts = Vec<Spanned<String>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[serde(default)]
+    name: Option<Spanned<String>>,
+    open: Spanned<Texts>,
+    #[serde(default)]
+    subjects: Option<Spanned<Texts>>,
+    #[serde(default)]
+    groups: Option<Spanned<Texts>>,
+    #[serde(default)]
+    devices: Option<Spanned<Texts>>,
+    #[serde(default)]
+    networks: Option<Spanned<Texts>>,
+    #[serde(default)]
+    origins: Option<Spanned<Texts>>,
+    #[serde(default)]
+    level: Option<Spanned<Number>>,
+    #[serde(default)]
+    age: Option<Spanned<String>>,
+    #[serde(default)]
+    methods: Option<Spanned<Texts>>,
+    #[serde(default)]
+    paths: Option<Spanned<Texts>>,
+    #[serde(default)]
+    except: Option<Spanned<Texts>>,
+    #[serde(default)]
+    channels: Option<Spanned<Number>>,
+    #[serde(default)]
+    messages_per_second: Option<Spanned<Number>>,
+    #[serde(default)]
+    bytes_per_second: Option<Spanned<Number>>,
+    #[serde(default)]
+    size: Option<Spanned<Number>>,
+}
+
+/// A number, or a text that stands for one.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number, or a text")]
+enum Number {
+    Number(i64),
+    Text(String),
+}
+
+/// All rules of a text, or all that is wrong in it.
+pub(super) fn rules(text: &str) -> Result<Vec<Rule>, Vec<Wrong>> {
+    let file: File = toml::from_str(text).map_err(|error| vec![of_toml(&error)])?;
+    let mut reader = Reader { wrong: Vec::new() };
+    let default = file.door.level.as_ref().and_then(|level| reader.level(level)).unwrap_or(Level::Device);
+    if let Some(table) = file.rule.get(RULES_MAX) {
+        reader.says(table.span(), format!("a file has {RULES_MAX} rules at most"));
+        return Err(reader.wrong);
+    }
+    let mut names = HashSet::new();
+    let mut rules = Vec::with_capacity(file.rule.len());
+    for (at, table) in file.rule.iter().enumerate() {
+        let rule = reader.rule(at + 1, table.get_ref(), default);
+        if !names.insert(rule.name.clone()) {
+            let span = table.get_ref().name.as_ref().map_or(table.span(), Spanned::span);
+            reader.says(span, format!("another rule has the name \"{}\": give each its own", rule.name));
+        }
+        rules.push(rule);
+    }
+    if reader.wrong.is_empty() { Ok(rules) } else { Err(reader.wrong) }
+}
+
+/// Notes what is wrong, and reads on.
+struct Reader {
+    wrong: Vec<Wrong>,
+}
+
+impl Reader {
+    fn says(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.wrong.push(Wrong::new(span, message));
+    }
+
+    fn rule(&mut self, number: usize, table: &Table, default: Level) -> Rule {
+        let name = table.name.as_ref().map_or_else(|| format!("rule {number}"), |name| self.name(name));
+        let mut rule = Rule::new(&name, self.list(Some(&table.open), LabelPattern::new));
+        rule.subjects = self.list(table.subjects.as_ref(), Subject::new);
+        rule.groups = self.list(table.groups.as_ref(), Group::new);
+        rule.devices = self.list(table.devices.as_ref(), |text| {
+            text.parse::<DeviceId>()
+                .map_err(|_| format!("\"{text}\" is no device id: `duologue devices list` shows them"))
+        });
+        rule.networks = self.list(table.networks.as_ref(), network);
+        rule.origins = self.list(table.origins.as_ref(), page_origin);
+        rule.methods = self.list(table.methods.as_ref(), method);
+        rule.paths = self.list(table.paths.as_ref(), PathPattern::new);
+        rule.except = self.list(table.except.as_ref(), PathPattern::new);
+        let level = table.level.as_ref().and_then(|level| self.level(level));
+        rule.age = table.age.as_ref().and_then(|age| self.age(age));
+        rule.level = match (&table.age, level) {
+            (Some(age), Some(level)) if level != Level::Present => {
+                self.says(
+                    age.span(),
+                    "`age` is of a person who is present: write `level = 3` with it, or leave `level` out",
+                );
+                level
+            }
+            (Some(_), _) => Level::Present,
+            (None, level) => level.unwrap_or(default),
+        };
+        rule.limits = Limits {
+            channels: table.channels.as_ref().and_then(|it| self.count("channels", it)),
+            messages: table.messages_per_second.as_ref().and_then(|it| self.count("messages_per_second", it)),
+            bytes: table.bytes_per_second.as_ref().and_then(|it| self.size("bytes_per_second", it)),
+            size: table.size.as_ref().and_then(|it| self.size("size", it)),
+        };
+        let asks_path = [("methods", &table.methods), ("paths", &table.paths), ("except", &table.except)];
+        for (key, list) in asks_path {
+            let Some(list) = list else { continue };
+            for label in table.open.get_ref().iter().filter(|it| WITHOUT_REQUESTS.contains(&it.get_ref().as_str())) {
+                let label = label.get_ref();
+                let message = format!("`{key}` is for requests, and \"{label}\" has none: give it a rule of its own");
+                self.says(list.span(), message);
+            }
+        }
+        rule
+    }
+
+    /// A list that is there has something in it: an empty one would open to nobody, or to everybody, and nobody knows which.
+    fn list<T, E: ToString>(&mut self, list: Option<&Spanned<Texts>>, read: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+        let Some(list) = list else { return Vec::new() };
+        if list.get_ref().is_empty() || list.get_ref().len() > ENTRIES_MAX {
+            self.says(
+                list.span(),
+                format!("a list has 1 to {ENTRIES_MAX} entries: leave it out where it asks for nothing"),
+            );
+        }
+        let mut read_all = Vec::new();
+        for text in list.get_ref().iter().take(ENTRIES_MAX) {
+            match read(text.get_ref()) {
+                Ok(one) => read_all.push(one),
+                Err(error) => self.says(text.span(), error.to_string()),
+            }
+        }
+        read_all
+    }
+
+    fn name(&mut self, name: &Spanned<String>) -> String {
+        let text = name.get_ref();
+        if text.is_empty() || text.len() > NAME_BYTES_MAX || crate::watch::text::shown(text) != *text {
+            self.says(name.span(), format!("a rule's name is printable text of 1 to {NAME_BYTES_MAX} bytes"));
+        }
+        text.clone()
+    }
+
+    fn level(&mut self, level: &Spanned<Number>) -> Option<Level> {
+        const MEANT: &str = "a level is 1 (\"device\"), 2 (\"account\") or 3 (\"present\")";
+        let found = match level.get_ref() {
+            Number::Number(number) => Level::ALL.into_iter().find(|level| i64::from(level.number()) == *number),
+            Number::Text(text) => Level::ALL.into_iter().find(|level| level.word() == text),
+        };
+        match (found, level.get_ref()) {
+            (Some(Level::Guest), _) => {
+                self.says(level.span(), format!("guests are not let in, so that no rule can open to them: {MEANT}"));
+                None
+            }
+            (None, Number::Text(text)) => {
+                let meant = alike(text, Level::ALL.into_iter().map(Level::word));
+                let meant = meant.map_or(String::new(), |word| format!(": did you mean \"{word}\"?"));
+                self.says(level.span(), format!("{MEANT}{meant}"));
+                None
+            }
+            (None, Number::Number(_)) => {
+                self.says(level.span(), MEANT);
+                None
+            }
+            (found, _) => found,
+        }
+    }
+
+    fn age(&mut self, age: &Spanned<String>) -> Option<u64> {
+        let secs = span(age.get_ref()).filter(|secs| (1..=AGE_SECS_MAX).contains(secs));
+        if secs.is_none() {
+            self.says(age.span(), "an age is 1s to 24h: write it as 90s, 10m or 1h");
+        }
+        secs
+    }
+
+    fn count(&mut self, key: &str, count: &Spanned<Number>) -> Option<NonZeroU32> {
+        let found = match count.get_ref() {
+            Number::Number(number) => u32::try_from(*number).ok().and_then(NonZeroU32::new),
+            Number::Text(_) => None,
+        };
+        if found.is_none() {
+            self.says(count.span(), format!("`{key}` is a number of 1 to {}: leave it out for no bound", u32::MAX));
+        }
+        found
+    }
+
+    fn size(&mut self, key: &str, size: &Spanned<Number>) -> Option<NonZeroU32> {
+        let found = match size.get_ref() {
+            Number::Number(number) => u32::try_from(*number).ok(),
+            Number::Text(text) => bytes(text),
+        };
+        let found = found.and_then(NonZeroU32::new);
+        if found.is_none() {
+            self.says(
+                size.span(),
+                format!("`{key}` is a size of 1 byte to 4GB: write it as 4096, \"64KB\" or \"1MB\""),
+            );
+        }
+        found
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let wrong = || format!("\"{text}\" is no network: write it as 192.0.2.1, 10.0.0.0/8 or fd00::/8");
+    let one = |address: std::net::IpAddr| IpNet::from(address.to_canonical());
+    let network = text.parse().map(one).or_else(|_| IpNet::from_str(text)).map_err(|_| wrong())?;
+    // 10.1.2.3/8 is meant as one address or as a network, and nobody can tell.
+    if network.addr() != network.network() {
+        return Err(format!(
+            "\"{text}\" is an address and a network in one: write {} or {}",
+            network.addr(),
+            network.trunc()
+        ));
+    }
+    Ok(network)
+}
+
+fn page_origin(text: &str) -> Result<String, String> {
+    match origin::owner(text).map_err(|error| error.to_string())? {
+        Owner::EveryApp => {
+            Err(format!("{text} is the origin of any app made like this one: no rule opens anything by it"))
+        }
+        Owner::Site | Owner::Extension | Owner::ThisMachine => Ok(text.to_owned()),
+    }
+}
+
+fn method(text: &str) -> Result<String, String> {
+    let is_method =
+        (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    if is_method { Ok(text.to_owned()) } else { Err(format!("\"{text}\" is no method: write it as GET or POST")) }
+}
+
+/// A span such as `90s`, `10m` or `1h`, in seconds.
+fn span(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let secs = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(secs)
+}
+
+/// A size such as `64KB`, in bytes; powers of ten.
+fn bytes(text: &str) -> Option<u32> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(2)?)?;
+    let bytes = match unit {
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?.checked_mul(bytes)
+}

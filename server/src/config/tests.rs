@@ -1,0 +1,111 @@
+//! What owners write, right and wrong.
+
+use duologue::DeviceId;
+
+use super::*;
+use crate::door::standing::Level;
+
+fn wrong(text: &str) -> Vec<(usize, usize, String)> {
+    let errors = Config::parse("a.toml", text).expect_err(text);
+    errors.errors().iter().map(|error| (error.line, error.column, error.message.clone())).collect()
+}
+
+/// The examples of the document are the test of it: each of them is in order.
+#[test]
+fn the_documents_examples_are_in_order() {
+    let document = include_str!("../../../docs/POLICY.md");
+    let examples: Vec<_> = document.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 3, "{} examples", examples.len());
+    for example in examples {
+        let config = Config::parse("POLICY.md", example).unwrap_or_else(|errors| panic!("{example}\n{errors}"));
+        assert!(!config.rules.all().is_empty(), "{example}");
+    }
+}
+
+#[test]
+fn everything_that_a_rule_can_say_is_read() {
+    let device = DeviceId([7; 32]).to_string();
+    let text = format!(
+        "[door]\nlevel = \"account\"\n[[rule]]\nname = \"all\"\nopen = [\"http\", \"app/*\"]\nsubjects = [\"ada\"]\n\
+         groups = [\"staff\"]\ndevices = [\"{device}\"]\nnetworks = [\"10.0.0.0/8\", \"::1\"]\norigins = [\"https://a.example\"]\n\
+         age = \"10m\"\nmethods = [\"GET\"]\npaths = [\"/api/*\"]\nexcept = [\"/api/admin/*\"]\nchannels = 8\n\
+         messages_per_second = 100\nbytes_per_second = \"1MB\"\nsize = 4096\n[[rule]]\nopen = [\"echo\"]\n\
+         [[rule]]\nopen = [\"desk\"]\nlevel = 1\n"
+    );
+    let config = Config::parse("a.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    let [all, echo, desk] = config.rules.all() else { panic!("{config:?}") };
+    assert_eq!((&*all.name, all.level, all.age), ("all", Level::Present, Some(600)));
+    let limits = [all.limits.channels, all.limits.messages, all.limits.bytes, all.limits.size];
+    assert_eq!(limits.map(|limit| limit.map(u32::from)), [Some(8), Some(100), Some(1_000_000), Some(4_096)]);
+    assert_eq!((all.networks.len(), all.devices.as_slice()), (2, [DeviceId([7; 32])].as_slice()));
+    assert_eq!((&*echo.name, echo.level), ("rule 2", Level::Account), "as [door] says");
+    assert_eq!(desk.level, Level::Device);
+    assert!(Config::parse("a.toml", "").is_ok_and(|config| config.rules.all().is_empty()), "nothing is open");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_line_column_and_what_was_meant() {
+    for (text, line, column, said) in [
+        ("[[rule]]\nopne = [\"echo\"]\n", 2, 1, "did you mean `open`?"),
+        ("[[rule]]\nopen = [\"echo\"]\nmessage_per_second = 3\n", 3, 1, "did you mean `messages_per_second`?"),
+        ("[dor]\n", 1, 2, "did you mean `door`?"),
+        ("[[rules]]\nopen = [\"echo\"]\n", 1, 3, "did you mean `rule`?"),
+        ("[[rule]]\nname = \"a\"\n", 1, 1, "missing field `open`"),
+        ("[[rule]]\nopen = \"echo\"\n", 2, 8, "expected a sequence"),
+        ("[[rule]]\nopen = [\"echo\"\n", 2, 15, ""),
+        ("[[rule]]\nopen = [\"echo\"]\nopen = [\"a\"]\n", 3, 1, "duplicate"),
+        ("[[rule]]\nopen = [\"é\", \"a*b\"]\n", 2, 14, "no label"),
+        ("[[rule]]\nopen = []\n", 2, 8, "1 to 1000 entries"),
+        ("[[rule]]\nopen = [\"echo\"]\ngroups = []\n", 3, 10, "1 to 1000 entries"),
+        ("[[rule]]\nopen = [\"echo\"]\nlevel = \"acount\"\n", 3, 9, "did you mean \"account\"?"),
+        ("[[rule]]\nopen = [\"echo\"]\nlevel = 4\n", 3, 9, "a level is 1"),
+        ("[[rule]]\nopen = [\"echo\"]\nlevel = 0\n", 3, 9, "guests are not let in"),
+        ("[[rule]]\nopen = [\"echo\"]\nlevel = true\n", 3, 9, "expected a number, or a text"),
+        ("[[rule]]\nopen = [\"echo\"]\nlevel = 2\nage = \"5m\"\n", 4, 7, "level = 3"),
+        ("[[rule]]\nopen = [\"echo\"]\nage = \"5 minutes\"\n", 3, 7, "90s, 10m or 1h"),
+        ("[[rule]]\nopen = [\"echo\"]\nsubjects = [\"a\\u0000\"]\n", 3, 13, "printable text"),
+        ("[[rule]]\nopen = [\"echo\"]\ndevices = [\"abc\"]\n", 3, 12, "devices list"),
+        ("[[rule]]\nopen = [\"echo\"]\nnetworks = [\"10.1.2.3/8\"]\n", 3, 13, "write 10.1.2.3 or 10.0.0.0/8"),
+        ("[[rule]]\nopen = [\"echo\"]\norigins = [\"https://a.example/\"]\n", 3, 12, "https://a.example"),
+        ("[[rule]]\nopen = [\"echo\"]\norigins = [\"capacitor://localhost\"]\n", 3, 12, "any app made like this one"),
+        ("[[rule]]\nopen = [\"echo\"]\norigins = [\"null\"]\n", 3, 12, "sandboxed"),
+        ("[[rule]]\nopen = [\"http\"]\nmethods = [\"get\"]\n", 3, 12, "GET or POST"),
+        ("[[rule]]\nopen = [\"http\"]\npaths = [\"/a*\"]\n", 3, 10, "/api/*"),
+        ("[[rule]]\nopen = [\"http\"]\nexcept = [\"/a/../b\"]\n", 3, 11, "several ways"),
+        ("[[rule]]\nopen = [\"http\", \"echo\"]\npaths = [\"/a\"]\n", 3, 9, "a rule of its own"),
+        ("[[rule]]\nopen = [\"echo\"]\nchannels = 0\n", 3, 12, "1 to"),
+        ("[[rule]]\nopen = [\"echo\"]\nsize = \"5GB\"\n", 3, 8, "64KB"),
+        ("[[rule]]\nname = \"a\"\nopen = [\"echo\"]\n[[rule]]\nname = \"a\"\nopen = [\"b\"]\n", 5, 8, "another rule"),
+    ] {
+        let errors = wrong(text);
+        let [(at_line, at_column, message)] = errors.as_slice() else { panic!("{text}: {errors:?}") };
+        assert_eq!((*at_line, *at_column), (line, column), "{text}: {message}");
+        assert!(message.contains(said), "{text}: {message}");
+    }
+}
+
+#[test]
+fn all_that_cannot_be_meant_is_told_at_once_and_a_file_is_bounded() {
+    let errors = wrong("[[rule]]\nopen = [\"\"]\nlevel = 9\n[[rule]]\nopen = [\"a\"]\nchannels = -1\n");
+    assert_eq!(errors.iter().map(|(line, ..)| *line).collect::<Vec<_>>(), [2, 3, 6]);
+    let many = "[[rule]]\nopen = [\"a\"]\n".repeat(1_001);
+    assert!(wrong(&many)[0].2.contains("1000 rules"));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("a.toml");
+    let error = Config::read(&file).expect_err("nothing is there").to_string();
+    assert!(error.ends_with("cannot be read: No such file or directory (os error 2)"), "{error}");
+    fs::write(&file, vec![b'#'; 2_000_000]).expect("written");
+    assert!(Config::read(&file).is_err_and(|error| error.to_string().contains("1048576 at most")));
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let good = "[door]\nlevel = 2\n[[rule]]\nopen = [\"é\"]\npaths = [\"/a/*\"]\nsize = \"1KB\"\nage = \"1h\"\n";
+    for at in 0..good.len() {
+        for byte in ["", "\"", "[", "=", "\n", "é", "0"] {
+            if let (Some(before), Some(after)) = (good.get(..at), good.get(at + 1..)) {
+                let _ = Config::parse("a.toml", &format!("{before}{byte}{after}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What the policy says of a caller, and by which rule, for its owner. It asks the gate, as everything does that opens.
+
+use std::sync::Arc;
+
+use duologue::DeviceId;
+
+use super::Duologue;
+use crate::door::{
+    evidence::Transport,
+    gate::{Gate, now},
+    policy::{
+        Policy,
+        patterns::Path,
+        rules::{Asked, Evidence, Refusal, Rules, Target, Verdict},
+    },
+    seat::{Has, Seat},
+    standing::{Level, Standing},
+};
+
+/// What is asked.
+pub(crate) struct Question<'a> {
+    pub(crate) device: DeviceId,
+    pub(crate) label: &'a str,
+    /// Path and method.
+    pub(crate) request: Option<(&'a str, &'a str)>,
+    /// None: that of the device's newest line, else what it has.
+    pub(crate) supposed: Option<Standing>,
+    /// None: where its newest line is, else nowhere that is known.
+    pub(crate) transport: Option<Transport>,
+}
+
+/// What is answered.
+pub(crate) struct Explained {
+    pub(crate) allowed: bool,
+    pub(crate) rule: Option<String>,
+    pub(crate) why: String,
+    pub(crate) standing: Arc<Standing>,
+}
+
+/// By these rules, else by those of a running server; none if there are neither. `has` is what the device has where it has no line.
+pub(crate) fn explain(
+    running: Option<&Duologue>,
+    rules: Option<Rules>,
+    has: Has,
+    question: Question<'_>,
+) -> Option<Explained> {
+    let Question { device, label, request, supposed, transport } = question;
+    let live = running.and_then(|duologue| duologue.shared.directory.seat(device));
+    let transport = transport.or_else(|| live.as_ref().map(|seat| seat.transport()));
+    let transport = transport.unwrap_or(Transport { address: [0; 4].into(), origin: None, app_origin: None });
+    let seat = live.unwrap_or_else(|| Arc::new(Seat::new(device, transport.clone(), has)));
+    let standing = supposed.map_or_else(|| seat.standing(now()), Arc::new);
+    let gate = match (rules, running) {
+        // A file says nothing of addresses.
+        (Some(rules), _) => {
+            let policy = Policy::listed(transport.origin.iter().cloned().collect()).with_rules(rules);
+            Arc::new(Gate::new(policy))
+        }
+        (None, Some(duologue)) => Arc::clone(&duologue.shared.gate),
+        (None, None) => return None,
+    };
+    let terms = running.and_then(|duologue| duologue.services.terms(label));
+    let (demands, takes_requests) = terms.unwrap_or((Level::Guest, label == "http"));
+    let target = match request {
+        Some((path, method)) => Target::Request { method, path: Path::new(path) },
+        None if takes_requests => Target::Later,
+        None => Target::None,
+    };
+    let is_later = matches!(target, Target::Later);
+    let asked = Asked { label, target, demands };
+    let opens = seat.opens();
+    let evidence = Evidence::new(device, &standing, &transport).let_in_for(opens.as_deref());
+    let (policy, verdict) = gate.judge(&evidence, &asked, now());
+    let name = |rule: usize| policy.rules.rule(rule).map(|rule| rule.name.to_string());
+    let (allowed, rule, why) = match &verdict {
+        Verdict::Opened { rule, .. } => {
+            let opened = name(*rule).unwrap_or_default();
+            let which = if is_later { ", for some requests: ask with --path" } else { "" };
+            let missing = match (running, terms) {
+                (Some(_), None) => ", but no service has this label",
+                _ => "",
+            };
+            (true, Some(opened.clone()), format!("the rule \"{opened}\" opens it{which}{missing}"))
+        }
+        Verdict::Refused(refusal) => {
+            let rule = match refusal {
+                Refusal::Misses { rule, .. } | Refusal::Demands { rule } => name(*rule),
+                Refusal::Address | Refusal::NoRule | Refusal::LetInForOthers => None,
+            };
+            (false, rule, policy.rules.words(refusal))
+        }
+    };
+    Some(Explained { allowed, rule, why, standing })
+}

@@ -1,0 +1,155 @@
+//! The policy as its owner meets it: a file, the verbs, and a server that reads it again.
+#![allow(missing_docs, reason = "tests are named for their scenario")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use duologue::{ChannelError, DeviceId, ResetCode};
+use duologue_client::{Client, Keyring, LineError, Target};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_duologue");
+const NOT_ALLOWED: Result<Vec<u8>, LineError> = Err(LineError::Channel(ChannelError::Reset(ResetCode::NotAllowed)));
+
+/// A server that ends with its test.
+struct Server {
+    process: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    fn start(state: &Path, log: &Path, config: Option<&Path>) -> Self {
+        // Its own address is what its clients say that they have opened.
+        let free =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+        let mut command = Command::new(BINARY);
+        let (url, listen) = (format!("https://{free}"), free.to_string());
+        command.args(["serve", "--url", &url, "--listen", &listen, "--behind-proxy", "--state"]);
+        command.arg(state).env_remove("RUST_LOG");
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
+        let log = std::fs::File::create(log).expect("a log");
+        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("text");
+        assert_eq!(line, format!("listening {free}\n"));
+        Self { process }
+    }
+}
+
+fn verb(arguments: &[&str], state: &Path) -> (i32, String, String) {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env("DUOLOGUE_STATE", state).env_remove("RUST_LOG");
+    let Output { status, stdout, stderr } = command.output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+#[test]
+fn a_file_with_mistakes_is_told_with_its_places_and_exits_with_2() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("policy.toml");
+    let path = file.to_str().expect("text");
+    std::fs::write(&file, "[[rule]]\nopen = [\"\"]\nlevel = \"acount\"\n").expect("written");
+    let (code, out, told) = verb(&["policy", "check", path], directory.path());
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(told.contains(&format!("{path}:2:9: \"\" is no label")), "{told}");
+    assert!(
+        told.contains(&format!("{path}:3:9: a level is 1")) && told.contains("did you mean \"account\"?"),
+        "{told}"
+    );
+    // A server does not start with it.
+    let started =
+        ["serve", "--url", "https://localhost", "--listen", "127.0.0.1:0", "--behind-proxy", "--config", path];
+    assert_eq!(verb(&started, &directory.path().join("state")).0, 2);
+    std::fs::write(&file, "[[rule]]\nopen = [\"echo\"]\n").expect("written");
+    let (code, out, _) = verb(&["policy", "check", path], directory.path());
+    assert_eq!((code, out.as_str()), (0, format!("{path}: in order, 1 rules\n").as_str()));
+    let (code, _, told) = verb(&["policy", "check", "/nowhere/policy.toml"], directory.path());
+    assert!(code == 2 && told.contains("/nowhere/policy.toml cannot be read"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_opens_what_its_file_opens_and_reads_it_again_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (state, log) = (directory.path().join("state"), directory.path().join("log"));
+    let file = directory.path().join("policy.toml");
+    std::fs::write(&file, "[[rule]]\nname = \"for all\"\nopen = [\"echo\"]\n").expect("written");
+    let server = Server::start(&state, &log, Some(&file));
+    let (_, link, _) = verb(&["invite", "new"], &state);
+    let keyring = Keyring::in_memory();
+    let device = DeviceId::of_spki(keyring.device().spki()).to_string();
+    let target = Target::parse(&link.trim().replace("https://", "http://")).expect("a link");
+    let line = Client::new(keyring).connect(&target).await.expect("the invite is good");
+    assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()));
+    let device = format!("--device={device}");
+    let explain = |label: &str, more: &[&str]| {
+        let asked: Vec<&str> =
+            ["policy", "explain", &device, "--label", label].into_iter().chain(more.iter().copied()).collect();
+        verb(&asked, &state)
+    };
+    let (code, told, _) = explain("echo", &[]);
+    assert_eq!((code, told.as_str()), (0, "open: the rule \"for all\" opens it (level 1 (device))\n"));
+    let (code, told, _) = explain("pay", &[]);
+    assert_eq!((code, told.as_str()), (1, "closed: no rule opens this label (level 1 (device))\n"));
+
+    // A file that is wrong changes nothing.
+    std::fs::write(&file, "[[rule]]\nopne = [\"echo\"]\n").expect("written");
+    let (code, _, told) = verb(&["policy", "reload"], &state);
+    assert!(code == 1 && told.contains("nothing was changed") && told.contains("did you mean `open`?"), "{told}");
+    assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()));
+    let open = line.channel("echo").expect("open");
+    open.send("a").await.expect("there is room");
+    assert_eq!(open.recv().await, Ok(Some(b"a".to_vec())));
+    std::fs::write(&file, "[[rule]]\nname = \"staff\"\nopen = [\"echo\"]\ngroups = [\"staff\"]\n").expect("written");
+    let asked = Instant::now();
+    let (code, told, _) = verb(&["policy", "reload"], &state);
+    assert_eq!((code, told.as_str()), (0, "read again: 1 rules are in force\n"));
+    assert_eq!(open.recv().await.map(Option::unwrap_or_default), NOT_ALLOWED);
+    println!("an open channel was reset {:?} after the verb began", asked.elapsed());
+    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED);
+    let (code, told, _) = explain("echo", &[]);
+    let nearest = "closed: the rule \"staff\" comes nearest, but is for other groups (level 1 (device))\n";
+    assert_eq!((code, told.as_str()), (1, nearest));
+    let (code, told, _) = explain("echo", &["--group", "staff", "--subject", "ada", "--json"]);
+    assert!(code == 0 && told.contains("\"rule\":\"staff\"") && told.contains("\"level\":2"), "{told}");
+    let start = Instant::now();
+    while !std::fs::read_to_string(&log).expect("a log").contains("staff") {
+        assert!(start.elapsed() < Duration::from_secs(10), "the log names the rule");
+    }
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(log.contains("policy=\"1 rules\"") && log.contains("the owner has read the policy again"), "{log}");
+    drop(server);
+
+    // Where no server runs, a file is asked.
+    let (code, _, told) = explain("echo", &[]);
+    assert!(code == 1 && told.contains("--config FILE"), "{told}");
+    let (code, ..) = explain("echo", &["--group", "staff", "--config", file.to_str().expect("text")]);
+    assert_eq!(code, 0);
+    let (code, _, told) = verb(&["policy", "reload"], &state);
+    assert!(code == 1 && told.contains("no server runs here"), "{told}");
+}
+
+#[test]
+fn a_server_without_a_policy_says_that_all_is_open_to_every_device_that_was_let_in() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (state, log) = (directory.path().join("state"), directory.path().join("log"));
+    let _server = Server::start(&state, &log, None);
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(
+        log.contains("no --config: open to every device that was let in") && log.contains("services=\"echo\""),
+        "{log}"
+    );
+    let (code, _, told) = verb(&["policy", "reload"], &state);
+    assert!(code == 1 && told.contains("started without --config"), "{told}");
+}
