@@ -93,11 +93,11 @@ async fn an_impossible_received_count_in_auth_is_told_as_protocol_and_ends_the_s
         let stranger = Device::new();
         let (_, _socket) = Raw::new(&place, &invite_of(&server.invite("1h").await), &stranger).open().await.unwrap();
         let said = Shaken::with(&place, &key.0).await.resume(&stranger, &place, session, received, 2).await;
-        assert_eq!((said[0], &said[71..73]), (AUTH_OK, &SESSION_UNKNOWN[..]), "{received} by another device");
+        assert_eq!((said[0], &said[70..72]), (AUTH_OK, &SESSION_UNKNOWN[..]), "{received} by another device");
         // Of the same device what is true goes on with it.
         let mut shaken = Shaken::with(&place, &key.0).await;
         let said = shaken.resume(&device, &place, session, 0, 2).await;
-        assert_eq!((said[0], &said[71..73]), (AUTH_OK, &RESUMED[..]), "0 of 0 are true");
+        assert_eq!((said[0], &said[70..72]), (AUTH_OK, &RESUMED[..]), "0 of 0 are true");
         drop(shaken);
         // Once the server ended the session without a word, so that the client dialled again for nothing.
         let mut shaken = Shaken::with(&place, &key.0).await;
@@ -105,6 +105,6 @@ async fn an_impossible_received_count_in_auth_is_told_as_protocol_and_ends_the_s
         assert_eq!((said[0], &said[1..3]), (CLOSE, &PROTOCOL[..]), "{received} counted frames, of which there is none");
         assert_eq!(next(&mut shaken.socket).await, None, "nothing follows");
         let said = Shaken::with(&place, &key.0).await.resume(&device, &place, session, 0, 4).await;
-        assert_eq!((said[0], &said[71..73]), (AUTH_OK, &SESSION_UNKNOWN[..]), "the session has ended");
+        assert_eq!((said[0], &said[70..72]), (AUTH_OK, &SESSION_UNKNOWN[..]), "the session has ended");
     }
 }

@@ -522,6 +522,9 @@ async fn the_backend_is_told_apart_what_is_proved_seen_and_said() {
     let told: Value = serde_json::from_slice(body).unwrap();
     let mut headers: Vec<(String, String)> = serde_json::from_value(told["headers"].clone()).unwrap();
     headers.sort();
+    // 128 random bits, base64url, of each request its own.
+    let of_it = headers.iter().position(|(name, _)| name == "duologue-request").expect("it is told");
+    assert_eq!(headers.remove(of_it).1.len(), 22);
     let host = backend.address.strip_prefix("http://").unwrap();
     let expected = [
         ("accept-encoding", "identity"),

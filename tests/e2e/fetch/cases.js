@@ -179,6 +179,20 @@ const groups = {
       const { headers } = await fetch(`/text?headers=${encodeURIComponent("set-cookie=a&x=b")}`);
       equal([headers.get("set-cookie"), headers.getSetCookie(), headers.get("x")], [null, [], "b"]);
     },
+    "credentials: cookies are the session's, and no script sees one": async () => {
+      const set = (cookie, init) => {
+        const headers = new URLSearchParams({ "set-cookie": cookie });
+        return fetch(`/text?headers=${encodeURIComponent(headers)}`, init);
+      };
+      const sent = async (init) => header(await inspect(init), "cookie");
+      await set("none=1; Path=/inspect", { credentials: "omit" });
+      equal(await sent(), null);
+      const { headers } = await set("id=1; Path=/inspect; HttpOnly; Secure; Domain=example.org");
+      equal([headers.getSetCookie(), document.cookie], [[], ""]);
+      equal([await sent(), await sent({ credentials: "include" }), await sent({ credentials: "omit" })], ["id=1", "id=1", null]);
+      await set("id=; Path=/inspect; Max-Age=0");
+      equal(await sent(), null);
+    },
     "basic/text-utf8": async () => equal(await (await fetch("/text?body=%EF%BB%BF%E4%B8%89%E6%9D%91")).text(), "三村"),
     "basic/stream-response": async () => {
       const reader = (await fetch("/bytes?len=200000")).body.getReader();
