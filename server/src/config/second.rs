@@ -15,17 +15,20 @@ use tokio::{
 
 use super::Config;
 use crate::{
-    Duologue, Policy, State,
     door::{
         evidence::Transport,
         gate::now,
+        policy::Policy,
         seat::Has,
         standing::{Group, Level, Proof, Standing, Subject},
     },
-    lines::explain::{Question, explain},
-    serve,
+    front::http::serve,
+    lines::{
+        Duologue,
+        explain::{Question, explain},
+    },
     services::{self, http::Http},
-    state::store::Known,
+    state::{State, store::Known},
     watch::text,
 };
 
