@@ -58,7 +58,6 @@ pub use door::policy::{
     patterns::{InvalidPattern, LabelPattern, PathPattern},
     rules::{Rule, Rules},
 };
-pub use door::seat::OtherSubject;
 pub use door::standing::{Group, InvalidName, Level, Proof, Standing, Subject};
 pub use door::tokens::{
     BoundTo, DeviceBinding, InvalidTokenSettings, TOKEN_BYTES_MAX, TokenKeysError, TokenSettings, Tokens, Verified,
@@ -80,7 +79,7 @@ pub use lines::Duologue;
 pub use lines::directory::Directory;
 pub use rustls;
 pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
-pub use services::right::NotAllowed;
+pub use services::right::{NotAllowed, NotVouched};
 pub use services::service::{Call, Next, Service, ServiceError, answer, at_level, layered};
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};

@@ -16,7 +16,7 @@ use axum::{
 use duologue::CloseCode;
 use duologue_client::{Client, Keyring, Line, Target};
 use duologue_server::{
-    Duologue, LabelPattern, Level, PathPattern, Policy, Rule, Rules, State, serve, services::http::Http,
+    Duologue, LabelPattern, Level, PathPattern, Policy, Rule, Rules, State, Whom, serve, services::http::Http,
 };
 use serde_json::Value;
 use tokio::{
@@ -90,6 +90,11 @@ fn policy() -> Policy {
 }
 
 async fn start() -> (Client, Target, tempfile::TempDir) {
+    let (_duologue, client, target, directory) = started().await;
+    (client, target, directory)
+}
+
+async fn started() -> (Duologue, Client, Target, tempfile::TempDir) {
     let http = Http::new(&listening(backend()).await).expect("an address");
     let http = http.vouching_at("/login").and_then(|http| http.vouching_at("/session/*")).expect("paths");
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -100,7 +105,7 @@ async fn start() -> (Client, Target, tempfile::TempDir) {
     let address = format!("http://{}", listener.local_addr().expect("it is bound"));
     tokio::spawn(serve(listener, None, duologue.router(), Default::default()));
     let target = Target::parse(&invite.to_link(&address)).expect("a link");
-    (Client::new(Keyring::in_memory()), target, directory)
+    (duologue, Client::new(Keyring::in_memory()), target, directory)
 }
 
 /// The status and body of an answer; or the word of a refusal.
@@ -163,6 +168,19 @@ async fn nobody_else_takes_over_a_session_that_was_somebodys() {
     let _ = stream.shutdown().await;
     let end = tokio::time::timeout(Duration::from_secs(10), line.closed()).await.expect("an end within 10 s");
     assert_eq!(end.word(), CloseCode::SubjectChanged.word());
+}
+
+#[tokio::test]
+async fn nobody_is_vouched_for_whom_the_owner_has_revoked() {
+    let (duologue, client, target, _directory) = started().await;
+    let line = client.connect(&target).await.expect("the invite is good");
+    let owner = duologue.clone();
+    let revoke = move || (owner.revoke(Whom::subject("zoe")), owner.revoke(Whom::group("staff")));
+    tokio::task::spawn_blocking(revoke).await.expect("it does not panic");
+    for name in ["zoe", "ada"] {
+        assert_eq!(ask(&line, "POST", &format!("/login?{name}"), &[]).await, ok("done"));
+        assert_eq!(ask(&line, "GET", "/private", &[]).await, refused(), "{name}: by the subject, or by the group");
+    }
 }
 
 #[tokio::test]

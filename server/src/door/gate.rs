@@ -20,8 +20,9 @@ use super::{
         rules::{Asked, Evidence, Refusal, Rules, Target, Verdict},
     },
     seat::Seat,
-    standing::Level,
+    standing::{Level, Proof, Standing},
 };
+use crate::state::{store::Store, whom::Whom};
 
 /// Sessions share what wakes their channels, so that a session that has none open pays nothing for it: a change of one wakes a
 /// 64th of the channels that are open, and these find that nothing has changed for them.
@@ -36,17 +37,32 @@ pub(crate) fn now() -> u64 {
 #[derive(Debug)]
 pub(crate) struct Gate {
     policy: RwLock<Arc<Policy>>,
+    /// Has the names that the owner has revoked; none where nobody comes in, and a policy is only asked.
+    store: Option<Arc<Store>>,
     changed: [Notify; SHARDS],
     pub(crate) meters: Meters,
 }
 
 impl Gate {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: Policy, store: Option<Arc<Store>>) -> Self {
         Self {
             policy: RwLock::new(Arc::new(policy)),
+            store,
             changed: std::array::from_fn(|_| Notify::new()),
             meters: Meters::default(),
         }
+    }
+
+    /// Whether the owner has revoked what somebody is, by the token, the subject or a group.
+    pub(crate) fn is_revoked(&self, standing: &Standing) -> bool {
+        let Some(store) = &self.store else { return false };
+        let token = match &standing.proof {
+            Proof::Token { id, .. } => Some(Whom::token(id)),
+            Proof::Device | Proof::Hook | Proof::Vouch => None,
+        };
+        let subject = standing.subject.iter().map(|subject| Whom::subject(subject.as_str()));
+        let groups = standing.groups.iter().map(|group| Whom::group(group.as_str()));
+        token.into_iter().chain(subject).chain(groups).any(|whom| store.is_revoked(whom))
     }
 
     /// As it is now.

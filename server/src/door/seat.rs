@@ -75,7 +75,7 @@ pub(crate) struct Seat {
 /// The session is another subject's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("this session is another subject's: end it, and begin one for this subject")]
-pub struct OtherSubject;
+pub(crate) struct OtherSubject;
 
 /// When what was proved ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,7 +54,7 @@ pub(crate) fn explain(
         // A file says nothing of addresses.
         (Some(rules), _) => {
             let policy = Policy::listed(transport.origin.iter().cloned().collect()).with_rules(rules);
-            Arc::new(Gate::new(policy))
+            Arc::new(Gate::new(policy, None))
         }
         (None, Some(duologue)) => Arc::clone(&duologue.shared.gate),
         (None, None) => return None,

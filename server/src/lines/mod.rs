@@ -99,8 +99,8 @@ impl Duologue {
         let shared = Shared {
             _keeper: Keeper::start(Arc::clone(state.store())),
             directory: directory(&state, memory::default_len()),
+            gate: Arc::new(Gate::new(policy, Some(Arc::clone(state.store())))),
             state,
-            gate: Arc::new(Gate::new(policy)),
             work: Work::default(),
             strangers: Strangers::default(),
             tickets: Tickets::load(tickets.unwrap_or_default()),

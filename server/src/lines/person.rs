@@ -27,7 +27,6 @@ use crate::{
         standing::{Proof, Standing},
         tokens::{DeviceBinding, KeyHashes, Tokens},
     },
-    state::whom::Whom,
     watch::text,
 };
 
@@ -99,7 +98,7 @@ impl Duologue {
         let verified = tokio::time::timeout(VERDICT, tokens.verify(evidence.data(), now())).await;
         let verified = verified.unwrap_or_else(|_| Err(DoorError::TokenKeysUnreachable.because("it took too long")))?;
         let standing = verified.standing(&binding(), now())?;
-        if self.is_revoked(&standing) {
+        if self.shared.gate.is_revoked(&standing) {
             return Err(DoorError::TokenRevoked.into());
         }
         let owner = self.shared.state.store().known(device).subject;
@@ -108,18 +107,6 @@ impl Duologue {
             return Err(DoorError::DeviceOfAnotherSubject.into());
         }
         Ok(standing)
-    }
-
-    /// Whether the owner has revoked what somebody is, by the token, the subject or a group.
-    fn is_revoked(&self, standing: &Standing) -> bool {
-        let token = match &standing.proof {
-            Proof::Token { id, .. } => Some(Whom::token(id)),
-            Proof::Device | Proof::Hook | Proof::Vouch => None,
-        };
-        let subject = standing.subject.iter().map(|subject| Whom::subject(subject.as_str()));
-        let groups = standing.groups.iter().map(|group| Whom::group(group.as_str()));
-        let store = self.shared.state.store();
-        token.into_iter().chain(subject).chain(groups).any(|whom| store.is_revoked(whom))
     }
 
     /// The session of an AUTH, in which whoever has shown who he is sits now; and what its client is told.
@@ -174,7 +161,7 @@ impl Duologue {
         }
         seat.prove(standing.clone())?;
         // Looked at once more: a revocation that came in between has not found this session.
-        if self.is_revoked(&standing) {
+        if self.shared.gate.is_revoked(&standing) {
             seat.sign_out();
         }
         self.shared.gate.has_changed(seat.device());

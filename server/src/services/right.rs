@@ -45,6 +45,17 @@ impl NotAllowed {
     }
 }
 
+/// Why a session is not the subject's whom a service names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotVouched {
+    /// It is another's for good: end it, and begin one for this subject.
+    #[error("the session is another subject's")]
+    OtherSubject,
+    /// The owner has revoked the subject, or a group of it.
+    #[error("the owner has revoked the subject, or one of its groups")]
+    Revoked,
+}
+
 /// One channel's.
 #[derive(Debug)]
 pub(crate) struct Right {
@@ -83,10 +94,18 @@ impl Right {
     }
 
     /// Something was proved in this session.
-    pub(crate) fn prove(&self, standing: Standing) -> Result<(), OtherSubject> {
-        self.seat.prove(standing)?;
+    pub(crate) fn prove(&self, standing: Standing) -> Result<(), NotVouched> {
+        if self.gate.is_revoked(&standing) {
+            return Err(NotVouched::Revoked);
+        }
+        self.seat.prove(standing.clone()).map_err(|OtherSubject| NotVouched::OtherSubject)?;
+        // Looked at once more: a revocation that came in between has not found this session.
+        let is_revoked = self.gate.is_revoked(&standing);
+        if is_revoked {
+            self.seat.sign_out();
+        }
         self.gate.has_changed(self.seat.device());
-        Ok(())
+        if is_revoked { Err(NotVouched::Revoked) } else { Ok(()) }
     }
 
     /// Nothing that was proved counts any more.

@@ -19,11 +19,11 @@ use crate::{
     door::{
         evidence::{Identity, Transport},
         gate::Gate,
-        seat::{OtherSubject, Seat},
+        seat::Seat,
         standing::{Group, Level, Proof, Standing, Subject},
         work::Share,
     },
-    services::right::{NotAllowed, Right},
+    services::right::{NotAllowed, NotVouched, Right},
     watch::text,
 };
 
@@ -72,8 +72,8 @@ impl Call {
     /// since 1970, and on this session alone. What the subject may open is open from now on.
     ///
     /// # Errors
-    /// If the session is another subject's.
-    pub fn vouch(&self, subject: Subject, groups: &[Group], until: u64) -> Result<(), OtherSubject> {
+    /// If the session is another subject's, or the owner has revoked this one or a group of it.
+    pub fn vouch(&self, subject: Subject, groups: &[Group], until: u64) -> Result<(), NotVouched> {
         self.right.prove(Standing {
             subject: Some(subject),
             groups: groups.into(),

@@ -26,7 +26,7 @@ use crate::{
         policy::patterns::{Path, PathPattern},
         standing::{Group, InvalidName, Subject},
     },
-    services::service::Call,
+    services::{right::NotVouched, service::Call},
     watch::text,
 };
 
@@ -74,8 +74,8 @@ enum Misfit {
     Groups,
     #[error("its time is over")]
     Over,
-    #[error("the session is another subject's")]
-    OtherSubject,
+    #[error("{0}")]
+    Refused(#[from] NotVouched),
 }
 
 impl OneTime {
@@ -106,7 +106,7 @@ impl Vouching {
                 let last = now().saturating_add(LASTS.as_secs());
                 let until = until.unwrap_or(last).min(last);
                 let shown = subject.clone();
-                call.vouch(subject, &groups, until).map_err(|_| Misfit::OtherSubject)?;
+                call.vouch(subject, &groups, until)?;
                 Ok(Some((shown, until)))
             }
         });
@@ -124,7 +124,7 @@ impl Vouching {
             Err(error) => {
                 tracing::warn!(%device, %error, "what the backend says of a person is not taken");
                 // What was typed under one name is never heard under another: who has logged in has a session of his own.
-                let is_anothers = error == Misfit::OtherSubject;
+                let is_anothers = error == Misfit::Refused(NotVouched::OtherSubject);
                 if is_anothers {
                     call.channel.line().close(CloseCode::SubjectChanged, "");
                 }
