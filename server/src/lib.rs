@@ -58,6 +58,7 @@ pub use door::policy::{
     patterns::{InvalidPattern, LabelPattern, PathPattern},
     rules::{Rule, Rules},
 };
+pub use door::quantity::{parse_size, parse_span};
 pub use door::standing::{Group, InvalidName, Level, Proof, Standing, Subject};
 pub use door::tokens::{
     BoundTo, DeviceBinding, InvalidTokenSettings, TOKEN_BYTES_MAX, TokenKeysError, TokenSettings, Tokens, Verified,

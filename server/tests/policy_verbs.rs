@@ -1,6 +1,9 @@
 //! The policy as its owner meets it: a file, the verbs, and a server that reads it again.
 #![allow(missing_docs, reason = "tests are named for their scenario")]
 
+#[path = "../src/door/tokens/testing.rs"]
+mod testing;
+
 use std::{
     io::{BufRead, BufReader},
     path::Path,
@@ -10,6 +13,7 @@ use std::{
 
 use duologue::{ChannelError, DeviceId, ResetCode};
 use duologue_client::{Client, Keyring, LineError, Target};
+use testing::{Signer, key_set, now};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_duologue");
 const NOT_ALLOWED: Result<Vec<u8>, LineError> = Err(LineError::Channel(ChannelError::Reset(ResetCode::NotAllowed)));
@@ -152,4 +156,33 @@ fn a_server_without_a_policy_says_that_all_is_open_to_every_device_that_was_let_
     );
     let (code, _, told) = verb(&["policy", "reload"], &state);
     assert!(code == 1 && told.contains("started without --config"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_takes_the_tokens_of_its_files_issuer_from_the_start_on() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (state, log) = (directory.path().join("state"), directory.path().join("log"));
+    let file = directory.path().join("policy.toml");
+    let config = "[door.token]\nissuer = \"https://login.example\"\naudience = \"app\"\nkeys = \"keys.json\"\n\
+                  [[rule]]\nopen = [\"echo\"]\nlevel = 2\n";
+    std::fs::write(&file, config).expect("written");
+    std::fs::write(directory.path().join("keys.json"), key_set(&Signer::ALL)).expect("written");
+    let _server = Server::start(&state, &log, Some(&file));
+    let (_, link, _) = verb(&["invite", "new"], &state);
+    let target = Target::parse(&link.trim().replace("https://", "http://")).expect("a link");
+    let client = || Client::open(directory.path().join("device")).expect("a device");
+    let line = client().connect(&target).await.expect("the invite is good");
+    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "a device is no account");
+    let claims = |audience: &str| serde_json::json!({ "iss": "https://login.example", "aud": audience, "sub": "ada", "iat": now(), "exp": now() + 60 });
+    let with = |audience: &str| client().with_token(Signer::EdDsa.token(&claims(audience)));
+    let line = with("app").connect(&target).await.expect("it was let in");
+    assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()));
+    let line = with("another").connect(&target).await.expect("it was let in");
+    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "a token for somebody else");
+
+    std::fs::write(&file, config.replace("app", "another")).expect("written");
+    let (code, _, told) = verb(&["policy", "reload"], &state);
+    assert!(code == 1 && told.contains("[door.token]") && told.contains("start it again"), "{told}");
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(log.contains("tokens_of=\"https://login.example\"") && log.contains("token-audience"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! The configuration file: TOML, as docs/POLICY.md has it. So far it has the policy alone.
+//! The configuration file: TOML, as docs/POLICY.md has it: the policy, and whose tokens are taken.
 //!
 //! ```text
 //! text ─► tables (`schema`): what is unknown or of another kind is an error, with a suggestion ─► rules: what cannot be meant is
@@ -18,7 +18,13 @@ use std::{fs, path::Path, path::PathBuf};
 
 pub use error::{ConfigError, ConfigErrors};
 
-use crate::{door::policy::rules::Rules, lines::Duologue};
+use crate::{
+    door::{
+        policy::rules::Rules,
+        tokens::{InvalidTokenSettings, TokenSettings, Tokens},
+    },
+    lines::Duologue,
+};
 
 /// The longest file, in bytes.
 const FILE_BYTES_MAX: u64 = 1_024 * 1_024;
@@ -28,6 +34,8 @@ const FILE_BYTES_MAX: u64 = 1_024 * 1_024;
 pub struct Config {
     /// Its rules: nothing else is open.
     pub rules: Rules,
+    /// Which tokens are taken; none if it has no `[door.token]`.
+    pub token: Option<TokenSettings>,
 }
 
 impl Config {
@@ -51,20 +59,43 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let rules = schema::rules(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules) })
+        let (rules, token) = schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
+        Ok(Self { rules: Rules::new(rules), token })
     }
 }
 
 /// The file that a running server was started with.
 #[derive(Clone, Debug)]
-pub struct ConfigFile(PathBuf);
+pub struct ConfigFile {
+    path: PathBuf,
+    /// Which tokens are taken since the start.
+    token: Option<TokenSettings>,
+}
 
 impl ConfigFile {
-    /// That file, wherever the process goes.
+    /// Reads that file, and will find it again wherever the process goes.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn open(path: &Path) -> Result<(Self, Config), ConfigErrors> {
+        let config = Config::read(path)?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok((Self { path, token: config.token.clone() }, config))
+    }
+
+    /// Who judges the tokens that are taken; none if none are. A file of keys stands beside this one.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    pub fn tokens(&self) -> Result<Option<Tokens>, InvalidTokenSettings> {
+        let directory = self.path.parent().unwrap_or(Path::new(""));
+        self.token.clone().map(|settings| Tokens::new(settings, directory)).transpose()
+    }
+
+    /// Whose tokens are taken.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+    pub fn issuer(&self) -> Option<&str> {
+        self.token.as_ref().map(|settings| settings.issuer.as_str())
     }
 
     /// Reads it again, and lets what it says count from now on, for open lines too.
@@ -72,7 +103,12 @@ impl ConfigFile {
     /// # Errors
     /// What is wrong in it; then everything stays as it was.
     pub fn reload(&self, duologue: &Duologue) -> Result<Config, ConfigErrors> {
-        let config = Config::read(&self.0)?;
+        let config = Config::read(&self.path)?;
+        if config.token != self.token {
+            let why = "has another [door.token] than at the start, and that cannot change while the server runs: start it again, \
+                       or write there what stood there";
+            return Err(ConfigErrors::whole(&self.path.display().to_string(), why.to_owned()));
+        }
         duologue.set_rules(config.rules.clone());
         Ok(config)
     }

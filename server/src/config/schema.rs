@@ -15,7 +15,9 @@ use crate::door::{
         patterns::{LabelPattern, PathPattern},
         rules::Rule,
     },
+    quantity::{parse_size, parse_span},
     standing::{Group, Level, Subject},
+    tokens::TokenSettings,
 };
 
 /// More than anybody can keep in mind.
@@ -44,6 +46,8 @@ struct File {
 struct Door {
     #[serde(default)]
     level: Option<Spanned<Number>>,
+    #[serde(default)]
+    token: Option<Spanned<TokenSettings>>,
 }
 
 type Texts = Vec<Spanned<String>>;
@@ -92,14 +96,19 @@ enum Number {
     Text(String),
 }
 
-/// All rules of a text, or all that is wrong in it.
-pub(super) fn rules(text: &str) -> Result<Vec<Rule>, Vec<Wrong>> {
+/// All rules of a text, and which tokens are taken; or all that is wrong in it.
+pub(super) fn read(text: &str) -> Result<(Vec<Rule>, Option<TokenSettings>), Vec<Wrong>> {
     let file: File = toml::from_str(text).map_err(|error| vec![of_toml(&error)])?;
     let mut reader = Reader { wrong: Vec::new() };
     let default = file.door.level.as_ref().and_then(|level| reader.level(level)).unwrap_or(Level::Device);
     if let Some(table) = file.rule.get(RULES_MAX) {
         reader.says(table.span(), format!("a file has {RULES_MAX} rules at most"));
         return Err(reader.wrong);
+    }
+    if let Some(token) = &file.door.token
+        && let Err(error) = token.get_ref().check()
+    {
+        reader.says(token.span(), error.to_string());
     }
     let mut names = HashSet::new();
     let mut rules = Vec::with_capacity(file.rule.len());
@@ -111,7 +120,7 @@ pub(super) fn rules(text: &str) -> Result<Vec<Rule>, Vec<Wrong>> {
         }
         rules.push(rule);
     }
-    if reader.wrong.is_empty() { Ok(rules) } else { Err(reader.wrong) }
+    if reader.wrong.is_empty() { Ok((rules, file.door.token.map(Spanned::into_inner))) } else { Err(reader.wrong) }
 }
 
 /// Notes what is wrong, and reads on.
@@ -222,7 +231,7 @@ impl Reader {
     }
 
     fn age(&mut self, age: &Spanned<String>) -> Option<u64> {
-        let secs = span(age.get_ref()).filter(|secs| (1..=AGE_SECS_MAX).contains(secs));
+        let secs = parse_span(age.get_ref()).ok().filter(|secs| (1..=AGE_SECS_MAX).contains(secs));
         if secs.is_none() {
             self.says(age.span(), "an age is 1s to 24h: write it as 90s, 10m or 1h");
         }
@@ -243,7 +252,7 @@ impl Reader {
     fn size(&mut self, key: &str, size: &Spanned<Number>) -> Option<NonZeroU32> {
         let found = match size.get_ref() {
             Number::Number(number) => u32::try_from(*number).ok(),
-            Number::Text(text) => bytes(text),
+            Number::Text(text) => parse_size(text).ok().and_then(|len| u32::try_from(len).ok()),
         };
         let found = found.and_then(NonZeroU32::new);
         if found.is_none() {
@@ -284,28 +293,4 @@ fn method(text: &str) -> Result<String, String> {
     let is_method =
         (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
     if is_method { Ok(text.to_owned()) } else { Err(format!("\"{text}\" is no method: write it as GET or POST")) }
-}
-
-/// A span such as `90s`, `10m` or `1h`, in seconds.
-fn span(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let secs = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(secs)
-}
-
-/// A size such as `64KB`, in bytes; powers of ten.
-fn bytes(text: &str) -> Option<u32> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(2)?)?;
-    let bytes = match unit {
-        "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<u32>().ok()?.checked_mul(bytes)
 }

@@ -10,6 +10,7 @@ pub(crate) mod lobby;
 pub(crate) mod origin;
 pub(crate) mod policy;
 pub(crate) mod pressure;
+pub(crate) mod quantity;
 pub(crate) mod seat;
 pub(crate) mod seen;
 pub(crate) mod standing;

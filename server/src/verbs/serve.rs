@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    BoundedLog, Config, ConfigFile, FrontConfig, Policy, State, TrustedProxies, from_files,
+    BoundedLog, ConfigFile, FrontConfig, Policy, State, TrustedProxies, from_files,
     services::{desk::Desk, pair::Pair},
 };
 use tokio::net::TcpListener;
@@ -84,10 +84,12 @@ impl Serve {
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
         let mut policy = self.origins.apply(own)?;
-        if let Some(file) = &self.config {
-            policy = policy.with_rules(Config::read(file)?.rules);
+        let mut config = None;
+        if let Some(path) = &self.config {
+            let (file, read) = ConfigFile::open(path)?;
+            policy = policy.with_rules(read.rules);
+            config = Some(file);
         }
-        let config = self.config.as_deref().map(ConfigFile::new);
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,

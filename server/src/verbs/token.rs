@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use duologue_server::{BoundTo, DeviceBinding, Refused, TOKEN_BYTES_MAX, TokenSettings, Tokens, Verified, utc};
+use duologue_server::{
+    BoundTo, DeviceBinding, Refused, TOKEN_BYTES_MAX, TokenSettings, Tokens, Verified, parse_span, utc,
+};
 use serde_json::json;
 
-use super::{parse_lifetime, say};
+use super::say;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Token {
@@ -58,7 +60,7 @@ pub(crate) struct TokenOptions {
     #[arg(long, value_name = "CLAIM")]
     level_claim: Option<String>,
     /// How long standing by one token lasts at most, from when it was issued.
-    #[arg(long, value_name = "SPAN", default_value = "12h", value_parser = parse_lifetime)]
+    #[arg(long, value_name = "SPAN", default_value = "12h", value_parser = parse_span)]
     max_age: u64,
 }
 

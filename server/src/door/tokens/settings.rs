@@ -18,6 +18,8 @@ use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 use url::Url;
 
+use crate::door::quantity::parse_span;
+
 /// The longest issuer, audience or name of a claim, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 /// How many audiences may be named.
@@ -109,6 +111,11 @@ impl TokenSettings {
             max_age: max_age(),
             bearer_binds: false,
         }
+    }
+
+    /// Whether they can be used. Whether the keys can be had is another question.
+    pub(crate) fn check(&self) -> Result<(), InvalidTokenSettings> {
+        self.place(Path::new("")).map(drop)
     }
 
     /// Looks at each of them. A file is looked for from `directory`.
@@ -203,17 +210,7 @@ fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 
 /// A span such as `90s`, `30m`, `12h` or `7d`, in seconds.
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let wrong = || de::Error::custom(format!("\"{text}\" is no span of time: write it as 90s, 30m, 12h or 7d"));
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    let secs = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(secs)).ok_or_else(wrong)
+    parse_span(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 #[cfg(test)]
