@@ -84,12 +84,8 @@ pub(crate) const FEATURES: [&str; 7] = [
     "--enable-reference-types",
     "--enable-multivalue",
 ];
-const WASM_OPT_FLAGS: [&str; 9] = [
+const WASM_OPT_FLAGS: [&str; 6] = [
     // The compiler has made the loops fast that must be; with -O3 what is downloaded has 0.4 kB more.
-    "-Os",
-    // Loops and branches written anew from their graph: 0.2 kB.
-    "--flatten",
-    "--rereloop",
     "-Os",
     // No object of Rust's lies in the first KiB, where the stack ends: an address and a small offset are one operand.
     "--low-memory-unused",
