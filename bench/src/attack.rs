@@ -14,7 +14,6 @@ use std::{
     collections::VecDeque,
     fmt,
     io::{BufRead as _, Write as _},
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -42,8 +41,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    Kind, Transport,
-    clients::{BareWebSocket, Dial, tls_config},
+    clients::{BareWebSocket, Dial, To, tls_config},
     device::{self, Device},
     line::websocket_config,
 };
@@ -73,15 +71,8 @@ pub(crate) enum Attack {
 
 #[derive(clap::Args)]
 pub(crate) struct Attackers {
-    #[arg(long)]
-    kind: Kind,
-    #[arg(long)]
-    transport: Transport,
-    #[arg(long)]
-    port: u16,
-    /// The server's state directory, for its key and certificate
-    #[arg(long)]
-    state: PathBuf,
+    #[command(flatten)]
+    server: To,
     #[arg(long)]
     attack: Attack,
     /// How long a run takes
@@ -127,13 +118,13 @@ impl fmt::Display for Attack {
 impl Attackers {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         duologue_server::raise_file_limit()?;
-        let dial = Dial::new(self.kind, self.transport, self.port, &self.state)?;
+        let dial = self.server.dial()?;
         let flood = Flood {
             m1: connect(&dial, Offer::Nothing)?.1,
-            hello: client_hello(&self.state)?,
+            hello: client_hello(&self.server.state)?,
             dial,
             attack: self.attack,
-            port: self.port,
+            port: self.server.port,
             made: AtomicU64::new(0),
         };
         writeln!(std::io::stdout(), "ready 1")?;

@@ -52,10 +52,10 @@ pub(crate) struct To {
     #[arg(long)]
     transport: Transport,
     #[arg(long)]
-    port: u16,
+    pub(crate) port: u16,
     /// The server's state directory, for its key and certificate
     #[arg(long)]
-    state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 /// Where to go, and how.
