@@ -1,6 +1,6 @@
 //! The tables of the file, and how a rule is made of one. docs/POLICY.md says the same to owners.
 
-use std::{collections::HashSet, num::NonZeroU32, ops::Range, str::FromStr};
+use std::{collections::HashSet, num::NonZeroU32, ops::Range};
 
 use duologue::DeviceId;
 use ipnet::IpNet;
@@ -19,6 +19,7 @@ use crate::door::{
     standing::{Group, Level, Subject},
     tokens::TokenSettings,
 };
+use crate::front::proxied::read_network;
 
 /// More than anybody can keep in mind.
 const RULES_MAX: usize = 1_000;
@@ -266,18 +267,14 @@ impl Reader {
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
-    let wrong = || format!("\"{text}\" is no network: write it as 192.0.2.1, 10.0.0.0/8 or fd00::/8");
-    let one = |address: std::net::IpAddr| IpNet::from(address.to_canonical());
-    let network = text.parse().map(one).or_else(|_| IpNet::from_str(text)).map_err(|_| wrong())?;
-    // 10.1.2.3/8 is meant as one address or as a network, and nobody can tell.
-    if network.addr() != network.network() {
-        return Err(format!(
-            "\"{text}\" is an address and a network in one: write {} or {}",
-            network.addr(),
-            network.trunc()
-        ));
+    match read_network(text) {
+        Some((network, true)) => Ok(network),
+        Some((network, false)) => {
+            let (address, network) = (network.addr(), network.trunc());
+            Err(format!("\"{text}\" is an address and a network in one: write {address} or {network}"))
+        }
+        None => Err(format!("\"{text}\" is no network: write it as 192.0.2.1, 10.0.0.0/8 or fd00::/8")),
     }
-    Ok(network)
 }
 
 fn page_origin(text: &str) -> Result<String, String> {

@@ -41,6 +41,14 @@ pub struct TrustedProxies(Vec<IpNet>);
 #[error("\"{0}\" is no network: write it as 127.0.0.1, 10.0.0.0/8 or fd00::/8")]
 pub struct InvalidNetwork(String);
 
+/// A network, or an address as a network of one; and whether it is only that: 10.1.2.3/8 is meant as one address or as a network,
+/// and nobody can tell.
+pub(crate) fn read_network(text: &str) -> Option<(IpNet, bool)> {
+    let one = |address: IpAddr| IpNet::from(address.to_canonical());
+    let network = text.parse().map(one).or_else(|_| IpNet::from_str(text)).ok()?;
+    Some((network, network.addr() == network.network()))
+}
+
 impl TrustedProxies {
     /// One more: an address, or a network of them.
     ///
@@ -48,13 +56,10 @@ impl TrustedProxies {
     /// If it is neither.
     pub fn with(mut self, network: &str) -> Result<Self, InvalidNetwork> {
         let wrong = || InvalidNetwork(network.to_owned());
-        let of_one = |address: IpAddr| IpNet::from(address.to_canonical());
-        let parsed = network.parse().map(of_one).or_else(|_| IpNet::from_str(network)).map_err(|_| wrong())?;
-        // 10.1.2.3/8 is meant as one address or as a network, and nobody can tell.
-        if parsed.addr() != parsed.network() {
-            return Err(wrong());
+        match read_network(network) {
+            Some((network, true)) => self.0.push(network),
+            _ => return Err(wrong()),
         }
-        self.0.push(parsed);
         Ok(self)
     }
 
