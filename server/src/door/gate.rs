@@ -5,10 +5,7 @@
 //! another policy, another standing, another connection ─► changed ─► whoever has something open asks again
 //! ```
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use duologue::DeviceId;
 use tokio::sync::{Notify, futures::Notified};
@@ -22,16 +19,12 @@ use super::{
     seat::Seat,
     standing::{Level, Proof, Standing},
 };
+pub(crate) use crate::state::records::now;
 use crate::state::{store::Store, whom::Whom};
 
 /// Sessions share what wakes their channels, so that a session that has none open pays nothing for it: a change of one wakes a
 /// 64th of the channels that are open, and these find that nothing has changed for them.
 const SHARDS: usize = 64;
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
 
 /// What everything that opens goes through.
 #[derive(Debug)]

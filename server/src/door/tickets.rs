@@ -10,12 +10,11 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use duologue::{DeviceId, Secret, Ticket, TicketId, limits::TICKET_TTL_SECS};
 
-use crate::state::store::StoredTicket;
+use crate::state::{records::now, store::StoredTicket};
 
 /// Of one device: two for each of the 16 lines that it may have.
 const OF_A_DEVICE_MAX: usize = 32;
@@ -180,10 +179,6 @@ impl Inner {
             self.all.pop_front();
         }
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

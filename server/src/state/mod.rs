@@ -16,7 +16,7 @@ mod journal;
 pub(crate) mod keeper;
 mod lock;
 mod overlay;
-mod records;
+pub(crate) mod records;
 mod room;
 pub(crate) mod store;
 mod turns;
