@@ -9,7 +9,7 @@
 
 use std::{
     any::Any,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use duologue::DeviceId;
@@ -68,8 +68,6 @@ impl Has {
 pub(crate) struct Seat {
     device: DeviceId,
     now: Mutex<Now>,
-    /// What a service keeps for the session, where one does.
-    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The session is another subject's.
@@ -92,6 +90,8 @@ pub(crate) enum Ending {
 struct Now {
     has: Has,
     proved: Option<Arc<Standing>>,
+    /// What a service keeps for the session, where one does.
+    kept: Option<Arc<dyn Any + Send + Sync>>,
     /// Its end is near, and that was told.
     is_near: bool,
     /// The newest evidence that it was judged by, as its client counts them.
@@ -106,8 +106,15 @@ impl Seat {
     pub(crate) fn new(device: DeviceId, transport: Transport, has: Has) -> Self {
         Self {
             device,
-            now: Mutex::new(Now { has, proved: None, is_near: false, evidence: 0, subject: None, transport }),
-            kept: OnceLock::new(),
+            now: Mutex::new(Now {
+                has,
+                proved: None,
+                is_near: false,
+                evidence: 0,
+                subject: None,
+                kept: None,
+                transport,
+            }),
         }
     }
 
@@ -124,10 +131,11 @@ impl Seat {
         self.lock().transport.clone()
     }
 
-    /// What a service keeps for this session until it ends, made when it is first asked for. There is one for all services: none
+    /// What a service keeps for this session until it ends or somebody signs out, made when it is first asked for. There is one for all services: none
     /// if another has it.
     pub(crate) fn kept<T: Any + Default + Send + Sync>(&self) -> Option<Arc<T>> {
-        Arc::clone(self.kept.get_or_init(|| Arc::new(T::default()))).downcast().ok()
+        let kept = Arc::clone(self.lock().kept.get_or_insert_with(|| Arc::new(T::default())));
+        kept.downcast().ok()
     }
 
     /// As it is now.
@@ -205,7 +213,8 @@ impl Seat {
 
     /// What was proved counts no more.
     pub(crate) fn sign_out(&self) {
-        self.lock().proved = None;
+        let mut now = self.lock();
+        (now.proved, now.kept) = (None, None);
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
@@ -232,6 +241,16 @@ mod tests {
     fn vouched(subject: &str) -> Standing {
         let subject = Some(Subject::new(subject).expect("a name"));
         Standing { subject, level: Level::Account, proof: Proof::Vouch, ..Standing::device() }
+    }
+
+    #[test]
+    fn who_signs_out_leaves_nothing_of_the_session_behind() {
+        let seat = seat(None);
+        assert_eq!(seat.prove(vouched("ada")), Ok(()));
+        let hers = seat.kept::<Mutex<u8>>().expect("nobody else has the place");
+        assert!(Arc::ptr_eq(&hers, &seat.kept().expect("the same")) && seat.kept::<u8>().is_none());
+        seat.sign_out();
+        assert!(!Arc::ptr_eq(&hers, &seat.kept().expect("another")));
     }
 
     #[test]

@@ -242,11 +242,7 @@ impl Http {
             // Before its caller hears of it: what is asked next has them.
             jar.keep(&path, response.headers());
         }
-        if self.0.vouching.hear(call, &method, &asked, &one_time, response.headers())
-            && let Some(jar) = call.kept::<Jar>()
-        {
-            jar.clear();
-        }
+        self.0.vouching.hear(call, &method, &asked, &one_time, response.headers());
         let (head, mut body) = self.answer(response)?;
         say(answer, &head).await.map_err(HttpError::Gone)?;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {

@@ -3,7 +3,7 @@
 //!
 //! They are kept by RFC 6265 (and its successor's prefixes), for one host: `Domain` is not looked at, since the line leads to
 //! one backend and no other. The line is sealed, so that `Secure` holds. A jar is the session's: it is there after a
-//! reconnection, two tabs on one line have one, and it is gone with the session.
+//! reconnection, two tabs on one line have one, and it is gone with the session, or when who was signed in has signed out.
 
 use std::{
     collections::VecDeque,
@@ -64,11 +64,6 @@ impl Jar {
         let pairs: Vec<String> =
             matching.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
         if pairs.is_empty() { None } else { HeaderValue::try_from(pairs.join("; ")).ok() }
-    }
-
-    /// Forgets all of them: nobody is signed in any more.
-    pub(super) fn clear(&self) {
-        *self.lock() = Cookies::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, Cookies> {

@@ -95,10 +95,10 @@ impl Vouching {
         self.0.push(paths);
     }
 
-    /// Takes what an answer says, before its caller hears anything of it. True if the session is nobody's any more.
-    pub(super) fn hear(&self, call: &Call, method: &Method, path: &str, request: &OneTime, answer: &HeaderMap) -> bool {
+    /// Takes what an answer says, before its caller hears anything of it.
+    pub(super) fn hear(&self, call: &Call, method: &Method, path: &str, request: &OneTime, answer: &HeaderMap) {
         if !answer.contains_key(VOUCH) {
-            return false;
+            return;
         }
         let taken = self.read(method, path, request, answer).and_then(|word| match word {
             Word::SignedOut => Ok(None),
@@ -114,21 +114,17 @@ impl Vouching {
         match taken {
             Ok(Some((subject, until))) => {
                 tracing::info!(%device, %subject, until, "the backend has vouched for a session");
-                false
             }
             Ok(None) => {
                 call.sign_out();
                 tracing::info!(%device, "the backend has ended a session's standing");
-                true
             }
             Err(error) => {
                 tracing::warn!(%device, %error, "what the backend says of a person is not taken");
                 // What was typed under one name is never heard under another: who has logged in has a session of his own.
-                let is_anothers = error == Misfit::Refused(NotVouched::OtherSubject);
-                if is_anothers {
+                if error == Misfit::Refused(NotVouched::OtherSubject) {
                     call.channel.line().close(CloseCode::SubjectChanged, "");
                 }
-                is_anothers
             }
         }
     }
