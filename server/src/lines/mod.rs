@@ -12,6 +12,7 @@ mod handshake;
 mod memory;
 mod owner;
 mod person;
+mod verdict;
 
 use std::{
     convert::Infallible,
@@ -31,11 +32,10 @@ use axum::{
     routing::MethodRouter,
 };
 use duologue::{
-    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Credential, DeviceId, FreshReason, Grant,
-    InviteId, LineEvent, Outcome, Rejected, ServerConfig, SessionId, Wanted,
+    Connection, ConnectionError, FreshReason, LineEvent, ServerConfig,
     upgrade::{self, Offered},
 };
-use duologue_native::{Endpoint, Line, Proved, carry, keep, part, randomness, shake_hands};
+use duologue_native::{Endpoint, Line, carry, keep, randomness, shake_hands};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::task::TaskTracker;
 
@@ -44,22 +44,18 @@ use crate::{
         evidence::{Shown, Transport},
         gate::Gate,
         policy::{Policy, rules::Rules},
-        seat::{Has, Seat},
+        seat::Seat,
         tickets::Tickets,
         tokens::{KeyHashes, Tokens},
         work::Work,
     },
     front::{http::Peer, socket::WebSocket, stream::Carrier, well_known},
     services::service::{Opened, Service, Services},
-    state::{
-        State,
-        keeper::Keeper,
-        store::{Device, DeviceStatus},
-    },
-    watch::{log::OWNERS, text},
+    state::{State, keeper::Keeper},
 };
-use directory::{Directory, Session};
+use directory::Directory;
 use handshake::{Offer, Porter, Stranger, Strangers};
+use verdict::Admitted;
 
 /// A Duologue server, ready to be mounted. Clones share everything.
 #[derive(Clone, Debug)]
@@ -296,139 +292,6 @@ impl Duologue {
         }
     }
 
-    /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
-    async fn admit(&self, proved: Proved<Socket>, transport: Transport) -> Option<Box<Admitted>> {
-        let device = proved.request.device_id;
-        let address = Shown(transport.address);
-        // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
-        let refused =
-            |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
-        let judged = self.judge(&proved.request, &transport).await;
-        // Nobody else's tokens are looked at: that costs more than to say no.
-        let shown = match judged {
-            Ok(()) | Err(CloseCode::NotEnrolled) => self.shown(&proved.request).await,
-            Err(_) => None,
-        };
-        let comes_by_token = shown.as_ref().is_some_and(person::Shown::proves);
-        let may_come = |judged| match judged {
-            Err(CloseCode::NotEnrolled) if comes_by_token => Ok(false),
-            judged => judged.map(|()| true),
-        };
-        let found = may_come(judged).and_then(|_| self.seat(&proved.request, &transport, shown.as_ref()));
-        let (Session { id, line, seat }, outcome) = match found {
-            Ok(found) => found,
-            Err(code) => {
-                refused(code);
-                proved.refuse(code).await;
-                return None;
-            }
-        };
-        // Into the directory first, then looked at again: a revocation, a binding or a drain in between finds the line, or is
-        // found here.
-        let verdict = match self.shared.draining.load(Ordering::Relaxed) {
-            true => Err(CloseCode::GoingAway),
-            false => may_come(self.status(device)),
-        };
-        let verdict = verdict.and_then(|is_let_in| {
-            let has = if is_let_in { self.has(device) } else { Has::guest() };
-            if seat.has_now(has) { Ok(()) } else { Err(CloseCode::GoingAway) }
-        });
-        if let Err(code) = verdict {
-            refused(code);
-            self.shared.directory.leave(device, id);
-            line.close(code, "");
-            proved.refuse(code).await;
-            return None;
-        }
-        let Proved { connection, request, socket, .. } = proved;
-        let used = match request.credential {
-            Credential::Ticket(id) if request.credential_proved => match self.shared.tickets.is_of(id, device) {
-                true => Some(id),
-                // It is judged by its key alone, as everybody who shows none.
-                false => {
-                    tracing::warn!(%device, %address, "a ticket of another device was shown");
-                    None
-                }
-            },
-            _ => None,
-        };
-        let received = match (outcome, request.wanted) {
-            (Outcome::Resumed { .. }, Wanted::Resume(resume)) => Some(resume.received),
-            // It has heard nothing of this session yet.
-            (Outcome::Resumed { .. }, Wanted::Born(_)) => Some(0),
-            _ => None,
-        };
-        let ticket = self.shared.tickets.issue(device, used);
-        self.write_tickets_soon();
-        if matches!(outcome, Outcome::Resumed { .. }) {
-            // What its channels may do over this connection, they ask anew.
-            seat.moved(transport);
-            self.shared.gate.has_changed(device);
-        }
-        let services = self.services.told(&self.shared.gate, &seat);
-        let standing = person::told_first(&seat, shown.as_ref());
-        let grant = Grant { session_id: id, outcome, standing, ticket, services };
-        let attached = line.command(|line, now| line.attach(now, connection, received, grant));
-        let no = match attached {
-            Ok(no) => no,
-            Err(rejected) => {
-                let Rejected { error, connection } = *rejected;
-                // It ended meanwhile, or this connection broke the rules at once. A client that dials again is told which.
-                tracing::info!(%device, %error, "a connection came to nothing");
-                let (closed, parked) = line.command(|line, _| (line.closed().is_some(), line.is_parked()));
-                if closed {
-                    self.shared.directory.leave(device, id);
-                } else if parked {
-                    self.shared.directory.park(device, id);
-                }
-                part(connection, socket).await;
-                return None;
-            }
-        };
-        self.shared.state.store().note_seen(device);
-        let name = text::name(&request.claims.name);
-        match outcome {
-            Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
-            Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
-            Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
-        }
-        let key = self.key_hashes(&request.device);
-        let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: request.claims };
-        // The directory keeps the line open; whoever runs it must not.
-        let line = line.unguarded();
-        Some(Box::new(Admitted { line, id, no, endpoint, socket }))
-    }
-
-    /// The session that a device wants to go on with, if it is its own and still there; else a new one.
-    fn find_session(&self, request: &AuthRequest, transport: &Transport) -> (Session, Outcome) {
-        let directory = &self.shared.directory;
-        let resumed = Outcome::Resumed { received: 0 };
-        let core = duologue::Line::server(directory.account(request.device_id));
-        let (core, outcome) = match request.wanted {
-            Wanted::Born(birth) if request.attempt == 1 => (core.born(birth), Outcome::New),
-            // An AUTH before this one may have begun a session that is gone, with what followed it. This one must never be
-            // taken for that, should its answer be lost too: what the client sends again would be heard twice.
-            Wanted::Born(birth) => match directory.born(request.device_id, birth) {
-                Some(session) => return (session, resumed),
-                None => (core, Outcome::New),
-            },
-            Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
-                Ok(session) if session.line.command(|line, _| line.can_resume(resume.received)) => {
-                    return (session, resumed);
-                }
-                // A copy of an earlier state: the session lives on for its own client.
-                Ok(_) => (core, Outcome::Fresh(FreshReason::Unknown)),
-                Err(reason) => (core, Outcome::Fresh(reason)),
-            },
-        };
-        let seat = Arc::new(Seat::new(request.device_id, transport.clone(), self.has(request.device_id)));
-        let session = Session { id: directory.new_session_id(), line: Line::new(core), seat };
-        match directory.enter(session.clone()) {
-            Some(session) => (session, resumed),
-            None => (session, outcome),
-        }
-    }
-
     /// Carries a line over one connection, until that is over.
     async fn run(self, admitted: Box<Admitted>) {
         let Admitted { line, id, no, mut endpoint, mut socket } = *admitted;
@@ -486,45 +349,6 @@ impl Duologue {
             tracing::warn!(%error, "tickets could not be kept");
         }
     }
-
-    async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
-        self.shared.gate.policy().judge(transport, &request.claims)?;
-        match request.credential {
-            Credential::Invite(invite) if request.credential_proved => {
-                self.enrol(invite, request, transport.address).await
-            }
-            _ => self.status(request.device_id),
-        }
-    }
-
-    /// Whether a device may connect, as the store has it now.
-    fn status(&self, id: DeviceId) -> Result<(), CloseCode> {
-        match self.shared.state.store().status(id) {
-            Some(DeviceStatus::Enrolled) => Ok(()),
-            Some(DeviceStatus::Revoked) => Err(CloseCode::DeviceRevoked),
-            None => Err(CloseCode::NotEnrolled),
-        }
-    }
-
-    async fn enrol(&self, invite: InviteId, request: &AuthRequest, address: IpAddr) -> Result<(), CloseCode> {
-        let device = Device::new(&request.device, &text::name(&request.claims.name));
-        let store = Arc::clone(self.shared.state.store());
-        let share = self.shared.work.of(request.device_id);
-        let (id, name, was_known) = (request.device_id, device.name.clone(), store.status(request.device_id).is_some());
-        match share.run(move || store.enrol(invite, &device)).await {
-            Ok(Ok(verdict)) => {
-                if verdict.is_ok() && !was_known {
-                    tracing::info!(target: OWNERS, device = %id, %address, name, "an invite was used, and a device enrolled");
-                }
-                verdict
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a device could not be enrolled");
-                Err(CloseCode::Internal)
-            }
-            Err(_) => Err(CloseCode::Internal),
-        }
-    }
 }
 
 /// Why a line has ended, unless the words are the peer's: the log has none of these.
@@ -537,15 +361,6 @@ type Socket = Box<WebSocket<Carrier>>;
 
 /// How long tickets wait for others that are written with them.
 const TICKETS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// A connection that carries its device's line.
-struct Admitted {
-    line: Line,
-    id: SessionId,
-    no: ConnectionNo,
-    endpoint: ServerEndpoint,
-    socket: Socket,
-}
 
 /// What answers a server line's questions: services for the channels that the client opens.
 struct ServerEndpoint {

@@ -1,0 +1,206 @@
+//! The verdict on a device that has proved its key, and its session.
+//!
+//! ```text
+//! AUTH ─► origin, host ─► invite: enrolled ─► in the store? ─► what is shown of the person ─► session ─► looked at again ─► Admitted
+//! ```
+
+use std::{net::IpAddr, sync::Arc, sync::atomic::Ordering};
+
+use duologue::{
+    AuthRequest, CloseCode, ConnectionNo, Credential, DeviceId, FreshReason, Grant, InviteId, Outcome, Rejected,
+    SessionId, Wanted,
+};
+use duologue_native::{Line, Proved, part};
+
+use super::{Duologue, ServerEndpoint, Socket, directory::Session, person};
+use crate::{
+    door::{
+        evidence::{Shown, Transport},
+        seat::{Has, Seat},
+    },
+    state::store::{Device, DeviceStatus},
+    watch::{log::OWNERS, text},
+};
+
+/// A connection that carries its device's line.
+pub(super) struct Admitted {
+    pub(super) line: Line,
+    pub(super) id: SessionId,
+    pub(super) no: ConnectionNo,
+    pub(super) endpoint: ServerEndpoint,
+    pub(super) socket: Socket,
+}
+
+impl Duologue {
+    /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
+    pub(super) async fn admit(&self, proved: Proved<Socket>, transport: Transport) -> Option<Box<Admitted>> {
+        let device = proved.request.device_id;
+        let address = Shown(transport.address);
+        // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
+        let refused =
+            |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
+        let judged = self.judge(&proved.request, &transport).await;
+        // Nobody else's tokens are looked at: that costs more than to say no.
+        let shown = match judged {
+            Ok(()) | Err(CloseCode::NotEnrolled) => self.shown(&proved.request).await,
+            Err(_) => None,
+        };
+        let comes_by_token = shown.as_ref().is_some_and(person::Shown::proves);
+        let may_come = |judged| match judged {
+            Err(CloseCode::NotEnrolled) if comes_by_token => Ok(false),
+            judged => judged.map(|()| true),
+        };
+        let found = may_come(judged).and_then(|_| self.seat(&proved.request, &transport, shown.as_ref()));
+        let (Session { id, line, seat }, outcome) = match found {
+            Ok(found) => found,
+            Err(code) => {
+                refused(code);
+                proved.refuse(code).await;
+                return None;
+            }
+        };
+        // Into the directory first, then looked at again: a revocation, a binding or a drain in between finds the line, or is
+        // found here.
+        let verdict = match self.shared.draining.load(Ordering::Relaxed) {
+            true => Err(CloseCode::GoingAway),
+            false => may_come(self.status(device)),
+        };
+        let verdict = verdict.and_then(|is_let_in| {
+            let has = if is_let_in { self.has(device) } else { Has::guest() };
+            if seat.has_now(has) { Ok(()) } else { Err(CloseCode::GoingAway) }
+        });
+        if let Err(code) = verdict {
+            refused(code);
+            self.shared.directory.leave(device, id);
+            line.close(code, "");
+            proved.refuse(code).await;
+            return None;
+        }
+        let Proved { connection, request, socket, .. } = proved;
+        let used = match request.credential {
+            Credential::Ticket(id) if request.credential_proved => match self.shared.tickets.is_of(id, device) {
+                true => Some(id),
+                // It is judged by its key alone, as everybody who shows none.
+                false => {
+                    tracing::warn!(%device, %address, "a ticket of another device was shown");
+                    None
+                }
+            },
+            _ => None,
+        };
+        let received = match (outcome, request.wanted) {
+            (Outcome::Resumed { .. }, Wanted::Resume(resume)) => Some(resume.received),
+            // It has heard nothing of this session yet.
+            (Outcome::Resumed { .. }, Wanted::Born(_)) => Some(0),
+            _ => None,
+        };
+        let ticket = self.shared.tickets.issue(device, used);
+        self.write_tickets_soon();
+        if matches!(outcome, Outcome::Resumed { .. }) {
+            // What its channels may do over this connection, they ask anew.
+            seat.moved(transport);
+            self.shared.gate.has_changed(device);
+        }
+        let services = self.services.told(&self.shared.gate, &seat);
+        let standing = person::told_first(&seat, shown.as_ref());
+        let grant = Grant { session_id: id, outcome, standing, ticket, services };
+        let attached = line.command(|line, now| line.attach(now, connection, received, grant));
+        let no = match attached {
+            Ok(no) => no,
+            Err(rejected) => {
+                let Rejected { error, connection } = *rejected;
+                // It ended meanwhile, or this connection broke the rules at once. A client that dials again is told which.
+                tracing::info!(%device, %error, "a connection came to nothing");
+                let (closed, parked) = line.command(|line, _| (line.closed().is_some(), line.is_parked()));
+                if closed {
+                    self.shared.directory.leave(device, id);
+                } else if parked {
+                    self.shared.directory.park(device, id);
+                }
+                part(connection, socket).await;
+                return None;
+            }
+        };
+        self.shared.state.store().note_seen(device);
+        let name = text::name(&request.claims.name);
+        match outcome {
+            Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
+            Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
+            Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
+        }
+        let key = self.key_hashes(&request.device);
+        let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: request.claims };
+        // The directory keeps the line open; whoever runs it must not.
+        let line = line.unguarded();
+        Some(Box::new(Admitted { line, id, no, endpoint, socket }))
+    }
+
+    /// The session that a device wants to go on with, if it is its own and still there; else a new one.
+    pub(super) fn find_session(&self, request: &AuthRequest, transport: &Transport) -> (Session, Outcome) {
+        let directory = &self.shared.directory;
+        let resumed = Outcome::Resumed { received: 0 };
+        let core = duologue::Line::server(directory.account(request.device_id));
+        let (core, outcome) = match request.wanted {
+            Wanted::Born(birth) if request.attempt == 1 => (core.born(birth), Outcome::New),
+            // An AUTH before this one may have begun a session that is gone, with what followed it. This one must never be
+            // taken for that, should its answer be lost too: what the client sends again would be heard twice.
+            Wanted::Born(birth) => match directory.born(request.device_id, birth) {
+                Some(session) => return (session, resumed),
+                None => (core, Outcome::New),
+            },
+            Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
+                Ok(session) if session.line.command(|line, _| line.can_resume(resume.received)) => {
+                    return (session, resumed);
+                }
+                // A copy of an earlier state: the session lives on for its own client.
+                Ok(_) => (core, Outcome::Fresh(FreshReason::Unknown)),
+                Err(reason) => (core, Outcome::Fresh(reason)),
+            },
+        };
+        let seat = Arc::new(Seat::new(request.device_id, transport.clone(), self.has(request.device_id)));
+        let session = Session { id: directory.new_session_id(), line: Line::new(core), seat };
+        match directory.enter(session.clone()) {
+            Some(session) => (session, resumed),
+            None => (session, outcome),
+        }
+    }
+
+    async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
+        self.shared.gate.policy().judge(transport, &request.claims)?;
+        match request.credential {
+            Credential::Invite(invite) if request.credential_proved => {
+                self.enrol(invite, request, transport.address).await
+            }
+            _ => self.status(request.device_id),
+        }
+    }
+
+    /// Whether a device may connect, as the store has it now.
+    fn status(&self, id: DeviceId) -> Result<(), CloseCode> {
+        match self.shared.state.store().status(id) {
+            Some(DeviceStatus::Enrolled) => Ok(()),
+            Some(DeviceStatus::Revoked) => Err(CloseCode::DeviceRevoked),
+            None => Err(CloseCode::NotEnrolled),
+        }
+    }
+
+    async fn enrol(&self, invite: InviteId, request: &AuthRequest, address: IpAddr) -> Result<(), CloseCode> {
+        let device = Device::new(&request.device, &text::name(&request.claims.name));
+        let store = Arc::clone(self.shared.state.store());
+        let share = self.shared.work.of(request.device_id);
+        let (id, name, was_known) = (request.device_id, device.name.clone(), store.status(request.device_id).is_some());
+        match share.run(move || store.enrol(invite, &device)).await {
+            Ok(Ok(verdict)) => {
+                if verdict.is_ok() && !was_known {
+                    tracing::info!(target: OWNERS, device = %id, %address, name, "an invite was used, and a device enrolled");
+                }
+                verdict
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a device could not be enrolled");
+                Err(CloseCode::Internal)
+            }
+            Err(_) => Err(CloseCode::Internal),
+        }
+    }
+}
