@@ -16,7 +16,8 @@ use axum::{
 use duologue::CloseCode;
 use duologue_client::{Client, Keyring, Line, Target};
 use duologue_server::{
-    Duologue, LabelPattern, Level, PathPattern, Policy, Rule, Rules, State, Whom, serve, services::http::Http,
+    ConfigFile, Duologue, LabelPattern, Level, PathPattern, Policy, Rule, Rules, State, Whom, serve,
+    services::http::Http,
 };
 use serde_json::Value;
 use tokio::{
@@ -96,7 +97,10 @@ async fn start() -> (Client, Target, tempfile::TempDir) {
 
 async fn started() -> (Duologue, Client, Target, tempfile::TempDir) {
     let http = Http::new(&listening(backend()).await).expect("an address");
-    let http = http.vouching_at("/login").and_then(|http| http.vouching_at("/session/*")).expect("paths");
+    started_with(http.vouching_at("/login").and_then(|http| http.vouching_at("/session/*")).expect("paths")).await
+}
+
+async fn started_with(http: Http) -> (Duologue, Client, Target, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let state = State::open(directory.path()).expect("a new state");
     let invite = state.new_invite(Duration::from_secs(60)).expect("an invite");
@@ -211,4 +215,94 @@ async fn an_answer_that_was_not_made_for_this_login_vouches_for_nobody() {
         assert_eq!(answer, (0, "bad-request".to_owned()), "{name}");
     }
     assert_eq!(ask(&zoe, "GET", "/private", &[]).await, ok("secret"));
+}
+
+/// The configuration says where people log in, for how long and whom the backend may name, and is read again.
+#[tokio::test]
+async fn the_file_says_where_the_backends_word_counts_and_what_it_may_say() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("door.toml");
+    let rules = "[[rule]]\nopen = [\"http\"]\nexcept = [\"/private\"]\n[[rule]]\nopen = [\"http\"]\nlevel = 2\n";
+    let write = |vouch: &str| std::fs::write(&path, format!("{vouch}\n{rules}")).expect("there is room");
+    write("[door.vouch]\npaths = [\"/login\"]\nlongest = \"1s\"\nsubjects = [\"zoe\", \"ada\"]\ngroups = [\"staff\"]");
+    let (file, config) = ConfigFile::open(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    let http = Http::new(&listening(backend()).await).expect("an address").vouching_by(file.vouches());
+    let (duologue, client, target, _directory) = started_with(http).await;
+    duologue.set_rules(config.rules);
+
+    let line = client.connect(&target).await.expect("the invite is good");
+    assert_eq!(ask(&line, "POST", "/login?mallory", &[]).await, ok("done"));
+    assert_eq!(ask(&line, "GET", "/private", &[]).await, refused(), "whom it may not name");
+    assert_eq!(ask(&line, "POST", "/login?zoe&9000", &[]).await, ok("done"));
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(ask(&line, "GET", "/private", &[]).await, refused(), "no longer than the file says");
+
+    // What is wrong changes nothing; what is right counts from the next answer on.
+    write("[door.vouch]\npath = [\"/elsewhere/login\"]");
+    let error = file.reload(&duologue).expect_err("no such key").to_string();
+    assert!(error.contains("did you mean `paths`?"), "{error}");
+    let other = client.connect(&target).await.expect("it was let in");
+    assert_eq!(ask(&other, "POST", "/elsewhere/login?ada", &[]).await, ok("done"));
+    assert_eq!(ask(&other, "GET", "/private", &[]).await, refused(), "as before");
+    write("[door.vouch]\npaths = [\"/login\"]");
+    file.reload(&duologue).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(ask(&line, "POST", "/login?zoe", &[]).await, ok("done"));
+    assert_eq!(ask(&line, "GET", "/private", &[]).await, ok("secret"));
+    write("[door.vouch]\npaths = [\"/elsewhere/login\"]");
+    file.reload(&duologue).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(ask(&line, "GET", "/private", &[]).await, ok("secret"), "who has logged in before stays so");
+    let other = client.connect(&target).await.expect("it was let in");
+    assert_eq!(ask(&other, "POST", "/login?ada", &[]).await, ok("done"));
+    assert_eq!(ask(&other, "GET", "/private", &[]).await, refused(), "nobody logs in there any more");
+    assert_eq!(ask(&other, "POST", "/elsewhere/login?ada", &[]).await, ok("done"));
+    assert_eq!(ask(&other, "GET", "/private", &[]).await, ok("secret"));
+    write("");
+    file.reload(&duologue).unwrap_or_else(|errors| panic!("{errors}"));
+    let third = client.connect(&target).await.expect("it was let in");
+    assert_eq!(ask(&third, "POST", "/elsewhere/login?ada", &[]).await, ok("done"));
+    assert_eq!(ask(&third, "GET", "/private", &[]).await, refused(), "without the table nobody is vouched for");
+}
+
+/// A backend that answers each request with a head and a body of its own making, which name the request's bits and zoe.
+async fn raw(answer: fn(&str) -> String) -> Http {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("http://{}", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && matches!(socket.read(&mut byte).await, Ok(1)) {
+                    head.extend_from_slice(&byte);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let bits = head.split("duologue-request: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+                let said = answer(&format!("duologue-vouch: {}; subject=zoe\r\n", bits.unwrap_or_default()));
+                let _ = socket.write_all(said.as_bytes()).await;
+            });
+        }
+    });
+    Http::new(&address).and_then(|http| Ok(http.vouching_at("/login").expect("a path"))).expect("an address")
+}
+
+#[tokio::test]
+async fn a_word_before_or_behind_the_answers_head_vouches_for_nobody() {
+    const END: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n";
+    let early = |word: &str| format!("HTTP/1.1 103 Early Hints\r\n{word}\r\n{END}\r\ndone");
+    let trailer = |word: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: duologue-vouch\r\n\r\n\
+             4\r\ndone\r\n0\r\n{word}\r\n"
+        )
+    };
+    let head = |word: &str| format!("{END}{word}\r\ndone");
+    let answers: [(&str, fn(&str) -> String, bool); 3] =
+        [("103", early, false), ("trailer", trailer, false), ("head", head, true)];
+    for (what, answer, counts) in answers {
+        let (_duologue, client, target, _directory) = started_with(raw(answer).await).await;
+        let line = client.connect(&target).await.expect("the invite is good");
+        assert_eq!(ask(&line, "GET", "/private", &[]).await, refused(), "{what}");
+        assert_eq!(ask(&line, "POST", "/login", &[]).await, ok("done"), "{what}");
+        let seen = ask(&line, "GET", "/private", &[]).await;
+        assert_eq!(seen == ok("done"), counts, "{what}: {seen:?}");
+    }
 }

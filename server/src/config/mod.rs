@@ -1,4 +1,4 @@
-//! The configuration file: TOML, as docs/POLICY.md has it: the policy, and whose tokens are taken.
+//! The configuration file: TOML, as docs/POLICY.md has it: the policy, whose tokens are taken, and where the backend's word counts.
 //!
 //! ```text
 //! text ─► tables (`schema`): what is unknown or of another kind is an error, with a suggestion ─► rules: what cannot be meant is
@@ -24,6 +24,7 @@ use crate::{
         tokens::{InvalidTokenSettings, TokenSettings, Tokens},
     },
     lines::Duologue,
+    services::http::{VouchSettings, Vouches},
 };
 
 /// The longest file, in bytes.
@@ -36,6 +37,8 @@ pub struct Config {
     pub rules: Rules,
     /// Which tokens are taken; none if it has no `[door.token]`.
     pub token: Option<TokenSettings>,
+    /// Where the HTTP backend vouches for who logs in; none if it has no `[door.vouch]`.
+    pub vouch: Option<VouchSettings>,
 }
 
 impl Config {
@@ -59,8 +62,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let (rules, token) = schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules), token })
+        let schema::Read { rules, token, vouch } =
+            schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
+        Ok(Self { rules: Rules::new(rules), token, vouch })
     }
 }
 
@@ -70,6 +74,8 @@ pub struct ConfigFile {
     path: PathBuf,
     /// Which tokens are taken since the start.
     token: Option<TokenSettings>,
+    /// Followed by the service `http`.
+    vouches: Vouches,
 }
 
 impl ConfigFile {
@@ -80,7 +86,8 @@ impl ConfigFile {
     pub fn open(path: &Path) -> Result<(Self, Config), ConfigErrors> {
         let config = Config::read(path)?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok((Self { path, token: config.token.clone() }, config))
+        let vouches = Vouches::new(config.vouch.clone().unwrap_or_default());
+        Ok((Self { path, token: config.token.clone(), vouches }, config))
     }
 
     /// Who judges the tokens that are taken; none if none are. A file of keys stands beside this one.
@@ -90,6 +97,13 @@ impl ConfigFile {
     pub fn tokens(&self) -> Result<Option<Tokens>, InvalidTokenSettings> {
         let directory = self.path.parent().unwrap_or(Path::new(""));
         self.token.clone().map(|settings| Tokens::new(settings, directory)).transpose()
+    }
+
+    /// Where the backend vouches for who logs in, as the file says it, now and after each reload: for
+    /// [`Http::vouching_by`](crate::services::http::Http::vouching_by).
+    #[must_use]
+    pub fn vouches(&self) -> Vouches {
+        self.vouches.clone()
     }
 
     /// Whose tokens are taken.
@@ -109,6 +123,7 @@ impl ConfigFile {
                        or write there what stood there";
             return Err(ConfigErrors::whole(&self.path.display().to_string(), why.to_owned()));
         }
+        self.vouches.set(config.vouch.clone().unwrap_or_default());
         duologue.set_rules(config.rules.clone());
         Ok(config)
     }

@@ -1,6 +1,6 @@
 //! The tables of the file, and how a rule is made of one. docs/POLICY.md says the same to owners.
 
-use std::{collections::HashSet, num::NonZeroU32, ops::Range};
+use std::{collections::HashSet, num::NonZeroU32, ops::Range, time::Duration};
 
 use duologue::DeviceId;
 use ipnet::IpNet;
@@ -20,6 +20,7 @@ use crate::door::{
     tokens::TokenSettings,
 };
 use crate::front::proxied::read_network;
+use crate::services::http::VouchSettings;
 
 /// More than anybody can keep in mind.
 const RULES_MAX: usize = 1_000;
@@ -29,6 +30,8 @@ const ENTRIES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 80;
 /// The longest age: presence is of one sitting.
 const AGE_SECS_MAX: u64 = 24 * 60 * 60;
+/// The longest that a login by the backend's word is good: 31 days, as a token.
+const VOUCH_SECS_MAX: u64 = 31 * 24 * 60 * 60;
 /// Services of the binary whose channels carry no requests with a path.
 const WITHOUT_REQUESTS: [&str; 4] = ["echo", "desk", "drop", "pair"];
 
@@ -49,6 +52,21 @@ struct Door {
     level: Option<Spanned<Number>>,
     #[serde(default)]
     token: Option<Spanned<TokenSettings>>,
+    #[serde(default)]
+    vouch: Option<Vouch>,
+}
+
+/// Where the backend's word counts for who logs in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vouch {
+    paths: Spanned<Texts>,
+    #[serde(default)]
+    longest: Option<Spanned<String>>,
+    #[serde(default)]
+    subjects: Option<Spanned<Texts>>,
+    #[serde(default)]
+    groups: Option<Spanned<Texts>>,
 }
 
 type Texts = Vec<Spanned<String>>;
@@ -97,8 +115,15 @@ enum Number {
     Text(String),
 }
 
-/// All rules of a text, and which tokens are taken; or all that is wrong in it.
-pub(super) fn read(text: &str) -> Result<(Vec<Rule>, Option<TokenSettings>), Vec<Wrong>> {
+/// What a text says.
+pub(super) struct Read {
+    pub(super) rules: Vec<Rule>,
+    pub(super) token: Option<TokenSettings>,
+    pub(super) vouch: Option<VouchSettings>,
+}
+
+/// All that a text says; or all that is wrong in it.
+pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     let file: File = toml::from_str(text).map_err(|error| vec![of_toml(&error)])?;
     let mut reader = Reader { wrong: Vec::new() };
     let default = file.door.level.as_ref().and_then(|level| reader.level(level)).unwrap_or(Level::Device);
@@ -111,6 +136,7 @@ pub(super) fn read(text: &str) -> Result<(Vec<Rule>, Option<TokenSettings>), Vec
     {
         reader.says(token.span(), error.to_string());
     }
+    let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
     let mut names = HashSet::new();
     let mut rules = Vec::with_capacity(file.rule.len());
     for (at, table) in file.rule.iter().enumerate() {
@@ -121,7 +147,10 @@ pub(super) fn read(text: &str) -> Result<(Vec<Rule>, Option<TokenSettings>), Vec
         }
         rules.push(rule);
     }
-    if reader.wrong.is_empty() { Ok((rules, file.door.token.map(Spanned::into_inner))) } else { Err(reader.wrong) }
+    match reader.wrong.is_empty() {
+        true => Ok(Read { rules, token: file.door.token.map(Spanned::into_inner), vouch }),
+        false => Err(reader.wrong),
+    }
 }
 
 /// Notes what is wrong, and reads on.
@@ -177,6 +206,22 @@ impl Reader {
             }
         }
         rule
+    }
+
+    fn vouch(&mut self, table: &Vouch) -> VouchSettings {
+        let mut settings = VouchSettings {
+            paths: self.list(Some(&table.paths), PathPattern::new),
+            subjects: self.list(table.subjects.as_ref(), Subject::new),
+            groups: self.list(table.groups.as_ref(), Group::new),
+            ..VouchSettings::default()
+        };
+        if let Some(longest) = &table.longest {
+            match parse_span(longest.get_ref()).ok().filter(|secs| (1..=VOUCH_SECS_MAX).contains(secs)) {
+                Some(secs) => settings.longest = Duration::from_secs(secs),
+                None => self.says(longest.span(), "a login is good for 1s to 31d: write it as 30m, 12h or 7d"),
+            }
+        }
+        settings
     }
 
     /// A list that is there has something in it: an empty one would open to nobody, or to everybody, and nobody knows which.

@@ -74,6 +74,7 @@ pub use trust::NoPattern;
 use trust::Refused;
 use upload::{Progress, Upload, UploadError};
 use vouch::{OneTime, Vouching};
+pub use vouch::{VouchSettings, Vouches};
 use wire::{Answer, Head, read_head};
 
 /// Read from the stream at a time, in bytes.
@@ -213,6 +214,14 @@ impl Http {
     pub fn vouching_at(mut self, path: &str) -> Result<Self, InvalidPattern> {
         Arc::make_mut(&mut self.0).vouching.allow(PathPattern::new(path)?);
         Ok(self)
+    }
+
+    /// As [`Self::vouching_at`], beside it: by settings that can be changed while requests are under way. How long a login is good, and
+    /// whom the backend may name, they say for both.
+    #[must_use]
+    pub fn vouching_by(mut self, settings: Vouches) -> Self {
+        Arc::make_mut(&mut self.0).vouching.follow(settings);
+        self
     }
 
     async fn exchange(

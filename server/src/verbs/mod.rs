@@ -75,7 +75,7 @@ pub(crate) struct HttpBackend {
     #[arg(long, requires = "http")]
     http_without_cookies: bool,
     /// Takes the HTTP server's word for who logs in or out by a request for this path, such as /login or /session/*; may be repeated.
-    /// What its answer then says, the documentation of the header duologue-vouch has.
+    /// What its answer then says, the documentation of the header duologue-vouch has. [door.vouch] of --config says the same, and more.
     #[arg(long, value_name = "PATH", requires = "http")]
     http_vouch_path: Vec<String>,
 }
@@ -164,6 +164,11 @@ pub(crate) struct Extras {
 }
 
 impl ServiceOptions {
+    /// Whether requests go anywhere.
+    pub(crate) const fn has_backend(&self) -> bool {
+        self.http.http.is_some()
+    }
+
     /// With the directory for files where none was named.
     pub(crate) fn open(self, directory: Option<PathBuf>) -> anyhow::Result<Extras> {
         let (drops, http) = (self.drop.open(directory)?, self.http.open()?);
@@ -235,7 +240,10 @@ pub(crate) async fn run(
     if let Some(drops) = extras.drops {
         duologue = duologue.service("drop", drops);
     }
-    if let Some(http) = extras.http {
+    if let Some(mut http) = extras.http {
+        if let Some(file) = &site.config {
+            http = http.vouching_by(file.vouches());
+        }
         duologue = duologue.service("http", http);
     }
     if let Some(pair) = extras.pair {

@@ -87,6 +87,9 @@ impl Serve {
         let mut config = None;
         if let Some(path) = &self.config {
             let (file, read) = ConfigFile::open(path)?;
+            if read.vouch.is_some() && !self.services.has_backend() {
+                bail!("[door.vouch] of {} is of an HTTP server's logins: name that server by --http", path.display());
+            }
             policy = policy.with_rules(read.rules);
             config = Some(file);
         }

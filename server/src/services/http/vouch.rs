@@ -7,12 +7,15 @@
 //!                                              ◄─ duologue-vouch: <the same>; signed-out
 //! ```
 //!
-//! It counts where the owner has said that people log in, on the answer to a method that is not safe (RFC 9110, section 9.2.1), and
+//! It counts where the owner has said that people log in (by flags, or in `[door.vouch]` of the configuration), on the answer to a method that is not safe (RFC 9110, section 9.2.1), and
 //! only with the bits of the very request: an answer that a cache has kept, or that holds what somebody else wrote, vouches for
 //! nobody. It never names a device, since the ids of devices are no secrets: the session is the one in which it was asked.
 //! Values are UTF-8, percent-encoded where a header has no such character; `until` is in seconds since 1970.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -40,9 +43,53 @@ const GROUPS_MAX: usize = 64;
 /// What the log has of what is none, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// Where people log in and out.
+/// Whom the backend may vouch for, where, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VouchSettings {
+    /// Where people log in and out.
+    pub paths: Vec<PathPattern>,
+    /// How long a login is good at most, and where the backend does not say.
+    pub longest: Duration,
+    /// Whom it may name; anybody, if nobody is listed.
+    pub subjects: Vec<Subject>,
+    /// Which groups it may say that they are in; any, if none is listed.
+    pub groups: Vec<Group>,
+}
+
+impl Default for VouchSettings {
+    /// Nowhere; elsewhere anybody, for half a day.
+    fn default() -> Self {
+        Self { paths: Vec::new(), longest: LASTS, subjects: Vec::new(), groups: Vec::new() }
+    }
+}
+
+/// Settings that can be changed while requests are under way. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Vouching(Vec<PathPattern>);
+pub struct Vouches(Arc<RwLock<Arc<VouchSettings>>>);
+
+impl Vouches {
+    /// These.
+    #[must_use]
+    pub fn new(settings: VouchSettings) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(settings))))
+    }
+
+    /// Others, for every answer from now on. What was vouched for before stays so.
+    pub fn set(&self, settings: VouchSettings) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn now(&self) -> Arc<VouchSettings> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where people log in and out: as flags have it, and as the configuration does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Vouching {
+    paths: Vec<PathPattern>,
+    settings: Vouches,
+}
 
 /// The bits of one request.
 #[derive(Debug)]
@@ -58,7 +105,9 @@ enum Word {
 /// Why what an answer says is not taken.
 #[derive(Debug, Error, PartialEq, Eq)]
 enum Misfit {
-    #[error("no path of --http-vouch-path is this request's, or its method is a safe one")]
+    #[error(
+        "no path where people log in (--http-vouch-path, [door.vouch]) is this request's, or its method is a safe one"
+    )]
     Place,
     #[error("it is of another request")]
     Request,
@@ -74,6 +123,10 @@ enum Misfit {
     Groups,
     #[error("its time is over")]
     Over,
+    #[error("[door.vouch] lets the backend name neither that subject nor others like it")]
+    OtherSubject,
+    #[error("[door.vouch] does not let the backend name that group")]
+    OtherGroup,
     #[error("{0}")]
     Refused(#[from] NotVouched),
 }
@@ -92,7 +145,11 @@ impl OneTime {
 
 impl Vouching {
     pub(super) fn allow(&mut self, paths: PathPattern) {
-        self.0.push(paths);
+        self.paths.push(paths);
+    }
+
+    pub(super) fn follow(&mut self, settings: Vouches) {
+        self.settings = settings;
     }
 
     /// Takes what an answer says, before its caller hears anything of it.
@@ -100,10 +157,11 @@ impl Vouching {
         if !answer.contains_key(VOUCH) {
             return;
         }
-        let taken = self.read(method, path, request, answer).and_then(|word| match word {
+        let settings = self.settings.now();
+        let taken = self.read(&settings, method, path, request, answer).and_then(|word| match word {
             Word::SignedOut => Ok(None),
             Word::SignedIn { subject, groups, until } => {
-                let last = now().saturating_add(LASTS.as_secs());
+                let last = now().saturating_add(settings.longest.as_secs());
                 let until = until.unwrap_or(last).min(last);
                 let shown = subject.clone();
                 call.vouch(subject, &groups, until)?;
@@ -129,16 +187,32 @@ impl Vouching {
         }
     }
 
-    fn read(&self, method: &Method, path: &str, request: &OneTime, answer: &HeaderMap) -> Result<Word, Misfit> {
+    fn read(
+        &self,
+        settings: &VouchSettings,
+        method: &Method,
+        path: &str,
+        request: &OneTime,
+        answer: &HeaderMap,
+    ) -> Result<Word, Misfit> {
         let path = Path::new(path);
-        if method.is_safe() || !self.0.iter().any(|paths| paths.opens(&path)) {
+        if method.is_safe() || !self.paths.iter().chain(&settings.paths).any(|paths| paths.opens(&path)) {
             return Err(Misfit::Place);
         }
         let mut values = answer.get_all(VOUCH).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => word(value, &request.0),
-            _ => Err(Misfit::Twice),
+        let word = match (values.next(), values.next()) {
+            (Some(value), None) => word(value, &request.0)?,
+            _ => return Err(Misfit::Twice),
+        };
+        if let Word::SignedIn { subject, groups, .. } = &word {
+            if !settings.subjects.is_empty() && !settings.subjects.contains(subject) {
+                return Err(Misfit::OtherSubject);
+            }
+            if !settings.groups.is_empty() && !groups.iter().all(|group| settings.groups.contains(group)) {
+                return Err(Misfit::OtherGroup);
+            }
         }
+        Ok(word)
     }
 }
 
@@ -193,7 +267,28 @@ mod tests {
         for value in values {
             answer.append(VOUCH, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
-        vouching.read(method, path, &OneTime(BITS.to_owned()), &answer)
+        vouching.read(&VouchSettings::default(), method, path, &OneTime(BITS.to_owned()), &answer)
+    }
+
+    #[test]
+    fn a_backend_that_many_share_vouches_for_those_alone_whom_the_owner_lets_it_name() {
+        let paths = vec![PathPattern::new("/in").expect("a path")];
+        let subjects = vec![Subject::new("zoé").expect("a name")];
+        let groups = vec![Group::new("staff").expect("a name")];
+        let settings = VouchSettings { paths, subjects, groups, ..VouchSettings::default() };
+        let said = |rest: &str| {
+            let mut answer = HeaderMap::new();
+            answer.append(VOUCH, HeaderValue::try_from(format!("{BITS}{rest}")).expect("a value"));
+            Vouching::default().read(&settings, &Method::POST, "/in", &OneTime(BITS.to_owned()), &answer)
+        };
+        assert_eq!(said("; subject=zo%C3%A9"), Ok(zoe(&[], None)));
+        assert_eq!(said("; subject=zo%C3%A9; groups=staff"), Ok(zoe(&["staff"], None)));
+        assert_eq!(said("; subject=zo%C3%A9; groups=staff,admins"), Err(Misfit::OtherGroup), "not in part either");
+        assert_eq!(said("; subject=zo%C3%A9; groups=Staff"), Err(Misfit::OtherGroup));
+        for other in ["Zo%C3%A9", "zoe%CC%81", "mallory"] {
+            assert_eq!(said(&format!("; subject={other}")), Err(Misfit::OtherSubject), "{other}");
+        }
+        assert_eq!(said("; signed-out"), Ok(Word::SignedOut));
     }
 
     fn said(rest: &str) -> Result<Word, Misfit> {
