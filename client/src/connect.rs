@@ -15,7 +15,7 @@ use std::{
 
 use duologue::{
     Claims, ClientConfig, ConnectionError, ConnectionNo, EvidenceKind, Invite, LineEvent, Offer, Outcome, ServerKey,
-    limits,
+    Ticket, limits,
 };
 use duologue_native::{Endpoint, Line, LineError, carry, keep, randomness};
 use rustls::pki_types::ServerName;
@@ -34,12 +34,13 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    device::Device,
     keyring::{Keyring, KeyringError, KnownServer},
     refusal,
     socket::WebSocket,
     target::Target,
     tls,
-    token::{TokenError, TokenKeeper, TokenSource},
+    token::{SIGNED_OUT, TokenError, TokenKeeper, TokenSource},
 };
 
 /// Why no line came about. Each says what to do where something can be done.
@@ -165,6 +166,12 @@ impl Client {
     {
         self.token = Some(TokenSource::function(ask));
         self
+    }
+
+    /// This device, as issuers of tokens name it.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        Device(Arc::clone(&self.keyring))
     }
 
     /// Opens a line and waits until the server has let this device in. From then on the line dials again by itself whenever
@@ -314,6 +321,16 @@ struct ClientEndpoint {
     token: Option<TokenKeeper>,
 }
 
+impl ClientEndpoint {
+    fn remember(&self, ticket: Option<Ticket>) {
+        let server = KnownServer { key: self.server_key, enrolled: true, ticket };
+        if let Err(error) = self.dialler.client.keyring.remember(&self.place, server) {
+            // The line is good all the same; the next connection will have to do without the ticket.
+            tracing::warn!(%error, "the ticket could not be kept");
+        }
+    }
+}
+
 impl Endpoint for ClientEndpoint {
     async fn answer(&mut self, line: &Line, event: LineEvent) {
         match event {
@@ -334,14 +351,13 @@ impl Endpoint for ClientEndpoint {
                     token.connected();
                     token.told(line, &grant.standing);
                 }
-                let server = KnownServer { key: self.server_key, enrolled: true, ticket: Some(grant.ticket) };
-                if let Err(error) = self.dialler.client.keyring.remember(&self.place, server) {
-                    // The line is good all the same; the next connection will have to do without the ticket.
-                    tracing::warn!(%error, "the ticket could not be kept");
-                }
+                self.remember(Some(grant.ticket));
             }
             LineEvent::ChannelOpened(id) => line.offer(id),
             LineEvent::Standing(told) => {
+                if told.standing().refused == SIGNED_OUT {
+                    self.remember(None);
+                }
                 if let Some(token) = &mut self.token {
                     token.told(line, &told.standing());
                 }

@@ -70,6 +70,13 @@ impl Keyring {
         }
     }
 
+    /// One with this key.
+    #[cfg(test)]
+    pub(crate) fn of_seed(seed: &[u8]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("32 bytes");
+        Self { pair, servers: Mutex::default(), directory: None }
+    }
+
     /// The device of a directory, which is made if it is missing.
     ///
     /// # Errors

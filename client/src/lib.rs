@@ -14,11 +14,12 @@
 //! # Layout
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
-//! special · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
+//! special · `device.rs` what issuers of tokens call this device · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
 //!
 //! What a program must name of the core stands here too; all of it is [`duologue`].
 
 mod connect;
+mod device;
 mod keyring;
 mod refusal;
 mod socket;
@@ -27,6 +28,7 @@ mod tls;
 mod token;
 
 pub use connect::{Client, ConnectError};
+pub use device::{Device, ProofOf};
 pub use duologue::{
     self, BadEvidence, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId,
     DeviceKey, EvidenceKind, FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, LineState, PeerMisbehaved,

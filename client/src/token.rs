@@ -28,6 +28,9 @@ use tokio::task::AbortHandle;
 /// How long before a standing's end a token is asked for; half of its time, where that is less.
 const BEFORE_END: Duration = Duration::from_secs(60);
 
+/// What the server says where somebody has signed out.
+pub(crate) const SIGNED_OUT: &str = "signed-out";
+
 /// Why there is no token: in the words of whoever makes them, or of the line that cannot show it.
 pub type TokenError = Box<dyn Error + Send + Sync>;
 
@@ -95,6 +98,15 @@ impl TokenKeeper {
     /// The server has told of its standing.
     pub(crate) fn told(&mut self, line: &Line, standing: &Standing) {
         let shown = self.shown.load(Ordering::Relaxed);
+        // In another of this device's sessions: what was shown here is not to be shown again either.
+        if standing.refused == SIGNED_OUT {
+            self.put_to_work(None);
+            if standing.evidence == shown {
+                // What it has is one byte.
+                let _ = show_behind(line, shown, EvidenceKind::SignOut, vec![0]);
+            }
+            return;
+        }
         // Judged by something older than is on its way.
         if standing.evidence != shown || self.asked == Some(shown) || matches!(self.source, TokenSource::Text(_)) {
             return;
@@ -111,8 +123,10 @@ impl TokenKeeper {
         self.put_to_work(Some(
             tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
-                match source.ask().await.map(|token| show(&line, token)) {
-                    Ok(Ok(shown)) => number.store(shown, Ordering::Relaxed),
+                let token = source.ask().await.map(String::into_bytes);
+                match token.map(|token| show_behind(&line, shown, EvidenceKind::Token, token)) {
+                    Ok(Ok(Some(shown))) => number.store(shown, Ordering::Relaxed),
+                    Ok(Ok(None)) => tracing::debug!("somebody has signed out, or shown something newer"),
                     Ok(Err(error)) | Err(error) => tracing::warn!(%error, "there is no newer token to show"),
                 }
             })
@@ -135,8 +149,9 @@ impl Drop for TokenKeeper {
     }
 }
 
-fn show(line: &Line, token: String) -> Result<u32, TokenError> {
-    line.show(EvidenceKind::Token, token.into_bytes()).map_err(Into::into)
+/// Shows something, unless something else was shown behind what is told.
+fn show_behind(line: &Line, last: u32, kind: EvidenceKind, data: Vec<u8>) -> Result<Option<u32>, TokenError> {
+    line.command(|line, _| (line.shown() == last).then(|| line.show(kind, data)).transpose()).map_err(Into::into)
 }
 
 #[cfg(test)]
@@ -216,6 +231,30 @@ mod tests {
         asked.recv().await.expect("half a second is left");
         assert!(began.elapsed() >= Duration::from_millis(500));
         shown_is(&keeper, 2).await;
+    }
+
+    #[tokio::test]
+    async fn who_has_signed_out_is_asked_for_nothing_and_shows_nothing_again() {
+        let (line, mut keeper, mut asked) = keeper(false);
+        let signed_out = |evidence| Standing { refused: SIGNED_OUT.to_owned(), ..wants(evidence) };
+        // In another session of this device: what was shown here goes as well, once.
+        keeper.told(&line, &signed_out(1));
+        assert_eq!(line.command(|line, _| line.shown()), 2, "the word has taken the token's place");
+        keeper.told(&line, &signed_out(1));
+        keeper.told(&line, &signed_out(2));
+        assert_eq!(line.command(|line, _| line.shown()), 2);
+        assert!(asked.try_recv().is_err(), "nobody is asked");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_comes_behind_the_word_is_not_shown() {
+        let (line, mut keeper, mut asked) = keeper(false);
+        keeper.told(&line, &Standing { secs: Some(1), ..wants(1) });
+        line.show(EvidenceKind::SignOut, vec![0]).expect("it is short");
+        asked.recv().await.expect("it was on its way");
+        keeper.at_work.lock().expect("nobody panicked").take();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(line.command(|line, _| line.shown()), 2);
     }
 
     #[tokio::test]

@@ -73,6 +73,24 @@ impl Line {
         self.shared.with(|state| state.line.show(kind, data))
     }
 
+    /// Client: the person signs out: what was shown counts no more, here and in the device's other sessions, and is not shown again.
+    /// Returns when the server has said so, or has ended the line; it opens no other one for it.
+    ///
+    /// # Errors
+    /// If the line ends before the server has heard it.
+    pub async fn sign_out(&self) -> Result<(), LineError> {
+        let mut standing = self.standing();
+        let number = self.show(EvidenceKind::SignOut, Vec::from([0])).unwrap_or_default();
+        let told = standing.wait_for(|standing| standing.evidence >= number);
+        tokio::select! {
+            _ = told => Ok(()),
+            cause = self.closed() => match cause {
+                ConnectionError::PeerClosed(_) => Ok(()),
+                cause => Err(LineError::Connection(cause)),
+            },
+        }
+    }
+
     /// Client: what the server says of this device as it is now: its level, whose it is, and for how long. Level 0 before it has
     /// let it in.
     #[must_use]

@@ -78,6 +78,20 @@ async fn a_server_that_verifies_no_tokens_says_so_of_each_and_lowers_nobody() {
 }
 
 #[tokio::test]
+async fn signing_out_ends_when_the_server_has_said_so_and_the_ticket_is_gone() {
+    let (bench, line) = Bench::start(|duologue| duologue).await;
+    line.sign_out().await.expect("the server hears it");
+    let standing = line.standing().borrow().clone();
+    assert_eq!((standing.level, standing.evidence, standing.refused.as_str()), (1, 1, "signed-out"));
+    assert_eq!(line.state(), LineState::Open);
+    drop(line);
+    // By its key alone.
+    let line = bench.client.connect(&bench.target).await.expect("the device is enrolled");
+    bench.duologue.revoke(bench.device);
+    line.sign_out().await.expect("the server has ended the line");
+}
+
+#[tokio::test]
 async fn a_client_without_the_token_that_it_is_to_show_does_not_connect() {
     let (bench, _line) = Bench::start(|duologue| duologue).await;
     let client = bench.client.clone().with_token_from(|| async { Err::<String, _>("nobody is signed in") });

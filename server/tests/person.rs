@@ -24,7 +24,7 @@ use duologue_client::{
 };
 use duologue_native::{Channel, Endpoint, Line, carry, keep, randomness};
 use duologue_server::{
-    Call, ChannelError, DeviceBinding, Duologue, LabelPattern, Level, LineError, Policy, Rule, Rules, State,
+    Call, ChannelError, DeviceBinding, Duologue, LabelPattern, Level, LineError, Policy, Rule, Rules, State, Subject,
     TokenSettings, Tokens, Whom, serve, server_key,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -439,4 +439,117 @@ async fn a_revoked_token_ends_its_lines_at_once_and_is_told_by_name_when_it_come
     bob.show(&signed(&token("bob", 300)));
     let told = bob.hears("that its group is", |told| told.evidence == 2).await;
     assert_eq!((told.level, told.refused.as_str()), (1, "token-revoked"));
+}
+
+impl Person {
+    fn sign_out(&self) {
+        self.line.command(|line, _| line.show(EvidenceKind::SignOut, vec![0])).expect("it is short");
+    }
+}
+
+#[tokio::test]
+async fn who_signs_out_is_out_in_every_session_of_the_device_and_nobody_else_is() {
+    let mut bench = Bench::start().await;
+    let bearer = signed(&token("ada", 300));
+    let ada = bench.come(1, Some(bench.invite()), Some(&bearer));
+    ada.hears("who it is", |told| told.level == 2).await;
+    let second_tab = bench.come(1, None, Some(&bearer));
+    second_tab.hears("who it is", |told| told.level == 2).await;
+    let elsewhere = bench.come(2, Some(bench.invite()), Some(&bearer));
+    elsewhere.hears("who it is", |told| told.level == 2).await;
+    let mut open = Vec::new();
+    for person in [&ada, &second_tab, &elsewhere] {
+        let channel = person.line.channel("staff").expect("the line is open");
+        open.push((channel, bench.call().await));
+    }
+    let any = ada.line.channel("any").expect("the line is open");
+    bench.call().await;
+
+    ada.sign_out();
+    let told = ada.hears("that it is out", |told| told.evidence == 2).await;
+    assert_eq!((told.level, told.refused.as_str(), told.wants_evidence), (1, "signed-out", false));
+    assert_eq!(told.subject, "", "the device is nobody's");
+    let told = second_tab.hears("that it is out", |told| told.level == 1).await;
+    assert_eq!((told.evidence, told.refused.as_str(), told.wants_evidence), (1, "signed-out", false));
+    let (hers, call) = &open[0];
+    assert_eq!((end(hers).await, call.identity().level), (NOT_ALLOWED, Level::Device));
+    assert_eq!(end(&open[1].0).await, NOT_ALLOWED, "of the other tab too");
+    any.send("still here").await.expect("what a device may open goes on");
+    open[2].0.send("still here").await.expect("another device is not this one");
+    assert_eq!(open[2].1.identity().level, Level::Account);
+
+    // What was shown before the word counts no more, also over another connection.
+    ada.told.lock().expect("whole").clear();
+    ada.cut();
+    until_lost(&ada).await;
+    let told = ada.hears("what it is, behind AUTH", |told| told.evidence == 2).await;
+    assert_eq!((told.level, told.refused.as_str()), (1, "signed-out"));
+    assert!(ada.fresh.lock().expect("whole").is_empty(), "it is one session");
+    // Nor does the word count twice: who has signed in again in another session stays.
+    second_tab.show(&bearer);
+    second_tab.hears("who it is", |told| told.level == 2 && told.evidence == 2).await;
+    ada.told.lock().expect("whole").clear();
+    ada.cut();
+    until_lost(&ada).await;
+    ada.hears("what it is, behind AUTH", |told| told.evidence == 2).await;
+    let _channel = second_tab.line.channel("staff").expect("the line is open");
+    assert_eq!(bench.call().await.identity().level, Level::Account);
+}
+
+#[tokio::test]
+async fn who_signs_out_without_a_connection_is_out_with_the_next_one() {
+    let mut bench = Bench::start().await;
+    let ada = bench.come(1, Some(bench.invite()), Some(&signed(&token("ada", 300))));
+    ada.hears("who it is", |told| told.level == 2).await;
+    let channel = ada.line.channel("staff").expect("the line is open");
+    bench.call().await;
+    ada.cut();
+    until_lost(&ada).await;
+    ada.sign_out();
+    let told = ada.hears("that it is out", |told| told.evidence == 2).await;
+    assert_eq!((told.level, told.refused.as_str()), (1, "signed-out"));
+    assert_eq!(end(&channel).await, NOT_ALLOWED);
+    // The session stays hers: what was open in it is never another's.
+    ada.show(&signed(&token("bob", 300)));
+    let told = ada.closed().await;
+    assert!(
+        matches!(told, ConnectionError::PeerClosed(ref close) if close.code == CloseCode::SubjectChanged),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn who_was_here_by_a_token_alone_and_signs_out_is_put_out() {
+    let bench = Bench::start().await;
+    for is_cut in [false, true] {
+        let letter = 1 + u8::from(is_cut);
+        let ada = bench.come(letter, None, Some(&signed(&token("ada", 300))));
+        ada.hears("who it is", |told| told.level == 2).await;
+        if is_cut {
+            ada.cut();
+            until_lost(&ada).await;
+        }
+        ada.sign_out();
+        let told = ada.closed().await;
+        assert!(
+            matches!(told, ConnectionError::PeerClosed(ref close) if close.code == CloseCode::NotEnrolled),
+            "{told:?}"
+        );
+        assert_eq!(bench.duologue.directory().connected(), [], "nor does a session of it wait");
+    }
+}
+
+#[tokio::test]
+async fn what_a_service_says_of_a_person_is_told_to_the_client() {
+    let mut bench = Bench::start().await;
+    let ada = bench.come(1, Some(bench.invite()), None);
+    ada.hears("a device that was let in", |told| told.level == 1).await;
+    let _any = ada.line.channel("any").expect("the line is open");
+    let call = bench.call().await;
+    call.vouch(Subject::new("ada").expect("a name"), &[], now() + 300).expect("nobody's so far");
+    let told = ada.hears("who it is", |told| told.level == 2).await;
+    assert!(told.subject == "ada" && told.secs.is_some_and(|secs| (1..=300).contains(&secs)), "{told:?}");
+    call.sign_out();
+    let told = ada.hears("that it is over", |told| told.refused == "signed-out").await;
+    assert_eq!((told.level, told.subject.as_str()), (1, ""));
 }

@@ -126,20 +126,37 @@ export type ErrorCode =
  * Why a server does not take a token: stable words, which the package's README explains. `cargo xtask codes` writes this type.
  */
 export type DoorCode =
+  /** This device is bound to somebody else. */
   | "device-of-another-subject"
+  /** The person has signed out, here or in another session of this device. */
+  | "signed-out"
+  /** It is signed by another algorithm than its key is for. */
   | "token-algorithm"
+  /** Its signature is not of that key over this token. */
   | "token-altered"
+  /** It is for somebody else. */
   | "token-audience"
+  /** A claim that the server needs is missing, or not what it should be. */
   | "token-claims"
+  /** Its time is over, or it is older than the server's `max_age`. */
   | "token-expired"
+  /** Another issuer has made it. */
   | "token-issuer"
+  /** The issuer has no key of its `kid`. */
   | "token-key"
+  /** The server could not get the issuer's keys. */
   | "token-keys-unreachable"
+  /** It is no login: a logout token, a DPoP proof, one that needs an extension (`crit`). */
   | "token-kind"
+  /** It is no signed JSON Web Token of at most 8,184 bytes. */
   | "token-malformed"
+  /** This server takes no tokens. */
   | "token-not-taken"
+  /** Its time has not come. */
   | "token-not-yet"
+  /** It is bound to another device's key. */
   | "token-of-another-device"
+  /** The server's owner has revoked it, its subject or one of its groups. */
   | "token-revoked";
 
 /** Every error of this package. `message` is a sentence for a person: what went wrong and what to do. */

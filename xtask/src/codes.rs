@@ -38,12 +38,20 @@ struct Union {
     declaration: &'static str,
     /// Around the table.
     marks: [&'static str; 2],
+    /// Each word says what it means, as the table does.
+    says_meanings: bool,
 }
 
-const ERRORS: Union =
-    Union { declaration: "export type ErrorCode =", marks: ["<!-- codes: ", "<!-- end of codes -->"] };
-const DOORS: Union =
-    Union { declaration: "export type DoorCode =", marks: ["<!-- door codes: ", "<!-- end of door codes -->"] };
+const ERRORS: Union = Union {
+    declaration: "export type ErrorCode =",
+    marks: ["<!-- codes: ", "<!-- end of codes -->"],
+    says_meanings: false,
+};
+const DOORS: Union = Union {
+    declaration: "export type DoorCode =",
+    marks: ["<!-- door codes: ", "<!-- end of door codes -->"],
+    says_meanings: true,
+};
 
 /// Words of the core that its drivers answer themselves.
 const NEVER_SEEN: [&str; 1] = ["blocked"];
@@ -57,12 +65,13 @@ pub(crate) fn verb() -> Result<ExitCode> {
     for (union, codes) in [(ERRORS, found()?), (DOORS, door()?)] {
         let path = root().join(DECLARATIONS);
         let text = read(&path)?;
-        let next = declared(&text, &union, &codes)?;
+        let table = read(&root().join(TABLE))?;
+        let next = declared(&text, &union, &codes, &table)?;
         if next != text {
             fs::write(&path, next).with_context(|| format!("cannot write {DECLARATIONS}"))?;
             println!("{DECLARATIONS}: {} codes", codes.len());
         }
-        check_table(&read(&root().join(TABLE))?, &union, &codes)?;
+        check_table(&table, &union, &codes)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -237,12 +246,17 @@ fn literals(text: &str) -> Vec<String> {
 }
 
 /// The declarations with the type as it should be.
-fn declared(text: &str, union: &Union, codes: &BTreeMap<String, String>) -> Result<String> {
-    let Union { declaration, .. } = *union;
+fn declared(text: &str, union: &Union, codes: &BTreeMap<String, String>, table: &str) -> Result<String> {
+    let Union { declaration, says_meanings, .. } = *union;
     ensure!(text.matches(declaration).count() == 1, "{DECLARATIONS} has not one {declaration:?}");
     let at = text.find(declaration).unwrap_or_default() + declaration.len();
-    let end = text[at..].find(';').context("the type has no end")? + at;
-    let words: String = codes.keys().map(|code| format!("\n  | \"{code}\"")).collect();
+    let end = text[at..].find("\";").context("the type has no end")? + at + 1;
+    let meaning = |code: &str| {
+        let row = table.lines().find_map(|line| line.strip_prefix(&format!("| `{code}` | ")));
+        let said = row.filter(|_| says_meanings).and_then(|row| row.split(" | ").next());
+        said.map_or_else(String::new, |said| format!("\n  /** {said}. */"))
+    };
+    let words: String = codes.keys().map(|code| format!("{}\n  | \"{code}\"", meaning(code))).collect();
     Ok(format!("{}{words}{}", &text[..at], &text[end..]))
 }
 
@@ -295,10 +309,10 @@ mod tests {
         let (codes, door) = (found().expect("the sources are here"), door().expect("it is here"));
         let text = read(&root().join(DECLARATIONS)).expect("it is here");
         for (union, codes) in [(&ERRORS, &codes), (&DOORS, &door)] {
-            let declared = declared(&text, union, codes).expect("it has the type");
+            let table = read(&root().join(TABLE)).expect("it is here");
+            let declared = declared(&text, union, codes, &table).expect("it has the type");
             let what = union.declaration;
             assert!(text == declared, "{what} in {DECLARATIONS} is not what the sources say: run `{COMMAND}`");
-            let table = read(&root().join(TABLE)).expect("it is here");
             check_table(&table, union, codes).expect("the table is as the sources");
         }
         for code in ["token-expired", "token-audience", "token-of-another-device"] {

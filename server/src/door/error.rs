@@ -41,11 +41,13 @@ pub enum DoorError {
     DeviceOfAnotherSubject,
     /// No tokens are taken here.
     TokenNotTaken,
+    /// The person has signed out.
+    SignedOut,
 }
 
 impl DoorError {
     /// All, in their order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TokenMalformed,
         Self::TokenKind,
         Self::TokenKey,
@@ -61,6 +63,7 @@ impl DoorError {
         Self::TokenRevoked,
         Self::DeviceOfAnotherSubject,
         Self::TokenNotTaken,
+        Self::SignedOut,
     ];
 
     /// As a word, for programs.
@@ -82,6 +85,7 @@ impl DoorError {
             Self::TokenRevoked => "token-revoked",
             Self::DeviceOfAnotherSubject => "device-of-another-subject",
             Self::TokenNotTaken => "token-not-taken",
+            Self::SignedOut => "signed-out",
         }
     }
 
@@ -104,6 +108,7 @@ impl DoorError {
             Self::TokenRevoked => "the owner has revoked the token, its subject or one of its groups",
             Self::DeviceOfAnotherSubject => "this device is bound to another subject than the token names",
             Self::TokenNotTaken => "this server takes no tokens",
+            Self::SignedOut => "the person has signed out, here or in another session of this device",
         }
     }
 
@@ -136,6 +141,7 @@ impl DoorError {
             Self::TokenRevoked => "`duologue accounts restore` takes a revocation back; a token needs a new one",
             Self::DeviceOfAnotherSubject => "`duologue devices release` gives the device free; or use one of their own",
             Self::TokenNotTaken => "tell the server whose tokens it takes, or come by an invite without one",
+            Self::SignedOut => "sign in again, with a new line",
         }
     }
 

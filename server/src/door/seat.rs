@@ -17,6 +17,7 @@ use duologue::DeviceId;
 use thiserror::Error;
 
 use super::{
+    error::DoorError,
     evidence::{Identity, Transport},
     gate::now,
     standing::{Group, Level, Standing, Subject},
@@ -204,6 +205,29 @@ impl Seat {
     pub(crate) fn judged_by(&self, evidence: u32) {
         let mut now = self.lock();
         now.evidence = now.evidence.max(evidence);
+    }
+
+    /// What its client is told: why the newest evidence has raised nothing, or gives nothing any more; and whether newer is wanted.
+    pub(crate) fn told(&self, refused: Option<DoorError>, wants_evidence: bool) -> duologue::Standing {
+        let now = now();
+        let standing = self.standing(now);
+        let secs = standing.until.map(|until| u32::try_from(until.saturating_sub(now)).unwrap_or(u32::MAX));
+        duologue::Standing {
+            level: standing.level.number(),
+            subject: standing.subject.as_ref().map_or_else(String::new, ToString::to_string),
+            secs,
+            evidence: self.evidence(),
+            // A server that takes no tokens wants none, nor does it of somebody who has signed out.
+            wants_evidence: wants_evidence
+                || refused.is_some_and(|error| !matches!(error, DoorError::TokenNotTaken | DoorError::SignedOut)),
+            refused: refused.map_or_else(String::new, |error| error.word().to_owned()),
+        }
+    }
+
+    /// Whose the session is; none if it is nobody's so far.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        let now = self.lock();
+        now.subject.as_ref().or(now.has.standing.subject.as_ref()).cloned()
     }
 
     /// The number of the newest evidence that it was judged by; 0 if by none.

@@ -78,6 +78,9 @@ impl Duologue {
         evidence: &Evidence,
     ) -> Shown {
         let came_to = self.standing_by(device, binding, evidence).await.map_err(|refused| {
+            if refused.error == DoorError::SignedOut {
+                return refused.error;
+            }
             // The particulars are the owner's; the word goes to whoever has shown it.
             tracing::info!(%device, code = refused.error.word(), detail = text::shown(&refused.detail), "a token was not taken");
             refused.error
@@ -92,6 +95,7 @@ impl Duologue {
         evidence: &Evidence,
     ) -> Result<Standing, Refused> {
         let tokens = match (&self.shared.tokens, evidence.kind) {
+            (_, EvidenceKind::SignOut) => return Err(DoorError::SignedOut.into()),
             (Some(tokens), EvidenceKind::Token) => tokens,
             _ => return Err(DoorError::TokenNotTaken.into()),
         };
@@ -173,6 +177,9 @@ impl Duologue {
     pub(super) async fn take_evidence(&self, seat: &Seat, key: Option<&KeyHashes>, line: &Line, evidence: &Evidence) {
         let shown = match key {
             Some(key) => self.judge_evidence(seat.device(), || key.binding(), evidence).await,
+            None if evidence.kind == EvidenceKind::SignOut => {
+                Shown { number: evidence.number, came_to: Err(DoorError::SignedOut) }
+            }
             None => Shown { number: evidence.number, came_to: Err(DoorError::TokenNotTaken) },
         };
         let Shown { number, came_to } = shown;
@@ -186,9 +193,40 @@ impl Duologue {
                     return line.close(CloseCode::SubjectChanged, "");
                 }
             },
+            Err(DoorError::SignedOut) => return self.sign_out(seat),
             Err(error) => Some(error),
         };
-        line.command(|line, _| line.tell(&told(seat, refused, false)));
+        line.command(|line, _| line.tell(&seat.told(refused, false)));
+    }
+
+    /// Whether this AUTH brings the word that its person signs out; then that is done, also where its session was somebody's who
+    /// may come no more.
+    pub(super) fn hear_sign_out(&self, request: &AuthRequest) -> bool {
+        let Some(evidence) = request.evidence.last().filter(|evidence| evidence.kind == EvidenceKind::SignOut) else {
+            return false;
+        };
+        let Wanted::Resume(wanted) = request.wanted else { return false };
+        let mut own = self.shared.directory.sessions_of(request.device_id).into_iter();
+        // Where it was heard before, somebody may have signed in since, in another session.
+        let session = own.find(|session| session.id == wanted.session_id);
+        let session = session.filter(|session| session.line.command(|line, _| line.is_newer(evidence)));
+        if let Some(session) = &session {
+            self.sign_out(&session.seat);
+        }
+        session.is_some()
+    }
+
+    /// Somebody signs out: all sessions of the device that are the same subject's fall to what it has without, since the next who
+    /// sits down there finds them too; and its tickets go.
+    fn sign_out(&self, seat: &Seat) {
+        let (device, subject) = (seat.device(), seat.subject());
+        tracing::info!(%device, subject = subject.as_ref().map(ToString::to_string), "somebody has signed out");
+        self.shared.tickets.forget(device);
+        self.write_tickets_soon();
+        let own = self.shared.directory.sessions_of(device).into_iter();
+        let own: Vec<_> = own.filter(|session| session.seat.subject() == subject).collect();
+        own.iter().for_each(|session| session.seat.sign_out());
+        own.iter().for_each(|session| self.shared.has_fallen(session, DoorError::SignedOut));
     }
 
     /// Looks each second whose standing ends, while there is anybody's that does.
@@ -215,29 +253,34 @@ impl Shared {
     /// Tells those whose standing ends soon or has ended. False if nobody's will.
     fn look_for_ends(&self, now: u64) -> bool {
         let mut is_any = false;
-        for Session { id, line, seat } in self.directory.sessions(|_| true) {
-            let device = seat.device();
-            match seat.look(now) {
+        for session in self.directory.sessions(|_| true) {
+            match session.seat.look(now) {
                 Some(Ending::Later) => is_any = true,
                 Some(Ending::Soon) => {
                     is_any = true;
-                    line.command(|line, _| line.tell(&told(&seat, None, true)));
+                    session.line.command(|line, _| line.tell(&session.seat.told(None, true)));
                 }
                 Some(Ending::Now) => {
+                    let device = session.seat.device();
                     tracing::info!(%device, "a token has ended, and with it what it gave");
-                    self.gate.has_changed(device);
-                    if self.state.store().status(device).is_none() {
-                        // Nobody has let it in: it was here by the token alone.
-                        self.directory.leave(device, id);
-                        line.close(CloseCode::NotEnrolled, DoorError::TokenExpired.word());
-                    } else {
-                        line.command(|line, _| line.tell(&told(&seat, Some(DoorError::TokenExpired), true)));
-                    }
+                    self.has_fallen(&session, DoorError::TokenExpired);
                 }
                 None => {}
             }
         }
         is_any
+    }
+
+    /// What was proved in a session is over: its client is told, and put out if it was here by that alone.
+    fn has_fallen(&self, Session { id, line, seat }: &Session, why: DoorError) {
+        let device = seat.device();
+        self.gate.has_changed(device);
+        if self.state.store().status(device).is_none() {
+            self.directory.leave(device, *id);
+            line.close(CloseCode::NotEnrolled, why.word());
+        } else {
+            line.command(|line, _| line.tell(&seat.told(Some(why), false)));
+        }
     }
 }
 
@@ -246,21 +289,5 @@ pub(super) fn told_first(seat: &Seat, shown: Option<&Shown>) -> duologue::Standi
     if let Some(Shown { number, .. }) = shown {
         seat.judged_by(*number);
     }
-    told(seat, shown.and_then(|shown| shown.came_to.as_ref().err().copied()), false)
-}
-
-/// What a client is told of its standing, and why the newest evidence has raised nothing, or gives nothing any more.
-fn told(seat: &Seat, refused: Option<DoorError>, ends: bool) -> duologue::Standing {
-    let now = now();
-    let standing = seat.standing(now);
-    let secs = standing.until.map(|until| u32::try_from(until.saturating_sub(now)).unwrap_or(u32::MAX));
-    duologue::Standing {
-        level: standing.level.number(),
-        subject: standing.subject.as_ref().map_or_else(String::new, ToString::to_string),
-        secs,
-        evidence: seat.evidence(),
-        // A server that takes no tokens wants none.
-        wants_evidence: ends || refused.is_some_and(|error| error != DoorError::TokenNotTaken),
-        refused: refused.map_or_else(String::new, |error| error.word().to_owned()),
-    }
+    seat.told(shown.and_then(|shown| shown.came_to.as_ref().err().copied()), false)
 }

@@ -40,6 +40,7 @@ impl Duologue {
         let refused =
             |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
         let judged = self.judge(&proved.request, &transport).await;
+        let signs_out = self.hear_sign_out(&proved.request);
         // Nobody else's tokens are looked at: that costs more than to say no.
         let shown = match judged {
             Ok(()) | Err(CloseCode::NotEnrolled) => self.shown(&proved.request).await,
@@ -78,14 +79,16 @@ impl Duologue {
         }
         let Proved { connection, request, socket, .. } = proved;
         let used = match request.credential {
-            Credential::Ticket(id) if request.credential_proved => match self.shared.tickets.is_of(id, device) {
-                true => Some(id),
-                // It is judged by its key alone, as everybody who shows none.
-                false => {
-                    tracing::warn!(%device, %address, "a ticket of another device was shown");
-                    None
+            Credential::Ticket(id) if request.credential_proved && !signs_out => {
+                match self.shared.tickets.is_of(id, device) {
+                    true => Some(id),
+                    // It is judged by its key alone, as everybody who shows none.
+                    false => {
+                        tracing::warn!(%device, %address, "a ticket of another device was shown");
+                        None
+                    }
                 }
-            },
+            }
             _ => None,
         };
         let received = match (outcome, request.wanted) {

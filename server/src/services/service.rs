@@ -17,6 +17,7 @@ use duologue_native::{Channel, LineError};
 
 use crate::{
     door::{
+        error::DoorError,
         evidence::{Identity, Transport},
         gate::Gate,
         seat::Seat,
@@ -81,12 +82,20 @@ impl Call {
             until: Some(until),
             present_at: None,
             proof: Proof::Vouch,
-        })
+        })?;
+        self.tell_standing(None);
+        Ok(())
     }
 
     /// Ends what was proved on this session: it falls to what its device has without, and what that does not open is reset.
     pub fn sign_out(&self) {
         self.right.sign_out();
+        self.tell_standing(Some(DoorError::SignedOut));
+    }
+
+    fn tell_standing(&self, refused: Option<DoorError>) {
+        let told = self.right.seat.told(refused, false);
+        self.channel.line().command(|line, _| line.tell(&told));
     }
 
     /// What a service keeps for the session, made when it is first asked for; none if another service has the place.

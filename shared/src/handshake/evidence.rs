@@ -57,13 +57,17 @@ const STANDING_WANTS: u8 = 0x01;
 pub enum EvidenceKind {
     /// A token that somebody has signed whom the server's owner trusts, as that one has written it.
     Token = 1,
+    /// No proof at all: the person signs out, and nothing that was shown before counts any more. Its data is one byte, 0.
+    SignOut = 2,
 }
 
 impl EvidenceKind {
     /// None of a number that is not known here.
-    pub(crate) const fn from_wire(number: u8) -> Option<Self> {
+    #[must_use]
+    pub const fn from_wire(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::Token),
+            2 => Some(Self::SignOut),
             _ => None,
         }
     }

@@ -192,6 +192,12 @@ impl Line {
         self.session().show(kind, data)
     }
 
+    /// The number of what was shown last; 0 if nothing was.
+    #[must_use]
+    pub fn shown(&mut self) -> u32 {
+        self.session().shown()
+    }
+
     /// The device has woken, or its network is back: an open line is probed, a waiting one dials soon. One that is told so again
     /// and again goes on backing off.
     pub fn wake(&mut self, now: Instant) {

@@ -61,6 +61,11 @@ impl Session {
         Ok(number)
     }
 
+    /// Client: the number of the newest; 0 if there is none.
+    pub(crate) const fn shown(&self) -> u32 {
+        self.standing.number
+    }
+
     /// Client: what AUTH states of it; that need not leave as a frame.
     pub(crate) fn evidence_behind_auth(&mut self) -> Option<Vec<u8>> {
         let state = &mut self.standing;
