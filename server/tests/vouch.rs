@@ -263,8 +263,11 @@ async fn the_file_says_where_the_backends_word_counts_and_what_it_may_say() {
     assert_eq!(ask(&third, "GET", "/private", &[]).await, refused(), "without the table nobody is vouched for");
 }
 
+/// What a backend answers, given a line of its head that vouches for zoe.
+type Said = fn(&str) -> String;
+
 /// A backend that answers each request with a head and a body of its own making, which name the request's bits and zoe.
-async fn raw(answer: fn(&str) -> String) -> Http {
+async fn raw(answer: Said) -> Http {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("it is bound"));
     tokio::spawn(async move {
@@ -281,7 +284,7 @@ async fn raw(answer: fn(&str) -> String) -> Http {
             });
         }
     });
-    Http::new(&address).and_then(|http| Ok(http.vouching_at("/login").expect("a path"))).expect("an address")
+    Http::new(&address).map(|http| http.vouching_at("/login").expect("a path")).expect("an address")
 }
 
 #[tokio::test]
@@ -295,8 +298,7 @@ async fn a_word_before_or_behind_the_answers_head_vouches_for_nobody() {
         )
     };
     let head = |word: &str| format!("{END}{word}\r\ndone");
-    let answers: [(&str, fn(&str) -> String, bool); 3] =
-        [("103", early, false), ("trailer", trailer, false), ("head", head, true)];
+    let answers: [(&str, Said, bool); 3] = [("103", early, false), ("trailer", trailer, false), ("head", head, true)];
     for (what, answer, counts) in answers {
         let (_duologue, client, target, _directory) = started_with(raw(answer).await).await;
         let line = client.connect(&target).await.expect("the invite is good");
