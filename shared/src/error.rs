@@ -34,10 +34,12 @@ pub enum InvalidMessage {
     #[error(fmt = unknown_type)]
     UnknownType(u8),
     /// Another version of the protocol.
-    #[error(fmt = unknown_version)]
+    #[cfg_attr(feature = "server", error(fmt = unknown_version))]
+    #[cfg_attr(not(feature = "server"), error("the server's"))]
     UnknownVersion(u8),
     /// Another suite.
-    #[error(fmt = unknown_suite)]
+    #[cfg_attr(feature = "server", error(fmt = unknown_suite))]
+    #[cfg_attr(not(feature = "server"), error("the server's"))]
     UnknownSuite(u8),
     /// A value outside its set.
     #[error("a field holds a value that it cannot have")]
@@ -279,12 +281,14 @@ fn unknown_type(number: &u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(" is not known here")
 }
 
+#[cfg(feature = "server")]
 fn unknown_version(number: &u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("protocol version ")?;
     decimal(usize::from(*number), f)?;
     f.write_str(" is not spoken here")
 }
 
+#[cfg(feature = "server")]
 fn unknown_suite(number: &u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("suite ")?;
     hexadecimal(*number, f)?;
