@@ -24,8 +24,11 @@ use super::{
 };
 use crate::state::store::{Known, Names};
 
-/// How long before its end newer evidence is asked for, in seconds.
+/// How long before its end newer evidence is asked for, in seconds; half of its time, where that is less, so that short-lived
+/// evidence is not asked for each second.
 const NEAR_SECS: u64 = 60;
+/// That the end is near was told.
+const TOLD: u64 = u64::MAX;
 
 /// What almost every device has: one for all of them.
 static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::device()));
@@ -93,8 +96,8 @@ struct Now {
     proved: Option<Arc<Standing>>,
     /// What a service keeps for the session, where one does.
     kept: Option<Arc<dyn Any + Send + Sync>>,
-    /// Its end is near, and that was told.
-    is_near: bool,
+    /// From when on its end is near; 0 before it was looked at, and [`TOLD`] once that was told.
+    near: u64,
     /// The newest evidence that it was judged by, as its client counts them.
     evidence: u32,
     /// Whose the session is. It stays so when what proved it is over.
@@ -107,15 +110,7 @@ impl Seat {
     pub(crate) fn new(device: DeviceId, transport: Transport, has: Has) -> Self {
         Self {
             device,
-            now: Mutex::new(Now {
-                has,
-                proved: None,
-                is_near: false,
-                evidence: 0,
-                subject: None,
-                kept: None,
-                transport,
-            }),
+            now: Mutex::new(Now { has, proved: None, near: 0, evidence: 0, subject: None, kept: None, transport }),
         }
     }
 
@@ -161,9 +156,13 @@ impl Seat {
             now.proved = None;
             return Some(Ending::Now);
         }
-        let is_near = until - at <= NEAR_SECS;
-        let is_news = is_near && !now.is_near;
-        now.is_near = is_near;
+        if now.near == 0 {
+            now.near = until - NEAR_SECS.min((until - at) / 2);
+        }
+        let is_news = at >= now.near;
+        if is_news {
+            now.near = TOLD;
+        }
         Some(if is_news { Ending::Soon } else { Ending::Later })
     }
 
@@ -197,7 +196,7 @@ impl Seat {
             return Err(OtherSubject);
         }
         now.subject.clone_from(&standing.subject);
-        (now.proved, now.is_near) = (Some(Arc::new(standing)), false);
+        (now.proved, now.near) = (Some(Arc::new(standing)), 0);
         Ok(())
     }
 
@@ -315,7 +314,20 @@ mod tests {
         assert_eq!(seat.standing(0).level, Level::Device, "a clock that is set back revives nothing");
         assert_eq!(seat.prove(until("bob", 2_000)), Err(OtherSubject), "what was hers is open still");
         seat.prove(until("ada", 2_000)).expect("the same person's");
-        assert_eq!((seat.standing(1_500).level, seat.look(1_950)), (Level::Account, Some(Ending::Soon)));
+        assert_eq!((seat.look(1_500), seat.look(1_950)), (later, Some(Ending::Soon)));
+        assert_eq!(seat.standing(1_500).level, Level::Account);
+    }
+
+    #[test]
+    fn what_lasts_a_minute_is_asked_for_once_and_not_each_second() {
+        let seat = seat(None);
+        for end in [20, 40] {
+            seat.prove(until("ada", end)).expect("hers");
+            let looked: Vec<_> = (end - 20..end).map(|at| seat.look(at)).collect();
+            let soon = looked.iter().position(|look| *look == Some(Ending::Soon));
+            assert_eq!(soon, Some(10), "half of its time is left: {looked:?}");
+            assert_eq!(looked.iter().filter(|look| **look == Some(Ending::Soon)).count(), 1);
+        }
     }
 
     #[test]
