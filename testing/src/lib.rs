@@ -7,9 +7,11 @@
 //!   services          ◄──poll: what is new────   └─► Session: the commands that channel.js and stream.js give a line
 //! ```
 //!
-//! `server.rs` has the way in, `sessions.rs` what devices have here, `session.rs` the commands. JavaScript has the clock and
+//! `server.rs` has the way in, `person.rs` what somebody shows of himself, `seat.rs` what that makes of a session, `sessions.rs` what devices have here, `session.rs` the commands. JavaScript has the clock and
 //! the queue of tasks: each call is told the time, and [`Server::new`] is given what to call when something is due.
 
+mod person;
+mod seat;
 mod server;
 mod session;
 mod sessions;

@@ -1,22 +1,30 @@
 //! The way in: sockets, the handshake, the verdict; and what JavaScript is told.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+};
 
 use duologue::{
-    AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Event, FreshReason, Grant, Invite, LineEvent,
-    LineState, Outcome, Randomness, Secret, ServerConfig, ServerIdentity, Services, Wanted,
+    CloseCode, Connection, ConnectionError, ConnectionNo, Event, EvidenceKind, FreshReason, Invite, LineEvent,
+    LineState, Randomness, Secret, ServerConfig, ServerIdentity, Services,
     crypto::RANDOMNESS_LEN,
     upgrade::{self, Offered},
 };
 use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
-use crate::{instant, random, session::Session, sessions::Sessions};
+use crate::{instant, person::Judged, random, session::Session, sessions::Sessions};
 
 /// A socket of JavaScript's, by its number.
-enum Socket {
+pub(crate) enum Socket {
     /// Nobody has proved anything yet.
     Greeting(Box<Connection>),
+    /// What it shows of its person is being judged; what comes meanwhile waits.
+    Judging(Box<Judged>),
     /// It carries the line of this session.
     Carrying(u32, ConnectionNo),
     /// It has a last word to say.
@@ -26,11 +34,13 @@ enum Socket {
 pub(crate) struct Inner {
     config: ServerConfig,
     pub(crate) sessions: Sessions,
-    sockets: BTreeMap<u32, Socket>,
+    pub(crate) sockets: BTreeMap<u32, Socket>,
     /// What AUTH_OK says that there is.
-    services: Services,
+    pub(crate) services: Services,
     /// What whoever comes is told instead of being let in.
-    refusal: Option<CloseCode>,
+    pub(crate) refusal: Option<CloseCode>,
+    /// Of which sockets it is to be told that there is something to judge.
+    pub(crate) to_judge: VecDeque<u32>,
     /// Called when [`Server::poll`], [`Server::transmit`] and [`Server::timeout`] have something new to say.
     due: js_sys::Function,
 }
@@ -56,8 +66,15 @@ impl Server {
     pub fn new(due: js_sys::Function) -> Result<Self, JsValue> {
         let identity = Arc::new(ServerIdentity::new(Secret::new(random()?)));
         let (config, sessions) = (ServerConfig { identity }, Sessions::new()?);
-        let inner =
-            Inner { config, sessions, sockets: BTreeMap::new(), services: Services::UNTOLD, refusal: None, due };
+        let inner = Inner {
+            config,
+            sessions,
+            sockets: BTreeMap::new(),
+            services: Services::UNTOLD,
+            refusal: None,
+            to_judge: VecDeque::new(),
+            due,
+        };
         Ok(Self(Rc::new(RefCell::new(inner))))
     }
 
@@ -103,6 +120,7 @@ impl Server {
         match inner.sockets.get_mut(&socket) {
             // An error ends the connection, which is seen below.
             Some(Socket::Greeting(connection)) => drop(connection.handle_message(now, message)),
+            Some(Socket::Judging(judged)) => judged.waiting.push(message.to_vec()),
             Some(Socket::Carrying(session, no)) => {
                 if let Some(held) = inner.sessions.get(*session) {
                     let _ = held.line.handle_message(now, *no, message);
@@ -120,6 +138,7 @@ impl Server {
         let inner = &mut *self.0.borrow_mut();
         match inner.sockets.get_mut(&socket) {
             Some(Socket::Greeting(connection)) => drop(connection.handle_text(instant(now))),
+            Some(Socket::Judging(judged)) => drop(judged.connection.handle_text(instant(now))),
             Some(Socket::Carrying(session, no)) => {
                 if let Some(held) = inner.sessions.get(*session) {
                     held.line.handle_text(instant(now), *no);
@@ -150,6 +169,7 @@ impl Server {
             Socket::Greeting(connection) | Socket::Leaving(connection) => {
                 connection.poll_transmit(instant(now), &mut message)
             }
+            Socket::Judging(_) => false,
             Socket::Carrying(session, no) => {
                 inner.sessions.get(*session)?.line.poll_transmit(instant(now), *no, &mut message)
             }
@@ -163,7 +183,7 @@ impl Server {
     pub fn is_done(&self, socket: u32) -> bool {
         let inner = &mut *self.0.borrow_mut();
         match inner.sockets.get(&socket) {
-            Some(Socket::Greeting(_)) => false,
+            Some(Socket::Greeting(_) | Socket::Judging(_)) => false,
             Some(Socket::Carrying(session, no)) => {
                 inner.sessions.get(*session).is_none_or(|held| held.line.is_done(*no))
             }
@@ -179,9 +199,9 @@ impl Server {
             Socket::Greeting(connection) => connection.poll_timeout(),
             _ => None,
         });
-        let lines = inner.sessions.iter_mut().filter_map(|(_, held)| held.line.poll_timeout());
+        let lines = inner.sessions.iter_mut().flat_map(|(_, held)| [held.line.poll_timeout(), held.seat.timeout()]);
         #[expect(clippy::cast_precision_loss, reason = "microseconds of a test's life fit 2^53")]
-        greeting.chain(lines).min().map(|at| at.as_micros() as f64 / 1_000.0)
+        greeting.chain(lines.flatten()).min().map(|at| at.as_micros() as f64 / 1_000.0)
     }
 
     /// Time has passed.
@@ -194,6 +214,7 @@ impl Server {
         for (_, held) in inner.sessions.iter_mut() {
             held.line.handle_timeout(now);
         }
+        inner.look_for_ends(now);
         let greeting = inner.sockets.iter_mut().filter_map(|(socket, state)| match state {
             Socket::Greeting(connection) => {
                 connection.handle_timeout(now);
@@ -208,14 +229,23 @@ impl Server {
     }
 
     /// What is new, one thing a call; undefined if nothing is:
-    /// `["session", no, device, name]`, `["state", no, word]`, `["channel", no, id, label, isStream]`, `["changed", no, id]`,
+    /// `["session", no, device, name]`, `["standing", no, level, subject]`, `["judge", socket, token, algorithm, spki]`,
+    /// `["evidence", no, token, number, algorithm, spki]`, `["signed-out", no, number]`, `["state", no, word]`, `["channel", no, id, label, isStream]`, `["changed", no, id]`,
     /// `["closed", no, code, reason]`.
     #[must_use]
     pub fn poll(&self) -> Option<Array> {
         let inner = &mut *self.0.borrow_mut();
+        if let Some(socket) = inner.to_judge.pop_front()
+            && let Some(Socket::Judging(judged)) = inner.sockets.get(&socket)
+        {
+            return Some(news("judge", socket, judged.details()));
+        }
         for (no, held) in inner.sessions.iter_mut() {
             if std::mem::take(&mut held.is_new) {
                 return Some(news("session", no, [held.device.to_string().into(), held.name.as_str().into()]));
+            }
+            if std::mem::take(&mut held.has_moved) {
+                return Some(news("standing", no, [held.seat.level().into(), held.seat.who().into()]));
             }
             // The client's own events do not come to a server.
             while let Some(event) = held.line.poll_event() {
@@ -229,6 +259,10 @@ impl Server {
                     LineEvent::ChannelChanged(id) => news("changed", no, [id.0.into()]),
                     LineEvent::StateChanged(LineState::Closed) => continue,
                     LineEvent::StateChanged(state) => news("state", no, [state.word().into()]),
+                    LineEvent::Evidence(evidence) if evidence.kind == EvidenceKind::SignOut => {
+                        news("signed-out", no, [evidence.number.into()])
+                    }
+                    LineEvent::Evidence(evidence) => news("evidence", no, held.details(&evidence)),
                     LineEvent::Closed(cause) => {
                         news("closed", no, [cause.word().into(), sentence(&cause).as_str().into()])
                     }
@@ -269,8 +303,9 @@ impl Server {
     /// # Errors
     /// If there is no such reason, or the platform gives no random bytes.
     pub fn forget(&self, reason: &str) -> Result<(), JsValue> {
-        use FreshReason::{Altered, Evicted, Expired, Restarted, Unknown};
-        let reason = [Expired, Unknown, Evicted, Restarted, Altered].into_iter().find(|known| known.word() == reason);
+        use FreshReason::{Altered, Evicted, Expired, Restarted, Subject, Unknown};
+        let reason =
+            [Expired, Unknown, Evicted, Restarted, Altered, Subject].into_iter().find(|known| known.word() == reason);
         let reason = reason.ok_or_else(|| refused("A server ends no session for that reason."))?;
         let inner = &mut *self.0.borrow_mut();
         if reason == Restarted {
@@ -305,7 +340,7 @@ impl Server {
 
 impl Inner {
     /// Answers what a connection asks before it carries anything.
-    fn greet(&mut self, socket: u32, now: duologue::Instant) -> Result<(), JsValue> {
+    pub(crate) fn greet(&mut self, socket: u32, now: duologue::Instant) -> Result<(), JsValue> {
         loop {
             let Some(Socket::Greeting(connection)) = self.sockets.get_mut(&socket) else { return Ok(()) };
             match connection.poll_event() {
@@ -314,7 +349,7 @@ impl Inner {
                     // An error closes the connection, which is the next event.
                     let _ = connection.provide_secret(now, secret.as_ref());
                 }
-                Some(Event::AuthReceived(request)) => return self.admit(socket, &request, now),
+                Some(Event::AuthReceived(request)) => return self.receive_auth(socket, *request, now),
                 Some(Event::Closed(_)) => {
                     self.leave(socket);
                     return Ok(());
@@ -325,33 +360,6 @@ impl Inner {
         }
     }
 
-    fn admit(&mut self, socket: u32, request: &AuthRequest, now: duologue::Instant) -> Result<(), JsValue> {
-        let verdict = self.refusal.map_or_else(|| self.sessions.judge(request), Err);
-        let Some(Socket::Greeting(mut connection)) = self.sockets.remove(&socket) else { return Ok(()) };
-        if let Err(code) = verdict {
-            connection.refuse(now, code);
-            self.sockets.insert(socket, Socket::Leaving(connection));
-            return Ok(());
-        }
-        let (no, outcome) = self.sessions.find(request)?;
-        let received = match (outcome, request.wanted) {
-            (Outcome::Resumed { .. }, Wanted::Resume(resume)) => Some(resume.received),
-            // It has heard nothing of this session yet.
-            (Outcome::Resumed { .. }, Wanted::Born(_)) => Some(0),
-            _ => None,
-        };
-        let services = self.services.clone();
-        let ticket = self.sessions.ticket()?;
-        let Some(held) = self.sessions.get(no) else { return Ok(()) };
-        let grant = Grant { session_id: held.id, outcome, standing: duologue::Standing::of_level(1), ticket, services };
-        let place = match held.line.attach(now, *connection, received, grant) {
-            Ok(carrier) => Socket::Carrying(no, carrier),
-            Err(rejected) => Socket::Leaving(Box::new(rejected.connection)),
-        };
-        self.sockets.insert(socket, place);
-        Ok(())
-    }
-
     fn leave(&mut self, socket: u32) {
         if let Some(Socket::Greeting(connection)) = self.sockets.remove(&socket) {
             self.sockets.insert(socket, Socket::Leaving(connection));
@@ -359,7 +367,7 @@ impl Inner {
     }
 }
 
-fn news(what: &str, no: u32, details: impl IntoIterator<Item = JsValue>) -> Array {
+pub(crate) fn news(what: &str, no: u32, details: impl IntoIterator<Item = JsValue>) -> Array {
     [what.into(), no.into()].into_iter().chain(details).collect()
 }
 

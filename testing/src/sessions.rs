@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duologue::{
-    AuthRequest, Budget, CloseCode, ConnectionError, Credential, DeviceId, FreshReason, Invite, InviteId, Line,
-    Outcome, Secret, SessionId, Ticket, TicketId, Wanted, limits::TICKET_TTL_SECS,
+    AuthRequest, Budget, CloseCode, ConnectionError, Credential, DeviceId, DeviceKey, FreshReason, Invite, InviteId,
+    Line, Outcome, Secret, SessionId, Ticket, TicketId, Wanted, limits::TICKET_TTL_SECS,
 };
 use wasm_bindgen::JsValue;
 
-use crate::random;
+use crate::{random, seat::Seat};
 
 /// A session, and whose it is.
 pub(crate) struct Held {
@@ -20,6 +20,11 @@ pub(crate) struct Held {
     /// As the client calls itself.
     pub(crate) name: String,
     pub(crate) line: Line,
+    /// Its key, by which a token may be bound to it: algorithm and SubjectPublicKeyInfo.
+    pub(crate) key: DeviceKey,
+    pub(crate) seat: Seat,
+    /// Its standing has changed, which has not been told.
+    pub(crate) has_moved: bool,
     /// Its client's last state has been told.
     pub(crate) is_new: bool,
 }
@@ -109,7 +114,9 @@ impl Sessions {
         }
         self.last += 1;
         let name = request.claims.name.clone();
-        let held = Held { device: request.device_id, id: SessionId(id), name, line, is_new: true };
+        let seat = Seat::new(u8::from(self.enrolled.contains(&request.device_id)));
+        let (device, key) = (request.device_id, request.device.clone());
+        let held = Held { device, id: SessionId(id), name, line, key, seat, has_moved: true, is_new: true };
         self.held.insert(self.last, held);
         Ok((self.last, outcome))
     }
@@ -128,6 +135,24 @@ impl Sessions {
         }
         let ended = self.ended.get(&id).filter(|(whose, _)| *whose == device);
         Err(ended.map_or(FreshReason::Unknown, |(_, reason)| *reason))
+    }
+
+    /// The session of a device that goes on by this AUTH, if it is there.
+    pub(crate) fn resumed(&self, request: &AuthRequest) -> Option<u32> {
+        match request.wanted {
+            Wanted::Resume(resume) => self.resume(request.device_id, resume.session_id).ok(),
+            Wanted::Born(_) => None,
+        }
+    }
+
+    /// Whether somebody has let this device in.
+    pub(crate) fn is_enrolled(&self, device: DeviceId) -> bool {
+        self.enrolled.contains(&device)
+    }
+
+    /// Its tickets are for all devices alike here: a device that signs out has its session's alone.
+    pub(crate) fn forget_tickets(&mut self) {
+        self.tickets.clear();
     }
 
     /// A ticket for its device's next connection.

@@ -186,7 +186,7 @@ async fn browser_a_tab_that_goes_without_a_word_takes_along_what_it_had_opened()
         await link.closed;
         addEventListener('pagehide', (event) => event.stopImmediatePropagation());
         const { connect } = await import('/duologue.js');
-        const worker = new SharedWorker('/page/breakable.js', { type: 'module', name: 'duologue-6' });
+        const worker = new SharedWorker('/page/breakable.js', { type: 'module', name: 'duologue-7' });
         globalThis.mute = connect({ worker });
         await mute.channel('desk').send('the last words');";
     browser.run(mute, Value::Null).await;
@@ -230,7 +230,7 @@ async fn browser_two_shared_links_of_one_page_have_one_line_and_records_for_thos
         const { connect } = await import('/duologue.js');
         globalThis.quiet = connect({ worker: 'shared' });
         await quiet.ready;
-        const worker = new SharedWorker('/worker.js', { type: 'module', name: 'duologue-6' });
+        const worker = new SharedWorker('/worker.js', { type: 'module', name: 'duologue-7' });
         const records = { in: 0, out: 0 };
         globalThis.seeing = connect({ worker, observe: (direction, bytes) => (records[direction] += bytes.length) });
         await seeing.ready;

@@ -161,7 +161,8 @@ export class Channel {
 
   /** @private Its session has ended, and another has begun. */
   _renewed(line, error) {
-    if (!this.#isIndependent || this.#over) return this._ended(line, error);
+    // What was typed under one name is never said under another.
+    if (!this.#isIndependent || this.#over || error.code === "session-subject") return this._ended(line, error);
     const kept = this.#settle(line, error, true);
     this.#drain(line);
     this.#datagrams?._changed(line, this.#id);

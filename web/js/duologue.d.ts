@@ -86,6 +86,7 @@ export type ErrorCode =
   | "no-randomness"
   | "no-signature"
   | "no-store"
+  | "no-token"
   | "no-url"
   | "no-wasm"
   | "no-websocket"
@@ -272,6 +273,20 @@ export interface ConnectOptions {
    * which is apart from all of them.
    */
   account?: string;
+  /**
+   * Who uses this device: a token of an issuer whom the server's owner trusts (a JWT of at most 8,184 bytes, such as an ID token), or
+   * a function that gives one. It travels under the seal, with each connection; what the server makes of it is in `standing`. A
+   * device that nobody has let in may come by it alone, where `serverKey` is given.
+   *
+   * The function is asked before the first connection, which waits for it, and again near the end of what the last token has raised
+   * (60 s before, or half of its time), or when the server wants another; once for each, and once more with another connection. It is
+   * given this device, whose `nonce` or `proof` binds a token to it. `undefined` says that nobody has signed in. Its failure is told
+   * (`tokenerror`, `no-token`), and the line goes on without. Of tabs that share a line, the one that was looked at last is asked.
+   *
+   * A session is of one person: a token of somebody else ends it, on the open line with `subject-changed`, with a new connection as
+   * `fresh` (`session-subject`), and nothing of it is carried over. Default: no token.
+   */
+  token?: string | ((device: DeviceInfo) => string | null | undefined | Promise<string | null | undefined>);
   /** Where the device key is kept. Default: this browser's IndexedDB; where there is none, it must be given (`no-store`). */
   identity?: IdentityStore;
   /** Default: the global one; where there is none, it must be given (`no-websocket`). A worker uses its own. */
@@ -340,6 +355,51 @@ export interface KeyInfo {
   readonly fingerprint: string;
 }
 
+/** What a proof of the device's key is for: one HTTP request (RFC 9449, section 4.2). */
+export interface ProofOf {
+  /** Its method. */
+  htm: string;
+  /** Its address; what is behind `?` or `#` is left out of the proof. */
+  htu: string | URL;
+  /** The nonce that the issuer or the resource has asked for. */
+  nonce?: string;
+  /** With an access token: base64url of its SHA-256. */
+  ath?: string;
+}
+
+/** This device: its public key's hash, and what binds tokens to it, so that they are worth nothing on another device. */
+export interface DeviceInfo extends KeyInfo {
+  readonly algorithm: "Ed25519" | "P-256";
+  /** For the `nonce` of a login, which every OpenID provider repeats in the ID token. */
+  readonly nonce: string;
+  /** The thumbprint of the key (RFC 7638), which tokens that are bound by DPoP have in `cnf.jkt`. */
+  readonly jkt: string;
+  /** A DPoP proof (RFC 9449) by the key, for one request to an issuer that binds tokens to keys. */
+  proof(of: ProofOf): Promise<string>;
+}
+
+/** What the server says of who uses this device, as it said last. */
+export interface Standing {
+  /**
+   * 0: a guest; 1: a device that was let in; 2: somebody whom the owner's accounts name; 3: somebody who has just shown to be there.
+   */
+  readonly level: 0 | 1 | 2 | 3;
+  /** Who it is, as the server's owner names them. */
+  readonly subject: string | undefined;
+  /** When it falls to what the device has without; undefined if it does not by itself. */
+  readonly until: Date | undefined;
+  /** Why the newest token has raised nothing, or gives nothing any more. */
+  readonly refused: DoorCode | undefined;
+}
+
+/** Why there is no token, or it is not taken. The line goes on without. */
+export interface TokenInfo {
+  /** `no-token`: the function that gives them has failed. */
+  readonly code: DoorCode | "no-token";
+  /** A sentence for a person: what has happened, and what to do. */
+  readonly reason: string;
+}
+
 /**
  * Opens a line. Returns at once; `ready` tells when it is open, and what is sent before that waits in order.
  *
@@ -396,6 +456,10 @@ export interface LinkEventMap {
   fresh: CustomEvent<FreshInfo>;
   /** `altered` has changed. */
   altered: Event;
+  /** The server has told of `standing`: with each connection, and whenever it changes. */
+  standing: CustomEvent<Standing>;
+  /** There is no token, or the server does not take it; `standing` is what it was without. */
+  tokenerror: CustomEvent<TokenInfo>;
 }
 
 /**
@@ -415,12 +479,17 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    */
   readonly server: KeyInfo | undefined;
   /** This device. Undefined like `server`. */
-  readonly device: (KeyInfo & { readonly algorithm: "Ed25519" | "P-256" }) | undefined;
+  readonly device: DeviceInfo | undefined;
   /**
    * The labels that the server answers for this device, as it said when it let it in. Undefined before that, and if it does
    * not say.
    */
   readonly services: readonly string[] | undefined;
+  /**
+   * Who uses this device, as the server says: undefined until the line has opened. It rises and falls while the line is open; what it
+   * does not allow any more is reset as `not-allowed`.
+   */
+  readonly standing: Standing | undefined;
   /**
    * Somebody on the way has altered what was said: how often, each time at the cost of a connection, and since when. None of it
    * was let through, and nothing of yours was lost by it. Undefined while nothing was noticed. Three times in a row end the
@@ -487,6 +556,15 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * more that nobody reads keeps one of the line's 256 channels: cancel it.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit & { duplex?: "half" }): Promise<Response>;
+  /**
+   * The person signs out: what was proved of them counts no more, on this link and in all other sessions of this device that are
+   * theirs, and what it had opened is reset (`not-allowed`); tickets and the session's cookies go. Tokens are not asked for or shown
+   * any more. A device that was here by a token alone is put out (`not-enrolled`). Fulfils when the server has said so, or has ended
+   * the line; without a connection, once there is one. Rejects with the link's end. To sign in again, connect again.
+   *
+   * An issuer that has a session of its own is to be told by the application.
+   */
+  signOut(): Promise<void>;
   /** Ends the link. What was not sent yet is reported `not sent`. */
   close(reason?: string): void;
 

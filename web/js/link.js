@@ -26,6 +26,7 @@ import {
   deferred,
   fromJson,
   labelsOf,
+  standingOf,
   toJson,
   toMessage,
   toMillis,
@@ -43,7 +44,7 @@ const WHY = new Set(["unreachable", "blocked-by-policy"]);
 /** Numbers on the wire. */
 const ALGORITHM = { Ed25519: 1, "P-256": 2 };
 /** What works unbound: `const { fetch } = link`. */
-const METHODS = ["channel", "createBidirectionalStream", "request", "requestJson", "fetch", "close", "addEventListener", "removeEventListener"];
+const METHODS = ["channel", "createBidirectionalStream", "request", "requestJson", "fetch", "signOut", "close", "addEventListener", "removeEventListener"];
 
 let fetching; // fetch.js, once it is loaded: from then on what is asked is looked at before `fetch` returns
 
@@ -53,6 +54,7 @@ export class Link extends EventTarget {
   server;
   device;
   services;
+  standing;
   altered;
   nextAttemptAt;
   incoming;
@@ -73,6 +75,7 @@ export class Link extends EventTarget {
   #failing = false;
   #debug; // hears what becomes of the line
   #where; // { url }: what may say why the line cannot be
+  #tokens; // of the person, if the link shows any
   #kept = Promise.resolve(); // what was learnt of the server is stored, or cannot be
 
   /** @private */
@@ -157,6 +160,15 @@ export class Link extends EventTarget {
     return fetching.send(this, input, init);
   }
 
+  async signOut() {
+    if (this.#end) throw this.#end;
+    this.#tokens?.stop();
+    const { signOut } = await this.#script("not-loaded", () => import("./token.js"));
+    await signOut(this).catch((error) => {
+      throw wrap(error);
+    });
+  }
+
   close(reason = "") {
     if (this.#end || this.#closing) return;
     this.#closing = true;
@@ -193,7 +205,7 @@ export class Link extends EventTarget {
 
   /** Chromium asks the person before a page reaches their own network: to be asked in time, and to be told what for. */
   async #permit(url) {
-    const tell = (detail) => this.dispatchEvent(new CustomEvent("permission", { detail: Object.freeze(detail) }));
+    const tell = (detail) => this.#announce("permission", detail);
     await import("./probe.js").then(({ permit }) => permit(url, tell)).catch(() => {}); // without it the socket tells
   }
 
@@ -239,7 +251,7 @@ export class Link extends EventTarget {
       throw new DuologueError("pin-changed");
     }
     const serverKey = replaced ? named : (pinned ?? named);
-    if (serverKey === undefined || (!known?.device && link === undefined)) {
+    if (serverKey === undefined || (!known?.device && link === undefined && options.token === undefined)) {
       throw new DuologueError(pinned === undefined ? "no-identity" : "identity-lost");
     }
     const identity = await createIdentity(place);
@@ -247,6 +259,12 @@ export class Link extends EventTarget {
     const enrolled = Boolean(known?.enrolled) && !replaced;
     this.server = await keyInfo(core, serverKey);
     this.device = await deviceInfo(core, identity);
+    let begin = () => {};
+    if (options.token !== undefined) {
+      const { Tokens } = await this.#script("unreachable", () => import("./token.js"));
+      this.#tokens = new Tokens(options.token, this.device, (code, reason) => this.#announce("tokenerror", { code, reason }));
+      begin = await this.#tokens.first();
+    }
     if (this.#end || this.#closing) return;
 
     // The first time, whoever sees the line open may reload at once, and must find the pin.
@@ -255,6 +273,19 @@ export class Link extends EventTarget {
     const show = () => pinIsKept && this.#become(state);
     const shown = new Uint8Array(options.observe ? Math.min(options.observeBytes ?? RECORD_LEN_MAX, RECORD_LEN_MAX) : 0);
     const blocked = (why) => this.#fail(new DuologueError("blocked-by-policy", why));
+    const keep = (ticket) => {
+      const kept = store(place, { serverKey, enrolled: true, ticket }, identity);
+      this.#kept = within(KEPT_MILLIS, kept).catch(() => {}); // the line is good all the same
+    };
+    const onStanding = (told, isNew, asked) => {
+      const standing = standingOf(told);
+      const { level, subject, refused, secs } = standing;
+      const until = secs ? new Date(Date.now() + secs * 1_000) : undefined;
+      this.standing = Object.freeze({ level, subject, until, refused });
+      if (refused === "signed-out" && !isNew) keep();
+      this.#tokens?.told(standing, isNew, ...asked);
+      this.#announce("standing", this.standing);
+    };
     const line = new core.Line({
       url: url.href,
       serverKey,
@@ -282,16 +313,19 @@ export class Link extends EventTarget {
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
       firstTryWaits: options.firstTry === "wait",
-      onOpened: (ticket, services) => {
-        this.services = labelsOf(services);
-        const kept = store(place, { serverKey, enrolled: true, ticket }, identity);
-        this.#kept = within(KEPT_MILLIS, kept).catch(() => {}); // the line is good all the same
+      asks: typeof options.token === "function",
+      onOpened: (ticket, told, ...asked) => {
+        const [services, standing] = labelsOf(told);
+        this.services = services;
+        keep(ticket);
+        onStanding(standing, true, asked);
         if (pinIsKept) return;
         this.#kept.then(() => {
           pinIsKept = true;
           show();
         });
       },
+      onStanding: (told, ...asked) => onStanding(told, false, asked),
       onState: (next) => {
         state = next;
         show();
@@ -313,10 +347,15 @@ export class Link extends EventTarget {
         else if (!this.#failing) this.#finish(code, reason, byPeer);
       },
     });
+    begin(line);
     this.#line = line;
     const leave = () => this.#finish("normal", "The page was left.", false);
     watchPage(() => this.#line?.wake(), leave, this.closed);
     for (const [work, fail] of this.#waiting.splice(0)) this._run(work, fail);
+  }
+
+  #announce(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail: Object.freeze(detail) }));
   }
 
   #become(state) {
@@ -349,7 +388,7 @@ export class Link extends EventTarget {
     }
     // Later: whoever hears of it may open channels at once, and these belong to the new session.
     queueMicrotask(() => {
-      if (!this.#end) this.dispatchEvent(new CustomEvent("fresh", { detail: Object.freeze({ code, reason }) }));
+      if (!this.#end) this.#announce("fresh", { code, reason });
     });
   }
 

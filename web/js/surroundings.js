@@ -4,6 +4,7 @@
 
 import { DuologueError } from "./errors.js";
 import { LINE } from "./platform.js";
+import { namesOf } from "./values.js";
 
 /**
  * Calls `wake` when the device may have slept or its network may have changed, and `leave` when the page goes for good,
@@ -78,10 +79,10 @@ export function placeOf(url, account) {
 
 export const keyInfo = async (core, key) => Object.freeze({ key, fingerprint: await core.serverFingerprint(key) });
 
-export async function deviceInfo(core, { algorithm, spki }) {
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", spki));
-  const key = btoa(String.fromCharCode(...hash)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-  return Object.freeze({ key, fingerprint: await core.deviceFingerprint(spki), algorithm });
+export async function deviceInfo(core, identity) {
+  const [names, fingerprint] = await Promise.all([namesOf(identity), core.deviceFingerprint(identity.spki)]);
+  const proof = async (of) => (await import("./token.js")).proof(identity, of);
+  return Object.freeze({ ...names, fingerprint, algorithm: identity.algorithm, proof });
 }
 
 /** What the server's owner reads in the list of devices. */

@@ -63,13 +63,43 @@ export function split(all) {
   return messages;
 }
 
-/** Labels as AUTH_OK has them: their number and one, each behind its length. Undefined if they are not told. */
+/** Text behind its length. */
+const textAt = (bytes, at) => new TextDecoder().decode(bytes.slice(at + 1, at + 1 + bytes[at]));
+
+/** Labels as AUTH_OK has them, their number and one, each behind its length, undefined if they are not told; and what follows. */
 export function labelsOf(bytes) {
-  let count = bytes[0];
-  if (!count) return undefined;
   const labels = [];
-  for (let at = 1; --count; at += 1 + bytes[at]) labels.push(new TextDecoder().decode(bytes.slice(at + 1, at + 1 + bytes[at])));
-  return Object.freeze(labels);
+  let at = 1;
+  for (let count = bytes[0]; count > 1; count--, at += 1 + bytes[at]) labels.push(textAt(bytes, at));
+  return [bytes[0] ? Object.freeze(labels) : undefined, bytes.slice(at)];
+}
+
+/** A standing as STANDING has it. */
+export function standingOf(bytes) {
+  const number = (at) => new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0);
+  const refused = textAt(bytes, 10) || undefined;
+  const subject = textAt(bytes, 11 + bytes[10]) || undefined;
+  return { level: bytes[0], wants: bytes[1], evidence: number(2), secs: number(6), refused, subject };
+}
+
+export const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+
+/** A device's key as a JWK: its required members alone, by their names (RFC 7638). */
+export function jwkOf({ algorithm, spki }) {
+  const part = (start, end) => base64url(spki.slice(start, end));
+  const isEd = algorithm === "Ed25519";
+  return isEd ? { crv: algorithm, kty: "OKP", x: part(12) } : { crv: algorithm, kty: "EC", x: part(27, 59), y: part(59) };
+}
+
+/** What names a device: its key's hash; and what tokens have in `nonce` or `cnf.jkt` that are bound to it. */
+export async function namesOf(device) {
+  const { spki } = device;
+  const encode = (text) => new TextEncoder().encode(text);
+  const hash = async (bytes) => base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+  const bound = Uint8Array.of(...encode("duologue token\0"), ...spki);
+  const jwk = encode(JSON.stringify(jwkOf(device)));
+  const [key, nonce, jkt] = await Promise.all([spki, bound, jwk].map(hash));
+  return { key, nonce, jkt };
 }
 
 /** A promise with its two ends outside. */

@@ -3,6 +3,7 @@ import type {
   Channel,
   ConnectOptions,
   Data,
+  DoorCode,
   ErrorCode,
   FreshInfo,
   IdentityStore,
@@ -26,6 +27,7 @@ export type Service = ServiceOf | ((channel: Channel, call: Call) => void | Prom
 declare class ServiceOf {
   private constructor();
   readonly kind: "channel" | "stream";
+  readonly level: number;
 }
 
 /** One answer for each message, for `link.request`. */
@@ -34,6 +36,8 @@ export function answer(respond: (message: Uint8Array, call: Call) => Data | Prom
 export function answerJson<Request = any>(respond: (request: Request, call: Call) => unknown): Service;
 /** A stream, for `link.createBidirectionalStream`. When the function is done, so is the stream. */
 export function stream(serve: (stream: BidirectionalStream, call: Call) => void | Promise<void>): Service;
+/** A service for sessions of at least this level: others are refused `not-allowed`, and so is what is open when a session falls. */
+export function atLevel(level: 0 | 1 | 2 | 3, service: Service): Service;
 /** A backend, for `link.fetch`: to be served under the label `http`. */
 export function http(respond: (request: FetchRequest, call: Call) => Response | Promise<Response>): Service;
 
@@ -45,6 +49,12 @@ export interface ServerOptions {
   services?: { [label: string]: Service };
   /** As `TestServer.delay`. Default: 0. */
   delay?: number;
+  /**
+   * What a token is worth that a client shows (`connect({ token })`): who its person is, or a word why it is not taken. A device
+   * that has no invite may come by it alone. What the function throws is in `failures`, and the token `token-malformed`. Default:
+   * none is taken (`token-not-taken`).
+   */
+  token?: (token: string, device: TokenDevice) => Worth | DoorCode | Promise<Worth | DoorCode>;
 }
 
 /** What one line of a device has at the server. */
@@ -53,6 +63,12 @@ export interface Session {
   readonly name: string;
   /** `resuming` while its connection is cut. */
   readonly state: "open" | "resuming" | "closed";
+  /** Who uses the device, as it is now. */
+  readonly standing: { readonly level: number; readonly subject: string | undefined };
+  /** Names whose the session is, as the owner's backend does for a login of the app's own. */
+  vouch(worth: Worth): void;
+  /** Ends what was proved, as the owner's backend does. */
+  signOut(): void;
   /** Fulfils when it has ended, with the cause. */
   readonly closed: Promise<{ readonly code: ErrorCode; readonly reason: string }>;
   /** Opens a channel to the client, which finds it in `link.incoming`. */
@@ -63,6 +79,23 @@ export interface Session {
   close(reason?: string): void;
   /** Removes its device for good: its lines close with `device-revoked`, and so does whoever comes with its key. */
   revoke(): void;
+}
+
+/** Who somebody is, by a token or by the owner's backend. */
+export interface Worth {
+  /** Whose the session is from now on. It has one subject at most: another one ends it, as a real server does. */
+  subject: string;
+  /** Default: 2. */
+  level?: 0 | 1 | 2;
+  /** Seconds for which it holds; then the session falls to what its device has without. Default: as long as it lives. */
+  secs?: number;
+}
+
+/** The device that brings a token: what a token has that is bound to it, and its public key's hash, as in `link.device`. */
+export interface TokenDevice {
+  readonly key: string;
+  readonly nonce: string;
+  readonly jkt: string;
 }
 
 /** A server in memory. Nothing of it reaches a network or a disk. */

@@ -15,11 +15,13 @@ import { DuologueError } from "./errors.js";
 import { BidirectionalStream } from "./stream.js";
 import { httpService } from "./testing-http.js";
 import { MemorySocket, NextTasks } from "./testing-socket.js";
-import { deferred, fromJson } from "./values.js";
+import { deferred, fromJson, namesOf } from "./values.js";
 
 /** Numbers on the wire. */
 const RESET_REFUSED = 3;
 const RESET_FAILED = 4;
+const RESET_NOT_ALLOWED = 7;
+const ALGORITHMS = { 1: "Ed25519", 2: "P-256" };
 /** How long a timer can be told to wait. */
 const TIMER_MAX_MILLIS = 0x7fff_ffff;
 
@@ -27,9 +29,10 @@ let loading;
 
 /** A service of messages. What is none of the makers below is one. */
 class Service {
-  constructor(kind, serve) {
+  constructor(kind, serve, level = 0) {
     this.kind = kind;
     this.serve = serve;
+    this.level = level;
   }
 }
 
@@ -44,6 +47,14 @@ export const answerJson = (respond) =>
   });
 
 export const stream = (serve) => new Service("stream", serve);
+
+export const atLevel = (level, service) => {
+  if (![0, 1, 2, 3].includes(level)) throw new RangeError("A level is 0, 1, 2 or 3.");
+  const { kind, serve } = made(service);
+  return new Service(kind, serve, level);
+};
+
+const made = (service) => (typeof service === "function" ? new Service("channel", service) : service);
 
 export const http = (respond) => new Service("stream", httpService(respond));
 
@@ -80,9 +91,11 @@ class Server {
   #closed = false;
   #waiting = new Set(); // { holds, resolve }
   #lastSocket = 0;
+  #token;
 
   /** @private */
-  constructor({ services = {}, delay = 0 }) {
+  constructor({ services = {}, delay = 0, token }) {
+    this.#token = token;
     this.#core = new Core(() => this.#wake());
     this.#core.serve([]);
     for (const [label, service] of Object.entries(services)) this.serve(label, service);
@@ -96,7 +109,7 @@ class Server {
   }
 
   serve(label, service) {
-    this.#services.set(label, typeof service === "function" ? new Service("channel", service) : service);
+    this.#services.set(label, made(service));
     this.#core.serve([...this.#services.keys()]);
   }
 
@@ -189,6 +202,16 @@ class Server {
     this.#core.close(no, isRevoked, reason, performance.now());
   }
 
+  /** @private */
+  _vouch(no, { subject, level, secs }) {
+    this.#core.vouch(no, subject, level, secs, performance.now());
+  }
+
+  /** @private */
+  _signOut(no) {
+    this.#core.signOut(no, performance.now());
+  }
+
   #wake() {
     if (this.#isDue || this.#closed) return;
     this.#isDue = true;
@@ -225,7 +248,26 @@ class Server {
     this.#timer.unref?.(); // it keeps nobody from ending
   }
 
+  /** What a token is worth, as the arguments of the core. */
+  async #judge(token, algorithm, spki) {
+    if (!this.#token) return ["token-not-taken", "", 0, undefined];
+    try {
+      const names = await namesOf({ algorithm: ALGORITHMS[algorithm], spki });
+      const worth = await this.#token(token, Object.freeze(names));
+      if (typeof worth === "string") return [worth, "", 0, undefined];
+      const { subject, level, secs } = standing(worth);
+      return [undefined, subject, level, secs];
+    } catch (error) {
+      this.failures.push({ label: "token", error });
+      return ["token-malformed", "", 0, undefined];
+    }
+  }
+
   #hear([what, no, ...details], ended) {
+    if (what === "judge") {
+      this.#judge(...details).then((worth) => this.#core.judged(no, ...worth, performance.now()));
+      return;
+    }
     if (what === "session") {
       const [device, name] = details;
       const session = new Session(this, no, this.#core.session(no), device, name);
@@ -235,6 +277,12 @@ class Server {
     }
     const session = this.#sessions.get(no);
     if (!session) return;
+    if (what === "standing") session._stand(...details);
+    if (what === "evidence") {
+      const [token, number, ...key] = details;
+      this.#judge(token, ...key).then((worth) => this.#core.stand(no, number, ...worth, performance.now()));
+    }
+    if (what === "signed-out") this.#core.signedOut(no, details[0], performance.now());
     if (what === "state") session.state = details[0];
     if (what === "changed") session._changed(details[0]);
     if (what === "channel") this.#start(session, ...details);
@@ -251,7 +299,9 @@ class Server {
     const service = this.#services.get(label);
     const kind = isStream ? "stream" : "channel";
     if (service?.kind !== kind) return session._line.reset(id, RESET_REFUSED);
+    if (session.standing.level < service.level) return session._line.reset(id, RESET_NOT_ALLOWED);
     const lane = isStream ? new ServedStream(session, label, id) : new ServedChannel(session, label, id);
+    lane._level = service.level;
     const call = Object.freeze({ label, device: session.device, name: session.name, session });
     const run = async () => service.serve(lane, call);
     run().then(
@@ -276,6 +326,7 @@ class Server {
 /** What a device has at the server: what `channel.js` and `stream.js` take for a link. */
 class Session {
   state = "open";
+  standing = Object.freeze({ level: 0, subject: undefined });
   /** @private */
   _channels = new Map();
   /** @private */
@@ -316,6 +367,24 @@ class Session {
     this.#server._close(this.#no, true, "");
   }
 
+  vouch(worth) {
+    this.#server._vouch(this.#no, standing(worth));
+  }
+
+  signOut() {
+    this.#server._signOut(this.#no);
+  }
+
+  /** @private What is open and not allowed any more ends. */
+  _stand(level, subject) {
+    this.standing = Object.freeze({ level, subject: subject || undefined });
+    for (const [id, lane] of Array.from(this._channels)) {
+      if (level >= (lane._level ?? 0)) continue;
+      this._line.reset(id, RESET_NOT_ALLOWED);
+      this._release(id, lane, new DuologueError("not-allowed", "The server does not allow this."));
+    }
+  }
+
   /** @private */
   _run(work, fail = () => {}) {
     if (this.#end) return fail(this.#end);
@@ -354,6 +423,14 @@ class Session {
     this._channels.clear();
     this.#closed.resolve(Object.freeze({ code: error.code, reason: error.message }));
   }
+}
+
+/** What somebody is to be, checked. */
+function standing({ subject, level = 2, secs }) {
+  if (typeof subject !== "string" || subject === "") throw new TypeError("A `subject` is a text.");
+  if (![0, 1, 2].includes(level)) throw new RangeError("The `level` of a token is 0, 1 or 2.");
+  if (secs !== undefined && !(secs > 0)) throw new RangeError("`secs` is a number of seconds above 0.");
+  return { subject, level, secs };
 }
 
 const returned = () => new DuologueError("closed", "The service has returned.");

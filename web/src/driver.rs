@@ -363,7 +363,9 @@ impl Driver {
                     };
                     self.options.on_closed(cause.word(), &reason, by_peer);
                 }
-                // A standing that has changed; and what a server alone hears of, which is there where tests have both halves.
+                LineEvent::Standing(told) => self.options.on_standing(told.as_bytes()),
+                #[allow(unreachable_patterns, reason = "the page's module has no other")]
+                // What a server alone hears of, which is there where tests have both halves.
                 _ => {}
             }
         }

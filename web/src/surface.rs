@@ -9,8 +9,8 @@ use core::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use duologue::{
-    ChannelError, Claims, ClientConfig, CloseCode, ConnectionNo, Delivery, DeviceKey, Invite, Offer, Received,
-    ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
+    ChannelError, Claims, ClientConfig, CloseCode, ConnectionNo, Delivery, DeviceKey, EvidenceKind, Invite, Offer,
+    Received, ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
 };
 use wasm_bindgen::prelude::*;
 use web_sys::WebSocket;
@@ -69,10 +69,13 @@ extern "C" {
     /// the session that has ended can still be asked; those of which nothing had left are in the new one, and not broken.
     #[wasm_bindgen(method, js_name = onFresh)]
     pub(crate) fn on_fresh(this: &LineOptions, code: &str, reason: &str);
-    /// Called whenever the server has let this device in, with the ticket for the next time and what the server answers, as
-    /// AUTH_OK has it.
+    /// Called whenever the server has let this device in, with the ticket for the next time and what the server answers, and
+    /// its standing, as AUTH_OK has them.
     #[wasm_bindgen(method, js_name = onOpened)]
     pub(crate) fn on_opened(this: &LineOptions, ticket: &str, services: &[u8]);
+    /// Called when the server tells of another standing on the open line, as STANDING has it.
+    #[wasm_bindgen(method, js_name = onStanding)]
+    pub(crate) fn on_standing(this: &LineOptions, standing: &[u8]);
     /// Called when something was altered on the way once more, with how often.
     #[wasm_bindgen(method, js_name = onAltered)]
     pub(crate) fn on_altered(this: &LineOptions, count: u32);
@@ -320,6 +323,13 @@ impl Line {
             Ok(signature) => line.provide_signature(now, ConnectionNo(connection), signature),
             Err(_) => line.close(now, CloseCode::Internal, "the device key makes no signature"),
         });
+    }
+
+    /// Shows evidence of the person, by the number of its kind: now, and with each connection until newer is shown. Its number, 0 if
+    /// it is of no kind that is known, empty, or too long.
+    pub fn show(&self, kind: u8, data: Vec<u8>) -> u32 {
+        let Some(kind) = EvidenceKind::from_wire(kind) else { return 0 };
+        self.0.command(|line, _| line.show(kind, data)).unwrap_or_default()
     }
 
     /// The device has woken or its network is back: asks an open line whether the server is still there, and lets one that

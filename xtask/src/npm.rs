@@ -119,12 +119,13 @@ fn assemble(esbuild: &Path) -> Result<()> {
         "kept.js",
         "probe.js",
         "remote.js",
+        "token.js",
         "ways.js",
         "why.js",
         "worker.js",
     ];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
-    let apart = ["debug", "duologue", "fetch", "generate", "kept", "probe", "ways", "why"]
+    let apart = ["debug", "duologue", "fetch", "generate", "kept", "probe", "token", "ways", "why"]
         .map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;
     let inline = parts("inline", "platform-inline.js")?;

@@ -1,9 +1,9 @@
 // Somebody who logs in without a browser, as one would: follows redirects, keeps cookies, fills in the form. Prints the tokens as JSON.
-// Arguments: the issuer, the client, the nonce that the app asks for, and `dpop` for tokens that are bound to a key.
+// Arguments: the issuer, the client, who it is, the nonce that the app asks for, and `dpop` for tokens that are bound to a key.
 
 import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 
-const [issuer, client, nonce, bound] = process.argv.slice(2);
+const [issuer, client, name, nonce, bound] = process.argv.slice(2);
 const base64url = (data) => Buffer.from(data).toString("base64url");
 const sha256 = (data) => createHash("sha256").update(data).digest();
 
@@ -46,7 +46,7 @@ for (let steps = 0; steps < 10; steps += 1) {
   }
   response = await visit(address);
   if (response.status === 200) {
-    response = await visit(address, { name: "ada" });
+    response = await visit(address, { name });
   }
 }
 

@@ -18,4 +18,5 @@ export const SIGNATURE = 12; // connection u32, bytes
 export const WAKE = 14;      // does somebody look at the page u8
 export const CLOSE = 15;     // reason: text
 export const FREE = 16;
+export const SHOW = 13;      // kind u8, evidence of the person: bytes
 export const SEND_ALL = 17;  // lane, messages one after the other: bytes, the end of each: ends

@@ -12,7 +12,7 @@
 
 import { core } from "../core.js";
 import { watchSocket } from "../surroundings.js";
-import { RESET_CANCELLED } from "../values.js";
+import { RESET_CANCELLED, labelsOf, standingOf } from "../values.js";
 
 /** Lines that a further page may join, by server and device; each account has a device of its own. */
 const joinable = new Map();
@@ -24,6 +24,9 @@ export class Held {
   #pages = new Set(); // the one that was looked at last is the last
   #lanes = new Map(); // by the core's id: whom to tell of changes
   #opened; // as the last AUTH_OK told it
+  #standing; // as it was told last,
+  #toldAt; // and when
+  #shown = 0; // the number of the newest evidence
   #altered;
   #state;
   #isOver = false;
@@ -51,8 +54,14 @@ export class Held {
       // Any of them can sign; whose signature comes first is taken, and one that sleeps is not waited for.
       onSign: (connection, message) => this.#tell((page) => page.onSign(connection, message)),
       onOpened: (ticket, services) => {
-        this.#opened = [ticket, services.slice()]; // not a view of the module's memory
-        this.#tell((page) => page.onOpened(ticket, services));
+        const standing = labelsOf(services)[1];
+        this.#opened = [ticket, services.slice(0, -standing.length)]; // not a view of the module's memory
+        this.#keep(standing);
+        this.#tell((page) => page.onOpened(ticket, services, ...this.#asked(page)));
+      },
+      onStanding: (standing) => {
+        this.#keep(standing.slice());
+        this.#tell((page) => page.onStanding(standing, ...this.#asked(page)));
       },
       onAltered: (count) => {
         this.#altered = count;
@@ -75,6 +84,30 @@ export class Held {
       },
     });
     if (name !== undefined) joinable.set(name, this);
+  }
+
+  /** Evidence of a page's person is the line's. */
+  show(kind, data) {
+    if (!this.#isOver) this.#shown = this.line.show(kind, data);
+  }
+
+  #keep(standing) {
+    this.#standing = standing;
+    this.#toldAt = performance.now();
+  }
+
+  /** As it would be told now. */
+  #current() {
+    const [standing, secs] = [this.#standing.slice(), standingOf(this.#standing).secs];
+    const passed = Math.floor((performance.now() - this.#toldAt) / 1_000);
+    if (secs) new DataView(standing.buffer).setUint32(6, Math.max(1, secs - passed));
+    return standing;
+  }
+
+  /** The number of the newest evidence; and whether this page is to be asked for newer: that which was looked at last, of those
+   * that have a token. */
+  #asked(page) {
+    return [this.#shown, Array.from(this.#pages).findLast(({ hasToken }) => hasToken) === page];
   }
 
   /** A lane of a page, which hears of its changes. */
@@ -118,13 +151,18 @@ export class Held {
       this.cancel(id);
       this.release(id);
     }
+    // The one that was asked may be gone.
+    if (page.hasToken && this.#opened) this.#tell((other) => other.onStanding(this.#current(), ...this.#asked(other)));
   }
 
   #join(page) {
     const isNew = !this.#pages.delete(page);
     this.#pages.add(page);
     if (!isNew) return;
-    if (this.#opened) page.onOpened(...this.#opened);
+    if (this.#opened) {
+      const [ticket, services] = this.#opened;
+      page.onOpened(ticket, Uint8Array.of(...services, ...this.#current()), ...this.#asked(page));
+    }
     if (this.#altered !== undefined) page.onAltered(this.#altered);
     if (this.#state !== undefined) page.onState(this.#state);
   }

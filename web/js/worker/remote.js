@@ -92,6 +92,7 @@ class Line {
   #early = []; // datagrams that wait as long, and whose time runs
   #isMoving = false;
   #roundTrip;
+  #shown; // [kind, data]: the newest evidence
   #ended; // [code, reason, by the peer]: the line has ended, unless there is another context
 
   constructor(way, options) {
@@ -109,6 +110,17 @@ class Line {
     const { spki, ...others } = this.#options;
     // Without the callbacks, which JSON leaves out.
     this.#wire.command().u8(Command.START).text(JSON.stringify(others)).bytes(spki);
+    this.#show();
+  }
+
+  #show() {
+    if (this.#shown) this.#wire.command().u8(Command.SHOW).u8(this.#shown[0]).bytes(this.#shown[1]);
+  }
+
+  /** Its number is the worker's, which tells it with the standing. */
+  show(kind, data) {
+    this.#shown = [kind, data];
+    this.#show();
   }
 
   open(label) {
@@ -344,7 +356,9 @@ class Line {
         this.#settle();
         return options.onSign(news.u32(), news.bytes());
       case News.OPENED:
-        return options.onOpened(news.text(), news.view());
+        return options.onOpened(news.text(), news.view(), news.u32(), Boolean(news.u8()));
+      case News.STANDING:
+        return options.onStanding(news.view(), news.u32(), Boolean(news.u8()));
       case News.ALTERED:
         return options.onAltered(news.u32());
       case News.NOTE:

@@ -57,6 +57,7 @@ class Lane {
 /** One link of a page. */
 export class Served {
   observes = false;
+  hasToken = false; // and can be asked for a newer one
   #observedLen = 0;
   #port;
   #held;
@@ -148,6 +149,8 @@ export class Served {
         return this.#start(JSON.parse(command.text()), command.bytes());
       case Command.OPEN:
         return this.#open(command.u32(), Boolean(command.u8()), command.text());
+      case Command.SHOW:
+        return this.#show(command.u8(), command.bytes());
       case Command.SIGNATURE:
         return this.#line?.provideSignature(command.u32(), command.bytes());
       case Command.WAKE: {
@@ -234,8 +237,13 @@ export class Served {
   #start(options, spki) {
     this.observes = options.observed;
     this.#observedLen = options.observedLen;
+    this.hasToken = options.asks;
     this.#held = Held.of(this, options, spki);
     this.#line = this.#held.line;
+  }
+
+  #show(kind, data) {
+    this.#held?.show(kind, data);
   }
 
   /** Of a line that others use, only what is this link's own. */
@@ -315,8 +323,12 @@ export class Served {
     this.#tell().u8(News.SIGN).u32(connection).bytes(message);
   }
 
-  onOpened(ticket, services) {
-    this.#tell().u8(News.OPENED).text(ticket).bytes(services);
+  onOpened(ticket, services, shown, isAsked) {
+    this.#tell().u8(News.OPENED).text(ticket).bytes(services).u32(shown).u8(Number(isAsked));
+  }
+
+  onStanding(standing, shown, isAsked) {
+    this.#tell().u8(News.STANDING).bytes(standing).u32(shown).u8(Number(isAsked));
   }
 
   onAltered(count) {

@@ -25,13 +25,13 @@ export const failure = (code, message) => Object.assign(new Error(message), { co
 const start = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue" });
 
 /** The name ends with the port's version: pages of another one have another worker. */
-const share = () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue-6" });
+const share = () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue-7" });
 
 /** As [the word for it, how it is made, is it ours to end]. */
 function first(where) {
   if (where === true) return ["worker", start, true];
   if (where === "shared") return ["shared", share];
-  if (where instanceof URL) return ["shared", () => new SharedWorker(where, { type: "module", name: "duologue-6" })];
+  if (where instanceof URL) return ["shared", () => new SharedWorker(where, { type: "module", name: "duologue-7" })];
   return [where.port ? "shared" : "worker", () => where];
 }
 

@@ -1,6 +1,6 @@
 // What the documentation shows, as the compiler sees it: all of this is right.
 
-import { BidirectionalStream, Channel, DuologueError, connect, parseInvite, type CloseInfo, type IdentityStore } from "duologue";
+import { BidirectionalStream, Channel, DuologueError, connect, parseInvite, type CloseInfo, type DeviceInfo, type DoorCode, type IdentityStore, type Standing } from "duologue";
 import { connect as connectInline } from "duologue/inline";
 import { fileIdentity } from "duologue/node";
 import { useChannel, useLink, useMessages } from "duologue/react";
@@ -42,6 +42,24 @@ export function kept(): void {
   const memory: IdentityStore = { load: async () => undefined, store: async (bytes) => void bytes.length };
   connectInline({ url: "wss://example.org/line", identity: memory }).close();
   connect({ url: "wss://example.org/line", identity: fileIdentity("identity.json"), WebSocket }).close();
+}
+
+export async function signedIn(): Promise<void> {
+  const token = async ({ nonce, proof }: DeviceInfo) => {
+    const response = await fetch("/my-login", { headers: { nonce, dpop: await proof({ htm: "GET", htu: "/my-login" }) } });
+    return response.ok ? response.text() : undefined;
+  };
+  const link = connect({ account: "ada", token });
+  link.addEventListener("standing", ({ detail }) => console.log(detail.level >= 2 ? detail.subject : "nobody", detail.until));
+  link.addEventListener("tokenerror", ({ detail }) => console.warn(words(detail.code), detail.reason));
+  await link.ready;
+  const { level }: Standing = link.standing!;
+  if (level > 1) await link.signOut();
+  connect({ token: "eyJ" }).close();
+}
+
+function words(code: DoorCode | "no-token"): string {
+  return code === "token-expired" ? "sign in again" : code;
 }
 
 export function Component(): number {

@@ -25,6 +25,10 @@ export const text: Promise<string> = link.requestJson("add", { a: 40, b: 2 });
 // @ts-expect-error
 void link.channel("chat").send({ text: "hello" });
 
-// 5. An option that is none, here a timeout of the whole link.
+// 5. A token that is none.
+// @ts-expect-error
+connect({ token: 7 });
+
+// 6. An option that is none, here a timeout of the whole link.
 // @ts-expect-error
 connect({ timeout: 1_000 });
