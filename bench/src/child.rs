@@ -1,13 +1,14 @@
 //! Processes, most of them of this same binary: started, asked line by line, ended when dropped.
 
 use std::{
-    io::{self, Read as _},
+    io::{self, BufRead as _, Write as _},
     process::Stdio,
     str::FromStr,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
+use tikv_jemalloc_ctl::{epoch, stats};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{ChildStdin, ChildStdout, Command},
@@ -86,16 +87,29 @@ impl Child {
         Ok(kilobytes.with_context(|| format!("{path} has no Pss_Anon: Linux 5.4 or later"))? * 1_024)
     }
 
+    /// Bytes that are live on the heap of a server.
+    pub(crate) async fn live_len(&mut self) -> anyhow::Result<u64> {
+        self.ask("live").await?;
+        self.answer("live").await
+    }
+
     /// Ends it and waits until it has ended, so that the next one does not share the machine with it.
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
         self.process.kill().await.with_context(|| format!("cannot end {}", self.name))
     }
 }
 
-/// In a child: ends the process when its parent has let go of it.
+/// In a child that serves: answers each line of its parent's with the bytes that are live on its heap, as the allocator
+/// counts them, and ends the process when its parent has let go of it.
 pub(crate) fn end_with_parent() {
     std::thread::spawn(|| {
-        let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
+        for _ in io::stdin().lock().lines() {
+            let live = epoch::advance().and_then(|_| stats::allocated::read());
+            let Ok(live) = live else { break };
+            if writeln!(io::stdout(), "live {live}").is_err() {
+                break;
+            }
+        }
         std::process::exit(0);
     });
 }

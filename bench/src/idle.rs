@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The first tenth takes what is needed once: threads, caches, tables, the free memory of handshakes. M is the process's
-//! anonymous memory (`Pss_Anon`), so whole pages with whatever lies free in them: what the machine must really have. Memory
-//! of the kernel for sockets is in neither figure, and is the same for both.
+//! anonymous memory (`Pss_Anon`), so whole pages with whatever lies free in them: what the machine must really have. Beside it
+//! stand the bytes that are live on the heap, as the allocator counts them, each in its size class: the same in every run, and
+//! so what the gate holds. Memory of the kernel for sockets is in no figure, and is the same for both.
 //!
 //! Every session is of a device of its own, enrolled in the store beforehand.
 
@@ -49,67 +50,82 @@ pub(crate) struct Idle {
     json: PathBuf,
 }
 
+/// What a server holds, in bytes.
+struct Held {
+    anonymous: f64,
+    live: f64,
+}
+
 impl Idle {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let bed = Bed::new(self.sessions)?;
         let transports = self.transport.map_or(vec![Transport::Tls, Transport::Clear], |transport| vec![transport]);
-        let mut figures: Vec<_> = transports.iter().map(|transport| comparison(*transport)).collect();
+        let mut figures: Vec<_> = transports.iter().map(|transport| comparisons(*transport)).collect();
         for round in 1..=self.rounds {
-            for (transport, figure) in transports.iter().zip(&mut figures) {
+            for (transport, [memory, heap]) in transports.iter().zip(&mut figures) {
                 for kind in [Kind::Duologue, Kind::Tungstenite] {
                     let each = self.measure(&bed, Server { kind, transport: *transport, options: &[] }).await;
                     let each = each.with_context(|| format!("{kind}, {transport}"))?;
-                    eprintln!("bench: round {round} of {}: {kind}, {transport}: {each:.0} B a session", self.rounds);
+                    let rounds = self.rounds;
+                    let Held { anonymous, live } = each;
+                    eprintln!(
+                        "bench: round {round} of {rounds}: {kind}, {transport}: {anonymous:.0} B a session, {live:.0} live"
+                    );
                     match kind {
-                        Kind::Duologue => figure.ours.push(each),
-                        Kind::Tungstenite => figure.baseline.push(each),
-                    }
+                        Kind::Duologue => (memory.ours.push(anonymous), heap.ours.push(live)),
+                        Kind::Tungstenite => (memory.baseline.push(anonymous), heap.baseline.push(live)),
+                    };
                 }
             }
         }
         let title = format!(
-            "Memory of an idle session: anonymous bytes of the server (Pss_Anon), {} sessions, {} rounds",
+            "Memory of an idle session: anonymous bytes of the server (Pss_Anon), and live ones of its heap, {} sessions, {} rounds",
             self.sessions, self.rounds
         );
-        report::conclude("idle", &title, &self.json, &figures)
+        report::conclude("idle", &title, &self.json, &figures.concat())
     }
 
     /// Bytes that one more session costs.
-    async fn measure(&self, bed: &Bed, server: Server) -> anyhow::Result<f64> {
+    async fn measure(&self, bed: &Bed, server: Server) -> anyhow::Result<Held> {
         let running = bed.start(server).await?;
         let echo = ["--echo".to_owned(), self.echo.to_string()];
         let mut clients = bed.clients("clients", server, running.port, &echo)?;
-        let server = running.process;
+        let mut server = running.process;
         let few = self.sessions / 10;
-        let with_few = self.memory_with(few, &server, &mut clients).await?;
-        let with_all = self.memory_with(self.sessions, &server, &mut clients).await?;
+        let with_few = self.memory_with(few, &mut server, &mut clients).await?;
+        let with_all = self.memory_with(self.sessions, &mut server, &mut clients).await?;
         clients.end().await?;
         server.end().await?;
-        Ok((with_all - with_few) / f64::from(self.sessions - few))
+        let more = f64::from(self.sessions - few);
+        let of_one = |with_all: f64, with_few: f64| (with_all - with_few) / more;
+        Ok(Held {
+            anonymous: of_one(with_all.anonymous, with_few.anonymous),
+            live: of_one(with_all.live, with_few.live),
+        })
     }
 
     /// The server's memory once there are so many sessions and it has come to rest.
-    async fn memory_with(&self, sessions: u32, server: &Child, clients: &mut Child) -> anyhow::Result<f64> {
+    async fn memory_with(&self, sessions: u32, server: &mut Child, clients: &mut Child) -> anyhow::Result<Held> {
         clients.ask(&sessions.to_string()).await?;
         let opened: u32 = clients.answer("open").await?;
         ensure!(opened == sessions, "only {opened} of {sessions} sessions are open");
         tokio::time::sleep(Duration::from_secs(self.settle)).await;
-        let len = server.anonymous_len()?;
+        let (anonymous, live) = (server.anonymous_len()?, server.live_len().await?);
         clients.ask(&sessions.to_string()).await?;
         let open: u32 = clients.answer("open").await?;
         ensure!(open == sessions, "only {open} of {sessions} sessions stayed open");
         // Below 2^53 bytes this is exact.
-        Ok(len as f64)
+        Ok(Held { anonymous: anonymous as f64, live: live as f64 })
     }
 }
 
-fn comparison(transport: Transport) -> Comparison {
-    Comparison {
-        name: format!("memory of an idle session, {transport}"),
+fn comparisons(transport: Transport) -> [Comparison; 2] {
+    [("memory", Goal::AtMostBeyond(BEYOND_BASELINE_LEN, "B")), ("heap", Goal::None)].map(|(what, goal)| Comparison {
+        name: format!("{what} of an idle session, {transport}"),
         unit: "B",
         ours: Vec::new(),
         baseline: Vec::new(),
         baseline_name: "tokio-tungstenite",
-        goal: Goal::AtMostBeyond(BEYOND_BASELINE_LEN, "B"),
-    }
+        goal,
+    })
 }

@@ -44,6 +44,10 @@ use std::{fmt, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+/// The binary `duologue` has it too, and it counts what is live.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "duologue-bench", about = "Measures Duologue beside a baseline")]
 struct Args {

@@ -45,7 +45,7 @@ pub(crate) enum Goal {
 }
 
 /// One figure of one group, in every round.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Comparison {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
