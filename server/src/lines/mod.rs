@@ -382,7 +382,8 @@ impl Endpoint for ServerEndpoint {
                 services.start(Opened { channel, gate, seat, claims, share });
             }
             LineEvent::Evidence(evidence) => {
-                self.own.take_evidence(&self.seat, self.key.as_ref(), line, &evidence).await;
+                // Boxed: it is rare, and an idle line has no room for it.
+                Box::pin(self.own.take_evidence(&self.seat, self.key.as_ref(), line, &evidence)).await;
             }
             _ => {}
         }
