@@ -86,8 +86,7 @@ pub(crate) const FEATURES: [&str; 7] = [
     "--enable-multivalue",
 ];
 const WASM_OPT_FLAGS: [&str; 6] = [
-    // The compiler has made the loops fast that must be; with -O3 what is downloaded has 0.4 kB more.
-    "-Os",
+    "-O3",
     // No object of Rust's lies in the first KiB, where the stack ends: an address and a small offset are one operand.
     "--low-memory-unused",
     // Those of one kind side by side: brotli makes 0.8 % less of them.
