@@ -118,7 +118,7 @@ codes! {
         /// Three records in a row were altered on their way to the server.
         Altered = 6, "session-altered", "Messages were altered on their way again and again, so that the server has ended the session.";
         /// The session is another subject's than the evidence names. Nothing of it is carried over.
-        Subject = 7, "session-subject", "Somebody else has signed in.";
+        Subject = 7, "session-subject", "Whoever was signed in is not any more.";
     }
 }
 

@@ -169,7 +169,7 @@ impl App {
         let issuer = Issuer::start_with(id_token_secs).await;
         let directory = TempDir::with_prefix("duologue-door-").unwrap();
         let file = directory.path().join("duologue.toml");
-        let door = format!("[door.token]\nissuer = \"{}\"\naudience = \"{CLIENT}\"\n", issuer.url);
+        let door = format!("[door.token]\nissuer = \"{}\"\naudience = [\"{CLIENT}\", \"api\"]\n", issuer.url);
         let rules = "[[rule]]\nopen = [\"echo\"]\nlevel = 2\n";
         std::fs::write(&file, format!("{door}\n{rules}")).unwrap();
         let arguments = ["--config", file.to_str().unwrap(), "--origin", &issuer.url];
@@ -389,5 +389,35 @@ async fn browser_issuer_token_of_another_person_on_a_resumed_session_takes_nothi
     assert!(said.is_err_and(|error| error.starts_with("session-subject")), "the channel was hers");
     assert_eq!(app.browser.run("return link.standing.subject", Value::Null).await, "bob");
     assert_eq!(app.browser.echo(b"his own").await.unwrap(), b"his own");
+    app.browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_issuer_access_token_that_is_bound_by_a_proof_of_the_devices_key_is_worth_nothing_elsewhere() {
+    let app = App::start(300, json!(false)).await;
+    let mut settings = app.settings.clone();
+    settings["dpop"] = json!(true);
+    app.sign_in("ada", &settings).await;
+    assert_eq!(
+        app.browser.run("return [link.standing.level, link.standing.subject]", Value::Null).await,
+        json!([2, "ada"])
+    );
+    // Renewed by a proof of its own; and copied to another device, with what the issuer has really given.
+    let copied = "
+        const { connect } = await import('./duologue.js');
+        const { url, serverKey, client } = args;
+        const htu = new URL('/token', location);
+        const form = { client_id: client, grant_type: 'refresh_token', refresh_token: sessionStorage.refresh };
+        const headers = { dpop: await link.device.proof({ htm: 'POST', htu }) };
+        const answer = await fetch(htu, { method: 'POST', headers, body: new URLSearchParams(form) });
+        const { access_token: token } = await answer.json();
+        const own = connect({ url, serverKey, token });
+        const other = connect({ url, serverKey, token, account: 'other' });
+        await own.ready;
+        const codes = [own.standing.level];
+        other.addEventListener('tokenerror', ({ detail }) => codes.push(detail.code));
+        codes.push((await other.closed).code);
+        return codes;";
+    assert_eq!(app.browser.run(copied, settings).await, json!([2, "not-enrolled"]));
     app.browser.finish().await;
 }

@@ -263,7 +263,7 @@ impl Connection {
         let resumes = *resumes;
         let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
         match Verdict::decode(&plaintext)? {
-            Verdict::Ok(grant) => {
+            Verdict::Ok(mut grant) => {
                 let Some(session) = &mut self.session else { return Err(PeerMisbehaved::Unexpected.into()) };
                 let anew = match (grant.outcome, session.id()) {
                     // The first AUTH was lost, or was heard by a server that knows nothing of it any more: what followed it
@@ -283,6 +283,11 @@ impl Connection {
                         session.resume(received)?;
                         None
                     }
+                    // What one person has written is not said by the next, whatever the server knows of the one before.
+                    (Outcome::Fresh(_), Some(_)) if session.is_of_another(grant.subject()) => {
+                        grant.outcome = Outcome::Fresh(FreshReason::Subject);
+                        Some(FreshReason::Subject)
+                    }
                     (Outcome::Fresh(reason), Some(_)) => Some(reason),
                     _ => return Err(PeerMisbehaved::WrongOutcome.into()),
                 };
@@ -295,6 +300,9 @@ impl Connection {
                 self.liveness = Some(Liveness::new(Role::Client, now));
                 if let Some(reason) = anew {
                     self.begin_anew(reason, grant.session_id);
+                }
+                if let Some(session) = &mut self.session {
+                    session.note_subject(grant.subject());
                 }
                 self.events.push_back(Event::Opened(grant));
                 Ok(())

@@ -87,6 +87,10 @@ impl Kem for MlKem768 {
         shared_secret_out: &mut [u8],
         ciphertext_out: &mut [u8],
     ) -> Result<(usize, usize), snow::Error> {
+        // Only a server does.
+        if cfg!(not(feature = "server")) {
+            return Err(snow::Error::Kem);
+        }
         let pubkey = pubkey.try_into().map_err(|_| snow::Error::Kem)?;
         let (ciphertext, shared) = encapsulate(pubkey, &self.message).ok_or(snow::Error::Kem)?;
         let (Some(shared_out), Some(ciphertext_out)) =

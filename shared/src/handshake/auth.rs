@@ -25,6 +25,7 @@ use crate::{
     codec::{Reader, put_text},
     crypto::{Secret, SignatureAlgorithm},
     error::InvalidMessage,
+    handshake::evidence::subject_of,
     ids::{Birth, SessionId, TicketId},
     limits::{
         CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, EVIDENCE_MAX, LABEL_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN,
@@ -213,6 +214,19 @@ pub struct Grant {
     pub ticket: Ticket,
     /// What the server answers for this device.
     pub services: Services,
+    /// Whom the standing names, which is not read here otherwise.
+    #[cfg(not(feature = "server"))]
+    pub(crate) subject: Vec<u8>,
+}
+
+impl Grant {
+    /// Whom it names; empty if nobody.
+    pub(crate) fn subject(&self) -> &[u8] {
+        #[cfg(feature = "server")]
+        return self.standing.subject.as_bytes();
+        #[cfg(not(feature = "server"))]
+        &self.subject
+    }
 }
 
 /// The labels of services, as AUTH_OK tells them: their number and one, then each behind its length; or that they are not told.
@@ -255,17 +269,21 @@ impl Services {
         &self.0
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+    /// With the subject of the standing behind them.
+    fn read<'a>(reader: &mut Reader<'a>) -> Result<(Self, &'a [u8]), InvalidMessage> {
         let start = *reader;
         let count = reader.u8()?;
         for _ in 1..count {
             reader.text(LABEL_LEN_MAX)?;
         }
+        let subject = if cfg!(feature = "server") { &[] } else { subject_of(reader.until(&Reader::new(&[]))) };
         // A page reads what is behind them, too.
         if cfg!(not(feature = "server")) {
             *reader = Reader::new(&[]);
         }
-        Ok(if count == 0 && cfg!(feature = "server") { Self::UNTOLD } else { Self(start.until(reader).to_vec()) })
+        let services =
+            if count == 0 && cfg!(feature = "server") { Self::UNTOLD } else { Self(start.until(reader).to_vec()) };
+        Ok((services, subject))
     }
 }
 
@@ -323,7 +341,8 @@ impl Verdict {
                     (reason, 0) => Outcome::Fresh(FreshReason::from_wire(reason)),
                     _ => return Err(InvalidMessage::UnknownValue),
                 };
-                let services = Services::read(&mut reader)?;
+                #[cfg_attr(feature = "server", expect(unused_variables, reason = "the standing has it"))]
+                let (services, subject) = Services::read(&mut reader)?;
                 #[cfg(feature = "server")]
                 let standing = Standing::decode(&mut reader)?;
                 Self::Ok(Grant {
@@ -333,6 +352,8 @@ impl Verdict {
                     standing,
                     ticket,
                     services,
+                    #[cfg(not(feature = "server"))]
+                    subject: subject.to_vec(),
                 })
             }
             TYPE_CLOSE => {

@@ -231,8 +231,20 @@ impl Told {
     }
 }
 
+/// The subject that a standing names, which may be empty; what follows the standing is not looked at.
+pub(crate) fn subject_of(told: &[u8]) -> &[u8] {
+    let mut reader = Reader::new(told);
+    let mut read = || {
+        reader.take(STANDING_HEADER_LEN)?;
+        let refused_len = reader.u8()?;
+        reader.take(refused_len.into())?;
+        let len = reader.u8()?;
+        reader.take(len.into())
+    };
+    read().unwrap_or_default()
+}
+
 /// Level, flags, evidence and seconds.
-#[cfg(not(feature = "server"))]
 const STANDING_HEADER_LEN: usize = 10;
 
 /// How sure the server is of the person, as it tells the client.

@@ -12,7 +12,7 @@ use super::{Role, Session};
 use crate::{
     error::{BadEvidence, PeerMisbehaved},
     handshake::{
-        evidence::{Evidence, EvidenceKind, Told},
+        evidence::{Evidence, EvidenceKind, Told, subject_of},
         hello::Capabilities,
     },
 };
@@ -29,6 +29,8 @@ pub(super) struct StandingState {
     due: bool,
     /// Server: what is to be told. Client: what was told, until its application has it.
     told: Option<Told>,
+    /// Client: whose the session is, as the server has named them last; empty if it has named nobody.
+    subject: Vec<u8>,
     /// The other end of this connection knows of evidence and standing.
     peer_knows: bool,
     /// Client: what was shown before the newest, for a fault that the simulation must find.
@@ -83,6 +85,21 @@ impl Session {
     /// Client: what it has shown goes on in the session that takes its place.
     pub(super) fn hand_on_evidence(&mut self, next: &mut Self) {
         core::mem::swap(&mut next.standing, &mut self.standing);
+        next.standing.subject.clear();
+    }
+
+    /// Client: true if the session is somebody's, and the server names somebody else, or nobody, in the one that is to take its place. It
+    /// need not know that any more.
+    pub(crate) fn is_of_another(&self, subject: &[u8]) -> bool {
+        let own = &self.standing.subject;
+        !own.is_empty() && own != subject
+    }
+
+    /// Client: whom the server names. It stays theirs when their standing has fallen.
+    pub(crate) fn note_subject(&mut self, subject: &[u8]) {
+        if !subject.is_empty() {
+            self.standing.subject = subject.to_vec();
+        }
     }
 
     /// Server: true if evidence of that number is newer than all that came in this session.
@@ -132,6 +149,7 @@ impl Session {
         if self.role == Role::Server {
             return Err(PeerMisbehaved::Unexpected);
         }
+        self.note_subject(subject_of(told));
         self.standing.told = Some(Told(told.to_vec()));
         Ok(())
     }

@@ -5,12 +5,13 @@ use alloc::{string::ToString, vec::Vec};
 use super::{End, Uid, server::ServerLine, world::World};
 use crate::handshake::evidence::{Evidence, EvidenceKind, Standing};
 
-/// What is known of a person by that evidence.
-fn raised(number: u32) -> Standing {
-    Standing { level: 2, subject: "ann".to_string(), secs: Some(300), evidence: number, ..Standing::default() }
-}
-
 impl World {
+    /// What is known of a person by that evidence.
+    fn raised(&self, number: u32) -> Standing {
+        let subject = self.person.to_string();
+        Standing { level: 2, subject, secs: Some(300), evidence: number, ..Standing::default() }
+    }
+
     pub(super) fn act_on_standing(&mut self, end: End) {
         match end {
             End::Client => self.show(),
@@ -47,7 +48,7 @@ impl World {
         for evidence in evidence {
             if self.server.lines.get_mut(&key).expect("it is there").line.is_newer(evidence) {
                 self.judge_evidence(standing.evidence, evidence);
-                standing = raised(evidence.number);
+                standing = self.raised(evidence.number);
             }
         }
         standing
@@ -56,8 +57,9 @@ impl World {
     pub(super) fn evidence_came(&mut self, key: u32, evidence: &Evidence) {
         let last = self.server.lines[&key].standing.evidence;
         self.judge_evidence(last, evidence);
+        let raised = self.raised(evidence.number);
         let held = self.server.lines.get_mut(&key).expect("it has just spoken");
-        held.standing = raised(evidence.number);
+        held.standing = raised;
         held.line.tell(&held.standing);
     }
 

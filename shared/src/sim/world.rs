@@ -86,6 +86,8 @@ pub(super) struct World {
     pub(super) fresh: Option<FreshReason>,
     /// Evidence that the client's line was given, in the order of its numbers.
     pub(super) shown: Vec<Vec<u8>>,
+    /// Whom the server takes its person for, by whatever evidence.
+    pub(super) person: &'static str,
     /// What the client was told last.
     pub(super) told: Standing,
     /// Lines that have ended, by their sessions, and why.
@@ -124,6 +126,7 @@ impl World {
             states: Vec::new(),
             fresh: None,
             shown: Vec::new(),
+            person: "ann",
             told: Standing::default(),
             ended: Vec::new(),
             steps_at_once: 0,

@@ -25,12 +25,15 @@ async function signIn({ nonce }) {
   return new Promise(() => {}); // the page goes
 }
 
-async function ask(form) {
-  const answer = await fetch("/token", { method: "POST", body: new URLSearchParams({ client_id: settings.client, ...form }) });
+/** Bound by the login's nonce, or with `dpop` by a proof of the device's key: then it is the access token. */
+async function ask(device, form) {
+  const headers = settings.dpop ? { dpop: await device.proof({ htm: "POST", htu: new URL("/token", location) }) } : {};
+  const body = new URLSearchParams({ client_id: settings.client, ...form });
+  const answer = await fetch("/token", { method: "POST", headers, body });
   const tokens = await answer.json();
   if (!answer.ok) throw new Error(tokens.error_description ?? tokens.error);
   sessionStorage.refresh = tokens.refresh_token ?? sessionStorage.refresh;
-  return tokens.id_token;
+  return settings.dpop ? tokens.access_token : tokens.id_token;
 }
 
 /** Back from the issuer with a code, in again by what is kept, or still to sign in. */
@@ -40,9 +43,9 @@ async function token(device) {
   const code = address.searchParams.get("code");
   if (code !== null && address.searchParams.get("state") === sessionStorage.state) {
     history.replaceState(null, "", address.pathname);
-    return ask({ grant_type: "authorization_code", code, redirect_uri: redirectUri, code_verifier: sessionStorage.verifier });
+    return ask(device, { grant_type: "authorization_code", code, redirect_uri: redirectUri, code_verifier: sessionStorage.verifier });
   }
-  if (sessionStorage.refresh) return ask({ grant_type: "refresh_token", refresh_token: sessionStorage.refresh });
+  if (sessionStorage.refresh) return ask(device, { grant_type: "refresh_token", refresh_token: sessionStorage.refresh });
   return signIn(device);
 }
 

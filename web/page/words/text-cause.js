@@ -276,6 +276,6 @@ export const CAUSE_WORDS = {
     "messages were altered on their way to the server again and again",
     "des messages en route vers le serveur ont été modifiés à plusieurs reprises",
   ],
-  "fresh.session-subject": ["somebody else has signed in", "quelqu’un d’autre s’est connecté"],
+  "fresh.session-subject": ["whoever was signed in is not any more", "la personne connectée ne l’est plus"],
   "fresh.session-restarted": ["the server was started again", "le serveur a redémarré"],
 };

@@ -130,6 +130,37 @@ fn nothing_of_a_session_goes_on_where_the_next_is_another_subjects() {
 }
 
 #[test]
+fn nor_where_the_server_knows_nothing_of_whose_the_session_was() {
+    // A server that was restarted said so, and what had waited was said by whoever had signed in meanwhile.
+    for (person, reason) in [("ann", FreshReason::Restarted), ("bob", FreshReason::Subject), ("", FreshReason::Subject)]
+    {
+        let mut world = open(millis(5));
+        show(&mut world);
+        world.run_for(millis(50));
+        assert_eq!(told(&world).subject, "ann");
+        // That her standing has fallen makes it nobody else's.
+        world.fall();
+        world.drive();
+        world.run_for(millis(50));
+        assert_eq!(told(&world).subject, "");
+        lose(&mut world);
+        world.frozen_until = Some(world.now + Duration::from_secs(10));
+        let client = world.client_uid;
+        let unopened = world.open_as(client, false, false, crate::sim::ledger::Reader::AtOnce);
+        world.send_message(client, unopened, 20);
+        world.restart_server();
+        world.person = person;
+        opened(&mut world);
+        assert_ne!(world.client_uid, client);
+        assert_eq!(world.fresh, Some(reason), "{person:?}");
+        if reason == FreshReason::Subject {
+            assert_eq!(world.delivery(client, unopened, 0), Delivery::NotSent, "{person:?}");
+        }
+        world.finish_well();
+    }
+}
+
+#[test]
 fn evidence_that_is_empty_or_too_long_leaves_what_was_shown() {
     let mut world = open(millis(5));
     show(&mut world);
