@@ -23,6 +23,10 @@
     not(test),
     warn(clippy::indexing_slicing, clippy::panic, clippy::unreachable, clippy::get_unwrap, clippy::string_slice)
 )]
+#![cfg_attr(
+    not(feature = "server"),
+    allow(dead_code, reason = "the server's half of each message stands beside the client's")
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should"))]
 
 extern crate alloc;
@@ -69,9 +73,9 @@ pub mod typed;
 pub use budget::{Account, Budget};
 pub use channel::{Delivery, Received};
 pub use close::{Close, CloseCode, FreshReason, ResetCode};
-pub use connection::{
-    AuthRequest, ClientConfig, Connection, Event, Offer, OfferedCredential, ServerConfig, ServerIdentity, UpgradeForm,
-};
+#[cfg(feature = "server")]
+pub use connection::{AuthRequest, OfferedCredential, ServerConfig, ServerIdentity};
+pub use connection::{ClientConfig, Connection, Event, Offer, UpgradeForm};
 pub use crypto::{Randomness, Secret, SignatureAlgorithm};
 pub use error::{BadEvidence, ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
 #[cfg(feature = "server")]
@@ -84,7 +88,9 @@ pub use handshake::{
 };
 pub use ids::{Birth, ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};
 pub use invite::{InvalidInvite, Invite};
-pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState, Rejected};
+#[cfg(feature = "server")]
+pub use line::Rejected;
+pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
 pub use session::{Channel, DatagramStats, Role, Session};
 pub use time::Instant;
 

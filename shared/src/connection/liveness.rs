@@ -67,11 +67,11 @@ impl Liveness {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Pulse {
         let unanswered = self.asked.is_some_and(|(_, until)| until <= now);
-        let silent = self.role == Role::Client && self.heard + secs(SILENCE_SECS) <= now;
+        let silent = !self.role.is_server() && self.heard + secs(SILENCE_SECS) <= now;
         if unanswered || silent {
             return Pulse::Dead;
         }
-        if self.role == Role::Server && self.next_ping <= now {
+        if self.role.is_server() && self.next_ping <= now {
             self.next_ping = now + secs(PING_INTERVAL_SECS);
             self.ask(now + secs(PONG_SECS));
         }
@@ -79,10 +79,7 @@ impl Liveness {
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
-        let due = match self.role {
-            Role::Client => self.heard + secs(SILENCE_SECS),
-            Role::Server => self.next_ping,
-        };
+        let due = if self.role.is_server() { self.next_ping } else { self.heard + secs(SILENCE_SECS) };
         self.asked.map_or(due, |(_, until)| until.min(due))
     }
 

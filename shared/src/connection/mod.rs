@@ -23,9 +23,11 @@
 
 mod client;
 mod liveness;
+#[cfg(feature = "server")]
 mod server;
 
 pub use client::{ClientConfig, Offer, UpgradeForm};
+#[cfg(feature = "server")]
 pub use server::{AuthRequest, OfferedCredential, ServerConfig, ServerIdentity};
 
 use core::{fmt, time::Duration};
@@ -33,15 +35,15 @@ use core::{fmt, time::Duration};
 use alloc::{borrow::ToOwned, boxed::Box, collections::VecDeque, vec::Vec};
 
 #[cfg(feature = "server")]
-use crate::handshake::evidence::Evidence;
+use crate::handshake::{auth::Verdict, evidence::Evidence};
 use crate::{
     close::{Close, CloseCode, FreshReason},
     codec::Reader,
     crypto::TAG_LEN,
-    error::{ConnectionError, InvalidMessage, PeerMisbehaved},
+    error::{ConnectionError, PeerMisbehaved},
     frame::Frame,
     handshake::{
-        auth::{Grant, Verdict},
+        auth::Grant,
         evidence::Told,
         hello::{Capabilities, Limits},
     },
@@ -54,14 +56,17 @@ use crate::{
 };
 use client::{AwaitM2, AwaitSignature};
 use liveness::{Liveness, Pulse};
-use server::{AwaitAuth, AwaitGrant, AwaitM1, AwaitSecret};
+#[cfg(feature = "server")]
+use server::Serving;
 
 /// What the driver must know or do.
 #[derive(Debug)]
 pub enum Event {
     /// Server: find the secret of this credential and call [`Connection::provide_secret`].
+    #[cfg(feature = "server")]
     SecretWanted(OfferedCredential),
     /// Server: this device has proved itself. Decide, then call [`Connection::admit`] or [`Connection::refuse`].
+    #[cfg(feature = "server")]
     AuthReceived(Box<AuthRequest>),
     /// Client: sign these bytes with the device key and call [`Connection::provide_signature`].
     SignatureWanted(Vec<u8>),
@@ -96,10 +101,8 @@ enum State {
         transport: Transport,
         resumes: bool,
     },
-    AwaitM1(Box<AwaitM1>),
-    AwaitSecret(Box<AwaitSecret>),
-    AwaitAuth(Box<AwaitAuth>),
-    AwaitGrant(Box<AwaitGrant>),
+    #[cfg(feature = "server")]
+    Server(Serving),
     Open(Transport),
     /// Between two states, and after an error until `settle` has dealt with it: the keys are gone.
     Closing,
@@ -135,12 +138,9 @@ impl Connection {
     pub fn handle_message(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
         let result = match &mut self.state {
             State::Closed => return Ok(()),
-            State::AwaitM1(_) if message.len() > RECORD_LEN_MAX => Err(InvalidMessage::TooLong.into()),
-            State::Open(_)
-            | State::AwaitVerdict { .. }
-            | State::AwaitSignature(_)
-            | State::AwaitAuth(_)
-            | State::AwaitGrant(_)
+            #[cfg(feature = "server")]
+            State::Server(_) => self.handle_as_server(message),
+            State::Open(_) | State::AwaitVerdict { .. } | State::AwaitSignature(_)
                 if message.len() > RECORD_LEN_MAX =>
             {
                 // No record is so long: anybody may have made it, and what anybody can make ends no session.
@@ -149,9 +149,8 @@ impl Connection {
             State::AwaitM2(_) => self.handle_m2(message),
             State::AwaitSignature(_) => self.handle_early_close(message),
             State::AwaitVerdict { .. } => self.handle_verdict(now, message),
-            State::AwaitM1(_) | State::AwaitAuth(_) | State::AwaitGrant(_) => self.handle_as_server(message),
             State::Open(_) => self.handle_record(now, message),
-            State::AwaitSecret(_) | State::Closing => Err(PeerMisbehaved::Unexpected.into()),
+            State::Closing => Err(PeerMisbehaved::Unexpected.into()),
         };
         self.settle(now, result)
     }
@@ -378,7 +377,9 @@ impl Connection {
                 Frame::Pong { nonce } => liveness.handle_pong(nonce),
                 frame => {
                     session.handle_frame(now, &frame)?;
-                    if let (Frame::Drain { slot_millis }, Role::Client) = (&frame, self.role) {
+                    if let Frame::Drain { slot_millis } = &frame
+                        && !self.role.is_server()
+                    {
                         self.events.push_back(Event::Draining { slot_millis: *slot_millis });
                     }
                 }
@@ -429,8 +430,11 @@ impl Connection {
         let received = self.session.as_ref().map_or(0, |session| session.received());
         let close = Close { code, reason, received };
         let (transport, plaintext) = match &mut self.state {
-            State::AwaitAuth(state) => (&mut state.transport, Verdict::Close(close).encode()),
-            State::AwaitGrant(state) => (&mut state.transport, Verdict::Close(close).encode()),
+            #[cfg(feature = "server")]
+            State::Server(serving) => match serving.transport() {
+                Some(transport) => (transport, Verdict::Close(close).encode()),
+                None => return,
+            },
             State::AwaitVerdict { transport, .. } | State::Open(transport) => {
                 let mut plaintext = Vec::new();
                 Frame::Close(close).encode(&mut plaintext);
@@ -447,14 +451,12 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
+        let state = match &self.state {
             State::AwaitM2(_) => "AwaitM2",
             State::AwaitSignature(_) => "AwaitSignature",
             State::AwaitVerdict { .. } => "AwaitVerdict",
-            State::AwaitM1(_) => "AwaitM1",
-            State::AwaitSecret(_) => "AwaitSecret",
-            State::AwaitAuth(_) => "AwaitAuth",
-            State::AwaitGrant(_) => "AwaitGrant",
+            #[cfg(feature = "server")]
+            State::Server(serving) => serving.name(),
             State::Open(_) => "Open",
             State::Closing => "Closing",
             State::Closed => "Closed",

@@ -13,15 +13,15 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use super::{Connection, Event, State, liveness::Liveness, secs};
 use crate::{
     close::CloseCode,
-    crypto::{self, Randomness, Secret, SignatureAlgorithm},
-    error::{ConnectionError, PeerMisbehaved},
+    crypto::{self, Randomness, Secret},
+    error::{ConnectionError, InvalidMessage, PeerMisbehaved},
     handshake::{
         auth::{Auth, Claims, DeviceKey, Grant, Outcome, Verdict, Wanted},
         evidence::{Evidence, Shown},
         hello::{self, Capabilities, ClientHello, Credential, Limits, Nonce, ServerHello, message_to_sign},
     },
     ids::{DeviceId, ServerKey},
-    limits::{EARLY_DATA_LEN_MAX, HANDSHAKE_SECS},
+    limits::{EARLY_DATA_LEN_MAX, HANDSHAKE_SECS, RECORD_LEN_MAX},
     noise::{Responder, Transport},
     session::{Role, Session},
     time::Instant,
@@ -93,14 +93,37 @@ pub struct AuthRequest {
     pub evidence: Vec<Evidence>,
 }
 
-/// Carried from [`Connection::accept`] to AUTH rather than called by name: in a page, where nothing is accepted, the linker
-/// then leaves out both signature libraries, a third of the module.
-type Verify = fn(SignatureAlgorithm, &[u8], &[u8], &[u8]) -> bool;
+/// Where a server's connection is, until it is open.
+pub(super) enum Serving {
+    AwaitM1(Box<AwaitM1>),
+    AwaitSecret(Box<AwaitSecret>),
+    AwaitAuth(Box<AwaitAuth>),
+    AwaitGrant(Box<AwaitGrant>),
+}
+
+impl Serving {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::AwaitM1(_) => "AwaitM1",
+            Self::AwaitSecret(_) => "AwaitSecret",
+            Self::AwaitAuth(_) => "AwaitAuth",
+            Self::AwaitGrant(_) => "AwaitGrant",
+        }
+    }
+
+    /// What seals record 0, from M2 on.
+    pub(super) fn transport(&mut self) -> Option<&mut Transport> {
+        match self {
+            Self::AwaitM1(_) | Self::AwaitSecret(_) => None,
+            Self::AwaitAuth(state) => Some(&mut state.transport),
+            Self::AwaitGrant(state) => Some(&mut state.transport),
+        }
+    }
+}
 
 pub(super) struct AwaitM1 {
     config: ServerConfig,
     randomness: Randomness,
-    verify: Verify,
     freshness: Freshness,
 }
 
@@ -119,11 +142,10 @@ pub(super) struct AwaitSecret {
     responder: Responder,
     nonce: [u8; 32],
     credential: Credential,
-    verify: Verify,
 }
 
 pub(super) struct AwaitAuth {
-    pub(super) transport: Transport,
+    transport: Transport,
     /// AUTH has verified, and so many records of evidence are to follow.
     proved: Option<(Box<AuthRequest>, u8)>,
     /// The kind and number of the last of them, and their sealed bytes.
@@ -131,11 +153,10 @@ pub(super) struct AwaitAuth {
     evidence_len: usize,
     credential: Credential,
     credential_proved: bool,
-    verify: Verify,
 }
 
 pub(super) struct AwaitGrant {
-    pub(super) transport: Transport,
+    transport: Transport,
     /// As AUTH counts it.
     attempt: u32,
     /// The highest number of the evidence behind it.
@@ -149,26 +170,32 @@ impl Connection {
     /// Starts a server's connection: the socket is open, M1 is awaited.
     #[must_use]
     pub fn accept(config: ServerConfig, randomness: Randomness, now: Instant) -> Self {
-        let verify: Verify = crypto::verify;
-        let state = State::AwaitM1(Box::new(AwaitM1 { config, randomness, verify, freshness: Freshness::Any }));
+        let state =
+            State::Server(Serving::AwaitM1(Box::new(AwaitM1 { config, randomness, freshness: Freshness::Any })));
         Self::new(Role::Server, state, now + secs(HANDSHAKE_SECS))
     }
 
-    /// One message of a client. Without the feature `server` nothing can be meant for one, and the page's module holds
-    /// nothing of what follows: the compiler cannot see by itself that no server's state is ever made there.
+    /// One message of a client.
     pub(super) fn handle_as_server(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        match self.state {
-            _ if cfg!(not(feature = "server")) => Err(PeerMisbehaved::Unexpected.into()),
-            State::AwaitM1(_) => self.handle_m1(message),
-            State::AwaitAuth(ref state) if state.proved.is_some() => self.handle_evidence(message),
-            State::AwaitAuth(_) => self.handle_auth(message),
-            _ => self.handle_early_data(message),
+        let State::Server(serving) = &self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let is_too_long = message.len() > RECORD_LEN_MAX;
+        match serving {
+            Serving::AwaitSecret(_) => Err(PeerMisbehaved::Unexpected.into()),
+            Serving::AwaitM1(_) if is_too_long => Err(InvalidMessage::TooLong.into()),
+            // See `handle_message`.
+            _ if is_too_long => Err(ConnectionError::Altered),
+            Serving::AwaitM1(_) => self.handle_m1(message),
+            Serving::AwaitAuth(state) if state.proved.is_some() => self.handle_evidence(message),
+            Serving::AwaitAuth(_) => self.handle_auth(message),
+            Serving::AwaitGrant(_) => self.handle_early_data(message),
         }
     }
 
     fn handle_m1(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let (header, noise) = hello::decode_m1(message)?;
-        let State::AwaitM1(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let State::Server(Serving::AwaitM1(state)) = &mut self.state else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
         if header.server_key_id != state.config.identity.public.id() {
             return Err(ConnectionError::NotForThisServer);
         }
@@ -181,10 +208,10 @@ impl Connection {
             }
             _ => return Err(PeerMisbehaved::Unexpected.into()),
         }
-        let State::AwaitM1(state) = mem::replace(&mut self.state, State::Closing) else {
+        let State::Server(Serving::AwaitM1(state)) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let AwaitM1 { config, randomness, verify, .. } = *state;
+        let AwaitM1 { config, randomness, .. } = *state;
         let nonce = randomness.for_nonce();
         let mut responder = Responder::new(
             &config.identity.private,
@@ -196,15 +223,18 @@ impl Connection {
         let hello = ClientHello::decode(&payload)?;
         self.set_peers_hello(hello.limits, hello.capabilities);
         self.events.push_back(Event::SecretWanted(hello.credential));
-        self.state =
-            State::AwaitSecret(Box::new(AwaitSecret { responder, nonce, credential: hello.credential, verify }));
+        self.state = State::Server(Serving::AwaitSecret(Box::new(AwaitSecret {
+            responder,
+            nonce,
+            credential: hello.credential,
+        })));
         Ok(())
     }
 
     /// Wants an M1 that is no replay: made over a nonce of this connection. For a server under pressure, whose client says in
     /// its M1 that it can ([`M1Head`](crate::M1Head)). Before M1 was given to the connection; once.
     pub fn ask_freshness(&mut self) {
-        let State::AwaitM1(state) = &mut self.state else { return };
+        let State::Server(Serving::AwaitM1(state)) = &mut self.state else { return };
         if matches!(state.freshness, Freshness::Any) {
             let nonce = state.randomness.for_freshness();
             state.freshness = Freshness::Over { nonce, passed_over: false };
@@ -215,7 +245,7 @@ impl Connection {
     /// True until M1, unless it is to show freshness: then this is to be asked no more.
     #[must_use]
     pub fn awaits_any_m1(&self) -> bool {
-        matches!(&self.state, State::AwaitM1(state) if matches!(state.freshness, Freshness::Any))
+        matches!(&self.state, State::Server(Serving::AwaitM1(state)) if matches!(state.freshness, Freshness::Any))
     }
 
     /// The secret of the credential that [`Event::SecretWanted`] named, if the server knows it. M2 leaves.
@@ -223,24 +253,23 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::NotForThisServer`] if the client's keys in M1 are malformed.
     pub fn provide_secret(&mut self, now: Instant, secret: Option<&Secret>) -> Result<(), ConnectionError> {
-        let State::AwaitSecret(state) = mem::replace(&mut self.state, State::Closing) else {
+        let State::Server(Serving::AwaitSecret(state)) = mem::replace(&mut self.state, State::Closing) else {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
-        let AwaitSecret { responder, nonce, credential, verify } = *state;
+        let AwaitSecret { responder, nonce, credential } = *state;
         let (limits, capabilities) = (Limits::default(), Capabilities::HERE);
         let payload = ServerHello { nonce, limits, capabilities }.encode();
         match responder.write_m2(secret.unwrap_or(&Secret::NONE), &payload) {
             Ok((noise, transport)) => {
                 self.ready.push_back(hello::encode_m2(&noise));
-                self.state = State::AwaitAuth(Box::new(AwaitAuth {
+                self.state = State::Server(Serving::AwaitAuth(Box::new(AwaitAuth {
                     transport,
                     proved: None,
                     last: None,
                     evidence_len: 0,
                     credential,
                     credential_proved: secret.is_some(),
-                    verify,
-                }));
+                })));
                 Ok(())
             }
             Err(_) => self.settle(now, Err(ConnectionError::NotForThisServer)),
@@ -248,11 +277,13 @@ impl Connection {
     }
 
     fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let State::Server(Serving::AwaitAuth(state)) = &mut self.state else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
         let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
         let Auth { device, signature, claims, wanted, attempt, evidence } = Auth::decode(&plaintext)?;
         let signed = message_to_sign(state.transport.handshake_hash(), device.spki());
-        if !(state.verify)(device.algorithm(), device.spki(), &signed, &signature) {
+        if !crypto::verify(device.algorithm(), device.spki(), &signed, &signature) {
             return Err(ConnectionError::BadSignature);
         }
         let (credential, credential_proved) = (state.credential, state.credential_proved);
@@ -265,7 +296,9 @@ impl Connection {
 
     /// One record of evidence behind AUTH, which has verified.
     fn handle_evidence(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        let State::AwaitAuth(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let State::Server(Serving::AwaitAuth(state)) = &mut self.state else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
         let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
         let shown = Shown::decode_record(&plaintext)?;
         let Some((request, left)) = &mut state.proved else { return Err(PeerMisbehaved::Unexpected.into()) };
@@ -281,10 +314,10 @@ impl Connection {
 
     /// AUTH is whole: the application is asked.
     fn await_grant_if_proved(&mut self) -> Result<(), ConnectionError> {
-        if !matches!(&self.state, State::AwaitAuth(state) if matches!(state.proved, Some((_, 0)))) {
+        if !matches!(&self.state, State::Server(Serving::AwaitAuth(state)) if matches!(state.proved, Some((_, 0)))) {
             return Ok(());
         }
-        let State::AwaitAuth(state) = mem::replace(&mut self.state, State::Closing) else {
+        let State::Server(Serving::AwaitAuth(state)) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
         let AwaitAuth { transport, proved: Some((request, _)), last, evidence_len, .. } = *state else {
@@ -295,13 +328,16 @@ impl Connection {
         // From here the wait is the server's own.
         self.deadline = None;
         let (early, early_len) = (Vec::new(), evidence_len);
-        self.state = State::AwaitGrant(Box::new(AwaitGrant { transport, attempt, evidence, early, early_len }));
+        self.state =
+            State::Server(Serving::AwaitGrant(Box::new(AwaitGrant { transport, attempt, evidence, early, early_len })));
         Ok(())
     }
 
     /// Holds what comes before the verdict, unopened and bounded.
     fn handle_early_data(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        let State::AwaitGrant(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
+        let State::Server(Serving::AwaitGrant(state)) = &mut self.state else {
+            return Err(PeerMisbehaved::Unexpected.into());
+        };
         // Empty messages cost memory too.
         let len = state.early_len + message.len().max(64);
         if len > EARLY_DATA_LEN_MAX {
@@ -315,7 +351,7 @@ impl Connection {
     /// True from M2 to AUTH, with all that belongs to it.
     #[must_use]
     pub const fn awaits_auth(&self) -> bool {
-        matches!(self.state, State::AwaitAuth(_))
+        matches!(self.state, State::Server(Serving::AwaitAuth(_)))
     }
 
     /// Lets the device in with the attached session: AUTH_OK leaves, and what came early is read. For a resumed session
@@ -332,7 +368,7 @@ impl Connection {
             session.begin(grant.session_id);
         }
         session.open_for_datagrams();
-        let State::AwaitGrant(state) = mem::replace(&mut self.state, State::Closing) else {
+        let State::Server(Serving::AwaitGrant(state)) = mem::replace(&mut self.state, State::Closing) else {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
         let AwaitGrant { mut transport, attempt, evidence, early, .. } = *state;
@@ -353,7 +389,7 @@ impl Connection {
 
     /// True if its AUTH was overtaken by a newer one of the same line, on its way here.
     pub(crate) fn is_older_than(&self, session: &Session) -> bool {
-        matches!(&self.state, State::AwaitGrant(state) if state.attempt <= session.attempt())
+        matches!(&self.state, State::Server(Serving::AwaitGrant(state)) if state.attempt <= session.attempt())
     }
 
     /// The attached session goes on: what the client has not received of it will be sent again.

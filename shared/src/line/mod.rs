@@ -19,9 +19,11 @@
 //! 4. Sleep until [`Line::poll_timeout`], then call [`Line::handle_timeout`].
 
 mod client;
+#[cfg(feature = "server")]
 mod server;
 
 pub use client::Dialled;
+#[cfg(feature = "server")]
 pub use server::Rejected;
 
 use core::time::Duration;
@@ -137,6 +139,7 @@ pub struct Line {
     /// Client only; boxed, because servers have many lines.
     redial: Option<Box<Redial>>,
     /// Server: since when no connection carries the session.
+    #[cfg(feature = "server")]
     parked_at: Option<Instant>,
     altered: Option<Altered>,
     closed: Option<ConnectionError>,
@@ -153,6 +156,7 @@ impl Line {
             last_no: 0,
             events: VecDeque::new(),
             redial: redial.map(Box::new),
+            #[cfg(feature = "server")]
             parked_at: None,
             altered: None,
             closed: None,
@@ -196,6 +200,7 @@ impl Line {
         }
         self.settle(now);
         self.redial_if_due(now);
+        #[cfg(feature = "server")]
         self.expire_if_due(now);
     }
 
@@ -206,7 +211,10 @@ impl Line {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let connections = self.carrier.iter().chain(&self.next);
         let connections = connections.filter_map(|(_, connection)| connection.poll_timeout());
-        connections.chain(self.redial_at()).chain(self.expires_at()).min()
+        let timeouts = connections.chain(self.redial_at());
+        #[cfg(feature = "server")]
+        let timeouts = timeouts.chain(self.expires_at());
+        timeouts.min()
     }
 
     /// The next thing to know or do.
@@ -375,6 +383,7 @@ impl Line {
         } else if self.redial.is_some() {
             self.redial_after(now, no, error);
         } else {
+            #[cfg(feature = "server")]
             self.park(now);
         }
     }

@@ -13,14 +13,15 @@ use core::time::Duration;
 use alloc::boxed::Box;
 
 use super::{ConnectionNo, Line, LineState};
-#[cfg(feature = "server")]
-use crate::handshake::evidence::{Evidence, Standing};
 use crate::{
     budget::Account,
     close::{CloseCode, FreshReason},
     connection::Connection,
     error::ConnectionError,
-    handshake::auth::Grant,
+    handshake::{
+        auth::Grant,
+        evidence::{Evidence, Standing},
+    },
     ids::Birth,
     limits::RESUME_TTL_SECS,
     session::{Role, Session},
@@ -44,7 +45,6 @@ impl Line {
     }
 
     /// Tells the budget what the session holds now: to be called after each input and command.
-    #[cfg(feature = "server")]
     pub fn settle_account(&mut self) {
         self.session().settle_account();
     }
@@ -107,7 +107,6 @@ impl Line {
 
     /// True if evidence behind an AUTH that goes on with this session is newer than all that came in it. Other evidence changes
     /// nothing: it was judged, or another has overtaken it.
-    #[cfg(feature = "server")]
     #[must_use]
     pub fn is_newer(&mut self, evidence: &Evidence) -> bool {
         self.session().is_newer(evidence.number)
@@ -115,7 +114,6 @@ impl Line {
 
     /// Tells the client of its standing, where it has changed on the open line. A connection that comes later is told by the
     /// [`Grant`] that it is given.
-    #[cfg(feature = "server")]
     pub fn tell(&mut self, standing: &Standing) {
         self.session().tell(standing);
     }

@@ -12,7 +12,6 @@ use crate::{
     frame::Frame,
     ids::ChannelId,
     limits::{ACK_LEN, ACK_MILLIS, DATAGRAM_LEN_MAX, SESSION_DATAGRAMS_LEN_MAX},
-    session::Role,
     time::Instant,
 };
 
@@ -65,13 +64,11 @@ impl Session {
                     self.changed.insert(channel);
                 }
             }
-            Frame::Drain { .. } => match self.role {
-                Role::Client => {
-                    self.hold();
-                    self.drain_due = Some(0);
-                }
-                Role::Server => self.peer_holds = true,
-            },
+            Frame::Drain { .. } if self.role.is_server() => self.peer_holds = true,
+            Frame::Drain { .. } => {
+                self.hold();
+                self.drain_due = Some(0);
+            }
             #[cfg(feature = "server")]
             Frame::Evidence(shown) => self.handle_evidence(shown)?,
             Frame::Standing(told) => self.handle_told(told)?,

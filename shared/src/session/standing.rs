@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Role, Session};
+use super::Session;
 use crate::{
     error::{BadEvidence, PeerMisbehaved},
     handshake::{
@@ -125,7 +125,7 @@ impl Session {
     /// Server: a new connection states it by itself.
     #[cfg(feature = "server")]
     pub(super) fn need_not_tell(&mut self) {
-        if self.role == Role::Server {
+        if self.role.is_server() {
             self.standing.told = None;
         }
     }
@@ -135,7 +135,7 @@ impl Session {
         &mut self,
         shown: crate::handshake::evidence::Shown<'_>,
     ) -> Result<(), PeerMisbehaved> {
-        if self.role == Role::Client {
+        if !self.role.is_server() {
             return Err(PeerMisbehaved::Unexpected);
         }
         if self.is_newer(shown.number) {
@@ -146,7 +146,7 @@ impl Session {
     }
 
     pub(super) fn handle_told(&mut self, told: &[u8]) -> Result<(), PeerMisbehaved> {
-        if self.role == Role::Server {
+        if self.role.is_server() {
             return Err(PeerMisbehaved::Unexpected);
         }
         self.note_subject(subject_of(told));
@@ -157,21 +157,18 @@ impl Session {
     /// Server: evidence that came on the open line.
     #[cfg(feature = "server")]
     pub(crate) fn poll_evidence(&mut self) -> Option<Evidence> {
-        if self.role == Role::Client { None } else { self.standing.evidence.take() }
+        if !self.role.is_server() { None } else { self.standing.evidence.take() }
     }
 
     /// Client: what was told on the open line.
     pub(crate) fn poll_told(&mut self) -> Option<Told> {
-        if self.role == Role::Server { None } else { self.standing.told.take() }
+        if self.role.is_server() { None } else { self.standing.told.take() }
     }
 
     /// True if a frame of either is to leave: on an open line only, since AUTH states what there was before.
     pub(super) const fn has_standing_frames(&self) -> bool {
         let state = &self.standing;
-        let due = match self.role {
-            Role::Client => state.due,
-            Role::Server => cfg!(feature = "server") && state.told.is_some(),
-        };
+        let due = if self.role.is_server() { state.told.is_some() } else { state.due };
         due && state.peer_knows && self.flight.open
     }
 
@@ -181,7 +178,7 @@ impl Session {
             return;
         }
         #[cfg(feature = "server")]
-        if self.role == Role::Server {
+        if self.role.is_server() {
             if let Some(told) = self.standing.told.take() {
                 Frame::Standing(told.as_bytes()).encode(out);
             }
