@@ -3,7 +3,7 @@
 //! A session has few channels ([`CHANNELS_MAX`](crate::limits::CHANNELS_MAX) of the peer's), and new ones have the highest
 //! ids: a sorted row is looked through faster than a tree, and is a tenth of its code.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::vec::Vec;
 
 use crate::ids::ChannelId;
 
@@ -73,11 +73,11 @@ impl<T> ById<T> {
 
 /// Channels, each once.
 #[derive(Debug, Default)]
-pub(super) struct Ids(VecDeque<ChannelId>);
+pub(super) struct Ids(Vec<ChannelId>);
 
 impl Ids {
     pub(super) const fn new() -> Self {
-        Self(VecDeque::new())
+        Self(Vec::new())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -101,12 +101,12 @@ impl Ids {
 
     /// False if it was not there.
     pub(super) fn remove(&mut self, id: ChannelId) -> bool {
-        self.0.binary_search(&id).is_ok_and(|at| self.0.remove(at).is_some())
+        self.0.binary_search(&id).map(|at| self.0.remove(at)).is_ok()
     }
 
     /// The lowest id, taken out.
     pub(super) fn pop_first(&mut self) -> Option<ChannelId> {
-        self.0.pop_front()
+        (!self.0.is_empty()).then(|| self.0.remove(0))
     }
 
     pub(super) fn clear(&mut self) {
