@@ -71,7 +71,6 @@ pub(super) struct AwaitM2 {
     initiator: Initiator,
     m1: Vec<u8>,
     /// For one more M1, if the server asks for it.
-    #[cfg(not(target_arch = "wasm32"))]
     again: Option<Randomness>,
     birth: Birth,
     form: UpgradeForm,
@@ -103,28 +102,10 @@ impl Connection {
     /// [`ConnectionError::NotYourServer`] if the pinned key is a point of small order, which no server has.
     pub fn connect(config: ClientConfig, randomness: Randomness, now: Instant) -> Result<Self, ConnectionError> {
         let birth = Birth(randomness.for_birth());
-        #[cfg(not(target_arch = "wasm32"))]
         let again = Some(randomness.again());
-        let header = hello::header(config.server_key.id());
-        let mut initiator = Initiator::new(&config.server_key.0, &hello::prologue(&header), randomness);
-        let hello = ClientHello {
-            credential: config.offer.credential(),
-            limits: Limits::default(),
-            capabilities: Capabilities::HERE,
-        };
-        let noise = initiator.write_m1(&hello.encode()).map_err(|_| ConnectionError::NotYourServer)?;
-        let m1 = hello::encode_m1(&header, &noise);
-        let state = AwaitM2 {
-            config,
-            initiator,
-            m1,
-            #[cfg(not(target_arch = "wasm32"))]
-            again,
-            birth,
-            form: UpgradeForm::M1InRequest,
-            dialled: now,
-            upgraded: false,
-        };
+        let (initiator, m1) = greet(&config, &[], randomness)?;
+        let form = UpgradeForm::M1InRequest;
+        let state = AwaitM2 { config, initiator, m1, again, birth, form, dialled: now, upgraded: false };
         Ok(Self::new(Role::Client, State::AwaitM2(Box::new(state)), now + secs(CONNECT_SECS)))
     }
 
@@ -179,12 +160,11 @@ impl Connection {
 
     /// The server's first word: M2, or that it wants an M1 which cannot be a replay. Once: that costs a key pair.
     pub(super) fn handle_m2(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        #[cfg(not(target_arch = "wasm32"))]
         if let State::AwaitM2(state) = &mut self.state
             && let Some(nonce) = hello::decode_freshness(message)
             && let Some(randomness) = state.again.take()
         {
-            let (initiator, m1) = write_fresh_m1(&state.config, randomness, nonce)?;
+            let (initiator, m1) = greet(&state.config, nonce, randomness)?;
             state.initiator = initiator;
             self.deadline = Some(state.dialled + secs(CONNECT_SECS));
             self.ready.push_back(m1);
@@ -327,17 +307,9 @@ impl Connection {
     }
 }
 
-/// An M1 over a nonce of the server's, and what reads its answer.
-#[cfg(not(target_arch = "wasm32"))]
-fn write_fresh_m1(
-    config: &ClientConfig,
-    randomness: Randomness,
-    nonce: &[u8],
-) -> Result<(Initiator, Vec<u8>), ConnectionError> {
-    let header = hello::header_over(config.server_key.id(), nonce);
-    let mut initiator = Initiator::new(&config.server_key.0, &hello::prologue(&header), randomness);
-    let (limits, capabilities) = (Limits::default(), Capabilities::default());
+/// M1, and what reads its answer.
+fn greet(config: &ClientConfig, nonce: &[u8], randomness: Randomness) -> Result<(Initiator, Vec<u8>), ConnectionError> {
+    let (limits, capabilities) = (Limits::default(), Capabilities::HERE);
     let hello = ClientHello { credential: config.offer.credential(), limits, capabilities };
-    let noise = initiator.write_m1(&hello.encode()).map_err(|_| ConnectionError::NotYourServer)?;
-    Ok((initiator, hello::encode_m1(&header, &noise)))
+    hello::write_m1(&config.server_key, nonce, hello, randomness).map_err(|_| ConnectionError::NotYourServer)
 }

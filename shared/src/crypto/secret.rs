@@ -74,7 +74,6 @@ impl Randomness {
     }
 
     /// For a second M1 of the same connection, which the server may ask for.
-    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "see CAN_SHOW_FRESHNESS"))]
     pub(crate) fn again(&self) -> Self {
         let mut again = Self(self.0);
         for part in again.0.as_chunks_mut().0 {

@@ -15,12 +15,13 @@ use alloc::vec::Vec;
 
 use crate::{
     codec::Reader,
+    crypto::Randomness,
     error::InvalidMessage,
-    ids::{InviteId, ServerKeyId, TicketId},
+    ids::{InviteId, ServerKey, ServerKeyId, TicketId},
     limits::{
-        CHANNEL_WINDOW, CHANNELS_MAX, M1_HEADER_LEN, M1_NOISE_LEN, M1_PAYLOAD_LEN, M2_NOISE_LEN, M2_PAYLOAD_LEN,
-        MESSAGE_LEN_MAX,
+        CHANNEL_WINDOW, CHANNELS_MAX, M1_NOISE_LEN, M1_PAYLOAD_LEN, M2_NOISE_LEN, M2_PAYLOAD_LEN, MESSAGE_LEN_MAX,
     },
+    noise::{Initiator, Unreadable},
 };
 
 const TYPE_M1: u8 = 0x01;
@@ -32,8 +33,6 @@ const SUITE: u8 = 0x01;
 /// What the client's device signs begins so, and is thereby never taken for anything else that it signs.
 const AUTH_CONTEXT: &[u8] = b"duologue/1 client-auth\0";
 
-/// Whether this client can make M1 anew. The page cannot yet: the code for it is 300 bytes more than its download may have.
-pub(crate) const CAN_SHOW_FRESHNESS: bool = cfg!(not(target_arch = "wasm32"));
 /// In the flags of M1: the client can make M1 anew over a nonce of the server's.
 const M1_SHOWS_FRESHNESS: u8 = 0x01;
 /// And: this one was made over the nonce that follows the flags.
@@ -54,23 +53,36 @@ pub(crate) struct Header<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// The clear header of an M1 that is over no nonce.
-pub(crate) fn header(server_key_id: ServerKeyId) -> [u8; M1_HEADER_LEN] {
+/// What both sides mix into their handshake hash before the clear header of M1, and before anything else.
+const PROLOGUE: [u8; 11] = *b"duologue/1\x01";
+
+/// The prologue with the clear header of an M1 over a nonce of the server's, or over none.
+fn opening(server_key_id: ServerKeyId, nonce: &[u8]) -> Vec<u8> {
     let [a, b, c, d, e, f, g, h] = server_key_id.0;
-    let flags = if CAN_SHOW_FRESHNESS { M1_SHOWS_FRESHNESS } else { 0 };
-    [TYPE_M1, VERSION, SUITE, a, b, c, d, e, f, g, h, flags]
+    let flags = if nonce.is_empty() { M1_SHOWS_FRESHNESS } else { M1_SHOWS_FRESHNESS | M1_IS_FRESH };
+    [PROLOGUE.as_slice(), &[TYPE_M1, VERSION, SUITE, a, b, c, d, e, f, g, h, flags], nonce].concat()
 }
 
-/// That of one which is.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn header_over(server_key_id: ServerKeyId, nonce: &[u8]) -> Vec<u8> {
-    let [plain @ .., _] = header(server_key_id);
-    [plain.as_slice(), &[M1_SHOWS_FRESHNESS | M1_IS_FRESH], nonce].concat()
+/// A client's M1, and what reads the answer to it. `nonce` is empty, or what the server wants M1 to be made over.
+///
+/// # Errors
+/// If the server's key is a point of small order, which no server has.
+pub(crate) fn write_m1(
+    server_key: &ServerKey,
+    nonce: &[u8],
+    hello: ClientHello,
+    randomness: Randomness,
+) -> Result<(Initiator, Vec<u8>), Unreadable> {
+    let mut m1 = opening(server_key.id(), nonce);
+    let mut initiator = Initiator::new(&server_key.0, &m1, randomness);
+    m1.extend(initiator.write_m1(&hello.encode())?);
+    m1.drain(..PROLOGUE.len());
+    Ok((initiator, m1))
 }
 
 /// What both sides mix into their handshake hash before anything else.
 pub(crate) fn prologue(header: &[u8]) -> Vec<u8> {
-    [b"duologue/1".as_slice(), &[SUITE], header].concat()
+    [PROLOGUE.as_slice(), header].concat()
 }
 
 /// What stands in clear in an M1, for a server that has not yet decided whether to compute anything for it.
@@ -89,10 +101,6 @@ impl M1Head {
         let (Header { server_key_id, shows_freshness, .. }, _) = decode_m1(message).ok()?;
         Some(Self { server_key_id, shows_freshness })
     }
-}
-
-pub(crate) fn encode_m1(header: &[u8], noise: &[u8; M1_NOISE_LEN]) -> Vec<u8> {
-    [header, noise].concat()
 }
 
 pub(crate) fn decode_m1(message: &[u8]) -> Result<(Header<'_>, &[u8]), InvalidMessage> {
@@ -126,7 +134,6 @@ pub(crate) fn encode_freshness(nonce: Nonce) -> Vec<u8> {
 }
 
 /// The nonce that M1 is to be made over; none if this is another message.
-#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "see CAN_SHOW_FRESHNESS"))]
 pub(crate) fn decode_freshness(message: &[u8]) -> Option<&[u8]> {
     if message.len() == 17 { message.strip_prefix(&[TYPE_FRESHNESS]) } else { None }
 }
@@ -304,18 +311,15 @@ mod tests {
         assert_eq!(ServerHello::decode(&m2.encode()), Ok(m2));
 
         let (id, nonce) = (ServerKeyId([0xcc; 8]), [0xee; 16]);
-        #[cfg(not(target_arch = "wasm32"))]
-        let headers = [(header(id).to_vec(), "01"), (header_over(id, &nonce), "03")];
-        #[cfg(target_arch = "wasm32")]
-        let headers = [(header(id).to_vec(), "00")];
-        for (header, flags) in headers {
-            let shown = if flags == "03" { nonce.as_slice() } else { &[] };
+        for (nonce, flags) in [([].as_slice(), "01"), (&nonce, "03")] {
+            let header = &opening(id, nonce)[PROLOGUE.len()..];
             // M1 | version | suite | server key id | flags | nonce
-            assert_eq!(hex::encode(&header), ["010101", &"cc".repeat(8), flags, &hex::encode(shown)].concat());
-            let message = encode_m1(&header, &[0; M1_NOISE_LEN]);
+            assert_eq!(hex::encode(header), ["010101", &"cc".repeat(8), flags, &hex::encode(nonce)].concat());
+            assert_eq!(opening(id, nonce), prologue(header));
+            let message = [header, &[0; M1_NOISE_LEN]].concat();
             let (read, _) = decode_m1(&message).expect("good");
-            assert_eq!((read.bytes, read.nonce.is_some()), (header.as_slice(), flags == "03"));
-            assert_eq!(M1Head::read(&message), Some(M1Head { server_key_id: id, shows_freshness: flags != "00" }));
+            assert_eq!((read.bytes, read.nonce.is_some()), (header, flags == "03"));
+            assert_eq!(M1Head::read(&message), Some(M1Head { server_key_id: id, shows_freshness: true }));
         }
         let freshness = encode_freshness(nonce);
         assert_eq!(hex::encode(&freshness), ["06", &"ee".repeat(16)].concat());
@@ -328,7 +332,7 @@ mod tests {
 
     #[test]
     fn reserved_bits_unknown_versions_and_trailing_bytes_are_refused() {
-        let good = encode_m1(&header(ServerKeyId([0xcc; 8])), &[0; M1_NOISE_LEN]);
+        let good = [&opening(ServerKeyId([0xcc; 8]), &[])[PROLOGUE.len()..], &[0; M1_NOISE_LEN]].concat();
         assert!(decode_m1(&good).is_ok());
         let changed = |at: usize, to: u8| {
             let mut bad = good.clone();
