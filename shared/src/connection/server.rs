@@ -91,6 +91,8 @@ pub struct AuthRequest {
     /// What it shows of its person: at most one of each kind. In a session that goes on only what is newer than all before
     /// counts ([`crate::Line::is_newer`]).
     pub evidence: Vec<Evidence>,
+    /// The handshake's hash: what is bound to it was meant for this connection and no other.
+    pub handshake_hash: [u8; 32],
 }
 
 /// Where a server's connection is, until it is open.
@@ -288,8 +290,18 @@ impl Connection {
         }
         let (credential, credential_proved) = (state.credential, state.credential_proved);
         let (device_id, shown) = (DeviceId::of_spki(device.spki()), Vec::new());
-        let request =
-            AuthRequest { device_id, device, credential, credential_proved, claims, wanted, attempt, evidence: shown };
+        let handshake_hash = *state.transport.handshake_hash();
+        let request = AuthRequest {
+            device_id,
+            device,
+            credential,
+            credential_proved,
+            claims,
+            wanted,
+            attempt,
+            evidence: shown,
+            handshake_hash,
+        };
         state.proved = Some((Box::new(request), evidence));
         self.await_grant_if_proved()
     }
