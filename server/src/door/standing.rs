@@ -177,6 +177,8 @@ pub enum Proof {
         id: Arc<str>,
         /// Whose it is.
         issuer: Arc<str>,
+        /// When its person has logged in there, in seconds since 1970, if it says so.
+        auth_time: Option<u64>,
     },
     /// By the owner's backend, asked at connect.
     Hook,

@@ -146,7 +146,7 @@ mod tests {
             subject: Some(Subject::new(subject).expect("a name")),
             groups: Arc::new([Group::new(group).expect("a name")]),
             level: Level::Account,
-            proof: Proof::Token { id: id.into(), issuer: "https://login.example".into() },
+            proof: Proof::Token { id: id.into(), issuer: "https://login.example".into(), auth_time: None },
             ..Standing::device()
         };
         seat.prove(standing).expect("nobody's so far");

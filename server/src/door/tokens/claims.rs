@@ -87,6 +87,8 @@ pub struct Verified {
     pub issuer: Arc<str>,
     /// Which key has signed it; none where the only key of a set has no name.
     pub key: Option<Arc<str>>,
+    /// When its person has logged in at the issuer (`auth_time`), if it says so.
+    pub auth_time: Option<u64>,
     /// Whose it may be.
     pub bound_to: BoundTo,
 }
@@ -112,7 +114,11 @@ impl Verified {
             level: self.level,
             until: Some(self.until),
             present_at: None,
-            proof: Proof::Token { id: Arc::clone(&self.id), issuer: Arc::clone(&self.issuer) },
+            proof: Proof::Token {
+                id: Arc::clone(&self.id),
+                issuer: Arc::clone(&self.issuer),
+                auth_time: self.auth_time,
+            },
         })
     }
 
@@ -163,6 +169,8 @@ pub(super) fn verified(
         id: id.into(),
         issuer: settings.issuer.as_str().into(),
         key: key.kid.as_deref().map(Arc::from),
+        // One that cannot be read says nothing: it is no claim that a login needs.
+        auth_time: claims.get("auth_time").and_then(seconds),
         bound_to: bound_to(claims)?,
     })
 }

@@ -38,6 +38,7 @@ use serde_json::{Map, Value};
 pub use binding::DeviceBinding;
 pub(crate) use binding::KeyHashes;
 pub use claims::{BoundTo, Verified};
+pub(crate) use provider::sha256;
 pub use settings::{InvalidTokenSettings, TokenSettings};
 
 use claims::{Head, LEEWAY_SECS};
@@ -89,7 +90,7 @@ impl Tokens {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(DoorError::TokenMalformed.because(format!("it has {} bytes", token.len())));
         }
-        let hash = provider::sha256(&[token]);
+        let hash = sha256(&[token]);
         let (keys, generation) = self.0.source.keys();
         let seen = self.verdicts().get(&hash, generation);
         if let Some(verified) = seen {

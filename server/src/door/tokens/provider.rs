@@ -33,7 +33,7 @@ pub(super) fn install() {
 }
 
 /// SHA-256.
-pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     parts.iter().for_each(|part| context.update(part));
     let mut hash = [0; 32];
