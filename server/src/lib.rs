@@ -43,8 +43,8 @@ mod watch;
 
 pub use api::{
     AccountInfo, AccountList, AccountShown, Bind, Bound, ChangeGroups, DeviceInfo, DeviceList, ExplainPolicy, InGroups,
-    InviteInfo, InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, PolicyAnswer, Reloaded, Restored,
-    Revoke, Revoked, ServerState, Supposed, Withdrawn, listen, listen_with,
+    InviteInfo, InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, PasskeyInfo, PolicyAnswer, Reloaded,
+    RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, Supposed, Withdrawn, listen, listen_with,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
@@ -52,6 +52,7 @@ pub use control::ask;
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
 pub use door::origin::InvalidOrigin;
+pub use door::passkeys::{InvalidPasskeySettings, PasskeySettings, Passkeys};
 pub use door::policy::{
     Policy,
     limits::Limits,

@@ -70,7 +70,8 @@ async fn main() -> std::process::ExitCode {
             // Where nobody listens, the exit status says it.
             let _ = writeln!(std::io::stderr(), "duologue: {error:#}");
             // As for a flag that is none.
-            let is_configuration = error.downcast_ref::<duologue_server::ConfigErrors>().is_some();
+            let is_configuration =
+                error.is::<duologue_server::ConfigErrors>() || error.is::<duologue_server::InvalidPasskeySettings>();
             if is_configuration { 2.into() } else { std::process::ExitCode::FAILURE }
         }
     }

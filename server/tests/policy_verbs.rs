@@ -1,6 +1,9 @@
 //! The policy as its owner meets it: a file, the verbs, and a server that reads it again.
 #![allow(missing_docs, reason = "tests are named for their scenario")]
 
+#[path = "passkeys/authenticator.rs"]
+#[allow(dead_code, reason = "what it does wrong is for others")]
+mod authenticator;
 #[path = "../src/door/tokens/testing.rs"]
 mod testing;
 
@@ -185,4 +188,74 @@ async fn a_server_takes_the_tokens_of_its_files_issuer_from_the_start_on() {
     assert!(code == 1 && told.contains("[door.token]") && told.contains("start it again"), "{told}");
     let log = std::fs::read_to_string(&log).expect("a log");
     assert!(log.contains("tokens_of=\"https://login.example\"") && log.contains("token-audience"), "{log}");
+}
+
+#[tokio::test]
+async fn the_owner_reads_whose_passkeys_there_are_and_removes_one_that_was_lost() {
+    use authenticator::{Authenticator, Faults};
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (state, log) = (directory.path().join("state"), directory.path().join("log"));
+    let file = directory.path().join("policy.toml");
+    let config = "[door.passkey]\nname = \"Example\"\nrp_id = \"example.org\"\norigins = [\"https://app.example.org\"]\n\
+                  [[rule]]\nname = \"vault\"\nopen = [\"echo\"]\nage = \"10m\"\n";
+    std::fs::write(&file, config).expect("written");
+    let _server = Server::start(&state, &log, Some(&file));
+    let (_, link, _) = verb(&["invite", "new", "--for", "ada"], &state);
+    let target = Target::parse(&link.trim().replace("https://", "http://")).expect("a link");
+    let line = Client::new(Keyring::in_memory()).connect(&target).await.expect("the invite is good");
+    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "nobody is present");
+
+    let ask = async |question: serde_json::Value| {
+        let answer = line.request("passkeys", question.to_string()).await.expect("an answer");
+        serde_json::from_slice::<serde_json::Value>(&answer).expect("JSON")
+    };
+    let mut authenticator = Authenticator::es256();
+    let options = ask(serde_json::json!({ "ask": "register" })).await;
+    assert_eq!(options["publicKey"]["rp"], serde_json::json!({ "id": "example.org", "name": "Example" }), "{options}");
+    let credential = authenticator.create(&options["publicKey"], &Faults::default());
+    let made = ask(serde_json::json!({ "ask": "registered", "name": "Ada's key", "credential": credential })).await;
+    let id = made["passkey"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let options = ask(serde_json::json!({ "ask": "step-up" })).await;
+    let credential = authenticator.get(&options["publicKey"], &Faults::default());
+    let told = ask(serde_json::json!({ "ask": "present", "credential": credential })).await;
+    assert_eq!(told, serde_json::json!({ "level": 3 }));
+    assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()));
+
+    let (code, out, _) = verb(&["accounts", "passkeys", "list", "ada"], &state);
+    assert!(code == 0 && out.starts_with(&format!("passkey {id}  ")) && out.contains("Ada's key"), "{out}");
+    assert!(out.contains("  used "), "{out}");
+    let (_, shown, _) = verb(&["accounts", "show", "ada"], &state);
+    assert!(shown.contains(&id), "{shown}");
+    let (_, out, _) = verb(&["accounts", "passkeys", "list", "ada", "--json"], &state);
+    let list: serde_json::Value = serde_json::from_str(&out).expect("one line of JSON");
+    assert_eq!(list["passkeys"][0]["id"], *id, "{list}");
+
+    let (code, _, told) = verb(&["accounts", "passkeys", "remove", "ada"], &state);
+    assert!(code == 2 && told.contains("--all"), "which? {told}");
+    let (code, _, told) = verb(&["accounts", "passkeys", "remove", "bob", &id], &state);
+    assert!(code == 1 && told.contains("no such passkey"), "{told}");
+    let (code, out, told) = verb(&["accounts", "passkeys", "remove", "ada", &id], &state);
+    assert!(code == 0 && out.starts_with(&format!("removed passkey {id}")), "{out}{told}");
+    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "nobody is present by it any more");
+    let (_, out, _) = verb(&["accounts", "passkeys", "list", "ada"], &state);
+    assert_eq!(out, "", "{out}");
+    let log = std::fs::read_to_string(&log).expect("a log");
+    for words in [
+        "passkeys are taken",
+        "a passkey was registered",
+        "somebody has shown to be there",
+        "the owner has removed a passkey",
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+
+    std::fs::write(&file, config.replace("Example", "Another")).expect("written");
+    let (code, _, told) = verb(&["policy", "reload"], &state);
+    assert!(code == 1 && told.contains("[door.passkey]") && told.contains("start it again"), "{told}");
+    // Without a name there is nobody for whom browsers would make one.
+    std::fs::write(&file, "[door.passkey]\n").expect("written");
+    let path = file.to_str().expect("text");
+    let serve = ["serve", "--url", "https://127.0.0.1", "--listen", "127.0.0.1:0", "--behind-proxy", "--config", path];
+    let (code, _, told) = verb(&serve, &directory.path().join("another"));
+    assert!(code == 2 && told.contains("[door.passkey]") && told.contains("for names only"), "{code}: {told}");
 }

@@ -129,8 +129,32 @@ export type ErrorCode =
 export type DoorCode =
   /** This device is bound to somebody else. */
   | "device-of-another-subject"
+  /** A first passkey takes a login of the last 5 minutes. */
+  | "login-too-old"
+  /** Nobody has said whose the session is. */
+  | "no-subject"
+  /** Its algorithm is not taken here. */
+  | "passkey-algorithm"
+  /** Its counter has not risen: there may be a copy. */
+  | "passkey-copied"
+  /** It is registered already. */
+  | "passkey-known"
+  /** The challenge is of another session, was used, or is too old. */
+  | "passkey-late"
+  /** The account has no passkey. */
+  | "passkey-none"
+  /** What the passkey has signed is not what was asked for. */
+  | "passkey-refused"
+  /** The account has 8 passkeys. */
+  | "passkey-too-many"
+  /** The account has no such passkey. */
+  | "passkey-unknown"
+  /** The authenticator has not verified who uses it. */
+  | "passkey-unverified"
   /** The person has signed out, here or in another session of this device. */
   | "signed-out"
+  /** It takes a person who has just shown to be there. */
+  | "step-up-needed"
   /** It is signed by another algorithm than its key is for. */
   | "token-algorithm"
   /** Its signature is not of that key over this token. */

@@ -13,7 +13,7 @@ use duologue::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, By, DeviceInfo, Failure, Named, Said, Target, blocking, by_whom, devices, json,
+    Answer, By, DeviceInfo, Failure, Named, PasskeyInfo, Said, Target, blocking, by_whom, devices, json, passkeys,
     revocations::{Revoke, answer_revocation},
 };
 use crate::{
@@ -57,6 +57,9 @@ pub struct AccountShown {
     pub account: AccountInfo,
     /// Its devices, revoked ones among them, the oldest first.
     pub devices: Vec<DeviceInfo>,
+    /// Its passkeys, the oldest first.
+    #[serde(default)]
+    pub passkeys: Vec<PasskeyInfo>,
 }
 
 /// Which groups a subject is to be put into, and taken out of.
@@ -130,7 +133,8 @@ async fn show(Extracted(target): Extracted<Arc<Target>>, Named(name): Named) -> 
         let account = accounts.iter().find(|account| *account.subject == *subject.as_str()).ok_or_else(unknown)?;
         let its = |device: &crate::state::store::Device| account.devices.contains(&DeviceId(device.id));
         let devices = devices::told(&target, its)?;
-        Ok::<_, Failure>(AccountShown { account: told(&target, account).ok_or_else(unknown)?, devices })
+        let passkeys = passkeys::told(&target, &subject)?;
+        Ok::<_, Failure>(AccountShown { account: told(&target, account).ok_or_else(unknown)?, devices, passkeys })
     };
     Ok(json(StatusCode::OK, &blocking(work).await??))
 }
@@ -154,7 +158,7 @@ async fn change_groups(
     Ok(json(StatusCode::OK, &InGroups { groups }))
 }
 
-fn read_subject(name: &str) -> Answer<Subject> {
+pub(super) fn read_subject(name: &str) -> Answer<Subject> {
     Subject::new(name).map_err(bad_name)
 }
 

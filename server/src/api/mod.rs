@@ -7,7 +7,8 @@
 //! | `POST /devices/ID/bind` `{"subject"}` | 200 `{"changed"}`: its lines end, and it comes again as that subject's |
 //! | `POST /devices/ID/release` | 200 `{"changed"}` |
 //! | `GET /accounts` | 200 `{"accounts":[{"subject","groups","since","revoked_at"?,"devices","lines"}]}`, by name |
-//! | `GET /accounts/SUBJECT` | 200 `{"account","devices"}`, each as above |
+//! | `GET /accounts/SUBJECT` | 200 `{"account","devices","passkeys":[{"id","name","device","made_at","used_at"?,"backed_up"}]}`, each as above |
+//! | `POST /accounts/SUBJECT/passkeys/remove` `{"id"?}` | 200 `{"removed"}`, that one or all of them, as above |
 //! | `POST /accounts/SUBJECT/groups` `{"add"?,"remove"?}` | 200 `{"groups"}`, those that it is in then |
 //! | `POST /accounts/SUBJECT/revoke`, `/groups/GROUP/revoke`, `/tokens/ID/revoke` | as for a device |
 //! | `POST /accounts/SUBJECT/restore`, `/groups/GROUP/restore`, `/tokens/ID/restore` | 200 `{"restored":true}`: the name is good again; devices stay out |
@@ -31,6 +32,7 @@ mod accounts;
 mod asked;
 mod devices;
 mod invites;
+mod passkeys;
 mod policy;
 mod revocations;
 mod socket;
@@ -61,6 +63,7 @@ pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroup
 use asked::{Named, Said};
 pub use devices::{Bind, Bound, DeviceInfo, DeviceList};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
+pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
 pub use revocations::{Kept, Revoke, Revoked};
 use socket::By;
@@ -88,6 +91,7 @@ pub(crate) fn router(state: State, running: Option<Duologue>, config: Option<Con
         .merge(devices::routes())
         .merge(accounts::routes())
         .merge(invites::routes())
+        .merge(passkeys::routes())
         .merge(policy::routes())
         .route("/state", get(server_state))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
@@ -247,6 +251,8 @@ mod tests {
             (request(Method::GET, &endless), "", 400, "bad-name"),
             (post("/accounts/ada/groups"), r#"{"set":["staff"]}"#, 400, "bad-body"),
             (post("/accounts/ada/restore"), "", 409, "not-revoked"),
+            (post("/accounts/ada/passkeys/remove"), "", 404, "unknown-passkey"),
+            (post("/accounts/ada/passkeys/remove"), r#"{"all":true}"#, 400, "bad-body"),
             (post("/groups/a%00/revoke"), "", 400, "bad-name"),
             (post(&token), "", 400, "no-token-id"),
             (request(Method::GET, "/nowhere"), "", 404, "no-such-path"),

@@ -20,6 +20,7 @@ pub use error::{ConfigError, ConfigErrors};
 
 use crate::{
     door::{
+        passkeys::{InvalidPasskeySettings, PasskeySettings, Passkeys},
         policy::rules::Rules,
         tokens::{InvalidTokenSettings, TokenSettings, Tokens},
     },
@@ -39,6 +40,8 @@ pub struct Config {
     pub token: Option<TokenSettings>,
     /// Where the HTTP backend vouches for who logs in; none if it has no `[door.vouch]`.
     pub vouch: Option<VouchSettings>,
+    /// For whom passkeys are made; none if it has no `[door.passkey]`.
+    pub passkey: Option<PasskeySettings>,
 }
 
 impl Config {
@@ -62,9 +65,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { rules, token, vouch } =
+        let schema::Read { rules, token, vouch, passkey } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules), token, vouch })
+        Ok(Self { rules: Rules::new(rules), token, vouch, passkey })
     }
 }
 
@@ -74,6 +77,8 @@ pub struct ConfigFile {
     path: PathBuf,
     /// Which tokens are taken since the start.
     token: Option<TokenSettings>,
+    /// For whom passkeys are made since the start.
+    passkey: Option<PasskeySettings>,
     /// Followed by the service `http`.
     vouches: Vouches,
 }
@@ -87,7 +92,7 @@ impl ConfigFile {
         let config = Config::read(path)?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let vouches = Vouches::new(config.vouch.clone().unwrap_or_default());
-        Ok((Self { path, token: config.token.clone(), vouches }, config))
+        Ok((Self { path, token: config.token.clone(), passkey: config.passkey.clone(), vouches }, config))
     }
 
     /// Who judges the tokens that are taken; none if none are. A file of keys stands beside this one.
@@ -97,6 +102,14 @@ impl ConfigFile {
     pub fn tokens(&self) -> Result<Option<Tokens>, InvalidTokenSettings> {
         let directory = self.path.parent().unwrap_or(Path::new(""));
         self.token.clone().map(|settings| Tokens::new(settings, directory)).transpose()
+    }
+
+    /// For whom passkeys are made by a server whose address has this host; none if none are.
+    ///
+    /// # Errors
+    /// If the settings cannot be used there.
+    pub fn passkeys(&self, host: &str) -> Result<Option<Passkeys>, InvalidPasskeySettings> {
+        self.passkey.clone().map(|settings| Passkeys::new(settings, host)).transpose()
     }
 
     /// Where the backend vouches for who logs in, as the file says it, now and after each reload: for
@@ -118,10 +131,13 @@ impl ConfigFile {
     /// What is wrong in it; then everything stays as it was.
     pub fn reload(&self, duologue: &Duologue) -> Result<Config, ConfigErrors> {
         let config = Config::read(&self.path)?;
-        if config.token != self.token {
-            let why = "has another [door.token] than at the start, and that cannot change while the server runs: start it again, \
-                       or write there what stood there";
-            return Err(ConfigErrors::whole(&self.path.display().to_string(), why.to_owned()));
+        let changed = [("token", config.token != self.token), ("passkey", config.passkey != self.passkey)];
+        if let Some((table, _)) = changed.iter().find(|(_, has_changed)| *has_changed) {
+            let why = format!(
+                "has another [door.{table}] than at the start, and that cannot change while the server runs: start it again, or \
+                 write there what stood there"
+            );
+            return Err(ConfigErrors::whole(&self.path.display().to_string(), why));
         }
         self.vouches.set(config.vouch.clone().unwrap_or_default());
         duologue.set_rules(config.rules.clone());

@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::error::{Wrong, alike, of_toml};
 use crate::door::{
     origin::{self, Owner},
+    passkeys::{self, PasskeySettings},
     policy::{
         limits::Limits,
         patterns::{LabelPattern, PathPattern},
@@ -33,7 +34,7 @@ const AGE_SECS_MAX: u64 = 24 * 60 * 60;
 /// The longest that a login by the backend's word is good: 31 days, as a token.
 const VOUCH_SECS_MAX: u64 = 31 * 24 * 60 * 60;
 /// Services of the binary whose channels carry no requests with a path.
-const WITHOUT_REQUESTS: [&str; 4] = ["echo", "desk", "drop", "pair"];
+const WITHOUT_REQUESTS: [&str; 5] = ["echo", "desk", "drop", "pair", passkeys::LABEL];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +55,8 @@ struct Door {
     token: Option<Spanned<TokenSettings>>,
     #[serde(default)]
     vouch: Option<Vouch>,
+    #[serde(default)]
+    passkey: Option<Spanned<PasskeySettings>>,
 }
 
 /// Where the backend's word counts for who logs in.
@@ -120,6 +123,7 @@ pub(super) struct Read {
     pub(super) rules: Vec<Rule>,
     pub(super) token: Option<TokenSettings>,
     pub(super) vouch: Option<VouchSettings>,
+    pub(super) passkey: Option<PasskeySettings>,
 }
 
 /// All that a text says; or all that is wrong in it.
@@ -136,9 +140,19 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     {
         reader.says(token.span(), error.to_string());
     }
+    if let Some(passkey) = &file.door.passkey
+        && let Err(error) = passkey.get_ref().check()
+    {
+        reader.says(passkey.span(), error.to_string());
+    }
     let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
     let mut names = HashSet::new();
-    let mut rules = Vec::with_capacity(file.rule.len());
+    let mut rules = Vec::with_capacity(file.rule.len() + 1);
+    if file.door.passkey.is_some() {
+        let rule = of_passkeys();
+        names.insert(rule.name.clone());
+        rules.push(rule);
+    }
     for (at, table) in file.rule.iter().enumerate() {
         let rule = reader.rule(at + 1, table.get_ref(), default);
         if !names.insert(rule.name.clone()) {
@@ -148,9 +162,21 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         rules.push(rule);
     }
     match reader.wrong.is_empty() {
-        true => Ok(Read { rules, token: file.door.token.map(Spanned::into_inner), vouch }),
+        true => {
+            let Door { token, passkey, .. } = file.door;
+            let (token, passkey) = (token.map(Spanned::into_inner), passkey.map(Spanned::into_inner));
+            Ok(Read { rules, token, vouch, passkey })
+        }
         false => Err(reader.wrong),
     }
+}
+
+/// The rule that `[door.passkey]` is: who may ask for passkeys, and how much of it. What they open, other rules say.
+fn of_passkeys() -> Rule {
+    let number = |number| NonZeroU32::new(number);
+    let limits = Limits { channels: number(4), messages: number(8), bytes: None, size: number(8_192) };
+    let label = LabelPattern::new(passkeys::LABEL).expect("a label");
+    Rule { limits, ..Rule::new(passkeys::RULE, vec![label]) }
 }
 
 /// Notes what is wrong, and reads on.

@@ -43,11 +43,35 @@ pub enum DoorError {
     TokenNotTaken,
     /// The person has signed out.
     SignedOut,
+    /// The subject has no passkey.
+    PasskeyNone,
+    /// The subject has no such passkey.
+    PasskeyUnknown,
+    /// Its challenge is of another session, was used, or is too old.
+    PasskeyLate,
+    /// What the passkey has signed is not what was asked for.
+    PasskeyRefused,
+    /// The authenticator has not verified its person.
+    PasskeyUnverified,
+    /// Its counter went back.
+    PasskeyCopied,
+    /// Its algorithm is not taken here.
+    PasskeyAlgorithm,
+    /// It is registered already.
+    PasskeyKnown,
+    /// The subject has as many as it may.
+    PasskeyTooMany,
+    /// What was proved is too old for a first passkey to be registered by it.
+    LoginTooOld,
+    /// The session is nobody's.
+    NoSubject,
+    /// It takes a person who is present, by a passkey.
+    StepUpNeeded,
 }
 
 impl DoorError {
     /// All, in their order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 28] = [
         Self::TokenMalformed,
         Self::TokenKind,
         Self::TokenKey,
@@ -64,6 +88,18 @@ impl DoorError {
         Self::DeviceOfAnotherSubject,
         Self::TokenNotTaken,
         Self::SignedOut,
+        Self::PasskeyNone,
+        Self::PasskeyUnknown,
+        Self::PasskeyLate,
+        Self::PasskeyRefused,
+        Self::PasskeyUnverified,
+        Self::PasskeyCopied,
+        Self::PasskeyAlgorithm,
+        Self::PasskeyKnown,
+        Self::PasskeyTooMany,
+        Self::LoginTooOld,
+        Self::NoSubject,
+        Self::StepUpNeeded,
     ];
 
     /// As a word, for programs.
@@ -86,6 +122,18 @@ impl DoorError {
             Self::DeviceOfAnotherSubject => "device-of-another-subject",
             Self::TokenNotTaken => "token-not-taken",
             Self::SignedOut => "signed-out",
+            Self::PasskeyNone => "passkey-none",
+            Self::PasskeyUnknown => "passkey-unknown",
+            Self::PasskeyLate => "passkey-late",
+            Self::PasskeyRefused => "passkey-refused",
+            Self::PasskeyUnverified => "passkey-unverified",
+            Self::PasskeyCopied => "passkey-copied",
+            Self::PasskeyAlgorithm => "passkey-algorithm",
+            Self::PasskeyKnown => "passkey-known",
+            Self::PasskeyTooMany => "passkey-too-many",
+            Self::LoginTooOld => "login-too-old",
+            Self::NoSubject => "no-subject",
+            Self::StepUpNeeded => "step-up-needed",
         }
     }
 
@@ -109,6 +157,22 @@ impl DoorError {
             Self::DeviceOfAnotherSubject => "this device is bound to another subject than the token names",
             Self::TokenNotTaken => "this server takes no tokens",
             Self::SignedOut => "the person has signed out, here or in another session of this device",
+            Self::PasskeyNone => "this account has no passkey",
+            Self::PasskeyUnknown => "this account has no such passkey",
+            Self::PasskeyLate => {
+                "the challenge that the passkey has answered is of another session, was used, or is too old"
+            }
+            Self::PasskeyRefused => "what the passkey has signed is not what was asked for here",
+            Self::PasskeyUnverified => "the authenticator has not verified who uses it",
+            Self::PasskeyCopied => "the passkey's counter has not risen: there may be a copy of it",
+            Self::PasskeyAlgorithm => "the passkey's algorithm is not taken here",
+            Self::PasskeyKnown => "this passkey is registered already",
+            Self::PasskeyTooMany => "this account has as many passkeys as it may",
+            Self::LoginTooOld => {
+                "a first passkey is registered within 5 minutes of a login, and this one is older, or says no time"
+            }
+            Self::NoSubject => "nobody has said whose this session is, so that there is nobody to be present",
+            Self::StepUpNeeded => "this takes a person who has just shown to be there",
         }
     }
 
@@ -142,6 +206,22 @@ impl DoorError {
             Self::DeviceOfAnotherSubject => "`duologue devices release` gives the device free; or use one of their own",
             Self::TokenNotTaken => "tell the server whose tokens it takes, or come by an invite without one",
             Self::SignedOut => "sign in again, with a new line",
+            Self::PasskeyNone => "register one (`link.passkeys.register()`), within 5 minutes of a login",
+            Self::PasskeyUnknown => "use one that is registered for it, or register this one",
+            Self::PasskeyLate => "ask for another one, and answer it within the `timeout`",
+            Self::PasskeyRefused => {
+                "look at the log for what is wrong; `rp_id` and `origins` of [door.passkey] must be those of the page"
+            }
+            Self::PasskeyUnverified => "set a PIN, a finger or a face for it, and try again",
+            Self::PasskeyCopied => "remove it (`duologue accounts passkeys remove`), and register another",
+            Self::PasskeyAlgorithm => "use an authenticator that has ES256, EdDSA or RS256",
+            Self::PasskeyKnown => "use it as it is, or make another one",
+            Self::PasskeyTooMany => "remove one that is not used any more",
+            Self::LoginTooOld => {
+                "log in anew: a token needs `auth_time` (`max_age` or `prompt=login` in the request), an invite must be made for the person"
+            }
+            Self::NoSubject => "log in first, or bind the device (`duologue devices bind`)",
+            Self::StepUpNeeded => "show it by a passkey (`link.stepUp()`), and try again",
         }
     }
 

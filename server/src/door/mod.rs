@@ -8,6 +8,7 @@ pub(crate) mod gate;
 pub(crate) mod lanes;
 pub(crate) mod lobby;
 pub(crate) mod origin;
+pub(crate) mod passkeys;
 pub(crate) mod policy;
 pub(crate) mod pressure;
 pub(crate) mod quantity;

@@ -20,6 +20,7 @@ use super::{
     error::DoorError,
     evidence::{Identity, Transport},
     gate::now,
+    passkeys::presence::Presence,
     standing::{Group, Level, Standing, Subject},
 };
 use crate::state::store::{Known, Names};
@@ -103,6 +104,8 @@ struct Now {
     /// Whose the session is. It stays so when what proved it is over.
     subject: Option<Subject>,
     transport: Transport,
+    /// Where passkeys are taken.
+    presence: Option<Box<Presence>>,
 }
 
 impl Seat {
@@ -110,7 +113,16 @@ impl Seat {
     pub(crate) fn new(device: DeviceId, transport: Transport, has: Has) -> Self {
         Self {
             device,
-            now: Mutex::new(Now { has, proved: None, near: 0, evidence: 0, subject: None, kept: None, transport }),
+            now: Mutex::new(Now {
+                has,
+                proved: None,
+                near: 0,
+                evidence: 0,
+                subject: None,
+                kept: None,
+                transport,
+                presence: None,
+            }),
         }
     }
 
@@ -145,7 +157,19 @@ impl Seat {
     pub(crate) fn standing(&self, at: u64) -> Arc<Standing> {
         let now = self.lock();
         let holds = |proved: &&Arc<Standing>| !proved.is_over(at);
-        Arc::clone(now.proved.as_ref().filter(holds).unwrap_or(&now.has.standing))
+        let standing = now.proved.as_ref().filter(holds).unwrap_or(&now.has.standing);
+        let raised = now.presence.as_ref().and_then(|presence| presence.raised(standing));
+        raised.map_or_else(|| Arc::clone(standing), Arc::new)
+    }
+
+    /// Passkeys are taken in its session, which begins so.
+    pub(crate) fn takes_passkeys(&self, presence: Presence) {
+        self.lock().presence = Some(Box::new(presence));
+    }
+
+    /// Something is asked or changed of its person's presence. None where no passkeys are taken.
+    pub(crate) fn presence<T>(&self, work: impl FnOnce(&mut Presence) -> T) -> Option<T> {
+        self.lock().presence.as_mut().map(|presence| work(presence))
     }
 
     /// Looks whether what was proved ends. None if there is nothing that will; its end is told once, and then it is gone.
@@ -154,6 +178,10 @@ impl Seat {
         let until = now.proved.as_ref()?.until?;
         if until <= at {
             now.proved = None;
+            let Now { presence, has, .. } = &mut *now;
+            if let Some(presence) = presence {
+                presence.ended(&has.standing);
+            }
             return Some(Ending::Now);
         }
         if now.near == 0 {
@@ -196,6 +224,16 @@ impl Seat {
             return Err(OtherSubject);
         }
         now.subject.clone_from(&standing.subject);
+        let at = self::now();
+        // What has ended unseen has ended all the same.
+        let has_ended = now.proved.as_ref().is_some_and(|proved| proved.is_over(at));
+        let Now { presence, has, .. } = &mut *now;
+        if let Some(presence) = presence {
+            if has_ended {
+                presence.ended(&has.standing);
+            }
+            presence.proved(&standing, at);
+        }
         (now.proved, now.near) = (Some(Arc::new(standing)), 0);
         Ok(())
     }
@@ -238,6 +276,9 @@ impl Seat {
     pub(crate) fn sign_out(&self) {
         let mut now = self.lock();
         (now.proved, now.kept) = (None, None);
+        if let Some(presence) = &mut now.presence {
+            presence.forget();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {

@@ -12,6 +12,7 @@ mod handshake;
 mod memory;
 mod owner;
 mod person;
+mod presence;
 mod verdict;
 
 use std::{
@@ -43,6 +44,7 @@ use crate::{
     door::{
         evidence::{Shown, Transport},
         gate::Gate,
+        passkeys::Passkeys,
         policy::{Policy, rules::Rules},
         seat::Seat,
         tickets::Tickets,
@@ -50,7 +52,10 @@ use crate::{
         work::Work,
     },
     front::{http::Peer, socket::WebSocket, stream::Carrier, well_known},
-    services::service::{Opened, Service, Services},
+    services::{
+        others::Others,
+        service::{Opened, Service, Services},
+    },
     state::{State, keeper::Keeper},
 };
 use directory::Directory;
@@ -80,6 +85,8 @@ struct Shared {
     draining: AtomicBool,
     /// Whose tokens are taken.
     tokens: Option<Tokens>,
+    /// For whom passkeys are made.
+    passkeys: Option<Passkeys>,
     /// It is looked whose standing ends.
     ends_are_watched: AtomicBool,
     _keeper: Keeper,
@@ -104,6 +111,7 @@ impl Duologue {
             connections: TaskTracker::new(),
             draining: AtomicBool::new(false),
             tokens: None,
+            passkeys: None,
             ends_are_watched: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
@@ -379,7 +387,8 @@ impl Endpoint for ServerEndpoint {
                 let Duologue { shared, services } = &self.own;
                 let (gate, seat, claims) = (Arc::clone(&shared.gate), Arc::clone(&self.seat), self.claims.clone());
                 let share = shared.work.of(seat.device());
-                services.start(Opened { channel, gate, seat, claims, share });
+                let others = Arc::clone(shared) as Arc<dyn Others>;
+                services.start(Opened { channel, gate, seat, claims, share, others });
             }
             LineEvent::Evidence(evidence) => {
                 // Boxed: it is rare, and an idle line has no room for it.

@@ -16,6 +16,7 @@ use super::{Duologue, ServerEndpoint, Socket, directory::Session, person};
 use crate::{
     door::{
         evidence::{Shown, Transport},
+        passkeys::presence::Presence,
         seat::{Has, Seat},
     },
     state::store::{Device, DeviceStatus},
@@ -161,7 +162,11 @@ impl Duologue {
             },
         };
         let seat = Arc::new(Seat::new(request.device_id, transport.clone(), self.has(request.device_id)));
-        let session = Session { id: directory.new_session_id(), line: Line::new(core), seat };
+        let id = directory.new_session_id();
+        if self.shared.passkeys.is_some() {
+            seat.takes_passkeys(Presence::new(id, request.handshake_hash));
+        }
+        let session = Session { id, line: Line::new(core), seat };
         match directory.enter(session.clone()) {
             Some(session) => (session, resumed),
             None => (session, outcome),

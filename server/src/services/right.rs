@@ -11,15 +11,18 @@ use duologue_native::Channel;
 use thiserror::Error;
 use tokio::sync::futures::Notified;
 
-use crate::door::{
-    gate::{Gate, now},
-    policy::{
-        limits::{Full, Permit},
-        patterns::Path,
-        rules::{Asked, Evidence, Target, Verdict},
+use crate::{
+    door::{
+        gate::{Gate, now},
+        policy::{
+            limits::{Full, Permit},
+            patterns::Path,
+            rules::{Asked, Evidence, Target, Verdict},
+        },
+        seat::{OtherSubject, Seat},
+        standing::{Level, Standing},
     },
-    seat::{OtherSubject, Seat},
-    standing::{Level, Standing},
+    state::store::PasskeyId,
 };
 
 /// A clock that was set, or a machine that slept, is noticed within this.
@@ -112,6 +115,21 @@ impl Right {
     pub(crate) fn sign_out(&self) {
         self.seat.sign_out();
         self.gate.has_changed(self.seat.device());
+    }
+
+    /// Somebody has shown to be there, by this passkey. False if that counts no more: nobody knows who it is, or the owner has revoked
+    /// whom.
+    pub(crate) fn present(&self, passkey: PasskeyId) -> bool {
+        let at = now();
+        self.seat.presence(|presence| presence.shown(at, passkey));
+        let standing = self.seat.standing(at);
+        // Looked at once more: a revocation that came in between has not found this session.
+        let is_revoked = self.gate.is_revoked(&standing);
+        if is_revoked {
+            self.seat.sign_out();
+        }
+        self.gate.has_changed(self.seat.device());
+        !is_revoked && standing.level == Level::Present
     }
 
     /// Waits for what may change the answer; from when it is enabled on.

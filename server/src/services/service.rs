@@ -24,7 +24,10 @@ use crate::{
         standing::{Group, Level, Proof, Standing, Subject},
         work::Share,
     },
-    services::right::{NotAllowed, NotVouched, Right},
+    services::{
+        others::Others,
+        right::{NotAllowed, NotVouched, Right},
+    },
     watch::text,
 };
 
@@ -44,6 +47,8 @@ pub struct Call {
     pub(crate) share: Share,
     /// Proved, and what it may do.
     pub(crate) right: Arc<Right>,
+    /// Of the same person.
+    pub(crate) others: Arc<dyn Others>,
 }
 
 impl Call {
@@ -93,7 +98,7 @@ impl Call {
         self.tell_standing(Some(DoorError::SignedOut));
     }
 
-    fn tell_standing(&self, refused: Option<DoorError>) {
+    pub(crate) fn tell_standing(&self, refused: Option<DoorError>) {
         let told = self.right.seat.told(refused, false);
         self.channel.line().command(|line, _| line.tell(&told));
     }
@@ -302,6 +307,7 @@ pub(crate) struct Opened {
     pub(crate) seat: Arc<Seat>,
     pub(crate) claims: Claims,
     pub(crate) share: Share,
+    pub(crate) others: Arc<dyn Others>,
 }
 
 /// Services by label.
@@ -330,7 +336,7 @@ impl Services {
 
     /// Serves a channel in a task of its own, to its end, its caller's or its right's.
     pub(crate) fn start(&self, opened: Opened) {
-        let Opened { channel, gate, seat, claims, share } = opened;
+        let Opened { channel, gate, seat, claims, share, others } = opened;
         let (label, device) = (channel.label(), seat.device());
         let service = self.0.get(&label).cloned();
         let (demands, takes_requests) = self.terms(&label).unwrap_or_default();
@@ -348,7 +354,8 @@ impl Services {
                 tracing::info!(%device, "no such service");
                 return channel.reset(duologue::ResetCode::Refused);
             };
-            let call = Call { channel: channel.clone(), transport, claims, share, right: Arc::clone(&right) };
+            let right_of_it = Arc::clone(&right);
+            let call = Call { channel: channel.clone(), transport, claims, share, right: right_of_it, others };
             let broken = channel.broken();
             tokio::select! {
                 code = right.lost(changed, until) => channel.reset(code),

@@ -16,6 +16,7 @@ mod accounts;
 mod failing;
 mod invites;
 mod lineage;
+mod passkeys;
 mod revocation;
 mod seen;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use super::{
 };
 pub(crate) use accounts::{Account, AccountError, GROUPS_MAX, Known, Names};
 pub(crate) use invites::{InviteRecord, Withdrawal};
+pub(crate) use passkeys::{PASSKEYS_MAX, Passkey, PasskeyError, PasskeyId};
 pub use revocation::Revocation;
 use revocation::Waiting;
 pub(crate) use tickets::StoredTicket;

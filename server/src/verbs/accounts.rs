@@ -8,6 +8,7 @@ use hyper::Method;
 use super::{
     devices,
     owner::{Owner, escaped, when},
+    passkeys::{self, Passkeys},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -50,6 +51,9 @@ pub(crate) enum Accounts {
         #[command(flatten)]
         owner: Owner,
     },
+    /// Lists and removes the passkeys of an account.
+    #[command(subcommand)]
+    Passkeys(Passkeys),
     /// Lets a subject, a group or a token in again. Devices that were removed stay out: make an invite.
     Restore {
         #[command(flatten)]
@@ -97,7 +101,8 @@ impl Accounts {
                 let shown: AccountShown = owner.get(&format!("/accounts/{}", escaped(&subject))).await?;
                 owner.tell(&shown, |shown| {
                     let devices = shown.devices.iter().flat_map(|device| devices::lines(device, false));
-                    std::iter::once(line(&shown.account)).chain(devices).collect()
+                    let passkeys = shown.passkeys.iter().map(passkeys::line);
+                    std::iter::once(line(&shown.account)).chain(devices).chain(passkeys).collect()
                 });
             }
             Self::Groups { subject, add, remove, owner } => {
@@ -113,6 +118,7 @@ impl Accounts {
                 let revoked = owner.ask(Method::POST, &name.path("revoke"), said.as_ref()).await?;
                 owner.tell_revoked(&revoked)?;
             }
+            Self::Passkeys(passkeys) => passkeys.run().await?,
             Self::Restore { name, owner } => {
                 let restored: Restored = owner.ask(Method::POST, &name.path("restore"), None::<&()>).await?;
                 owner.tell(&restored, |_| vec!["restored".to_owned()]);

@@ -8,6 +8,7 @@ pub(crate) mod invite;
 pub(crate) mod keys;
 pub(crate) mod lan;
 mod owner;
+mod passkeys;
 mod plain;
 pub(crate) mod policy;
 pub(crate) mod serve;
@@ -232,6 +233,13 @@ pub(crate) async fn run(
     }
     if let Some(tokens) = site.config.as_ref().map(ConfigFile::tokens).transpose()?.flatten() {
         duologue = duologue.tokens(tokens);
+    }
+    let host = site.address.host_name();
+    let passkeys =
+        site.config.as_ref().map(|file| file.passkeys(host)).transpose().context("[door.passkey]")?.flatten();
+    if let Some(passkeys) = passkeys {
+        tracing::info!(target: OWNERS, rp_id = passkeys.rp_id(), "passkeys are taken");
+        duologue = duologue.passkeys(passkeys);
     }
     duologue = duologue.service("echo", services::echo);
     if let Some(desk) = extras.desk.clone() {

@@ -266,6 +266,11 @@ impl Store {
         Ok(Ok(()))
     }
 
+    /// Takes into memory what the file says of an account.
+    pub(super) fn learn_account(&self, subject: &str, account: &StoredAccount) {
+        self.accounts.write().put(subject, account);
+    }
+
     /// Whether one more name may be refused.
     pub(crate) fn may_refuse(&self, whom: Whom) -> Result<(), AccountError> {
         let inner = self.accounts.read();
@@ -294,6 +299,17 @@ pub(super) fn bind_in(
     accounts.insert(subject.as_bytes(), encode(&account).as_slice())?;
     let binding = StoredBinding { subject: subject.to_owned(), since: now() };
     write.open_table(BINDINGS)?.insert(device, encode(&binding).as_slice())?;
+    Ok(account)
+}
+
+/// An account as the file has it, which it is from then on where it was none.
+pub(super) fn make_in(write: &WriteTransaction, subject: &str) -> Result<StoredAccount, StoreError> {
+    let mut accounts = write.open_table(ACCOUNTS)?;
+    if let Some(bytes) = accounts.get(subject.as_bytes())? {
+        return decode("accounts", subject.as_bytes(), bytes.value());
+    }
+    let account = StoredAccount { groups: Vec::new(), since: now() };
+    accounts.insert(subject.as_bytes(), encode(&account).as_slice())?;
     Ok(account)
 }
 

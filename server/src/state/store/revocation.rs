@@ -21,7 +21,7 @@ use super::{
         turns::Who,
         whom::{Kind, Whom},
     },
-    Device, DeviceStatus, Store, StoreError, WRITES, number, read_device, read_invite, setting,
+    Device, DeviceStatus, Store, StoreError, WRITES, number, passkeys, read_device, read_invite, setting,
 };
 
 /// How long a revocation waits for another who writes, before it answers that the journal has it: the verb must answer.
@@ -263,6 +263,9 @@ fn revoke_in(write: &WriteTransaction, whom: Whom, out: &[DeviceId], when: u64) 
     }
     if whom.one_device().is_none() {
         withdraw_in(&mut terms, whom, when)?;
+        if whom.kind == Kind::Subject {
+            passkeys::forget_in(write, whom)?;
+        }
         write.open_table(REFUSED)?.insert((whom.kind as u8, whom.id), when)?;
     }
     let (mut devices, mut revoked) = (write.open_table(DEVICES)?, write.open_table(REVOKED)?);

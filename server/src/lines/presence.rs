@@ -1,0 +1,88 @@
+//! What the presence of one person means for the other sessions: a new passkey is told there, and one that is gone raises nobody.
+
+use std::{sync::Arc, time::Duration};
+
+use duologue::{DeviceId, ResetCode};
+
+use super::{Duologue, Shared, directory::Session};
+use crate::{
+    door::{
+        passkeys::{self, Passkeys, presence::Presence},
+        standing::Subject,
+    },
+    services::{others::Others, passkeys::Passkeys as Service},
+    state::store::{Passkey, PasskeyId, StoreError},
+};
+
+/// How long somebody has to read what is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Duologue {
+    /// Takes passkeys: whose session it is may register them, and shows by them to be there, which is [`Level::Present`] until the
+    /// session ends. What they open, rules say; the service itself has the label `passkeys`, which a rule must open too
+    /// ([`Config`](crate::Config) brings one).
+    ///
+    /// [`Level::Present`]: crate::Level::Present
+    ///
+    /// # Panics
+    /// If the server is in use: it is to be called before it is cloned or mounted.
+    #[must_use]
+    pub fn passkeys(mut self, passkeys: Passkeys) -> Self {
+        let shared = Arc::get_mut(&mut self.shared).expect("nobody else has it yet");
+        shared.passkeys = Some(passkeys.clone());
+        let service = Service::new(passkeys, Arc::clone(shared.state.store()));
+        self.service(passkeys::LABEL, service)
+    }
+
+    /// Removes passkeys of a subject, in the store and then wherever somebody is present by them. Gives them.
+    pub(crate) fn remove_passkeys(
+        &self,
+        subject: &Subject,
+        is_it: impl Fn(&Passkey) -> bool,
+    ) -> Result<Vec<Passkey>, StoreError> {
+        let removed = self.shared.state.store().remove_passkeys(subject.as_str(), is_it)?;
+        for passkey in &removed {
+            self.shared.passkey_is_gone(subject, passkey.id());
+        }
+        Ok(removed)
+    }
+}
+
+impl Shared {
+    fn sessions_of(&self, subject: &Subject) -> Vec<Session> {
+        self.directory.sessions(|session| session.seat.subject().as_ref() == Some(subject))
+    }
+}
+
+impl Others for Shared {
+    fn tell(&self, subject: &Subject, but: DeviceId, label: &str, message: &[u8]) {
+        for Session { line, .. } in self.sessions_of(subject).into_iter().filter(|it| it.seat.device() != but) {
+            // Whoever is away is told by a list.
+            if line.command(|line, _| line.is_parked()) {
+                continue;
+            }
+            let Ok(channel) = line.channel(label) else { continue };
+            let message = message.to_vec();
+            tokio::spawn(async move {
+                let told = async {
+                    let sent = channel.send(message).await?;
+                    channel.finish();
+                    sent.taken().await
+                };
+                if !matches!(tokio::time::timeout(PATIENCE, told).await, Ok(Ok(()))) {
+                    channel.reset(ResetCode::Cancelled);
+                }
+            });
+        }
+    }
+
+    fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId) {
+        for Session { line, seat, .. } in self.sessions_of(subject) {
+            if seat.presence(|presence| presence.by() == Some(id)) == Some(true) {
+                seat.presence(Presence::leave);
+                self.gate.has_changed(seat.device());
+                line.command(|line, _| line.tell(&seat.told(None, false)));
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What a service may do to the other sessions of the person who calls.
+
+use std::fmt;
+
+use duologue::DeviceId;
+
+use crate::{door::standing::Subject, state::store::PasskeyId};
+
+/// The other sessions, as far as services are concerned.
+pub(crate) trait Others: fmt::Debug + Send + Sync {
+    /// Tells the subject's other devices that are here something, on a channel of this label that is opened for it.
+    fn tell(&self, subject: &Subject, but: DeviceId, label: &str, message: &[u8]);
+
+    /// A passkey is no more: nobody is present by it.
+    fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId);
+}
