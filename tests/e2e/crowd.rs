@@ -36,7 +36,7 @@ use crate::{
     forms::{is_long, rounds},
     raw::Place,
     server::{Server, target},
-    tls, within,
+    within,
 };
 
 const NAME: &str = "crowd::whoever_holds_connections_the_owner_and_who_was_here_before_are_served";
@@ -82,18 +82,9 @@ struct Crowd {
 
 impl Crowd {
     fn at(server: &Server) -> Self {
-        let config = tls::client(&[server.certificate()]);
-        let mut client = rustls::ClientConnection::new(Arc::clone(&config), localhost()).unwrap();
-        let mut hello = Vec::new();
-        client.write_tls(&mut hello).unwrap();
-        Self {
-            port: server.port,
-            place: Place::dev(server),
-            connector: TlsConnector::from(config),
-            hello,
-            held: Default::default(),
-            made: AtomicUsize::new(0),
-        }
+        let place = Place::dev(server);
+        let (connector, hello) = place.tls();
+        Self { port: server.port, place, connector, hello, held: Default::default(), made: AtomicUsize::new(0) }
     }
 
     /// Keeps as many of a kind there as are to be, for as long as it runs.

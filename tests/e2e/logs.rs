@@ -23,16 +23,16 @@ const MINUTES: usize = 3;
 const LOG_LEN_MAX: usize = 3 * (5_000 + MINUTES * 900) + MINUTES * 12 * 220;
 
 /// What no log may have.
-const SECRET: &str = "s3cret-of-the-peer";
+pub(crate) const SECRET: &str = "s3cret-of-the-peer";
 
-async fn line_to(server: &Server) -> (Client, Line) {
+pub(crate) async fn line_to(server: &Server) -> (Client, Line) {
     let client = stranger();
     let line = within(20, "the line", client.connect(&target(server.link()))).await.unwrap();
     (client, line)
 }
 
 /// Ends the server in good order, and gives what it has logged, without what is said before the line `starting`.
-async fn log_of(server: Server) -> String {
+pub(crate) async fn log_of(server: Server) -> String {
     let stderr = server.stderr.clone();
     server.terminate();
     stderr.with("stopping").await;
@@ -54,10 +54,44 @@ fn assert_it_is_quiet(log: &str) {
 }
 
 /// How often the counts say that this happened.
-fn counted(log: &str, what: &str) -> u64 {
+pub(crate) fn counted(log: &str, what: &str) -> u64 {
     let with = log.lines().filter(|line| line.contains("not told one by one"));
     let parts = with.flat_map(|line| line.split([',', ':'])).filter(|part| part.contains(what));
     parts.filter_map(|part| part.trim().split(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// What a device may say that no service takes, once each.
+pub(crate) async fn ill_formed(line: &Line, number: usize) {
+    for (label, said) in [
+        ("drop", format!("{{\"name\":\"{SECRET}\",\"size\":-1}}\n")),
+        ("drop", format!("{{\"name\":\"{SECRET}\",\"size\":9999999999999999,\"upload\":\"{number:032x}\"}}\n")),
+        ("http", format!("{{\"method\":\"GET\",\"target\":\"/{SECRET}\",\"headers\":[],\"length\":0}}\n")),
+        ("http", format!("{{\"method\":\"GET\",\"target\":\"/../{SECRET}\\u001b\",\"headers\":[]}}\n")),
+        ("http", format!("{SECRET}\n")),
+    ] {
+        let mut stream = line.stream(label).unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // It may be reset.
+        let _ = within(20, "an answer", stream.read_to_end(&mut answer)).await;
+    }
+    for label in ["pair", "http", "drop"] {
+        let failed = within(20, "a refusal", line.request(label, SECRET)).await;
+        assert!(failed.is_err() || label == "pair", "{label}");
+    }
+}
+
+/// Opens a channel of this label, which no service has, and waits until the server has said so.
+pub(crate) async fn open_unknown(line: &Line, label: &str) {
+    // The server has it until it has said no; another has then room.
+    let channel = loop {
+        match line.channel(label) {
+            Ok(channel) => break channel,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    channel.broken().await;
 }
 
 #[tokio::test]
@@ -68,34 +102,10 @@ async fn a_device_that_does_its_worst_writes_no_more_than_a_count() {
     let server = Server::dev_with(&["--http", "http://127.0.0.1:9"]).await;
     let (_client, line) = line_to(&server).await;
     for number in 0..LABELS {
-        // The server has it until it has said no; another has then room.
-        let channel = loop {
-            match line.channel(&format!("{SECRET}-{number}")) {
-                Ok(channel) => break channel,
-                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
-            }
-        };
-        channel.broken().await;
+        open_unknown(&line, &format!("{SECRET}-{number}")).await;
     }
     for number in 0..EACH {
-        for (label, said) in [
-            ("drop", format!("{{\"name\":\"{SECRET}\",\"size\":-1}}\n")),
-            ("drop", format!("{{\"name\":\"{SECRET}\",\"size\":9999999999999999,\"upload\":\"{number:032x}\"}}\n")),
-            ("http", format!("{{\"method\":\"GET\",\"target\":\"/{SECRET}\",\"headers\":[],\"length\":0}}\n")),
-            ("http", format!("{{\"method\":\"GET\",\"target\":\"/../{SECRET}\\u001b\",\"headers\":[]}}\n")),
-            ("http", format!("{SECRET}\n")),
-        ] {
-            let mut stream = line.stream(label).unwrap();
-            stream.write_all(said.as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
-            let mut answer = Vec::new();
-            // It may be reset.
-            let _ = within(20, "an answer", stream.read_to_end(&mut answer)).await;
-        }
-        for label in ["pair", "http", "drop"] {
-            let failed = within(20, "a refusal", line.request(label, SECRET)).await;
-            assert!(failed.is_err() || label == "pair", "{label}");
-        }
+        ill_formed(&line, number).await;
     }
     line.close(CloseCode::Normal, SECRET);
     line.closed().await;

@@ -38,6 +38,7 @@ mod enrolment;
 mod failures;
 mod fetch;
 mod first_run;
+mod floods;
 mod forms;
 mod giving;
 mod hoard;

@@ -1,6 +1,6 @@
 //! A client made by hand from a WebSocket and the protocol core, so that it can say what no honest client says.
 
-use std::time::Instant as StdInstant;
+use std::{sync::Arc, time::Instant as StdInstant};
 
 use duologue::{
     Budget, Claims, ClientConfig, Connection, ConnectionError, DeviceKey, Event, Grant, Instant, Invite, Offer, Role,
@@ -90,14 +90,28 @@ impl Place {
         (socket, selected.to_str().expect("it is ASCII").to_owned())
     }
 
+    /// A WebSocket with these offers on this connection; none where nobody takes it.
+    pub(crate) async fn try_dial(&self, tcp: TcpStream, connector: &TlsConnector, offers: &[String]) -> Option<Socket> {
+        let stream = connector.connect(name("localhost"), tcp).await.ok()?;
+        let mut request = format!("wss://{}/line", self.host).into_client_request().ok()?;
+        let offers = HeaderValue::from_str(&offers.join(", ")).ok()?;
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offers);
+        Some(client_async(request, stream).await.ok()?.0)
+    }
+
     /// A WebSocket that has said nothing yet; none where nobody takes it.
     pub(crate) async fn try_dial_bare(&self, connector: &TlsConnector) -> Option<Socket> {
         let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-        let stream = connector.connect(name("localhost"), tcp).await.ok()?;
-        let mut request = format!("wss://{}/line", self.host).into_client_request().ok()?;
-        let offer = HeaderValue::from_static(upgrade::WITHOUT_M1);
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
-        Some(client_async(request, stream).await.ok()?.0)
+        self.try_dial(tcp, connector, &[upgrade::WITHOUT_M1.to_owned()]).await
+    }
+
+    /// Trust in the server's certificate, and what a TLS handshake with it begins with.
+    pub(crate) fn tls(&self) -> (TlsConnector, Vec<u8>) {
+        let config = tls::client(std::slice::from_ref(&self.certificate));
+        let mut client = rustls::ClientConnection::new(Arc::clone(&config), name("localhost")).expect("a good name");
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).expect("a Vec takes what it is given");
+        (TlsConnector::from(config), hello)
     }
 
     /// A WebSocket that has said nothing yet.
