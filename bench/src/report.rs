@@ -117,7 +117,8 @@ pub(crate) fn conclude(group: &'static str, title: &str, path: &Path, figures: &
         let ((ours, by), (baseline, baseline_by)) = (median(&figure.ours), median(&figure.baseline));
         // A figure may have more than one baseline.
         if figure.name != last {
-            println!("{}, {}", figure.name, figure.unit);
+            let unit = if figure.unit.is_empty() { String::new() } else { format!(", {}", figure.unit) };
+            println!("{}{unit}", figure.name);
             println!("  {:<36} {:>22}", "Duologue", shown(ours, by));
         }
         last = &figure.name;

@@ -8,6 +8,10 @@
 //! ```
 //!
 //! They run at the same time, each against a server of its own, as fast as the machine lets them.
+//!
+//! The whole form, 600 s, on 29 November 2026, with a debug build on two busy cores; tries or rounds, and bytes of log: replayed
+//! M1 25,991 and 1,189; random M1 26,539 and 14,072; used invites 33,333 and 13,570; garbage upgrades 67,769 and 1,076; TLS
+//! handshakes that stop 103,661 and 1,074; the worst device 452 and 9,070.
 
 use std::{
     collections::VecDeque,
