@@ -27,6 +27,8 @@ pub(crate) struct Dev {
     #[arg(long)]
     lan: bool,
     #[command(flatten)]
+    config: super::ConfigOption,
+    #[command(flatten)]
     origins: super::OriginOptions,
     #[command(flatten)]
     directory: super::StateDirectory,
@@ -38,7 +40,7 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) async fn run(self, log: BoundedLog) -> anyhow::Result<()> {
         let network = if self.lan { lan::addresses()? } else { Vec::new() };
-        let mut policy = self.origins.apply(Policy::loopback())?;
+        let (mut policy, config) = self.config.apply(self.origins.apply(Policy::loopback())?, &self.services)?;
         let state = State::open(&self.directory.state)?;
         let tls = development_at(state.directory(), &network)?;
         let listener = match self.lan {
@@ -63,7 +65,7 @@ impl Dev {
         let is_desk_served = desk.is_some();
         let extras = Extras { pair: Some(Pair::new(state.clone(), &address.to_string())), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
-        let site = Site { address: address.clone(), policy, development: true, config: None, certificate: None, log };
+        let site = Site { address: address.clone(), policy, development: true, config, certificate: None, log };
         let listening = FrontConfig { tls: Some(tls), ..FrontConfig::default() };
         super::run(state, site, extras, listener, listening, || {
             eprintln!("The server's fingerprint: {fingerprint}");

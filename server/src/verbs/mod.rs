@@ -142,6 +142,31 @@ impl OriginOptions {
     }
 }
 
+/// Where the rules are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigOption {
+    /// Opens what the rules of this file open, and nothing else; without it, every device that was let in may use what is asked
+    /// for by flags. `duologue policy check` looks at it, `duologue policy reload` has it read again.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigOption {
+    /// Reads the file, if there is one, and puts its rules into a policy.
+    pub(crate) fn apply(
+        self,
+        policy: Policy,
+        services: &ServiceOptions,
+    ) -> anyhow::Result<(Policy, Option<ConfigFile>)> {
+        let Some(path) = self.config else { return Ok((policy, None)) };
+        let (file, config) = ConfigFile::open(&path)?;
+        if config.vouch.is_some() && !services.has_backend() {
+            bail!("[door.vouch] of {} is of an HTTP server's logins: name that server by --http", path.display());
+        }
+        Ok((policy.with_rules(config.rules), Some(file)))
+    }
+}
+
 /// The services that need to be told something.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServiceOptions {
@@ -166,7 +191,7 @@ pub(crate) struct Extras {
 
 impl ServiceOptions {
     /// Whether requests go anywhere.
-    pub(crate) const fn has_backend(&self) -> bool {
+    const fn has_backend(&self) -> bool {
         self.http.http.is_some()
     }
 

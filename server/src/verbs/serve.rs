@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    BoundedLog, ConfigFile, FrontConfig, Policy, State, TrustedProxies, from_files,
+    BoundedLog, FrontConfig, Policy, State, TrustedProxies, from_files,
     services::{desk::Desk, pair::Pair},
 };
 use tokio::net::TcpListener;
@@ -44,10 +44,8 @@ pub(crate) struct Serve {
     /// send of these.
     #[arg(long = "trusted-proxy", value_name = "NETWORK")]
     trusted_proxies: Vec<String>,
-    /// Opens what the rules of this file open, and nothing else; without it, every device that was let in may use what is asked
-    /// for by flags. `duologue policy check` looks at it, `duologue policy reload` has it read again.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: super::ConfigOption,
     #[command(flatten)]
     origins: super::OriginOptions,
     /// Lets each enrolled device make links for further ones, at most 5 at a time. Revoking it revokes them.
@@ -83,16 +81,7 @@ impl Serve {
         }
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
-        let mut policy = self.origins.apply(own)?;
-        let mut config = None;
-        if let Some(path) = &self.config {
-            let (file, read) = ConfigFile::open(path)?;
-            if read.vouch.is_some() && !self.services.has_backend() {
-                bail!("[door.vouch] of {} is of an HTTP server's logins: name that server by --http", path.display());
-            }
-            policy = policy.with_rules(read.rules);
-            config = Some(file);
-        }
+        let (policy, config) = self.config.apply(self.origins.apply(own)?, &self.services)?;
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,
