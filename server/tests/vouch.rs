@@ -8,10 +8,11 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::State as Extracted,
     http::{HeaderMap, StatusCode, Uri},
     response::{AppendHeaders, IntoResponse, Response},
-    routing::{any, post},
+    routing::{any, get, post},
 };
 use duologue::CloseCode;
 use duologue_client::{Client, Keyring, Line, Target};
@@ -19,6 +20,7 @@ use duologue_server::{
     ConfigFile, Duologue, LabelPattern, Level, PathPattern, Policy, Rule, Rules, State, Whom, serve,
     services::http::Http,
 };
+use hyper::body::Body as _;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -52,8 +54,49 @@ fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
+/// A login that is answered only when the test says so.
+async fn slow(Extracted(bits): Extracted<Bits>, headers: HeaderMap) -> Response {
+    let own = header(&headers, "duologue-request");
+    bits.lock().expect("whole").push("slow".to_owned());
+    while bits.lock().expect("whole").last().is_none_or(|last| last != "go") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    with(format!("{own}; subject=zoe"))
+}
+
+/// A login that takes its caller's word for who he is, from a trailer; and says what came.
+async fn body(headers: HeaderMap, body: Body) -> Response {
+    let (own, mut body, mut data) = (header(&headers, "duologue-request"), Box::pin(body), Vec::new());
+    let mut word = "none".to_owned();
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        match frame.into_data() {
+            Ok(bytes) => data.extend_from_slice(&bytes),
+            Err(frame) => word = frame.trailers_ref().map_or(word, |trailers| header(trailers, "x-say")),
+        }
+    }
+    let said = format!("{}, trailer {word}", String::from_utf8_lossy(&data));
+    let vouch = if word == "none" { own } else { format!("{own}; subject={word}") };
+    (AppendHeaders([("duologue-vouch", vouch)]), said).into_response()
+}
+
+/// Cookies for other sites, and as if another site had set them.
+async fn foreign_cookies() -> Response {
+    let set = |cookie: &'static str| ("set-cookie", cookie);
+    let foreign = [
+        "a=1; Domain=example.org; Path=/",
+        "b=2; Domain=.com; Path=/",
+        "__Host-c=3; Domain=evil.example; Path=/; Secure",
+    ];
+    (AppendHeaders(foreign.map(set)), "set").into_response()
+}
+
 /// A backend: people log in at `/login`; below `/elsewhere` others write what they like.
 fn backend() -> Router {
+    backend_with(Bits::default())
+}
+
+fn backend_with(bits: Bits) -> Router {
+    // What a cache would say that has kept the answer to the first login.
     let again = |Extracted(bits): Extracted<Bits>| async move {
         with(format!("{}; subject=zoe", bits.lock().expect("whole").first().expect("somebody logged in before")))
     };
@@ -68,10 +111,13 @@ fn backend() -> Router {
         .route("/session/again", post(again))
         .route("/session/echo", post(echo))
         .route("/session", post(logout))
+        .route("/session/slow", post(slow))
+        .route("/session/body", post(body))
+        .route("/cookies", get(foreign_cookies))
         .route("/elsewhere/login", post(login))
         .route("/who", any(who))
         .route("/private", any(|| async { "secret" }))
-        .with_state(Bits::default())
+        .with_state(bits)
 }
 
 async fn listening(app: Router) -> String {
@@ -115,8 +161,13 @@ async fn started_with(http: Http) -> (Duologue, Client, Target, tempfile::TempDi
 /// The status and body of an answer; or the word of a refusal.
 async fn ask(line: &Line, method: &str, target: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let head = serde_json::json!({ "method": method, "target": target, "headers": headers, "length": 0 });
+    exchanged(line, &format!("{head}\n")).await
+}
+
+/// The same of a request as it is written.
+async fn exchanged(line: &Line, request: &str) -> (u16, String) {
     let mut stream = line.stream("http").expect("the line is open");
-    stream.write_all(format!("{head}\n").as_bytes()).await.expect("there is room");
+    stream.write_all(request.as_bytes()).await.expect("there is room");
     let _ = stream.shutdown().await;
     let mut answer = String::new();
     let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await;
@@ -215,6 +266,81 @@ async fn an_answer_that_was_not_made_for_this_login_vouches_for_nobody() {
         assert_eq!(answer, (0, "bad-request".to_owned()), "{name}");
     }
     assert_eq!(ask(&zoe, "GET", "/private", &[]).await, ok("secret"));
+    // Not in her own session either: who has signed out is out, whatever is still said of an old login.
+    assert_eq!(ask(&zoe, "POST", "/session", &[]).await, ok("done"));
+    assert_eq!(ask(&zoe, "POST", "/session/again", &[]).await, ok("done"));
+    assert_eq!(ask(&zoe, "GET", "/private", &[]).await, refused());
+}
+
+#[tokio::test]
+async fn what_a_client_says_of_itself_vouches_for_nobody_wherever_it_stands() {
+    let (client, target, _directory) = start().await;
+    let line = client.connect(&target).await.expect("the invite is good");
+    let bits = "AAAAAAAAAAAAAAAAAAAAAA; subject=zoe";
+    for name in
+        ["duologue-vouch", "Duologue-Vouch", "DUOLOGUE_VOUCH", "duologue.vouch", "duologue_request", "duologue-groups"]
+    {
+        let answer = ask(&line, "POST", "/login?zoe", &[(name, bits)]).await;
+        assert_eq!(answer, (0, "bad-request".to_owned()), "{name}");
+    }
+    // Behind its body: what looks like the end of chunks, and a trailer, is the body's.
+    let chunks = "2\r\nok\r\n0\r\nx-say: zoe\r\n\r\n";
+    let headers = "[[\"transfer-encoding\",\"chunked\"],[\"trailer\",\"x-say\"],[\"te\",\"trailers\"]]";
+    for length in [String::new(), format!(",\"length\":{}", chunks.len())] {
+        let head = format!("{{\"method\":\"POST\",\"target\":\"/session/body\",\"headers\":{headers}{length}}}\n");
+        let answer = exchanged(&line, &format!("{head}{chunks}")).await;
+        assert_eq!(answer, ok(&format!("{chunks}, trailer none")));
+        assert_eq!(ask(&line, "GET", "/private", &[]).await, refused());
+    }
+}
+
+/// Who has pressed the button twice, or has left: what was still under way when somebody signed out signs nobody in.
+#[tokio::test]
+async fn a_login_that_is_answered_after_a_sign_out_vouches_for_nobody() {
+    for by_backend in [true, false] {
+        let bits = Bits::default();
+        let http = Http::new(&listening(backend_with(Arc::clone(&bits))).await).expect("an address");
+        let http = http.vouching_at("/session/*").expect("a path");
+        let (_duologue, client, target, _directory) = started_with(http).await;
+        let line = client.connect(&target).await.expect("the invite is good");
+        let (asked, other) = (line.clone(), line.clone());
+        let pending = tokio::spawn(async move { ask(&asked, "POST", "/session/slow", &[]).await });
+        until("the backend to be asked", || bits.lock().expect("whole").last().is_some_and(|last| last == "slow"))
+            .await;
+        if by_backend {
+            assert_eq!(ask(&other, "POST", "/session", &[]).await, ok("done"));
+        } else {
+            tokio::time::timeout(Duration::from_secs(10), other.sign_out()).await.expect("10 s").expect("it is open");
+        }
+        bits.lock().expect("whole").push("go".to_owned());
+        assert_eq!(pending.await.expect("it ends"), ok("done"));
+        assert_eq!(ask(&line, "GET", "/private", &[]).await, refused(), "by the backend: {by_backend}");
+        assert_eq!(ask(&line, "GET", "/who", &[]).await, ok("none none 1 none"), "nor has it a cookie");
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+}
+
+/// The line leads to one backend: a cookie's `Domain` neither widens where it goes nor lets another site's in.
+#[tokio::test]
+async fn a_cookie_for_another_site_stays_with_the_one_backend_or_is_none() {
+    let (client, target, _directory) = start().await;
+    let line = client.connect(&target).await.expect("the invite is good");
+    assert_eq!(ask(&line, "GET", "/cookies", &[]).await, ok("set"));
+    // `__Host-` promises that there is no domain.
+    assert_eq!(ask(&line, "GET", "/who", &[]).await, ok("none none 1 a=1; b=2"));
+    for name in ["cookie", "Cookie", "COOKIE"] {
+        assert_eq!(ask(&line, "GET", "/who", &[(name, "id=9")]).await, (0, "bad-request".to_owned()), "{name}");
+    }
+    let other = client.connect(&target).await.expect("it was let in");
+    assert_eq!(ask(&other, "GET", "/who", &[]).await, ok("none none 1 none"), "each session has its own");
 }
 
 /// The configuration says where people log in, for how long and whom the backend may name, and is read again.
@@ -291,6 +417,11 @@ async fn raw(answer: Said) -> Http {
 async fn a_word_before_or_behind_the_answers_head_vouches_for_nobody() {
     const END: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n";
     let early = |word: &str| format!("HTTP/1.1 103 Early Hints\r\n{word}\r\n{END}\r\ndone");
+    let several = |word: &str| {
+        format!(
+            "HTTP/1.1 100 Continue\r\n{word}\r\nHTTP/1.1 102 Processing\r\n{word}\r\nHTTP/1.1 199 Own\r\n{word}\r\n{END}\r\ndone"
+        )
+    };
     let trailer = |word: &str| {
         format!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: duologue-vouch\r\n\r\n\
@@ -298,7 +429,8 @@ async fn a_word_before_or_behind_the_answers_head_vouches_for_nobody() {
         )
     };
     let head = |word: &str| format!("{END}{word}\r\ndone");
-    let answers: [(&str, Said, bool); 3] = [("103", early, false), ("trailer", trailer, false), ("head", head, true)];
+    let answers: [(&str, Said, bool); 4] =
+        [("103", early, false), ("100, 102, 199", several, false), ("trailer", trailer, false), ("head", head, true)];
     for (what, answer, counts) in answers {
         let (_duologue, client, target, _directory) = started_with(raw(answer).await).await;
         let line = client.connect(&target).await.expect("the invite is good");
@@ -306,5 +438,27 @@ async fn a_word_before_or_behind_the_answers_head_vouches_for_nobody() {
         assert_eq!(ask(&line, "POST", "/login", &[]).await, ok("done"), "{what}");
         let seen = ask(&line, "GET", "/private", &[]).await;
         assert_eq!(seen == ok("done"), counts, "{what}: {seen:?}");
+    }
+}
+
+/// What cannot be passed on is no answer: its caller hears of a failure, and must not find himself logged in.
+#[tokio::test]
+async fn what_is_no_answer_vouches_for_nobody_and_sets_no_cookie() {
+    let switched = |word: &str| {
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: a\r\nset-cookie: id=1\r\n{word}\r\n"
+        )
+    };
+    let too_high = |word: &str| format!("HTTP/1.1 600 Own\r\ncontent-length: 0\r\nset-cookie: id=1\r\n{word}\r\n");
+    let too_long = |word: &str| {
+        let long: String = (0..9).map(|number| format!("x-{number}: {}\r\n", "y".repeat(8_000))).collect();
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nset-cookie: id=1\r\n{word}{long}\r\n")
+    };
+    let answers: [(&str, Said); 3] = [("101", switched), ("600", too_high), ("a head of 72 kB", too_long)];
+    for (what, answer) in answers {
+        let (_duologue, client, target, _directory) = started_with(raw(answer).await).await;
+        let line = client.connect(&target).await.expect("the invite is good");
+        assert_eq!(ask(&line, "POST", "/login", &[]).await, (0, "bad-response".to_owned()), "{what}");
+        assert_eq!(ask(&line, "GET", "/private", &[]).await, refused(), "{what}");
     }
 }

@@ -73,7 +73,7 @@ use jar::Jar;
 pub use trust::NoPattern;
 use trust::Refused;
 use upload::{Progress, Upload, UploadError};
-use vouch::{OneTime, Vouching};
+use vouch::{OfRequest, OneTime, Vouching};
 pub use vouch::{VouchSettings, Vouches};
 use wire::{Answer, Head, read_head};
 
@@ -235,10 +235,12 @@ impl Http {
         let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
         let _file = share::file().await?;
         let progress = Arc::new(Progress::default());
-        let jar = if self.0.keeps_cookies && !head.omits_credentials() { call.kept::<Jar>() } else { None };
+        // A new one once somebody has signed out.
+        let session = call.kept::<Jar>();
+        let jar = session.as_ref().filter(|_| self.0.keeps_cookies && !head.omits_credentials());
         let asked = head.target.split('?').next().unwrap_or_default().to_owned();
         let one_time = OneTime::new();
-        let mut request = self.request(call, head, jar.as_deref(), stream, &progress).await?;
+        let mut request = self.request(call, head, jar.map(Arc::as_ref), stream, &progress).await?;
         request.headers_mut().insert(vouch::REQUEST, one_time.header());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = tokio::select! {
@@ -247,12 +249,15 @@ impl Http {
         };
         let status = response.status();
         tracing::debug!(device = %call.device(), %method, path, %status, "a request was forwarded");
+        // What is no answer sets no cookie and vouches for nobody.
+        let head = self.answer(&response)?;
+        // Before its caller hears of it: what is asked next has them.
         if let Some(jar) = jar {
-            // Before its caller hears of it: what is asked next has them.
             jar.keep(&path, response.headers());
         }
-        self.0.vouching.hear(call, &method, &asked, &one_time, response.headers());
-        let (head, mut body) = self.answer(response)?;
+        let of = OfRequest { method: &method, path: &asked, one_time: &one_time, session: &session };
+        self.0.vouching.hear(call, &of, response.headers());
+        let mut body = response.into_body();
         say(answer, &head).await.map_err(HttpError::Gone)?;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             // What is no data is a trailer, which ends here.
@@ -318,7 +323,7 @@ impl Http {
         Ok(request)
     }
 
-    fn answer(&self, response: Response<Incoming>) -> Result<(Answer, Incoming), HttpError> {
+    fn answer(&self, response: &Response<Incoming>) -> Result<Answer, HttpError> {
         let status = response.status();
         if !(200..=599).contains(&status.as_u16()) {
             return Err(HttpError::BadResponse(format!("the status {status} is none for a page").into()));
@@ -335,7 +340,7 @@ impl Http {
         if self.0.keeps_cookies {
             headers.retain(|(name, _)| name != header::SET_COOKIE.as_str());
         }
-        Ok((Answer { status: status.as_u16(), reason, headers }, response.into_body()))
+        Ok(Answer { status: status.as_u16(), reason, headers })
     }
 }
 

@@ -23,6 +23,7 @@ use duologue::CloseCode;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
+use super::jar::Jar;
 use crate::{
     door::{
         gate::now,
@@ -95,6 +96,27 @@ pub(super) struct Vouching {
 #[derive(Debug)]
 pub(super) struct OneTime(String);
 
+/// The request whose answer says something.
+#[derive(Debug)]
+pub(super) struct OfRequest<'a> {
+    pub(super) method: &'a Method,
+    /// As it was asked for.
+    pub(super) path: &'a str,
+    pub(super) one_time: &'a OneTime,
+    /// What the session kept when it was made: another once somebody has signed out.
+    pub(super) session: &'a Option<Arc<Jar>>,
+}
+
+impl OfRequest<'_> {
+    /// Whether nobody has signed out since.
+    fn is_current(&self, call: &Call) -> bool {
+        match (self.session, call.kept::<Jar>()) {
+            (Some(then), Some(now)) => Arc::ptr_eq(then, &now),
+            (then, now) => then.is_none() && now.is_none(),
+        }
+    }
+}
+
 /// What an answer says.
 #[derive(Debug, PartialEq, Eq)]
 enum Word {
@@ -111,6 +133,8 @@ enum Misfit {
     Place,
     #[error("it is of another request")]
     Request,
+    #[error("its person has signed out since it was asked")]
+    SignedOut,
     #[error("it is written twice")]
     Twice,
     #[error("\"{}\" is no part of it: write subject=NAME, groups=NAME,NAME, until=SECONDS or signed-out", text::shown_within(.0, SHOWN_CHARS_MAX))]
@@ -153,18 +177,24 @@ impl Vouching {
     }
 
     /// Takes what an answer says, before its caller hears anything of it.
-    pub(super) fn hear(&self, call: &Call, method: &Method, path: &str, request: &OneTime, answer: &HeaderMap) {
+    pub(super) fn hear(&self, call: &Call, of: &OfRequest<'_>, answer: &HeaderMap) {
         if !answer.contains_key(VOUCH) {
             return;
         }
         let settings = self.settings.now();
-        let taken = self.read(&settings, method, path, request, answer).and_then(|word| match word {
+        let taken = self.read(&settings, of, answer).and_then(|word| match word {
             Word::SignedOut => Ok(None),
+            Word::SignedIn { .. } if !of.is_current(call) => Err(Misfit::SignedOut),
             Word::SignedIn { subject, groups, until } => {
                 let last = now().saturating_add(settings.longest.as_secs());
                 let until = until.unwrap_or(last).min(last);
                 let shown = subject.clone();
                 call.vouch(subject, &groups, until)?;
+                // Looked at once more: a sign-out that came in between has not found this.
+                if !of.is_current(call) {
+                    call.sign_out();
+                    return Err(Misfit::SignedOut);
+                }
                 Ok(Some((shown, until)))
             }
         });
@@ -187,21 +217,14 @@ impl Vouching {
         }
     }
 
-    fn read(
-        &self,
-        settings: &VouchSettings,
-        method: &Method,
-        path: &str,
-        request: &OneTime,
-        answer: &HeaderMap,
-    ) -> Result<Word, Misfit> {
-        let path = Path::new(path);
-        if method.is_safe() || !self.paths.iter().chain(&settings.paths).any(|paths| paths.opens(&path)) {
+    fn read(&self, settings: &VouchSettings, of: &OfRequest<'_>, answer: &HeaderMap) -> Result<Word, Misfit> {
+        let path = Path::new(of.path);
+        if of.method.is_safe() || !self.paths.iter().chain(&settings.paths).any(|paths| paths.opens(&path)) {
             return Err(Misfit::Place);
         }
         let mut values = answer.get_all(VOUCH).iter();
         let word = match (values.next(), values.next()) {
-            (Some(value), None) => word(value, &request.0)?,
+            (Some(value), None) => word(value, &of.one_time.0)?,
             _ => return Err(Misfit::Twice),
         };
         if let Word::SignedIn { subject, groups, .. } = &word {
@@ -267,7 +290,9 @@ mod tests {
         for value in values {
             answer.append(VOUCH, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
-        vouching.read(&VouchSettings::default(), method, path, &OneTime(BITS.to_owned()), &answer)
+        let one_time = OneTime(BITS.to_owned());
+        let of = OfRequest { method, path, one_time: &one_time, session: &None };
+        vouching.read(&VouchSettings::default(), &of, &answer)
     }
 
     #[test]
@@ -279,7 +304,9 @@ mod tests {
         let said = |rest: &str| {
             let mut answer = HeaderMap::new();
             answer.append(VOUCH, HeaderValue::try_from(format!("{BITS}{rest}")).expect("a value"));
-            Vouching::default().read(&settings, &Method::POST, "/in", &OneTime(BITS.to_owned()), &answer)
+            let one_time = OneTime(BITS.to_owned());
+            let of = OfRequest { method: &Method::POST, path: "/in", one_time: &one_time, session: &None };
+            Vouching::default().read(&settings, &of, &answer)
         };
         assert_eq!(said("; subject=zo%C3%A9"), Ok(zoe(&[], None)));
         assert_eq!(said("; subject=zo%C3%A9; groups=staff"), Ok(zoe(&["staff"], None)));
