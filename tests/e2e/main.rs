@@ -35,6 +35,7 @@ mod datagrams;
 mod desk;
 mod drain;
 mod enrolment;
+mod examples;
 mod failures;
 mod fetch;
 mod first_run;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The source of axe. `cargo xtask test` installs it, and skips the tests named `browser_axe_…` where it cannot.
-fn axe() -> String {
+pub(crate) fn axe() -> String {
     let path = workspace().join("target/tools/npm/axe-core/node_modules/axe-core/axe.min.js");
     std::fs::read_to_string(&path).unwrap_or_else(|_| {
         panic!("axe is not at {}: run `cargo xtask test --filter axe`, which installs it with npm", path.display())
@@ -18,7 +18,7 @@ fn axe() -> String {
 }
 
 /// What axe calls serious or critical: the rule, and where.
-async fn serious(browser: &Browser, axe: &str) -> Value {
+pub(crate) async fn serious(browser: &Browser, axe: &str) -> Value {
     let body = "
         if (!globalThis.axe) (0, eval)(args);
         // `page-has-…` and the like are of the whole page: nothing is left out.

@@ -23,6 +23,7 @@ mod demo;
 mod deny;
 mod docs;
 mod engines;
+mod examples;
 mod figures;
 mod gate;
 mod harness;

@@ -11,8 +11,9 @@
 //! 8. a busy machine                 what would disturb the tests of 6
 //! 9. further engines, with `--full` the tests of the browser in Firefox and in WebKitGTK
 //! 10. packaging, likewise           the npm package in the projects of tests/packaging
-//! 11. the crates, likewise          made, and checked as far as their types go, each from its package alone
-//! 12. the page once more, likewise  built from a copy in another folder, it is the same
+//! 11. examples, likewise            the app with a login, by the commands of its README
+//! 12. the crates, likewise          made, and checked as far as their types go, each from its package alone
+//! 13. the page once more, likewise  built from a copy in another folder, it is the same
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
@@ -35,7 +36,7 @@ use crate::harness::Outcome;
 use crate::process::{self, cargo, step, target};
 use crate::proxies::{self, Proxy};
 use crate::tally::{Counts, Tally};
-use crate::{autobahn, crates, harness, integrity, packaging, tools, unsteady, wasm};
+use crate::{autobahn, crates, examples, harness, integrity, packaging, tools, unsteady, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -46,6 +47,8 @@ const ISSUER_TESTS: &str = "issuer_";
 /// How the name of a test begins that is run apart from the other end-to-end tests: before a real proxy, on a busy machine.
 const PROXY_TESTS: &str = "proxies::cases::";
 const BUSY_TESTS: &str = "busy::";
+/// Likewise, on an example with what it needs of npm.
+const EXAMPLE_TESTS: &str = "examples::";
 /// The name of one that needs nginx too ends with this.
 const NGINX_TESTS: &str = "behind_nginx";
 /// Says in which form tests with two forms are run.
@@ -137,7 +140,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
         }
     }
 
-    let apart = ["--skip", PROXY_TESTS, "--skip", BUSY_TESTS];
+    let apart = ["--skip", PROXY_TESTS, "--skip", BUSY_TESTS, "--skip", EXAMPLE_TESTS];
     let tests = Run::list(end_to_end(), filter);
     let left_out = |kind| tests_in(&tests, kind).filter(|name| !is_apart(name)).collect::<Vec<_>>();
     let mut command = end_to_end();
@@ -167,6 +170,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
             run.engine(engine);
         }
         run.packaging();
+        run.examples();
         run.prepare("the crates, from their packages", || crates::build(crates::Trial::Types).map(drop));
         run.prepare("page, a second time", integrity::reproduce);
     }
@@ -386,6 +390,30 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The end-to-end tests of the app with a login. Before that nothing is built for those that a filter leaves out.
+    fn examples(&mut self) {
+        let group = "end to end, examples";
+        let all = Self::list(end_to_end(), None);
+        let mut names: Vec<&str> = tests_in(&all, EXAMPLE_TESTS).filter(|name| self.is_wanted(name)).collect();
+        if names.is_empty() {
+            return;
+        }
+        let Some(chromedriver) = tools::chromedriver() else { return self.skip_all(group, &names, "no browser") };
+        if !tools::has_node() {
+            return self.skip_all(group, &names, "no node");
+        }
+        if !tools::has_axe() {
+            let for_everybody: Vec<_> = names.extract_if(.., |name| name.contains(AXE_TESTS)).collect();
+            self.skip_all(group, &for_everybody, "no axe");
+        }
+        if let Err(error) = examples::prepare() {
+            return self.fail(group, &format!("{group}: {error:#}"));
+        }
+        let mut command = end_to_end();
+        command.env("CHROMEDRIVER", chromedriver);
+        self.exactly(group, command, &["--test-threads=1"], &names);
+    }
+
     /// Runs a command and counts its tests.
     fn stream(&mut self, name: &str, command: &mut Command) {
         self.count(name, command, false);
@@ -450,7 +478,7 @@ impl<'a> Run<'a> {
 }
 
 fn is_apart(name: &str) -> bool {
-    name.starts_with(PROXY_TESTS) || name.starts_with(BUSY_TESTS)
+    [PROXY_TESTS, BUSY_TESTS, EXAMPLE_TESTS].iter().any(|kind| name.starts_with(kind))
 }
 
 /// The tests of a kind in the output of `--list`.
@@ -472,6 +500,7 @@ mod tests {
     #[test]
     fn proxies_and_a_busy_machine_are_apart() {
         assert!(is_apart("proxies::cases::nginx::native") && is_apart("busy::browser_x"));
+        assert!(is_apart("examples::browser_x") && !is_apart("page::examples::x"));
         assert!(!is_apart("proxies::page::every_configuration") && !is_apart("page::browser_busy::x"));
     }
 }
