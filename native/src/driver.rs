@@ -253,8 +253,13 @@ pub struct Proved<S> {
 
 impl<S: Socket> Proved<S> {
     /// Turns the device away and tells it why under the seal.
-    pub async fn refuse(mut self, code: CloseCode) {
-        self.connection.refuse(since(self.started), code);
+    pub async fn refuse(self, code: CloseCode) {
+        self.refuse_saying(code, "").await;
+    }
+
+    /// The same, with words for its person, of which 256 bytes are told.
+    pub async fn refuse_saying(mut self, code: CloseCode, words: &str) {
+        self.connection.close(since(self.started), code, words);
         hang_up(&mut self.connection, self.started, &mut self.socket).await;
     }
 }

@@ -81,6 +81,8 @@ codes! {
         HostMismatch = 22, "host-mismatch", "The address that this device opened is not the one that the server was asked for.";
         /// Evidence names another subject than the session has.
         SubjectChanged = 23, "subject-changed", "Somebody else has signed in.";
+        /// Whom the server's owner asks of every caller does not let this one in. The reason may say why, for the person.
+        HookRefused = 24, "hook-refused", "The server does not let you in.";
     }
 }
 

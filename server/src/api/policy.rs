@@ -20,7 +20,7 @@ use crate::{
         seat::Has,
         standing::{Group, Level, Standing, Subject},
     },
-    lines::explain::{Explained, Question, explain},
+    lines::explain::{Explained, File, Question, explain},
     state::store::DeviceStatus,
     watch::log::OWNERS,
 };
@@ -88,6 +88,12 @@ pub struct PolicyAnswer {
     pub groups: Vec<Group>,
     /// Likewise how sure that is.
     pub level: Level,
+    /// What the hook would be told of the device, were it to connect so; without the values of cookies. None if none is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<serde_json::Value>,
+    /// Whether cookies of the server's own pages prove who somebody is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cookies_prove: bool,
 }
 
 /// A policy was read again.
@@ -110,9 +116,10 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
     if asked.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(['?', '#'])) {
         return Err(bad("no-path", "a path begins with / and has neither ? nor #: what follows them is not judged"));
     }
-    let rules = match &asked.config {
+    let file = match &asked.config {
         Some(text) => {
-            Some(Config::parse("the file", text).map_err(|errors| bad("bad-config", &errors.to_string()))?.rules)
+            let config = Config::parse("the file", text).map_err(|errors| bad("bad-config", &errors.to_string()))?;
+            Some(File { rules: config.rules, hook: config.hook })
         }
         None => None,
     };
@@ -127,8 +134,16 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
             None => "no such device is enrolled: it is not let in at all",
         };
         let why = why.to_owned();
-        let answer =
-            PolicyAnswer { allowed: false, rule: None, why, subject: None, groups: Vec::new(), level: Level::Guest };
+        let answer = PolicyAnswer {
+            allowed: false,
+            rule: None,
+            why,
+            subject: None,
+            groups: Vec::new(),
+            level: Level::Guest,
+            hook: None,
+            cookies_prove: false,
+        };
         return Ok(json(StatusCode::OK, &answer));
     }
     let supposed = asked.standing.map(|Supposed { subject, groups, level }| Standing {
@@ -146,13 +161,14 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
     let method = asked.path.is_some().then(|| asked.method.unwrap_or_else(|| "GET".to_owned()));
     let request = asked.path.as_deref().zip(method.as_deref());
     let question = Question { device, label: &asked.label, request, supposed, transport };
-    let Some(Explained { allowed, rule, why, standing }) = explain(target.running.as_ref(), rules, has, question)
-    else {
+    let explained = explain(target.running.as_ref(), file, has, question);
+    let Some(Explained { allowed, rule, why, standing, hook, cookies_prove }) = explained else {
         let message = "no server runs here, so that no policy is in force: add --config FILE to ask that file's";
         return Err(Failure::new(StatusCode::CONFLICT, "no-policy", message));
     };
     let groups = standing.groups.to_vec();
-    let answer = PolicyAnswer { allowed, rule, why, subject: standing.subject.clone(), groups, level: standing.level };
+    let (subject, level) = (standing.subject.clone(), standing.level);
+    let answer = PolicyAnswer { allowed, rule, why, subject, groups, level, hook, cookies_prove };
     Ok(json(StatusCode::OK, &answer))
 }
 

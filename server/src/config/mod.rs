@@ -1,4 +1,5 @@
-//! The configuration file: TOML, as docs/POLICY.md has it: the policy, whose tokens are taken, and where the backend's word counts.
+//! The configuration file: TOML, as docs/POLICY.md has it: the policy, whose tokens are taken, who is asked of callers, and where
+//! the backend's word counts.
 //!
 //! ```text
 //! text ─► tables (`schema`): what is unknown or of another kind is an error, with a suggestion ─► rules: what cannot be meant is
@@ -20,6 +21,7 @@ pub use error::{ConfigError, ConfigErrors};
 
 use crate::{
     door::{
+        hook::{Hook, HookSettings, InvalidHookSettings},
         passkeys::{InvalidPasskeySettings, PasskeySettings, Passkeys},
         policy::rules::Rules,
         tokens::{InvalidTokenSettings, TokenSettings, Tokens},
@@ -38,6 +40,8 @@ pub struct Config {
     pub rules: Rules,
     /// Which tokens are taken; none if it has no `[door.token]`.
     pub token: Option<TokenSettings>,
+    /// Who is asked of everybody that connects; none if it has no `[door.hook]`.
+    pub hook: Option<HookSettings>,
     /// Where the HTTP backend vouches for who logs in; none if it has no `[door.vouch]`.
     pub vouch: Option<VouchSettings>,
     /// For whom passkeys are made; none if it has no `[door.passkey]`.
@@ -65,9 +69,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { rules, token, vouch, passkey } =
+        let schema::Read { rules, token, hook, vouch, passkey } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules), token, vouch, passkey })
+        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey })
     }
 }
 
@@ -79,6 +83,8 @@ pub struct ConfigFile {
     token: Option<TokenSettings>,
     /// For whom passkeys are made since the start.
     passkey: Option<PasskeySettings>,
+    /// Who is asked since the start.
+    hook: Option<HookSettings>,
     /// Followed by the service `http`.
     vouches: Vouches,
 }
@@ -92,7 +98,8 @@ impl ConfigFile {
         let config = Config::read(path)?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let vouches = Vouches::new(config.vouch.clone().unwrap_or_default());
-        Ok((Self { path, token: config.token.clone(), passkey: config.passkey.clone(), vouches }, config))
+        let (token, hook, passkey) = (config.token.clone(), config.hook.clone(), config.passkey.clone());
+        Ok((Self { path, token, hook, passkey, vouches }, config))
     }
 
     /// Who judges the tokens that are taken; none if none are. A file of keys stands beside this one.
@@ -110,6 +117,14 @@ impl ConfigFile {
     /// If the settings cannot be used there.
     pub fn passkeys(&self, host: &str) -> Result<Option<Passkeys>, InvalidPasskeySettings> {
         self.passkey.clone().map(|settings| Passkeys::new(settings, host)).transpose()
+    }
+
+    /// Who is asked of everybody that connects to a server whose own pages have this origin; none if nobody is.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    pub fn hook(&self, own_origin: &str) -> Result<Option<Hook>, InvalidHookSettings> {
+        self.hook.clone().map(|settings| Hook::new(settings, own_origin)).transpose()
     }
 
     /// Where the backend vouches for who logs in, as the file says it, now and after each reload: for
@@ -131,7 +146,11 @@ impl ConfigFile {
     /// What is wrong in it; then everything stays as it was.
     pub fn reload(&self, duologue: &Duologue) -> Result<Config, ConfigErrors> {
         let config = Config::read(&self.path)?;
-        let changed = [("token", config.token != self.token), ("passkey", config.passkey != self.passkey)];
+        let changed = [
+            ("token", config.token != self.token),
+            ("hook", config.hook != self.hook),
+            ("passkey", config.passkey != self.passkey),
+        ];
         if let Some((table, _)) = changed.iter().find(|(_, has_changed)| *has_changed) {
             let why = format!(
                 "has another [door.{table}] than at the start, and that cannot change while the server runs: start it again, or \

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::error::{Wrong, alike, of_toml};
 use crate::door::{
+    hook::HookSettings,
     origin::{self, Owner},
     passkeys::{self, PasskeySettings},
     policy::{
@@ -53,6 +54,8 @@ struct Door {
     level: Option<Spanned<Number>>,
     #[serde(default)]
     token: Option<Spanned<TokenSettings>>,
+    #[serde(default)]
+    hook: Option<Spanned<HookSettings>>,
     #[serde(default)]
     vouch: Option<Vouch>,
     #[serde(default)]
@@ -122,6 +125,7 @@ enum Number {
 pub(super) struct Read {
     pub(super) rules: Vec<Rule>,
     pub(super) token: Option<TokenSettings>,
+    pub(super) hook: Option<HookSettings>,
     pub(super) vouch: Option<VouchSettings>,
     pub(super) passkey: Option<PasskeySettings>,
 }
@@ -145,6 +149,11 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     {
         reader.says(passkey.span(), error.to_string());
     }
+    if let Some(hook) = &file.door.hook
+        && let Err(error) = hook.get_ref().check()
+    {
+        reader.says(hook.span(), error.to_string());
+    }
     let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
     let mut names = HashSet::new();
     let mut rules = Vec::with_capacity(file.rule.len() + 1);
@@ -163,9 +172,9 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     }
     match reader.wrong.is_empty() {
         true => {
-            let Door { token, passkey, .. } = file.door;
-            let (token, passkey) = (token.map(Spanned::into_inner), passkey.map(Spanned::into_inner));
-            Ok(Read { rules, token, vouch, passkey })
+            let Door { token, hook, passkey, .. } = file.door;
+            let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
+            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner) })
         }
         false => Err(reader.wrong),
     }

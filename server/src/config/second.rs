@@ -25,7 +25,7 @@ use crate::{
     front::http::serve,
     lines::{
         Duologue,
-        explain::{Question, explain},
+        explain::{File, Question, explain},
     },
     services::{self, http::Http},
     state::{State, store::Known},
@@ -348,8 +348,13 @@ fn explain_and_a_second_evaluator_name_the_same_rule_in_100_000_random_cases() {
                 supposed: Some(standing(&asked)),
                 transport: Some(transport),
             };
-            let first = explain(None, Some(config.rules.clone()), Has::of(&Known::default()), question)
-                .expect("there are rules");
+            let first = explain(
+                None,
+                Some(File { rules: config.rules.clone(), hook: None }),
+                Has::of(&Known::default()),
+                question,
+            )
+            .expect("there are rules");
             let first_rule = first.rule.clone().filter(|_| first.allowed);
             let second = second(&rules, default_level, &asked);
             assert_eq!(first_rule, second, "{asked:?}\n{}", rules.iter().map(Written::toml).collect::<String>());

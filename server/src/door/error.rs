@@ -67,11 +67,19 @@ pub enum DoorError {
     NoSubject,
     /// It takes a person who is present, by a passkey.
     StepUpNeeded,
+    /// The owner's backend, asked at connect, has refused the caller.
+    HookRefused,
+    /// The owner's backend has not answered in time, or not at all.
+    HookUnreachable,
+    /// What the owner's backend has answered cannot be read.
+    HookAnswer,
+    /// The owner's backend names another subject than was proved.
+    HookStranger,
 }
 
 impl DoorError {
     /// All, in their order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::TokenMalformed,
         Self::TokenKind,
         Self::TokenKey,
@@ -100,6 +108,10 @@ impl DoorError {
         Self::LoginTooOld,
         Self::NoSubject,
         Self::StepUpNeeded,
+        Self::HookRefused,
+        Self::HookUnreachable,
+        Self::HookAnswer,
+        Self::HookStranger,
     ];
 
     /// As a word, for programs.
@@ -134,6 +146,10 @@ impl DoorError {
             Self::LoginTooOld => "login-too-old",
             Self::NoSubject => "no-subject",
             Self::StepUpNeeded => "step-up-needed",
+            Self::HookRefused => "hook-refused",
+            Self::HookUnreachable => "hook-unreachable",
+            Self::HookAnswer => "hook-answer",
+            Self::HookStranger => "hook-stranger",
         }
     }
 
@@ -173,6 +189,10 @@ impl DoorError {
             }
             Self::NoSubject => "nobody has said whose this session is, so that there is nobody to be present",
             Self::StepUpNeeded => "this takes a person who has just shown to be there",
+            Self::HookRefused => "the owner's backend does not let this caller in",
+            Self::HookUnreachable => "the owner's backend, which is asked of every caller, has not answered",
+            Self::HookAnswer => "what the owner's backend has answered cannot be read",
+            Self::HookStranger => "the owner's backend names a subject for whom nothing was proved",
         }
     }
 
@@ -222,7 +242,30 @@ impl DoorError {
             }
             Self::NoSubject => "log in first, or bind the device (`duologue devices bind`)",
             Self::StepUpNeeded => "show it by a passkey (`link.stepUp()`), and try again",
+            Self::HookRefused => "the words of the refusal are the backend's: do what they say, and connect again",
+            Self::HookUnreachable => {
+                "start the backend, or look why it takes so long; who is in stays, and who comes again is asked of again"
+            }
+            Self::HookAnswer => "answer 200 with JSON of `subject`, `groups`, `level`, `until`, or of `refuse` alone",
+            Self::HookStranger => {
+                "bind the device to the subject (`duologue devices bind`), or let its person log in over the line: a cookie \
+                 that was only seen proves nobody"
+            }
         }
+    }
+
+    /// Whether other evidence of the same person may do better. A server that takes no tokens wants none, nor does it of somebody who
+    /// has signed out; and what the owner's backend says, or does not, another token changes nothing about.
+    pub(crate) const fn wants_other(self) -> bool {
+        !matches!(
+            self,
+            Self::TokenNotTaken
+                | Self::SignedOut
+                | Self::HookRefused
+                | Self::HookUnreachable
+                | Self::HookAnswer
+                | Self::HookStranger
+        )
     }
 
     /// With particulars.

@@ -5,12 +5,13 @@
 //! another policy, another standing, another connection ─► changed ─► whoever has something open asks again
 //! ```
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use duologue::DeviceId;
 use tokio::sync::{Notify, futures::Notified};
 
 use super::{
+    hook::Hook,
     policy::{
         Policy,
         limits::Meters,
@@ -33,6 +34,8 @@ pub(crate) struct Gate {
     /// Has the names that the owner has revoked; none where nobody comes in, and a policy is only asked.
     store: Option<Arc<Store>>,
     changed: [Notify; SHARDS],
+    /// Who is asked of everybody that connects. What it has said goes where what it was asked of does.
+    hook: OnceLock<Hook>,
     pub(crate) meters: Meters,
 }
 
@@ -42,8 +45,35 @@ impl Gate {
             policy: RwLock::new(Arc::new(policy)),
             store,
             changed: std::array::from_fn(|_| Notify::new()),
+            hook: OnceLock::new(),
             meters: Meters::default(),
         }
+    }
+
+    /// Asks this hook from now on, if none is asked so far.
+    pub(crate) fn ask_by(&self, hook: Hook) {
+        // A server is told once, before it is used.
+        let _ = self.hook.set(hook);
+    }
+
+    /// Who is asked.
+    pub(crate) fn hook(&self) -> Option<&Hook> {
+        self.hook.get()
+    }
+
+    /// What the hook was told so far counts no more: somebody was revoked, is bound, or is judged by other rules.
+    pub(crate) fn forget_answers(&self) {
+        if let Some(hook) = self.hook() {
+            hook.forget();
+        }
+    }
+
+    /// The same of one device, where somebody has signed out; and whatever is open there asks again.
+    pub(crate) fn has_signed_out(&self, device: DeviceId) {
+        if let Some(hook) = self.hook() {
+            hook.forget_of(device);
+        }
+        self.has_changed(device);
     }
 
     /// Whether the owner has revoked what somebody is, by the token, the subject or a group.
@@ -66,6 +96,7 @@ impl Gate {
     /// Another policy, whole: from now on, and for what is open.
     pub(crate) fn set(&self, policy: Policy) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.forget_answers();
         self.changed.iter().for_each(Notify::notify_waiters);
     }
 
@@ -75,6 +106,7 @@ impl Gate {
             let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
             *policy = Arc::new(Policy::clone(&policy).with_rules(rules));
         }
+        self.forget_answers();
         self.changed.iter().for_each(Notify::notify_waiters);
     }
 

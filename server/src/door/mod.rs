@@ -4,7 +4,9 @@
 
 pub(crate) mod error;
 pub(crate) mod evidence;
+pub(crate) mod fetch;
 pub(crate) mod gate;
+pub(crate) mod hook;
 pub(crate) mod lanes;
 pub(crate) mod lobby;
 pub(crate) mod origin;

@@ -6,6 +6,8 @@
 //! what somebody has proved since, if any ───┴─► standing: the second while it lasts, else the first
 //!     holds ─► its end is near, which is told ─► over
 //! ```
+//!
+//! Where the owner's backend is asked (`hook`), its ruling stands beside it: the most that the device has by its key.
 
 use std::{
     any::Any,
@@ -20,8 +22,10 @@ use super::{
     error::DoorError,
     evidence::{Identity, Transport},
     gate::now,
+    hook::{Answer, Ceiling, Visit},
     passkeys::presence::Presence,
-    standing::{Group, Level, Standing, Subject},
+    standing::{Group, Level, Proof, Standing, Subject},
+    tokens::Verified,
 };
 use crate::state::store::{Known, Names};
 
@@ -30,6 +34,8 @@ use crate::state::store::{Known, Names};
 const NEAR_SECS: u64 = 60;
 /// That the end is near was told.
 const TOLD: u64 = u64::MAX;
+/// After how many seconds the hook is asked again that has not answered.
+const ASK_AGAIN_SECS: u64 = 30;
 
 /// What almost every device has: one for all of them.
 static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::device()));
@@ -45,6 +51,28 @@ pub(crate) struct Has {
     standing: Arc<Standing>,
     /// The labels that it may open; any, if none are told.
     opens: Option<Names>,
+}
+
+/// What the hook has said of a session, and what it is asked again with.
+#[derive(Clone, Debug)]
+pub(crate) struct Hooked {
+    pub(crate) visit: Arc<Visit>,
+    /// None if it has not answered.
+    pub(crate) answer: Option<Arc<Answer>>,
+    /// What it was asked of, beside the key.
+    pub(crate) token: Option<Arc<Verified>>,
+    pub(crate) ceiling: Ceiling,
+    /// Until when it holds, in seconds since 1970.
+    pub(crate) until: u64,
+    /// It has not answered of what was shown last, and is asked of it again soon.
+    pub(crate) is_owed: bool,
+}
+
+impl Hooked {
+    /// Whether it says something of what was shown last, and that is in date.
+    fn holds(&self, at: u64) -> bool {
+        self.answer.is_some() && !self.is_owed && self.until > at
+    }
 }
 
 impl Has {
@@ -66,6 +94,10 @@ impl Has {
         };
         Self { standing, opens: opens.clone() }
     }
+
+    pub(crate) fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
 }
 
 /// Who sits at the other end of a session.
@@ -86,9 +118,15 @@ pub(crate) enum Ending {
     /// Not soon, or that was told.
     Later,
     /// Soon, which is told once.
-    Soon,
+    Soon {
+        /// A token's: a newer one may be asked for.
+        of_token: bool,
+    },
     /// It has just ended.
-    Now,
+    Now {
+        /// A token's: a newer one may be asked for.
+        of_token: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -106,6 +144,32 @@ struct Now {
     transport: Transport,
     /// Where passkeys are taken.
     presence: Option<Box<Presence>>,
+    /// Where a hook is asked.
+    ruling: Option<Box<Ruling>>,
+}
+
+#[derive(Debug)]
+struct Ruling {
+    hooked: Hooked,
+    /// What the device has, where the ruling takes something of it away.
+    lowered: Option<Arc<Standing>>,
+    /// When it is asked again: before the ruling ends, or a while after it was asked and has not answered.
+    again_at: u64,
+    /// Somebody has signed out since: what proved him does so no more.
+    is_signed_out: bool,
+}
+
+impl Now {
+    /// What the device has by its key, as far as the hook lets it.
+    fn by_key(&self) -> &Arc<Standing> {
+        self.ruling.as_ref().and_then(|ruling| ruling.lowered.as_ref()).unwrap_or(&self.has.standing)
+    }
+
+    fn lower(&mut self) {
+        if let Some(ruling) = &mut self.ruling {
+            ruling.lowered = ruling.hooked.ceiling.lowers(&self.has.standing).map(Arc::new);
+        }
+    }
 }
 
 impl Seat {
@@ -122,6 +186,7 @@ impl Seat {
                 kept: None,
                 transport,
                 presence: None,
+                ruling: None,
             }),
         }
     }
@@ -157,7 +222,7 @@ impl Seat {
     pub(crate) fn standing(&self, at: u64) -> Arc<Standing> {
         let now = self.lock();
         let holds = |proved: &&Arc<Standing>| !proved.is_over(at);
-        let standing = now.proved.as_ref().filter(holds).unwrap_or(&now.has.standing);
+        let standing = now.proved.as_ref().filter(holds).unwrap_or(now.by_key());
         let raised = now.presence.as_ref().and_then(|presence| presence.raised(standing));
         raised.map_or_else(|| Arc::clone(standing), Arc::new)
     }
@@ -177,12 +242,12 @@ impl Seat {
         let mut now = self.lock();
         let until = now.proved.as_ref()?.until?;
         if until <= at {
-            now.proved = None;
-            let Now { presence, has, .. } = &mut *now;
-            if let Some(presence) = presence {
-                presence.ended(&has.standing);
+            let left = Arc::clone(now.by_key());
+            if let Some(presence) = &mut now.presence {
+                presence.ended(&left);
             }
-            return Some(Ending::Now);
+            let of_token = is_of_token(now.proved.take().as_deref());
+            return Some(Ending::Now { of_token });
         }
         if now.near == 0 {
             now.near = until - NEAR_SECS.min((until - at) / 2);
@@ -191,7 +256,60 @@ impl Seat {
         if is_news {
             now.near = TOLD;
         }
-        Some(if is_news { Ending::Soon } else { Ending::Later })
+        let of_token = is_of_token(now.proved.as_deref());
+        Some(if is_news { Ending::Soon { of_token } } else { Ending::Later })
+    }
+
+    /// What the device has by its key alone, whatever the hook says.
+    pub(crate) fn by_key(&self) -> Arc<Standing> {
+        Arc::clone(&self.lock().has.standing)
+    }
+
+    /// What the hook has said of the session.
+    pub(crate) fn hooked(&self) -> Option<Hooked> {
+        self.lock().ruling.as_ref().map(|ruling| ruling.hooked.clone())
+    }
+
+    /// Whether what the hook has said holds still. Whom it was not asked of has nothing of it.
+    pub(crate) fn is_ruled(&self, at: u64) -> bool {
+        self.lock().ruling.as_ref().is_some_and(|ruling| ruling.hooked.holds(at))
+    }
+
+    /// The hook has ruled.
+    pub(crate) fn rule(&self, hooked: Hooked, at: u64) {
+        let mut now = self.lock();
+        let again_at = match hooked.answer {
+            Some(_) if !hooked.is_owed => hooked.until - NEAR_SECS.min(hooked.until.saturating_sub(at) / 2),
+            Some(_) => at.saturating_add(ASK_AGAIN_SECS),
+            None => hooked.until.saturating_add(ASK_AGAIN_SECS),
+        };
+        let is_signed_out = now.ruling.as_ref().is_some_and(|ruling| ruling.is_signed_out);
+        now.ruling = Some(Box::new(Ruling { hooked, lowered: None, again_at, is_signed_out }));
+        now.lower();
+    }
+
+    /// Its session goes on over a connection of which this is to be asked.
+    pub(crate) fn asks_of(&self, visit: Arc<Visit>) {
+        if let Some(ruling) = &mut self.lock().ruling {
+            ruling.hooked.visit = visit;
+        }
+    }
+
+    /// Whether the hook is to be asked again now, since what it has said is about to end; none where it is not asked. Whoever is
+    /// told so asks: the others are told no for a while.
+    pub(crate) fn takes_question(&self, at: u64) -> Option<bool> {
+        let mut now = self.lock();
+        let ruling = now.ruling.as_mut()?;
+        let takes = ruling.again_at <= at;
+        if takes {
+            ruling.again_at = at.saturating_add(ASK_AGAIN_SECS);
+        }
+        Some(takes)
+    }
+
+    /// Whether somebody has signed out since the hook was asked.
+    pub(crate) fn is_signed_out(&self) -> bool {
+        self.lock().ruling.as_ref().is_some_and(|ruling| ruling.is_signed_out)
     }
 
     /// The labels that its device was let in for; any, if none are told.
@@ -211,6 +329,7 @@ impl Seat {
         };
         if may {
             now.has = has;
+            now.lower();
         }
         may
     }
@@ -227,14 +346,17 @@ impl Seat {
         let at = self::now();
         // What has ended unseen has ended all the same.
         let has_ended = now.proved.as_ref().is_some_and(|proved| proved.is_over(at));
-        let Now { presence, has, .. } = &mut *now;
-        if let Some(presence) = presence {
+        let left = Arc::clone(now.by_key());
+        if let Some(presence) = &mut now.presence {
             if has_ended {
-                presence.ended(&has.standing);
+                presence.ended(&left);
             }
             presence.proved(&standing, at);
         }
         (now.proved, now.near) = (Some(Arc::new(standing)), 0);
+        if let Some(ruling) = &mut now.ruling {
+            ruling.is_signed_out = false;
+        }
         Ok(())
     }
 
@@ -254,9 +376,7 @@ impl Seat {
             subject: standing.subject.as_ref().map_or_else(String::new, ToString::to_string),
             secs,
             evidence: self.evidence(),
-            // A server that takes no tokens wants none, nor does it of somebody who has signed out.
-            wants_evidence: wants_evidence
-                || refused.is_some_and(|error| !matches!(error, DoorError::TokenNotTaken | DoorError::SignedOut)),
+            wants_evidence: wants_evidence || refused.is_some_and(DoorError::wants_other),
             refused: refused.map_or_else(String::new, |error| error.word().to_owned()),
         }
     }
@@ -279,11 +399,19 @@ impl Seat {
         if let Some(presence) = &mut now.presence {
             presence.forget();
         }
+        if let Some(ruling) = &mut now.ruling {
+            ruling.hooked.token = None;
+            ruling.is_signed_out = true;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_of_token(proved: Option<&Standing>) -> bool {
+    proved.is_some_and(|standing| matches!(standing.proof, Proof::Token { .. }))
 }
 
 #[cfg(test)]
@@ -351,11 +479,22 @@ mod tests {
         assert_eq!((seat.standing(999).level, seat.standing(1_000).level), (Level::Account, Level::Device));
         let looked = [1, 939, 940, 941, 999, 1_000, 1_001].map(|at| seat.look(at));
         let later = Some(Ending::Later);
-        assert_eq!(looked, [later, later, Some(Ending::Soon), later, later, Some(Ending::Now), None]);
+        assert_eq!(
+            looked,
+            [
+                later,
+                later,
+                Some(Ending::Soon { of_token: false }),
+                later,
+                later,
+                Some(Ending::Now { of_token: false }),
+                None
+            ]
+        );
         assert_eq!(seat.standing(0).level, Level::Device, "a clock that is set back revives nothing");
         assert_eq!(seat.prove(until("bob", 2_000)), Err(OtherSubject), "what was hers is open still");
         seat.prove(until("ada", 2_000)).expect("the same person's");
-        assert_eq!((seat.look(1_500), seat.look(1_950)), (later, Some(Ending::Soon)));
+        assert_eq!((seat.look(1_500), seat.look(1_950)), (later, Some(Ending::Soon { of_token: false })));
         assert_eq!(seat.standing(1_500).level, Level::Account);
     }
 
@@ -365,9 +504,9 @@ mod tests {
         for end in [20, 40] {
             seat.prove(until("ada", end)).expect("hers");
             let looked: Vec<_> = (end - 20..end).map(|at| seat.look(at)).collect();
-            let soon = looked.iter().position(|look| *look == Some(Ending::Soon));
+            let soon = looked.iter().position(|look| *look == Some(Ending::Soon { of_token: false }));
             assert_eq!(soon, Some(10), "half of its time is left: {looked:?}");
-            assert_eq!(looked.iter().filter(|look| **look == Some(Ending::Soon)).count(), 1);
+            assert_eq!(looked.iter().filter(|look| **look == Some(Ending::Soon { of_token: false })).count(), 1);
         }
     }
 

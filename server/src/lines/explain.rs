@@ -8,6 +8,7 @@ use super::Duologue;
 use crate::door::{
     evidence::Transport,
     gate::{Gate, now},
+    hook::{self, Hook, HookSettings, Visit},
     policy::{
         Policy,
         patterns::Path,
@@ -35,12 +36,21 @@ pub(crate) struct Explained {
     pub(crate) rule: Option<String>,
     pub(crate) why: String,
     pub(crate) standing: Arc<Standing>,
+    /// What the hook would be told of the caller, without the values of cookies.
+    pub(crate) hook: Option<serde_json::Value>,
+    pub(crate) cookies_prove: bool,
 }
 
-/// By these rules, else by those of a running server; none if there are neither. `has` is what the device has where it has no line.
+/// A file that is asked.
+pub(crate) struct File {
+    pub(crate) rules: Rules,
+    pub(crate) hook: Option<HookSettings>,
+}
+
+/// By a file, else by a running server; none if there is neither. `has` is what the device has where it has no line.
 pub(crate) fn explain(
     running: Option<&Duologue>,
-    rules: Option<Rules>,
+    file: Option<File>,
     has: Has,
     question: Question<'_>,
 ) -> Option<Explained> {
@@ -49,8 +59,18 @@ pub(crate) fn explain(
     let transport = transport.or_else(|| live.as_ref().map(|seat| seat.transport()));
     let transport = transport.unwrap_or(Transport { address: [0; 4].into(), origin: None, app_origin: None });
     let seat = live.unwrap_or_else(|| Arc::new(Seat::new(device, transport.clone(), has)));
+    let of_file = file.as_ref().and_then(|file| file.hook.as_ref());
+    let of_server = running.and_then(|duologue| duologue.shared.gate.hook());
+    let cookies_prove = of_file.map(|hook| hook.cookies_prove).or_else(|| of_server.map(Hook::cookies_prove));
+    let hook = cookies_prove.and_then(|_| {
+        let (has, hooked) = (seat.by_key(), seat.hooked());
+        let visit = hooked.as_ref().map(|hooked| hooked.visit.without_secrets());
+        let visit = visit.unwrap_or_else(|| Visit::unknown(transport.origin.as_deref()));
+        let token = hooked.as_ref().and_then(|hooked| hooked.token.as_deref());
+        serde_json::to_value(hook::Question::new(device, &has, token, &transport, &visit)).ok()
+    });
     let standing = supposed.map_or_else(|| seat.standing(now()), Arc::new);
-    let gate = match (rules, running) {
+    let gate = match (file.map(|file| file.rules), running) {
         // A file says nothing of addresses.
         (Some(rules), _) => {
             let policy = Policy::listed(transport.origin.iter().cloned().collect()).with_rules(rules);
@@ -90,5 +110,5 @@ pub(crate) fn explain(
             (false, rule, policy.rules.words(refusal))
         }
     };
-    Some(Explained { allowed, rule, why, standing })
+    Some(Explained { allowed, rule, why, standing, hook, cookies_prove: cookies_prove.unwrap_or_default() })
 }

@@ -9,6 +9,7 @@ pub(crate) mod directory;
 mod drain;
 pub(crate) mod explain;
 mod handshake;
+mod hooked;
 mod memory;
 mod owner;
 mod person;
@@ -44,6 +45,7 @@ use crate::{
     door::{
         evidence::{Shown, Transport},
         gate::Gate,
+        hook::Upgrade,
         passkeys::Passkeys,
         policy::{Policy, rules::Rules},
         seat::Seat,
@@ -231,13 +233,14 @@ impl Duologue {
         let origin = origin.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let (origin, app_origin) = self.shared.gate.policy().seen(origin);
         let transport = Transport { address: stranger.address, origin, app_origin };
+        let seen = self.shared.gate.hook().map(|_| Upgrade::of(request.headers())).unwrap_or_default();
         let upgraded = hyper::upgrade::on(&mut request);
         let connections = self.shared.connections.clone();
         connections.spawn(async move {
             match upgraded.await {
                 Ok(upgraded) => {
                     let (carrier, ahead) = Carrier::new(upgraded);
-                    self.serve(Box::new(WebSocket::with(carrier, ahead)), offer, stranger, transport).await;
+                    self.serve(Box::new(WebSocket::with(carrier, ahead)), offer, stranger, (transport, seen)).await;
                 }
                 Err(error) => tracing::debug!(address = %Shown(transport.address), %error, "an upgrade failed"),
             }
@@ -246,7 +249,8 @@ impl Duologue {
     }
 
     /// Runs one connection to its end.
-    async fn serve(self, socket: Socket, offer: Offer, stranger: Stranger, transport: Transport) {
+    async fn serve(self, socket: Socket, offer: Offer, stranger: Stranger, seen: (Transport, Upgrade)) {
+        let (transport, upgrade) = seen;
         let (address, home) = (Shown(transport.address), stranger.home.clone());
         let Some(mut porter) = Porter::of(self.clone(), stranger) else {
             tracing::debug!(%address, "there was no place in the lobby");
@@ -290,7 +294,7 @@ impl Duologue {
         };
         match proved {
             Ok(proved) => {
-                let Some(admitted) = Box::pin(self.admit(proved, transport)).await else { return };
+                let Some(admitted) = Box::pin(self.admit(proved, transport, upgrade)).await else { return };
                 drop(porter);
                 // A task of its own: this one has room for a handshake, which a line needs no more.
                 let connections = self.shared.connections.clone();

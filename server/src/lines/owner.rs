@@ -31,6 +31,7 @@ impl Duologue {
     pub(crate) fn revoke_all(&self, whom: Whom) -> (Vec<DeviceId>, Revocation) {
         let store = self.shared.state.store();
         let Some(out) = store.refuse(whom) else { return (Vec::new(), Revocation::Unknown) };
+        self.shared.gate.forget_answers();
         for device in &out {
             self.shared.tickets.forget(*device);
             self.shared.directory.close(*device, CloseCode::DeviceRevoked);
@@ -93,6 +94,7 @@ impl Duologue {
     /// A device's sessions are what its owner says now. One that is another subject's ends: what is open under one person's name
     /// never becomes another's.
     fn look_again(&self, device: DeviceId) {
+        self.shared.gate.forget_answers();
         let has = self.has(device);
         for session in self.shared.directory.sessions_of(device) {
             if !session.seat.has_now(has.clone()) {

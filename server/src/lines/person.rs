@@ -1,7 +1,7 @@
 //! Who somebody is, by what he shows: a token behind AUTH or on the open line, what it makes of the session, and when that is over.
 //!
 //! ```text
-//! evidence ─► tokens ─► standing ─► seat ─► told, and whatever is open asks the policy again
+//! evidence ─► tokens ─► (hook) ─► standing ─► seat ─► told, and whatever is open asks the policy again
 //!               └── refused: told by its word; the session stays what it was
 //! each second: its end is near ─► newer is asked for, once · its end ─► the device has what it has without
 //! ```
@@ -11,40 +11,51 @@
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use duologue::{AuthRequest, CloseCode, DeviceId, DeviceKey, Evidence, EvidenceKind, FreshReason, Outcome, Wanted};
 use duologue_native::Line;
 
-use super::{Duologue, Shared, directory::Session};
+use super::{Duologue, Shared, directory::Session, hooked::Turned};
 use crate::{
     door::{
         error::{DoorError, Refused},
         evidence::Transport,
         gate::now,
-        seat::{Ending, OtherSubject, Seat},
+        hook::{Upgrade, Visit},
+        seat::{Ending, Hooked, OtherSubject, Seat},
         standing::{Proof, Standing},
-        tokens::{DeviceBinding, KeyHashes, Tokens},
+        tokens::{DeviceBinding, KeyHashes, Tokens, Verified},
     },
     watch::text,
 };
 
 /// How long judging may take: keys may have to come from an issuer. A time of its own, behind an AUTH that has verified.
-const VERDICT: Duration = Duration::from_secs(5);
+pub(super) const VERDICT: Duration = Duration::from_secs(5);
 /// How often it is looked whose standing ends.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// What somebody has shown, and what it came to.
+/// What somebody has shown, what the owner's backend says of it where that is asked, and what it came to.
+#[derive(Default)]
 pub(super) struct Shown {
-    number: u32,
-    came_to: Result<Standing, DoorError>,
+    /// Of the evidence; none if nothing was shown.
+    pub(super) number: Option<u32>,
+    /// What he is by it; none if nothing says who he is.
+    pub(super) standing: Option<Standing>,
+    /// Why it raises nothing.
+    pub(super) refused: Option<DoorError>,
+    pub(super) token: Option<Arc<Verified>>,
+    /// What the backend has ruled.
+    pub(super) hooked: Option<Hooked>,
+    /// It was not asked, because the session that goes on has its ruling; what the next question is about.
+    pub(super) keeps: Option<Arc<Visit>>,
 }
 
 impl Shown {
     /// Whether it says who somebody is.
     pub(super) const fn proves(&self) -> bool {
-        self.came_to.is_ok()
+        self.standing.is_some()
     }
 }
 
@@ -65,10 +76,24 @@ impl Duologue {
         self.shared.tokens.as_ref().map(|_| KeyHashes::of(key))
     }
 
-    /// What an AUTH shows of its person, judged; none if it shows nothing.
-    pub(super) async fn shown(&self, request: &AuthRequest) -> Option<Shown> {
-        let evidence = request.evidence.last()?;
-        Some(self.judge_evidence(request.device_id, || DeviceBinding::of(&request.device), evidence).await)
+    /// What an AUTH shows of its person, judged, and what the owner's backend says of him.
+    pub(super) async fn shown(
+        &self,
+        request: &AuthRequest,
+        transport: &Transport,
+        upgrade: Upgrade,
+        is_let_in: bool,
+    ) -> Result<Shown, Turned> {
+        let begun = Instant::now();
+        let mut shown = match request.evidence.last() {
+            Some(evidence) => {
+                self.judge_evidence(request.device_id, || DeviceBinding::of(&request.device), evidence).await
+            }
+            None => Shown::default(),
+        };
+        let left = VERDICT.saturating_sub(begun.elapsed());
+        self.ask_at_connect(request, transport, upgrade, is_let_in, left, &mut shown).await?;
+        Ok(shown)
     }
 
     async fn judge_evidence(
@@ -77,15 +102,18 @@ impl Duologue {
         binding: impl FnOnce() -> DeviceBinding,
         evidence: &Evidence,
     ) -> Shown {
-        let came_to = self.standing_by(device, binding, evidence).await.map_err(|refused| {
-            if refused.error == DoorError::SignedOut {
-                return refused.error;
+        let mut shown = Shown { number: Some(evidence.number), ..Shown::default() };
+        match self.standing_by(device, binding, evidence).await {
+            Ok((standing, token)) => (shown.standing, shown.token) = (Some(standing), Some(token)),
+            Err(refused) => {
+                if refused.error != DoorError::SignedOut {
+                    // The particulars are the owner's; the word goes to whoever has shown it.
+                    tracing::info!(%device, code = refused.error.word(), detail = text::shown(&refused.detail), "a token was not taken");
+                }
+                shown.refused = Some(refused.error);
             }
-            // The particulars are the owner's; the word goes to whoever has shown it.
-            tracing::info!(%device, code = refused.error.word(), detail = text::shown(&refused.detail), "a token was not taken");
-            refused.error
-        });
-        Shown { number: evidence.number, came_to }
+        }
+        shown
     }
 
     async fn standing_by(
@@ -93,7 +121,7 @@ impl Duologue {
         device: DeviceId,
         binding: impl FnOnce() -> DeviceBinding,
         evidence: &Evidence,
-    ) -> Result<Standing, Refused> {
+    ) -> Result<(Standing, Arc<Verified>), Refused> {
         let tokens = match (&self.shared.tokens, evidence.kind) {
             (_, EvidenceKind::SignOut) => return Err(DoorError::SignedOut.into()),
             (Some(tokens), EvidenceKind::Token) => tokens,
@@ -110,7 +138,7 @@ impl Duologue {
         if owner.is_some_and(is_of_another) {
             return Err(DoorError::DeviceOfAnotherSubject.into());
         }
-        Ok(standing)
+        Ok((standing, verified))
     }
 
     /// The session of an AUTH, in which whoever has shown who he is sits now; and what its client is told.
@@ -121,19 +149,44 @@ impl Duologue {
         &self,
         request: &AuthRequest,
         transport: &Transport,
-        shown: Option<&Shown>,
+        shown: &Shown,
     ) -> Result<(Session, Outcome), CloseCode> {
         let (session, outcome) = self.find_session(request, transport);
-        let Some(Shown { came_to: Ok(standing), .. }) = shown else { return Ok((session, outcome)) };
+        let goes_on = matches!(outcome, Outcome::Resumed { .. });
+        if shown.keeps.is_some() && !goes_on {
+            // It has ended since it was looked at. Whoever comes again is asked of.
+            self.shared.directory.leave(request.device_id, session.id);
+            return Err(CloseCode::Internal);
+        }
         // In a session that goes on, what is not newer was judged before, or another has overtaken it.
         let is_news = |evidence: &Evidence| session.line.command(|line, _| line.is_newer(evidence));
-        if matches!(outcome, Outcome::Resumed { .. }) && !request.evidence.last().is_some_and(is_news) {
+        if goes_on && shown.hooked.is_none() && !request.evidence.last().is_some_and(is_news) {
+            if let Some(visit) = &shown.keeps {
+                session.seat.asks_of(Arc::clone(visit));
+            }
             return Ok((session, outcome));
         }
-        match self.prove(&session.seat, standing.clone()) {
+        match self.sit(&session.seat, shown) {
             Ok(()) => Ok((session, outcome)),
-            Err(OtherSubject) => self.seat_anew(request, transport, &session, standing),
+            Err(OtherSubject) => self.seat_anew(request, transport, &session, shown),
         }
+    }
+
+    /// Gives a session what somebody has shown, and what the owner's backend has ruled.
+    pub(super) fn sit(&self, seat: &Seat, shown: &Shown) -> Result<(), OtherSubject> {
+        if let Some(standing) = &shown.standing {
+            self.prove(seat, standing.clone())?;
+        }
+        match (&shown.hooked, &shown.keeps) {
+            (Some(hooked), _) => {
+                seat.rule(hooked.clone(), now());
+                self.shared.gate.has_changed(seat.device());
+                self.watch_ends();
+            }
+            (None, Some(visit)) => seat.asks_of(Arc::clone(visit)),
+            (None, None) => {}
+        }
+        Ok(())
     }
 
     /// The session is another's: it ends, and nothing of it is carried over.
@@ -142,7 +195,7 @@ impl Duologue {
         request: &AuthRequest,
         transport: &Transport,
         session: &Session,
-        standing: &Standing,
+        shown: &Shown,
     ) -> Result<(Session, Outcome), CloseCode> {
         let device = request.device_id;
         tracing::info!(%device, "somebody else has signed in: the session that was there is over");
@@ -150,7 +203,7 @@ impl Duologue {
         match request.wanted {
             Wanted::Resume(_) => {
                 let (session, _) = self.find_session(request, transport);
-                self.prove(&session.seat, standing.clone()).map_err(|OtherSubject| CloseCode::SubjectChanged)?;
+                self.sit(&session.seat, shown).map_err(|OtherSubject| CloseCode::SubjectChanged)?;
                 Ok((session, Outcome::Fresh(FreshReason::Subject)))
             }
             // Its first AUTH began that session, and what came with it may have been heard: it must not be sent again as another's.
@@ -175,28 +228,32 @@ impl Duologue {
 
     /// What is shown on an open line.
     pub(super) async fn take_evidence(&self, seat: &Seat, key: Option<&KeyHashes>, line: &Line, evidence: &Evidence) {
-        let shown = match key {
+        let begun = Instant::now();
+        let mut shown = match key {
             Some(key) => self.judge_evidence(seat.device(), || key.binding(), evidence).await,
-            None if evidence.kind == EvidenceKind::SignOut => {
-                Shown { number: evidence.number, came_to: Err(DoorError::SignedOut) }
+            None => {
+                let is_sign_out = evidence.kind == EvidenceKind::SignOut;
+                let refused = if is_sign_out { DoorError::SignedOut } else { DoorError::TokenNotTaken };
+                Shown { number: Some(evidence.number), refused: Some(refused), ..Shown::default() }
             }
-            None => Shown { number: evidence.number, came_to: Err(DoorError::TokenNotTaken) },
         };
-        let Shown { number, came_to } = shown;
-        seat.judged_by(number);
-        let refused = match came_to {
-            Ok(standing) => match self.prove(seat, standing) {
-                Ok(()) => None,
-                Err(OtherSubject) => {
-                    let device = seat.device();
-                    tracing::info!(%device, "somebody else has signed in: the line that was there is over");
-                    return line.close(CloseCode::SubjectChanged, "");
-                }
-            },
-            Err(DoorError::SignedOut) => return self.sign_out(seat),
-            Err(error) => Some(error),
-        };
-        line.command(|line, _| line.tell(&seat.told(refused, false)));
+        if shown.proves() {
+            let left = VERDICT.saturating_sub(begun.elapsed());
+            if let Err(Turned { code, words }) = self.ask_of_evidence(seat, left, &mut shown).await {
+                tracing::info!(device = %seat.device(), code = code.word(), "the hook has turned out a device that was in");
+                return line.close(code, &words);
+            }
+        }
+        seat.judged_by(evidence.number);
+        if shown.refused == Some(DoorError::SignedOut) {
+            return self.sign_out(seat);
+        }
+        if self.sit(seat, &shown) == Err(OtherSubject) {
+            let device = seat.device();
+            tracing::info!(%device, "somebody else has signed in: the line that was there is over");
+            return line.close(CloseCode::SubjectChanged, "");
+        }
+        line.command(|line, _| line.tell(&seat.told(shown.refused, false)));
     }
 
     /// Whether this AUTH brings the word that its person signs out; then that is done, also where its session was somebody's who
@@ -226,7 +283,8 @@ impl Duologue {
         let own = self.shared.directory.sessions_of(device).into_iter();
         let own: Vec<_> = own.filter(|session| session.seat.subject() == subject).collect();
         own.iter().for_each(|session| session.seat.sign_out());
-        own.iter().for_each(|session| self.shared.has_fallen(session, DoorError::SignedOut));
+        self.shared.gate.has_signed_out(device);
+        own.iter().for_each(|session| self.shared.has_fallen(session, Some(DoorError::SignedOut)));
     }
 
     /// Looks each second whose standing ends, while there is anybody's that does.
@@ -234,60 +292,63 @@ impl Duologue {
         if self.shared.ends_are_watched.swap(true, Ordering::Relaxed) {
             return;
         }
-        let shared = Arc::downgrade(&self.shared);
+        let (shared, services) = (Arc::downgrade(&self.shared), self.services.clone());
         self.shared.connections.spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 // An app that has dropped its server has nobody left.
                 let Some(shared) = Weak::upgrade(&shared) else { return };
-                if shared.draining.load(Ordering::Relaxed) || !shared.look_for_ends(now()) {
-                    shared.ends_are_watched.store(false, Ordering::Relaxed);
+                let own = Self { shared, services: services.clone() };
+                if own.shared.draining.load(Ordering::Relaxed) || !own.look_for_ends(now()) {
+                    own.shared.ends_are_watched.store(false, Ordering::Relaxed);
                     return;
                 }
             }
         });
     }
-}
 
-impl Shared {
     /// Tells those whose standing ends soon or has ended. False if nobody's will.
     fn look_for_ends(&self, now: u64) -> bool {
         let mut is_any = false;
-        for session in self.directory.sessions(|_| true) {
+        for session in self.shared.directory.sessions(|_| true) {
+            is_any |= self.looks_after_ruling(&session, now);
             match session.seat.look(now) {
-                Some(Ending::Later) => is_any = true,
-                Some(Ending::Soon) => {
+                // Of what the backend has said there is nothing newer to be shown.
+                Some(Ending::Later | Ending::Soon { of_token: false }) => is_any = true,
+                Some(Ending::Soon { of_token: true }) => {
                     is_any = true;
                     session.line.command(|line, _| line.tell(&session.seat.told(None, true)));
                 }
-                Some(Ending::Now) => {
+                Some(Ending::Now { of_token }) => {
                     let device = session.seat.device();
-                    tracing::info!(%device, "a token has ended, and with it what it gave");
-                    self.has_fallen(&session, DoorError::TokenExpired);
+                    tracing::info!(%device, of_token, "what somebody has proved has ended, and with it what it gave");
+                    self.shared.has_fallen(&session, of_token.then_some(DoorError::TokenExpired));
                 }
                 None => {}
             }
         }
         is_any
     }
+}
 
+impl Shared {
     /// What was proved in a session is over: its client is told, and put out if it was here by that alone.
-    fn has_fallen(&self, Session { id, line, seat }: &Session, why: DoorError) {
+    fn has_fallen(&self, Session { id, line, seat }: &Session, why: Option<DoorError>) {
         let device = seat.device();
         self.gate.has_changed(device);
         if self.state.store().status(device).is_none() {
             self.directory.leave(device, *id);
-            line.close(CloseCode::NotEnrolled, why.word());
+            line.close(CloseCode::NotEnrolled, why.map_or("", DoorError::word));
         } else {
-            line.command(|line, _| line.tell(&seat.told(Some(why), false)));
+            line.command(|line, _| line.tell(&seat.told(why, false)));
         }
     }
 }
 
-/// What a client is told with AUTH_OK.
-pub(super) fn told_first(seat: &Seat, shown: Option<&Shown>) -> duologue::Standing {
-    if let Some(Shown { number, .. }) = shown {
-        seat.judged_by(*number);
+/// What a client is told with AUTH_OK. What was not shown is not refused.
+pub(super) fn told_first(seat: &Seat, shown: &Shown) -> duologue::Standing {
+    if let Some(number) = shown.number {
+        seat.judged_by(number);
     }
-    seat.told(shown.and_then(|shown| shown.came_to.as_ref().err().copied()), false)
+    seat.told(shown.refused.filter(|_| shown.number.is_some()), false)
 }

@@ -12,10 +12,11 @@ use duologue::{
 };
 use duologue_native::{Line, Proved, part};
 
-use super::{Duologue, ServerEndpoint, Socket, directory::Session, person};
+use super::{Duologue, ServerEndpoint, Socket, directory::Session, hooked::Turned, person};
 use crate::{
     door::{
         evidence::{Shown, Transport},
+        hook::Upgrade,
         passkeys::presence::Presence,
         seat::{Has, Seat},
     },
@@ -34,7 +35,12 @@ pub(super) struct Admitted {
 
 impl Duologue {
     /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
-    pub(super) async fn admit(&self, proved: Proved<Socket>, transport: Transport) -> Option<Box<Admitted>> {
+    pub(super) async fn admit(
+        &self,
+        proved: Proved<Socket>,
+        transport: Transport,
+        upgrade: Upgrade,
+    ) -> Option<Box<Admitted>> {
         let device = proved.request.device_id;
         let address = Shown(transport.address);
         // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
@@ -44,15 +50,25 @@ impl Duologue {
         let signs_out = self.hear_sign_out(&proved.request);
         // Nobody else's tokens are looked at: that costs more than to say no.
         let shown = match judged {
-            Ok(()) | Err(CloseCode::NotEnrolled) => self.shown(&proved.request).await,
-            Err(_) => None,
+            Ok(()) | Err(CloseCode::NotEnrolled) => {
+                self.shown(&proved.request, &transport, upgrade, judged.is_ok()).await
+            }
+            Err(_) => Ok(person::Shown::default()),
         };
-        let comes_by_token = shown.as_ref().is_some_and(person::Shown::proves);
+        let shown = match shown {
+            Ok(shown) => shown,
+            Err(Turned { code, words }) => {
+                refused(code);
+                proved.refuse_saying(code, &words).await;
+                return None;
+            }
+        };
+        let comes_by_token = shown.proves();
         let may_come = |judged| match judged {
             Err(CloseCode::NotEnrolled) if comes_by_token => Ok(false),
             judged => judged.map(|()| true),
         };
-        let found = may_come(judged).and_then(|_| self.seat(&proved.request, &transport, shown.as_ref()));
+        let found = may_come(judged).and_then(|_| self.seat(&proved.request, &transport, &shown));
         let (Session { id, line, seat }, outcome) = match found {
             Ok(found) => found,
             Err(code) => {
@@ -106,7 +122,7 @@ impl Duologue {
             self.shared.gate.has_changed(device);
         }
         let services = self.services.told(&self.shared.gate, &seat);
-        let standing = person::told_first(&seat, shown.as_ref());
+        let standing = person::told_first(&seat, &shown);
         let grant = Grant { session_id: id, outcome, standing, ticket, services };
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {

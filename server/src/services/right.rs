@@ -114,7 +114,7 @@ impl Right {
     /// Nothing that was proved counts any more.
     pub(crate) fn sign_out(&self) {
         self.seat.sign_out();
-        self.gate.has_changed(self.seat.device());
+        self.gate.has_signed_out(self.seat.device());
     }
 
     /// Somebody has shown to be there, by this passkey. False if that counts no more: nobody knows who it is, or the owner has revoked

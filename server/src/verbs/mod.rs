@@ -24,8 +24,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Address, BoundedLog, Certificate, ConfigFile, Duologue, FrontConfig, OWNERS, Policy, State, listen_with, page_at,
-    parse_size, parse_span, raise_file_limit,
+    Address, BoundedLog, Certificate, ConfigFile, Duologue, FrontConfig, Hook, HookSettings, OWNERS, Policy, State,
+    listen_with, page_at, parse_size, parse_span, raise_file_limit,
     services::{
         self,
         desk::Desk,
@@ -149,21 +149,34 @@ pub(crate) struct ConfigOption {
     /// for by flags. `duologue policy check` looks at it, `duologue policy reload` has it read again.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Asks this address of everybody who connects, such as http://127.0.0.1:3000/duologue or unix:/run/app.sock:/duologue: whom it
+    /// refuses is turned away. [door.hook] of --config says the same, and more.
+    #[arg(long, value_name = "URL")]
+    hook: Option<String>,
+}
+
+/// What a configuration comes to.
+pub(crate) struct Configured {
+    pub(crate) policy: Policy,
+    pub(crate) file: Option<ConfigFile>,
+    pub(crate) hook: Option<HookSettings>,
 }
 
 impl ConfigOption {
-    /// Reads the file, if there is one, and puts its rules into a policy.
-    pub(crate) fn apply(
-        self,
-        policy: Policy,
-        services: &ServiceOptions,
-    ) -> anyhow::Result<(Policy, Option<ConfigFile>)> {
-        let Some(path) = self.config else { return Ok((policy, None)) };
+    /// Reads the file, if there is one, and puts its rules into a policy; and finds out who is asked of whoever connects.
+    pub(crate) fn apply(self, policy: Policy, services: &ServiceOptions) -> anyhow::Result<Configured> {
+        let hook = self.hook.map(HookSettings::new);
+        hook.as_ref().map_or(Ok(()), HookSettings::check).context("--hook")?;
+        let Some(path) = self.config else { return Ok(Configured { policy, file: None, hook }) };
         let (file, config) = ConfigFile::open(&path)?;
         if config.vouch.is_some() && !services.has_backend() {
             bail!("[door.vouch] of {} is of an HTTP server's logins: name that server by --http", path.display());
         }
-        Ok((policy.with_rules(config.rules), Some(file)))
+        if config.hook.is_some() && hook.is_some() {
+            bail!("--hook and [door.hook] of {} say who is asked: leave one of them out", path.display());
+        }
+        let hook = hook.or(config.hook);
+        Ok(Configured { policy: policy.with_rules(config.rules), file: Some(file), hook })
     }
 }
 
@@ -227,6 +240,8 @@ pub(crate) struct Site {
     pub(crate) development: bool,
     /// Where its rules come from; none: every device that was let in may use what there is.
     pub(crate) config: Option<ConfigFile>,
+    /// Who is asked of everybody that connects.
+    pub(crate) hook: Option<HookSettings>,
     /// The file, where the owner has brought one.
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) log: BoundedLog,
@@ -265,6 +280,9 @@ pub(crate) async fn run(
     if let Some(passkeys) = passkeys {
         tracing::info!(target: OWNERS, rp_id = passkeys.rp_id(), "passkeys are taken");
         duologue = duologue.passkeys(passkeys);
+    }
+    if let Some(settings) = site.hook {
+        duologue = duologue.hook(Hook::new(settings, &site.address.origin())?);
     }
     duologue = duologue.service("echo", services::echo);
     if let Some(desk) = extras.desk.clone() {
@@ -349,8 +367,12 @@ fn tell_start(state: &State, site: &Site, extras: &Extras) {
         services = services.join(" "),
         policy,
         tokens_of = site.config.as_ref().and_then(ConfigFile::issuer),
+        hook = site.hook.as_ref().map(|hook| hook.url.as_str()),
         "starting"
     );
+    if site.hook.as_ref().is_some_and(|hook| hook.cookies_prove) {
+        tracing::warn!(target: OWNERS, "cookies_prove: a cookie of this server's own pages proves who somebody is; whoever ends TLS on the way can be anybody whose cookie passes there");
+    }
 }
 
 /// Warns of a certificate that browsers do not take, or soon will not, now and each day.

@@ -118,6 +118,14 @@ impl Explain {
             let groups = if groups.is_empty() { String::new() } else { format!(", groups {}", groups.join(" ")) };
             let word = if answer.allowed { "open" } else { "closed" };
             say(&format!("{word}: {} (level {}{subject}{groups})", shown(&answer.why), answer.level));
+            if let Some(hook) = &answer.hook {
+                say(&format!("the hook would be told: {}", shown(&hook.to_string())));
+            }
+            if answer.cookies_prove {
+                say(
+                    "cookies_prove: a cookie of the server's own pages proves who somebody is, also to whoever ends TLS on the way",
+                );
+            }
         }
         if !answer.allowed {
             bail!("not allowed");

@@ -81,7 +81,8 @@ impl Serve {
         }
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
-        let (policy, config) = self.config.apply(self.origins.apply(own)?, &self.services)?;
+        let configured = self.config.apply(self.origins.apply(own)?, &self.services)?;
+        let super::Configured { policy, file: config, hook } = configured;
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,
@@ -108,7 +109,7 @@ impl Serve {
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
         let listening = FrontConfig { tls, trusted_proxies, behind_proxy: self.behind_proxy };
-        let site = Site { address, policy, development: false, config, certificate: self.cert, log };
+        let site = Site { address, policy, development: false, config, hook, certificate: self.cert, log };
         super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
             .await
     }

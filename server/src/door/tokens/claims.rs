@@ -108,7 +108,12 @@ impl Verified {
         if !is_right {
             return Err(DoorError::TokenOfAnotherDevice.into());
         }
-        Ok(Standing {
+        Ok(self.worth())
+    }
+
+    /// What it is worth, where it is taken.
+    pub(crate) fn worth(&self) -> Standing {
+        Standing {
             subject: Some(self.subject.clone()),
             groups: Arc::clone(&self.groups),
             level: self.level,
@@ -119,7 +124,7 @@ impl Verified {
                 issuer: Arc::clone(&self.issuer),
                 auth_time: self.auth_time,
             },
-        })
+        }
     }
 
     /// Whether it is good at this time: asked of every use, since a token is verified once.

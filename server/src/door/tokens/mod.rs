@@ -14,7 +14,6 @@
 
 mod binding;
 mod claims;
-mod fetch;
 mod keys;
 mod provider;
 mod settings;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 use url::Url;
 
-use crate::door::quantity::parse_span;
+use crate::door::{fetch::may_be_asked, quantity::parse_span};
 
 /// The longest issuer, audience or name of a claim, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
@@ -158,27 +158,6 @@ fn askable(field: &'static str, text: &str) -> Result<Url, InvalidTokenSettings>
         return Err(wrong("whoever is on the way could put keys of his own there"));
     }
     Ok(url)
-}
-
-/// Whether nobody on the way can change what comes from there: by TLS, or because there is no way.
-pub(super) fn may_be_asked(url: &Url) -> bool {
-    let has_nothing_else = url.username().is_empty() && url.password().is_none();
-    has_nothing_else
-        && match url.scheme() {
-            "https" => url.host().is_some(),
-            "http" => is_loopback(url),
-            _ => false,
-        }
-}
-
-/// Whether an address is of this machine by its name. What is dialled is looked at once more.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn check(field: &'static str, text: &str) -> Result<(), InvalidTokenSettings> {

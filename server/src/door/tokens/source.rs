@@ -22,12 +22,12 @@ use tokio::{io::AsyncReadExt, sync::watch, time::timeout};
 use url::Url;
 
 use super::{
-    fetch::{self, FetchError},
     keys::{InvalidKeySet, KeySet, SET_BYTES_MAX},
     provider::sha256,
-    settings::{Place, may_be_asked},
+    settings::Place,
     shortened,
 };
+use crate::door::fetch::{self, Bounds, FetchError, may_be_asked};
 
 /// How long one document may take. With two (discovery, then the keys) it stays below the 5 s that a verdict has.
 const FETCH: Duration = Duration::from_secs(2);
@@ -225,7 +225,7 @@ impl Source {
 
     async fn fetch(&self, url: &Url, len_max: usize) -> Result<Vec<u8>, SourceError> {
         let roots = self.roots().await;
-        let got = fetch::get(url, &roots, len_max, FETCH).await;
+        let got = fetch::get(url, &roots, Bounds { len_max, time: FETCH }).await;
         got.map_err(|cause| SourceError::Fetch { place: url.to_string(), cause })
     }
 
