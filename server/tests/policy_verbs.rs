@@ -8,7 +8,8 @@ mod authenticator;
 mod testing;
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::net::UnixListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -258,4 +259,68 @@ async fn the_owner_reads_whose_passkeys_there_are_and_removes_one_that_was_lost(
     let serve = ["serve", "--url", "https://127.0.0.1", "--listen", "127.0.0.1:0", "--behind-proxy", "--config", path];
     let (code, _, told) = verb(&serve, &directory.path().join("another"));
     assert!(code == 2 && told.contains("[door.passkey]") && told.contains("for names only"), "{code}: {told}");
+}
+
+/// A backend on a socket of this machine, which answers each question so.
+fn backend(path: &Path, answer: &'static str) {
+    let listener = UnixListener::bind(path).expect("a socket");
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let (mut got, mut piece) = (Vec::new(), [0; 4_096]);
+            // The question is JSON, and its last brace ends it.
+            while !got.ends_with(b"}}") {
+                let len = socket.read(&mut piece).expect("a question");
+                got.extend_from_slice(&piece[..len]);
+            }
+            let len = answer.len();
+            let _ = write!(socket, "HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n{answer}");
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_server_asks_the_hook_of_its_file_names_it_at_start_and_explains_what_it_would_be_told() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (state, log) = (directory.path().join("state"), directory.path().join("log"));
+    let (file, socket) = (directory.path().join("policy.toml"), directory.path().join("app.sock"));
+    backend(&socket, "{\"groups\": [\"staff\"], \"level\": 0}");
+    let url = format!("unix:{}:/duologue", socket.display());
+    let config = format!("[door.hook]\nurl = \"{url}\"\ncookies_prove = true\n[[rule]]\nopen = [\"echo\"]\n");
+    std::fs::write(&file, &config).expect("written");
+    let server = Server::start(&state, &log, Some(&file));
+    let (_, link, _) = verb(&["invite", "new"], &state);
+    let target = Target::parse(&link.trim().replace("https://", "http://")).expect("a link");
+    let keyring = Keyring::in_memory();
+    let device = DeviceId::of_spki(keyring.device().spki()).to_string();
+    let line = Client::new(keyring).named("bench").connect(&target).await.expect("the invite is good");
+    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "the hook has lowered it");
+    let (code, told, _) = verb(&["policy", "explain", &format!("--device={device}"), "--label", "echo"], &state);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("the hook would be told: {\"proved\":{\"device\":") && told.contains(&device), "{told}");
+    assert!(told.contains("\"said\":{") && told.contains("\"name\":\"bench\""), "{told}");
+    assert!(told.contains("cookies_prove: a cookie of the server's own pages proves who somebody is"), "{told}");
+    std::fs::write(&file, config.replace("true", "false")).expect("written");
+    let (code, _, told) = verb(&["policy", "reload"], &state);
+    assert!(code == 1 && told.contains("[door.hook]") && told.contains("start it again"), "{told}");
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(log.contains(&format!("hook=\"{url}\"")) && log.contains("cookies_prove: a cookie"), "{log}");
+    drop(server);
+    // By a flag and by the file, it is not said who is asked.
+    let path = file.to_str().expect("text");
+    let both = ["serve", "--url", "https://localhost", "--listen", "127.0.0.1:0", "--behind-proxy", "--config", path];
+    let both: Vec<_> = both.into_iter().chain(["--hook", "http://127.0.0.1:1/"]).collect();
+    let (code, _, told) = verb(&both, &directory.path().join("other"));
+    assert!(code != 0 && told.contains("leave one of them out"), "{code}: {told}");
+    let away = [
+        "serve",
+        "--url",
+        "https://localhost",
+        "--listen",
+        "127.0.0.1:0",
+        "--behind-proxy",
+        "--hook",
+        "http://app.example/",
+    ];
+    let (code, _, told) = verb(&away, &directory.path().join("other"));
+    assert!(code != 0 && told.contains("unix:/run/app.sock:/duologue"), "{code}: {told}");
 }
