@@ -71,6 +71,7 @@ export type ErrorCode =
   | "failed"
   | "finished"
   | "going-away"
+  | "hook-refused"
   | "host-mismatch"
   | "identity-lost"
   | "insecure-context"
@@ -129,6 +130,14 @@ export type ErrorCode =
 export type DoorCode =
   /** This device is bound to somebody else. */
   | "device-of-another-subject"
+  /** What the app's own backend has answered cannot be read. */
+  | "hook-answer"
+  /** The app's own backend does not let this caller in; the message says why, in its words. */
+  | "hook-refused"
+  /** The app's own backend names somebody else than the token does. */
+  | "hook-stranger"
+  /** The app's own backend, which is asked of every caller, has not answered. */
+  | "hook-unreachable"
   /** A first passkey takes a login of the last 5 minutes. */
   | "login-too-old"
   /** Nobody has said whose the session is. */

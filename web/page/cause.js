@@ -60,7 +60,7 @@ export function showCause(info) {
   if (has(`cause.${info.code}`)) {
     what.removeAttribute("lang");
     say(what, `cause.${info.code}`);
-    say(remedy, remedyOf(info.code), { origin: location.origin });
+    say(remedy, remedyOf(info.code), { origin: location.origin, reason: info.reason });
   } else {
     what.lang = "en";
     sayPlain(what, explain(info));

@@ -92,6 +92,14 @@ export const CAUSE_WORDS = {
     "Reload the page: a line belongs to one person.",
     "Rechargez la page : une ligne n’appartient qu’à une seule personne.",
   ],
+  "cause.hook-refused": [
+    "The service behind this server has refused you.",
+    "Le service derrière ce serveur vous a refusé l’accès.",
+  ],
+  "do.hook-refused": [
+    "{reason} Ask the server’s owner, or sign in with another account, and reload the page.",
+    "{reason} Adressez-vous au propriétaire du serveur, ou connectez-vous avec un autre compte, puis rechargez la page.",
+  ],
   "cause.not-your-server": [
     "The answer was not made by the server that this browser has pinned, or it was altered on the way.",
     "La réponse ne vient pas du serveur que ce navigateur a épinglé, ou elle a été altérée en chemin.",
