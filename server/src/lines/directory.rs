@@ -189,6 +189,8 @@ impl Directory {
             }
             let parked: Vec<_> = inner.parked.iter().filter(|(whose, _)| *whose == device).map(|(_, id)| *id).collect();
             let lines = inner.devices.entry(device).or_default();
+            // Most devices have one, and a vector begins with room for four.
+            lines.reserve_exact(1);
             lines.push(session);
             let waits = |id: SessionId| lines.iter().position(|other| other.id == id && is_parked(&other.line));
             let parked = parked.into_iter().find_map(waits);

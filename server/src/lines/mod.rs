@@ -306,11 +306,16 @@ impl Duologue {
 
     /// Carries a line over one connection, until that is over.
     async fn run(self, admitted: Box<Admitted>) {
-        let Admitted { line, id, no, mut endpoint, mut socket } = *admitted;
-        let (device, address) = (endpoint.seat.device(), Shown(endpoint.seat.transport().address));
+        let Admitted { line, id, no, mut endpoint, mut socket } = {
+            // A box that is taken apart is given back with its variable, which is here and not at the line's end.
+            let admitted = admitted;
+            *admitted
+        };
+        // An idle line has no room for more of it.
+        let seat = Arc::clone(&endpoint.seat);
         // From the strangers' threads. Where that fails the socket says so to whoever reads it.
         if let Err(error) = socket.stream().move_here() {
-            tracing::debug!(%device, %error, "a connection could not be moved");
+            tracing::debug!(device = %seat.device(), %error, "a connection could not be moved");
         }
         {
             let mut carried = pin!(carry(&line, no, socket));
@@ -321,6 +326,7 @@ impl Duologue {
                 () = kept => carried.await,
             }
         }
+        let (device, address) = (seat.device(), Shown(seat.transport().address));
         self.shared.state.store().note_seen(device);
         let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
         if let Some(cause) = closed {
@@ -384,8 +390,9 @@ struct ServerEndpoint {
 }
 
 impl Endpoint for ServerEndpoint {
-    async fn answer(&mut self, line: &Line, event: LineEvent) {
-        match event {
+    /// What is not awaited is done before the future is made: an idle line has no room for events, nor for what is rare.
+    fn answer(&mut self, line: &Line, event: LineEvent) -> impl Future<Output = ()> + Send {
+        let evidence = match event {
             LineEvent::ChannelOpened(id) => {
                 let channel = line.adopt(id);
                 let Duologue { shared, services } = &self.own;
@@ -393,12 +400,19 @@ impl Endpoint for ServerEndpoint {
                 let share = shared.work.of(seat.device());
                 let others = Arc::clone(shared) as Arc<dyn Others>;
                 services.start(Opened { channel, gate, seat, claims, share, others });
+                None
             }
-            LineEvent::Evidence(evidence) => {
-                // Boxed: it is rare, and an idle line has no room for it.
-                Box::pin(self.own.take_evidence(&self.seat, self.key.as_ref(), line, &evidence)).await;
+            LineEvent::Evidence(evidence) => Some(evidence),
+            _ => None,
+        };
+        let taken = evidence.map(|evidence| {
+            let taking = async move { self.own.take_evidence(&self.seat, self.key.as_ref(), line, &evidence).await };
+            Box::pin(taking)
+        });
+        async move {
+            if let Some(taken) = taken {
+                taken.await;
             }
-            _ => {}
         }
     }
 }

@@ -104,12 +104,14 @@ impl Session {
             let live = self.channels.iter().filter(|(id, channel)| ours(id) && channel.announced && !channel.is_over());
             live.count() + self.farewells.places().filter(ours).count()
         };
-        assert_eq!((self.live_here, self.live_there), (live(true), live(false)), "live channels here and there");
-        assert!(
-            self.live_here <= usize::from(self.peers.channels) && self.live_there <= usize::from(self.ours.channels)
+        assert_eq!(
+            (self.live_here.into(), self.live_there.into()),
+            (live(true), live(false)),
+            "live channels here and there"
         );
+        assert!(self.live_here <= self.peers.channels && self.live_there <= self.ours.channels);
         let theirs = self.channels.ids().filter(|id| id.0 & 1 != self.role.bit()).count();
-        assert_eq!(self.held_there, theirs, "channels of the peer's");
+        assert_eq!(usize::from(self.held_there), theirs, "channels of the peer's");
         assert!(theirs <= CHANNELS_HELD_MAX && self.passed_over.len() <= PASSED_OVER_MAX);
         // A DONE behind a FIN that was sealed while there was room.
         assert!(self.farewells.len() <= FAREWELLS_MAX, "{} farewells", self.farewells.len());

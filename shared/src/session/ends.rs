@@ -69,7 +69,7 @@ impl Session {
     }
 
     /// How many channels of its opener are live.
-    pub(super) const fn live(&mut self, id: ChannelId) -> &mut usize {
+    pub(super) const fn live(&mut self, id: ChannelId) -> &mut u16 {
         if id.0 & 1 == self.role.bit() { &mut self.live_here } else { &mut self.live_there }
     }
 
@@ -94,7 +94,7 @@ impl Session {
             self.free_slot(id);
         }
         if let Some(channel) = self.channels.remove(id) {
-            self.held_there -= usize::from(cfg!(feature = "server") && id.0 & 1 != self.role.bit());
+            self.held_there -= u16::from(cfg!(feature = "server") && id.0 & 1 != self.role.bit());
             self.unread_len -= channel.recv.memory_len();
             self.claims.give_back(usize::try_from(channel.recv.grown()).unwrap_or(0));
         }

@@ -98,7 +98,7 @@ impl Session {
         if id.0 < self.peers_next_id || id.0 & 1 != self.peers_next_id & 1 || label.is_empty() {
             return Err(PeerMisbehaved::ChannelIdOutOfOrder);
         }
-        if self.live_there >= usize::from(self.ours.channels) {
+        if self.live_there >= self.ours.channels {
             return Err(PeerMisbehaved::TooManyChannels);
         }
         let next = id.0.checked_add(2).ok_or(PeerMisbehaved::ChannelIdOutOfOrder)?;
@@ -107,11 +107,11 @@ impl Session {
         self.peers_next_id = next;
         self.live_there += 1;
         #[cfg(feature = "server")]
-        if self.held_there >= CHANNELS_HELD_MAX || self.unread_len >= SESSION_UNREAD_LEN_MAX {
+        if usize::from(self.held_there) >= CHANNELS_HELD_MAX || self.unread_len >= SESSION_UNREAD_LEN_MAX {
             self.turn_down(id, ResetCode::Busy);
             return Ok(());
         }
-        self.held_there += usize::from(cfg!(feature = "server"));
+        self.held_there += u16::from(cfg!(feature = "server"));
         let limit = u64::from(self.peers.window);
         self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), stream, limit, true)));
         self.opened.push_back(id);

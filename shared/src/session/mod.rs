@@ -117,10 +117,10 @@ pub struct Session {
     #[cfg(feature = "server")]
     passed_over: PassedOver,
     /// Channels opened here and announced, and opened there, that are not over.
-    live_here: usize,
-    live_there: usize,
+    live_here: u16,
+    live_there: u16,
     /// Channels of the peer's that are here, live or not: its application or ours has not let go.
-    held_there: usize,
+    held_there: u16,
     /// Opened here, not announced yet: the peer's limit is reached, or no record was filled since. In the order of opening.
     unannounced: Ids,
     /// Channels that have something to seal, in turn.
@@ -146,7 +146,10 @@ pub struct Session {
     outgoing: Outgoing,
     flight: Flight,
     claims: Claims,
-    standing: StandingState,
+    /// Boxed: most sessions show no evidence, and are told nothing of their standing.
+    standing: Option<Box<StandingState>>,
+    /// The other end of this connection knows of evidence and standing.
+    peer_knows_standing: bool,
     /// The server stops: nothing new begins here any more, and whether it was told so.
     holds: bool,
     drain_due: Option<u32>,
@@ -199,7 +202,8 @@ impl Session {
             outgoing: Outgoing::default(),
             flight: Flight::default(),
             claims: Claims::new(account.into()),
-            standing: StandingState::default(),
+            standing: None,
+            peer_knows_standing: false,
             holds: false,
             drain_due: None,
             peer_holds: false,
@@ -403,7 +407,8 @@ impl Session {
         self.resend_len_max = self.role.resend_len();
         self.outgoing = Outgoing::default();
         self.ack = AckState::default();
-        self.standing = StandingState::default();
+        self.standing = None;
+        self.peer_knows_standing = false;
         // Its application may keep it for long, to read what has arrived.
         self.claims.give_back(usize::MAX);
     }

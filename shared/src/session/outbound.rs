@@ -217,10 +217,7 @@ impl Session {
     }
 
     fn can_announce(&self) -> bool {
-        !self.holds
-            && !self.unannounced.is_empty()
-            && self.live_here < usize::from(self.peers.channels)
-            && self.has_resend_room()
+        !self.holds && !self.unannounced.is_empty() && self.live_here < self.peers.channels && self.has_resend_room()
     }
 
     pub(super) fn can_seal(&self, id: ChannelId) -> bool {

@@ -31,8 +31,6 @@ pub(super) struct StandingState {
     told: Option<Told>,
     /// Client: whose the session is, as the server has named them last; empty if it has named nobody.
     subject: Vec<u8>,
-    /// The other end of this connection knows of evidence and standing.
-    peer_knows: bool,
     /// Client: what was shown before the newest, for a fault that the simulation must find.
     #[cfg(test)]
     older: Option<Evidence>,
@@ -41,7 +39,7 @@ pub(super) struct StandingState {
 impl Session {
     /// The hello of the connection's other end.
     pub(crate) const fn set_peers_capabilities(&mut self, peers: Capabilities) {
-        self.standing.peer_knows = peers.has(Capabilities::STANDING);
+        self.peer_knows_standing = peers.has(Capabilities::STANDING);
     }
 
     /// Client: shows evidence of the person: now, and with each AUTH, until newer is shown. Its number.
@@ -49,7 +47,7 @@ impl Session {
     /// # Errors
     /// [`BadEvidence`] if it is empty or has more than 8,184 bytes; what was shown before then stays.
     pub fn show(&mut self, kind: EvidenceKind, data: Vec<u8>) -> Result<u32, BadEvidence> {
-        let state = &mut self.standing;
+        let state = self.standing.get_or_insert_default();
         // One each second for 136 years.
         let number = state.number.saturating_add(1);
         let evidence = Evidence::new(kind, number, data).ok_or(BadEvidence)?;
@@ -64,14 +62,14 @@ impl Session {
     }
 
     /// Client: the number of the newest; 0 if there is none.
-    pub(crate) const fn shown(&self) -> u32 {
-        self.standing.number
+    pub(crate) fn shown(&self) -> u32 {
+        self.standing.as_ref().map_or(0, |state| state.number)
     }
 
     /// Client: what AUTH states of it; that need not leave as a frame.
     pub(crate) fn evidence_behind_auth(&mut self) -> Option<Vec<u8>> {
-        let state = &mut self.standing;
-        let evidence = state.evidence.as_ref().filter(|_| state.peer_knows)?;
+        let state = self.standing.as_mut().filter(|_| self.peer_knows_standing)?;
+        let evidence = state.evidence.as_ref()?;
         state.due = false;
         #[cfg(test)]
         if mutated!(OlderEvidenceOvertakes)
@@ -84,49 +82,52 @@ impl Session {
 
     /// Client: what it has shown goes on in the session that takes its place.
     pub(super) fn hand_on_evidence(&mut self, next: &mut Self) {
-        core::mem::swap(&mut next.standing, &mut self.standing);
-        next.standing.subject.clear();
+        next.standing = self.standing.take();
+        if let Some(state) = &mut next.standing {
+            state.subject.clear();
+        }
     }
 
     /// Client: true if the session is somebody's, and the server names somebody else, or nobody, in the one that is to take its place. It
     /// need not know that any more.
     pub(crate) fn is_of_another(&self, subject: &[u8]) -> bool {
-        let own = &self.standing.subject;
-        !own.is_empty() && own != subject
+        self.standing.as_ref().is_some_and(|state| !state.subject.is_empty() && state.subject != subject)
     }
 
     /// Client: whom the server names. It stays theirs when their standing has fallen.
     pub(crate) fn note_subject(&mut self, subject: &[u8]) {
         if !subject.is_empty() {
-            self.standing.subject = subject.to_vec();
+            self.standing.get_or_insert_default().subject = subject.to_vec();
         }
     }
 
     /// Server: true if evidence of that number is newer than all that came in this session.
     #[cfg(feature = "server")]
     pub(crate) fn is_newer(&self, number: u32) -> bool {
-        number > self.standing.number.saturating_sub(if mutated!(OlderEvidenceOvertakes) { u32::MAX } else { 0 })
+        number > self.shown().saturating_sub(if mutated!(OlderEvidenceOvertakes) { u32::MAX } else { 0 })
     }
 
     /// Server: evidence up to this number has come.
     pub(crate) fn note_evidence(&mut self, number: u32) {
-        self.standing.number = self.standing.number.max(number);
+        if number > self.shown() {
+            self.standing.get_or_insert_default().number = number;
+        }
     }
 
     /// Server: what the client is to know of its standing, where that has changed. A connection that comes later says it in its
     /// AUTH_OK.
     #[cfg(feature = "server")]
     pub fn tell(&mut self, standing: &Standing) {
-        if self.standing.peer_knows && !self.over {
-            self.standing.told = Some(Told::of(standing));
+        if self.peer_knows_standing && !self.over {
+            self.standing.get_or_insert_default().told = Some(Told::of(standing));
         }
     }
 
     /// Server: a new connection states it by itself.
     #[cfg(feature = "server")]
     pub(super) fn need_not_tell(&mut self) {
-        if self.role.is_server() {
-            self.standing.told = None;
+        if let Some(state) = self.standing.as_mut().filter(|_| self.role.is_server()) {
+            state.told = None;
         }
     }
 
@@ -140,7 +141,8 @@ impl Session {
         }
         if self.is_newer(shown.number) {
             self.note_evidence(shown.number);
-            self.standing.evidence = shown.known().or(self.standing.evidence.take());
+            let state = self.standing.get_or_insert_default();
+            state.evidence = shown.known().or(state.evidence.take());
         }
         Ok(())
     }
@@ -150,26 +152,25 @@ impl Session {
             return Err(PeerMisbehaved::Unexpected);
         }
         self.note_subject(subject_of(told));
-        self.standing.told = Some(Told(told.to_vec()));
+        self.standing.get_or_insert_default().told = Some(Told(told.to_vec()));
         Ok(())
     }
 
     /// Server: evidence that came on the open line.
     #[cfg(feature = "server")]
     pub(crate) fn poll_evidence(&mut self) -> Option<Evidence> {
-        if !self.role.is_server() { None } else { self.standing.evidence.take() }
+        if !self.role.is_server() { None } else { self.standing.as_mut()?.evidence.take() }
     }
 
     /// Client: what was told on the open line.
     pub(crate) fn poll_told(&mut self) -> Option<Told> {
-        if self.role.is_server() { None } else { self.standing.told.take() }
+        if self.role.is_server() { None } else { self.standing.as_mut()?.told.take() }
     }
 
     /// True if a frame of either is to leave: on an open line only, since AUTH states what there was before.
-    pub(super) const fn has_standing_frames(&self) -> bool {
-        let state = &self.standing;
-        let due = if self.role.is_server() { state.told.is_some() } else { state.due };
-        due && state.peer_knows && self.flight.open
+    pub(super) fn has_standing_frames(&self) -> bool {
+        let is_due = |state: &StandingState| if self.role.is_server() { state.told.is_some() } else { state.due };
+        self.standing.as_deref().is_some_and(is_due) && self.peer_knows_standing && self.flight.open
     }
 
     /// First, so that what follows is judged by it. There is always room: it leaves on the open line only.
@@ -177,16 +178,17 @@ impl Session {
         if !self.has_standing_frames() {
             return;
         }
+        let Some(state) = &mut self.standing else { return };
         #[cfg(feature = "server")]
         if self.role.is_server() {
-            if let Some(told) = self.standing.told.take() {
+            if let Some(told) = state.told.take() {
                 Frame::Standing(told.as_bytes()).encode(out);
             }
             return;
         }
-        if let Some(evidence) = &self.standing.evidence {
+        if let Some(evidence) = &state.evidence {
             evidence.shown().encode_frame(out);
         }
-        self.standing.due = false;
+        state.due = false;
     }
 }
