@@ -130,15 +130,19 @@ impl Gate {
         (policy, verdict)
     }
 
-    /// Whether a label is open to a caller as it is now; for one that takes requests, whether any of them is.
+    /// Whether a label is open to a caller as it is now, or once its person has shown to be there, if passkeys are taken; for one that
+    /// takes requests, whether any of them is.
     pub(crate) fn opens(&self, seat: &Seat, label: &str, demands: Level, takes_requests: bool) -> bool {
         let now = now();
         let (standing, transport) = (seat.standing(now), seat.transport());
         let opens = seat.opens();
-        let evidence = Evidence::new(seat.device(), &standing, &transport).let_in_for(opens.as_deref());
-        let target = if takes_requests { Target::Later } else { Target::None };
-        let (_, verdict) = self.judge(&evidence, &Asked { label, target, demands }, now);
-        matches!(verdict, Verdict::Opened { .. })
+        let is_open = |standing: &Standing| {
+            let target = if takes_requests { Target::Later } else { Target::None };
+            let evidence = Evidence::new(seat.device(), standing, &transport).let_in_for(opens.as_deref());
+            let (_, verdict) = self.judge(&evidence, &Asked { label, target, demands }, now);
+            matches!(verdict, Verdict::Opened { .. })
+        };
+        is_open(&standing) || seat.if_present(&standing, now).is_some_and(|present| is_open(&present))
     }
 
     fn shard(&self, device: DeviceId) -> &Notify {

@@ -23,7 +23,7 @@ use super::{
     evidence::{Identity, Transport},
     gate::now,
     hook::{Answer, Ceiling, Visit},
-    passkeys::presence::Presence,
+    passkeys::presence::{self, Presence},
     standing::{Group, Level, Proof, Standing, Subject},
     tokens::Verified,
 };
@@ -230,6 +230,12 @@ impl Seat {
     /// Passkeys are taken in its session, which begins so.
     pub(crate) fn takes_passkeys(&self, presence: Presence) {
         self.lock().presence = Some(Box::new(presence));
+    }
+
+    /// What its person would be by showing to be there. None where no passkeys are taken, or there is nobody to show it.
+    pub(crate) fn if_present(&self, standing: &Standing, at: u64) -> Option<Standing> {
+        self.lock().presence.as_ref()?;
+        presence::present(standing, at)
     }
 
     /// Something is asked or changed of its person's presence. None where no passkeys are taken.

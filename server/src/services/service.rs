@@ -319,7 +319,7 @@ impl Services {
         Arc::make_mut(&mut self.0).insert(label.to_owned(), Arc::new(service));
     }
 
-    /// What is answered to this caller as it is now, in order.
+    /// What is answered to this caller as it is now, or once its person is present where that is taken; in order.
     pub(crate) fn told(&self, gate: &Gate, seat: &Seat) -> duologue::Services {
         let is_open = |(label, service): (&String, &Arc<dyn Erased>)| {
             gate.opens(seat, label, service.demands(), service.takes_requests()).then_some(label.clone())

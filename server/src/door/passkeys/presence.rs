@@ -126,9 +126,14 @@ impl Presence {
 
     /// What somebody is who is present; none if nobody is.
     pub(crate) fn raised(&self, standing: &Standing) -> Option<Standing> {
-        let (at, _) = **self.shown.as_ref().filter(|_| may_be_present(standing))?;
-        Some(Standing { level: Level::Present, present_at: Some(at), ..standing.clone() })
+        let (at, _) = **self.shown.as_ref()?;
+        present(standing, at)
     }
+}
+
+/// What somebody is who has shown to be there at this time. None of whom nobody knows who it is.
+pub(crate) fn present(standing: &Standing, at: u64) -> Option<Standing> {
+    may_be_present(standing).then(|| Standing { level: Level::Present, present_at: Some(at), ..standing.clone() })
 }
 
 /// A passkey is a person's: it raises nobody of whom the server does not know who it is, nor a guest.
