@@ -57,6 +57,7 @@ mod page_causes;
 mod page_middleman;
 mod page_person;
 mod page_trust;
+mod passkeys;
 mod path;
 mod pictures;
 mod policy;

@@ -84,6 +84,8 @@ export type ErrorCode =
   | "message-too-long"
   | "no-answer"
   | "no-identity"
+  | "no-passkeys"
+  | "no-presence"
   | "no-randomness"
   | "no-signature"
   | "no-store"
@@ -122,6 +124,7 @@ export type ErrorCode =
   | "upgrade-refused"
   | "wasm-blocked"
   | "worker-lost"
+  | "wrong-host"
   | "wrong-kind";
 
 /**
@@ -195,7 +198,8 @@ export type DoorCode =
 
 /** Every error of this package. `message` is a sentence for a person: what went wrong and what to do. */
 export class DuologueError extends Error {
-  readonly code: ErrorCode;
+  /** A {@link DoorCode} where the server's door says no: of `stepUp` and `passkeys`. */
+  readonly code: ErrorCode | DoorCode;
   /**
    * For what was being sent: `not sent` if it never left, `unknown` if it left, in whole or in part, and its channel or
    * session ended before it was known to be taken. Absent elsewhere.
@@ -425,6 +429,49 @@ export interface Standing {
   readonly refused: DoorCode | undefined;
 }
 
+/** A passkey of the person whose the session is. */
+export interface PasskeyInfo {
+  /** By which it is removed. */
+  readonly id: string;
+  /** What its person calls it; by default the device on which it was registered. */
+  readonly name: string;
+  /** When it was registered. */
+  readonly made: Date;
+  /** When it was last used; undefined if it was not. */
+  readonly used: Date | undefined;
+  /** Whether its person has it on other devices too, by whoever makes the authenticator. */
+  readonly backedUp: boolean;
+  /** Registered on this device. */
+  readonly here: boolean;
+}
+
+/**
+ * The passkeys of the person whose the session is, kept by the server. Each of these rejects with a {@link DoorCode}, such as
+ * `no-subject` or `step-up-needed`; with `refused` or `not-allowed` where the server takes no passkeys; or as `Link.request`.
+ */
+export interface Passkeys {
+  /**
+   * Makes one, which the browser asks its person for: call it from a click. The first takes a login of the last 5 minutes
+   * (`login-too-old`), each further one a person who has shown to be there in the last 5 minutes (`step-up-needed`). It raises nothing:
+   * `stepUp` does. The person's other devices hear of it (`passkey`). Otherwise as `Link.stepUp`.
+   */
+  register(options?: PasskeyOptions): Promise<PasskeyInfo>;
+  /** All of them, the oldest first. */
+  list(): Promise<readonly PasskeyInfo[]>;
+  /** Removes one for good. It takes a person who has shown to be there in the last 5 minutes; whoever is present by it is so no more. */
+  remove(id: string): Promise<PasskeyInfo>;
+}
+
+export interface StepUpOptions {
+  /** Gives up waiting for the person; the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+export interface PasskeyOptions extends StepUpOptions {
+  /** What its person will know it by, at most 64 bytes. Default: the name of this device. */
+  name?: string;
+}
+
 /** Why there is no token, or it is not taken. The line goes on without. */
 export interface TokenInfo {
   /** `no-token`: the function that gives them has failed. */
@@ -493,6 +540,8 @@ export interface LinkEventMap {
   standing: CustomEvent<Standing>;
   /** There is no token, or the server does not take it; `standing` is what it was without. */
   tokenerror: CustomEvent<TokenInfo>;
+  /** Somebody has registered this passkey for this person on another device. If that was somebody else, remove it. */
+  passkey: CustomEvent<PasskeyInfo>;
 }
 
 /**
@@ -514,8 +563,8 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
   /** This device. Undefined like `server`. */
   readonly device: DeviceInfo | undefined;
   /**
-   * The labels that the server answers for this device, as it said when it let it in. Undefined before that, and if it does
-   * not say.
+   * The labels that the server answers for this device, or would after `stepUp`, as it said when it let it in. Undefined before that,
+   * and if it does not say.
    */
   readonly services: readonly string[] | undefined;
   /**
@@ -523,6 +572,8 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * does not allow any more is reset as `not-allowed`.
    */
   readonly standing: Standing | undefined;
+  /** The passkeys of the person whose the session is. */
+  readonly passkeys: Passkeys;
   /**
    * Somebody on the way has altered what was said: how often, each time at the cost of a connection, and since when. None of it
    * was let through, and nothing of yours was lost by it. Undefined while nothing was noticed. Three times in a row end the
@@ -598,6 +649,18 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * An issuer that has a session of its own is to be told by the application.
    */
   signOut(): Promise<void>;
+  /**
+   * The person shows to be there, by a passkey that is registered for them: the session rises to level 3, and stays there until it
+   * ends, they sign out, or that passkey is removed. What the server opens to level 3, and how long ago the person may have shown it,
+   * its policy says: where a channel or a request is refused `not-allowed`, or `step-up-needed`, this may help. Fulfils with the
+   * standing. The browser asks the person: call it from a click.
+   *
+   * The challenge is the session's: a connection that is lost meanwhile costs nothing. It works from the page's thread, wherever the
+   * line is. Rejects with `no-presence` if the person refuses or takes too long, `no-passkeys` where the browser has none,
+   * `wrong-host` where the page is not of the server's `rp_id`, the signal's reason, a {@link DoorCode}; `refused` or `not-allowed`
+   * where the server takes no passkeys; or as `request`.
+   */
+  stepUp(options?: StepUpOptions): Promise<Standing>;
   /** Ends the link. What was not sent yet is reported `not sent`. */
   close(reason?: string): void;
 

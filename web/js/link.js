@@ -55,6 +55,8 @@ export class Link extends EventTarget {
   device;
   services;
   standing;
+  stepUp = this.#asks("stepUp");
+  passkeys = { register: this.#asks("register"), list: this.#asks("list"), remove: this.#asks("remove") };
   altered;
   nextAttemptAt;
   incoming;
@@ -161,12 +163,19 @@ export class Link extends EventTarget {
   }
 
   async signOut() {
-    if (this.#end) throw this.#end;
     this.#tokens?.stop();
-    const { signOut } = await this.#script("not-loaded", () => import("./token.js"));
-    await signOut(this).catch((error) => {
-      throw wrap(error);
-    });
+    await this.#later(() => import("./token.js"), "signOut");
+  }
+
+  /** What is asked of a script that is loaded for it. */
+  async #later(get, name, given) {
+    if (this.#end) throw this.#end;
+    const script = await this.#script("not-loaded", get);
+    return script[name](this, given);
+  }
+
+  #asks(name) {
+    return (given) => this.#later(() => import("./passkeys.js"), name, given);
   }
 
   close(reason = "") {
@@ -369,7 +378,9 @@ export class Link extends EventTarget {
 
   #welcome(id, label, isStream) {
     if (!isStream) {
-      this.#incoming.push(new Channel(this, label, id));
+      const channel = new Channel(this, label, id);
+      if (label === "passkeys") this.#asks("heard")(channel).catch(() => {});
+      else this.#incoming.push(channel);
       return;
     }
     const stream = new BidirectionalStream(this, label, id);

@@ -10,6 +10,7 @@
  * asked (held.js). Who has signed out, here or elsewhere on this device, is asked no more, and shown no more.
  */
 
+import { DuologueError } from "./duologue.js";
 import { after, base64url, jwkOf } from "./values.js";
 
 /** Kinds of evidence on the wire. */
@@ -144,7 +145,7 @@ export async function signOut(link) {
   });
   await new Promise((resolve, reject) => link._run((line) => resolve(signsOut(line)), reject));
   const end = await Promise.race([heard, link.closed]);
-  if (end && !end.byPeer) throw Object.assign(new Error(end.reason), { code: end.code });
+  if (end && !end.byPeer) throw new DuologueError(end.code, end.reason);
 }
 
 /** A DPoP proof (RFC 9449) by the device's key, for one request. What is signed begins with `eyJ`, and what the line signs with

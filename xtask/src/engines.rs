@@ -20,7 +20,7 @@ pub(crate) enum Engine {
 type LeftOut = (&'static str, &'static str);
 
 /// Those that only Chromium can run, or need not be run thrice.
-const FOR_CHROMIUM: [LeftOut; 11] = [
+const FOR_CHROMIUM: [LeftOut; 15] = [
     (
         "first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name",
         "its tabs have one line, also past the warning",
@@ -38,6 +38,19 @@ const FOR_CHROMIUM: [LeftOut; 11] = [
         "long, and the server's matter",
     ),
     ("fetch::browser_fetch_does_the_same_where_a_request_has_no_stream", "it has none anyway"),
+    ("passkeys::browser_passkey_is_registered_and_steps_up_wherever_the_line_is", "its driver has no authenticator"),
+    (
+        "passkeys::browser_passkey_is_good_after_a_change_of_network_under_the_persons_finger",
+        "its driver has no authenticator",
+    ),
+    (
+        "passkeys::browser_passkey_of_one_line_is_told_on_another_and_its_assertion_is_worth_nothing_there",
+        "its driver has no authenticator",
+    ),
+    (
+        "passkeys::browser_without_passkeys_says_so_and_so_does_a_server_that_takes_none",
+        "its driver has no authenticator",
+    ),
 ];
 
 const FOR_FIREFOX: [LeftOut; 2] = [

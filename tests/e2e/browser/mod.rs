@@ -20,6 +20,7 @@ mod webkit;
 pub(crate) use by_hand::ByHand;
 
 use std::{
+    borrow::Cow,
     io::{Read, Write},
     path::Path,
     sync::{Arc, LazyLock},
@@ -402,13 +403,31 @@ impl Browser {
     async fn devtools(&self, method: &str, params: Value) -> Value {
         let engine = Engine::of_this_run();
         assert_eq!(engine, Engine::Chromium, "{method} is nothing that {engine:?} has");
-        let command = Extension { path: "goog/cdp/execute", body: json!({ "cmd": method, "params": params }) };
+        let command = Extension { path: "goog/cdp/execute".into(), body: json!({ "cmd": method, "params": params }) };
         within(30, method, self.client.issue_cmd(command)).await.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
     /// What the person has said to what pages may ask; in Chromium.
     pub(crate) async fn set_permission(&self, name: &str, setting: &str) {
         self.devtools("Browser.setPermission", json!({ "permission": { "name": name }, "setting": setting })).await;
+    }
+
+    /// An authenticator in the place of the device's own (Web Authentication Level 3, section 11); its person is there, and verified or
+    /// not. Gives what it is called; in Chromium.
+    pub(crate) async fn add_authenticator(&self, is_verified: bool) -> String {
+        let body = json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
+            "isUserConsenting": true, "isUserVerified": is_verified,
+        });
+        let added = self.client.issue_cmd(Extension { path: "webauthn/authenticator".into(), body }).await;
+        added.unwrap().as_str().expect("an id").to_owned()
+    }
+
+    /// Whether the person of an authenticator is verified from now on.
+    pub(crate) async fn set_verified(&self, authenticator: &str, is_verified: bool) {
+        let path = format!("webauthn/authenticator/{authenticator}/uv").into();
+        let body = json!({ "isUserVerified": is_verified });
+        self.client.issue_cmd(Extension { path, body }).await.unwrap();
     }
 
     /// In WebKit a page is heard from the end of its loading on.
@@ -424,7 +443,7 @@ impl Browser {
             let said = self.run("return globalThis.consoleLog?.splice(0) ?? []", Value::Null).await;
             return serde_json::from_value(said).expect("lines are strings");
         }
-        let command = Extension { path: "se/log", body: json!({ "type": "browser" }) };
+        let command = Extension { path: "se/log".into(), body: json!({ "type": "browser" }) };
         let entries = within(30, "the console", self.client.issue_cmd(command)).await.unwrap();
         let line = |entry: &Value| format!("{} {}", entry["level"], entry["message"]);
         entries.as_array().map(|entries| entries.iter().map(line).collect()).unwrap_or_default()
@@ -458,7 +477,7 @@ impl Drop for Browser {
 /// A command of Chromium's own driver.
 #[derive(Debug)]
 struct Extension {
-    path: &'static str,
+    path: Cow<'static, str>,
     body: Value,
 }
 
