@@ -5,8 +5,12 @@ use tempfile::TempDir;
 
 use crate::{
     browser::{Browser, Profile},
+    page_access::{axe, serious},
     server::Server,
 };
+
+/// As the system hands it to the page.
+const ENTER: &str = "\u{e007}";
 
 /// The app's own end of the line, in a page of the server's. Sockets of the page's own thread can be broken.
 const OPEN: &str = "
@@ -181,5 +185,84 @@ async fn browser_without_passkeys_says_so_and_so_does_a_server_that_takes_none()
     browser.open(none.link()).await;
     browser.wait_for_state("open").await;
     assert_eq!(code(&browser, "link.stepUp()").await, "refused");
+    browser.finish().await;
+}
+
+/// The page of somebody who has come by an invite for her: what it offers, once it is offered.
+async fn person(server: &Server, profile: &Profile) -> Browser {
+    let browser = Browser::start(profile).await;
+    browser.add_authenticator(true).await;
+    browser.open(&invite(server, "ada").await).await;
+    browser.wait_for_state("open").await;
+    browser.wait_until("document.getElementById('present-who').innerText").await;
+    browser
+}
+
+/// What is told of what was asked for, once it says this.
+async fn told(browser: &Browser, words: &str) {
+    let told = format!("document.getElementById('present-result').innerText.includes({})", json!(words));
+    browser.wait_until(&told).await;
+}
+
+#[tokio::test]
+async fn browser_passkey_is_offered_by_the_page_in_both_languages_and_by_the_keyboard() {
+    let (server, _directory) = server().await;
+    let browser = person(&server, &Profile::trusting(server.trust())).await;
+    assert!(browser.text("#present-who").await.contains("belongs to ada"), "who it is");
+    // What she may reach is there, and refused until she has shown that it is her.
+    browser.click("#echo-button").await;
+    browser.wait_until("document.getElementById('echo-result').dataset.status === 'failed'").await;
+    browser.type_into("#present-step-up", ENTER).await;
+    told(&browser, "There is no passkey of yours yet").await;
+    browser.type_into("#present-register", ENTER).await;
+    told(&browser, "is registered. From now on").await;
+    browser.type_into("#present-step-up", ENTER).await;
+    told(&browser, "You have shown that it is you.").await;
+    browser.wait_until("document.getElementById('present-who').innerText.includes('ada is here')").await;
+    browser.click("#echo-button").await;
+    browser.wait_until("document.getElementById('echo-result').dataset.status === 'done'").await;
+    assert_eq!(browser.run("return document.getElementById('present-result').role", Value::Null).await, "status");
+
+    browser.type_into("#present-keys summary", ENTER).await;
+    browser.wait_until("document.querySelectorAll('#present-list button').length === 1").await;
+    browser.click("[data-language=fr]").await;
+    browser.wait_until("document.getElementById('present-who').innerText.includes('ada est là')").await;
+    browser.wait_until("document.querySelector('#present-list button')?.innerText === 'Supprimer'").await;
+    browser.type_into("#present-list button", ENTER).await;
+    told(&browser, "est supprimée").await;
+    browser.wait_until("document.getElementById('present-list').innerText.includes('Il n’y en a aucune')").await;
+    browser
+        .wait_until("document.getElementById('present-who').innerText.includes('Cet appareil appartient à ada')")
+        .await;
+    browser.finish().await;
+}
+
+#[tokio::test]
+async fn browser_axe_finds_nothing_serious_where_a_person_shows_to_be_there() {
+    let axe = axe();
+    let (server, _directory) = server().await;
+    let browser = person(&server, &Profile::trusting(server.trust())).await;
+    browser.click("#present-register").await;
+    told(&browser, "is registered. From now on").await;
+    browser.click("#present-keys summary").await;
+    browser.wait_until("document.querySelectorAll('#present-list button').length === 1").await;
+    for scheme in ["light", "dark"] {
+        browser.set_scheme(scheme).await;
+        assert_eq!(serious(&browser, &axe).await, json!([]), "{scheme}");
+    }
+    browser.set_scheme("light").await;
+    browser.screenshot("passkeys").await;
+    browser.finish().await;
+}
+
+/// A server that takes none, and a device of nobody, are offered none.
+#[tokio::test]
+async fn browser_passkey_is_offered_to_nobody_of_whom_nobody_has_said_who_it_is() {
+    let (server, _directory) = server().await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
+    browser.open(&server.invite("24h").await).await;
+    browser.wait_for_state("open").await;
+    browser.wait_until("document.getElementById('present-title').innerText || document.getElementById('present-title').textContent").await;
+    assert_eq!(browser.run("return document.getElementById('present').checkVisibility()", Value::Null).await, false);
     browser.finish().await;
 }

@@ -65,7 +65,7 @@ const serves = (label) => link?.services?.includes(label) ?? true;
 function offer() {
   part("foot");
   pairServed(serves("pair"));
-  for (const [name, label] of [["desk", "desk"], ["files", "drop"], ["echo", "echo"]]) {
+  for (const [name, label] of [["desk", "desk"], ["files", "drop"], ["echo", "echo"], ["present", "passkeys"]]) {
     if (serves(label)) part(name).then((module) => module?.served(serves(label)));
     else if (parts[name]) parts[name].served(false);
     else document.getElementById(name).hidden = true;
@@ -109,6 +109,7 @@ const LATER = {
       echo.startEcho(() => (isOpen() ? link : undefined));
     },
   ],
+  present: [() => import("./present.js"), (present) => present.startPresent(() => (isOpen() ? link : undefined), offer)],
   foot: [() => import("./foot.js"), () => {}],
   break: [
     () => import("./break.js"),

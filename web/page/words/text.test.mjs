@@ -41,6 +41,7 @@ const later = [
   "offline.js",
   "pair.js",
   "pin.js",
+  "present.js",
   "sealed.js",
   "shut.js",
   "unfinished.js",
@@ -56,6 +57,7 @@ const later = [
   "text-foot.js",
   "text-forget.js",
   "text-pair.js",
+  "text-present.js",
   "text-sealed.js",
   "text-shut.js",
   ...spoken,
@@ -105,7 +107,7 @@ test("what is asked for at once does not wait for words that are fetched later",
   const first = sources.filter((name) => !later.includes(name)).map(read);
   const asked = all(first.join("\n"), /"([a-z]+\.[a-z-]+)"/g).filter((key) => keys.includes(key));
   // But for the parts of the page that are shown by a script that is fetched later, with its words.
-  const isLater = (key) => (/^(break|echo|files|foot|seal)\./.test(key) && key !== "seal.title") || key === "desk.intro";
+  const isLater = (key) => (/^(break|echo|files|foot|present|seal)\./.test(key) && key !== "seal.title") || key === "desk.intro";
   // And for what may be done about causes whose words come later as well.
   const ofRareCauses = (key) => key.startsWith("pin.") || ["action.keep-pin", "action.without-invite"].includes(key);
   const shown = inPage.filter((key) => !isLater(key));
