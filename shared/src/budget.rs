@@ -49,7 +49,19 @@ impl Budget {
     /// An account of a unit's own.
     #[must_use]
     pub fn account(&self) -> Account {
-        Account(Arc::new(Unit { pool: Arc::clone(&self.0), held: AtomicUsize::new(0) }))
+        self.account_of(None)
+    }
+
+    /// An account of a unit that has no share: it holds so many bytes at most, makes nobody's share smaller, never grows, and
+    /// gives way with its first byte as soon as memory is tight.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn account_without_share(&self, len_max: usize) -> Account {
+        self.account_of(Some(len_max))
+    }
+
+    fn account_of(&self, shareless: Option<usize>) -> Account {
+        Account(Arc::new(Unit { pool: Arc::clone(&self.0), held: AtomicUsize::new(0), shareless }))
     }
 
     /// Bytes that are held.
@@ -109,6 +121,8 @@ pub struct Account(Arc<Unit>);
 struct Unit {
     pool: Arc<Pool>,
     held: AtomicUsize,
+    /// It has no share, and holds so many bytes at most.
+    shareless: Option<usize>,
 }
 
 impl From<Budget> for Option<Account> {
@@ -128,7 +142,23 @@ impl Account {
     /// True if it holds more than what it may hold in any case.
     #[must_use]
     pub fn is_above_share(&self) -> bool {
-        self.held() > self.0.pool.share()
+        self.held() > if self.0.shareless.is_some() { 0 } else { self.0.pool.share() }
+    }
+
+    /// True if it must give now, as long as it holds anything that can be given.
+    #[must_use]
+    pub fn must_give(&self) -> bool {
+        match self.0.shareless {
+            None => self.0.pool.is_full() && self.is_above_share(),
+            Some(len_max) => self.held() > len_max || (self.0.pool.is_tight() && self.is_above_share()),
+        }
+    }
+
+    /// True if it gets nothing more.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        let is_near = self.0.shareless.is_some_and(|len_max| self.held() > len_max - len_max / 8);
+        is_near || (self.0.pool.is_tight() && self.is_above_share())
     }
 
     /// True if no session and nobody else has it.
@@ -138,15 +168,15 @@ impl Account {
     }
 
     fn change(&self, from: usize, to: usize) {
-        let Unit { pool, held } = &*self.0;
+        let Unit { pool, held, shareless } = &*self.0;
         if let Some(more) = to.checked_sub(from).filter(|more| *more > 0) {
             pool.held.fetch_add(more, Ordering::Relaxed);
-            if held.fetch_add(more, Ordering::Relaxed) == 0 {
+            if held.fetch_add(more, Ordering::Relaxed) == 0 && shareless.is_none() {
                 pool.holders.fetch_add(1, Ordering::Relaxed);
             }
         } else if let Some(less) = from.checked_sub(to).filter(|less| *less > 0) {
             pool.held.fetch_sub(less, Ordering::Relaxed);
-            if held.fetch_sub(less, Ordering::Relaxed) == less {
+            if held.fetch_sub(less, Ordering::Relaxed) == less && shareless.is_none() {
                 pool.holders.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -173,6 +203,20 @@ impl Claims {
         self.shared().cloned()
     }
 
+    /// Counts on another account from now on, of the same budget.
+    #[cfg(feature = "server")]
+    pub(crate) fn move_to(&mut self, account: Account) {
+        if self.account.as_ref().is_some_and(|before| Arc::ptr_eq(&before.0, &account.0)) {
+            return;
+        }
+        if let Some(before) = self.account.replace(account) {
+            before.change(self.held, 0);
+        }
+        if let Some(account) = &self.account {
+            account.change(0, self.held);
+        }
+    }
+
     fn shared(&self) -> Option<&Account> {
         self.account.as_ref().filter(|_| cfg!(feature = "server"))
     }
@@ -187,20 +231,20 @@ impl Claims {
 
     /// Memory is short, and the unit has more than its share.
     pub(crate) fn is_tight(&self) -> bool {
-        self.shared().is_some_and(|account| account.0.pool.is_tight() && account.is_above_share())
+        self.shared().is_some_and(Account::is_tight)
     }
 
     /// Memory is used up, and the unit has more than its share.
     #[cfg(feature = "server")]
     pub(crate) fn is_full(&self) -> bool {
-        self.shared().is_some_and(|account| account.0.pool.is_full() && account.is_above_share())
+        self.shared().is_some_and(Account::must_give)
     }
 
     /// Lets windows or resend memory grow, if the budget and the session's own bound allow it.
     pub(crate) fn claim(&mut self, len: usize) -> bool {
         let claimed = self.claimed + len <= SESSION_GROWTH_LEN
             && !self.is_tight()
-            && self.shared().is_none_or(|account| account.0.pool.claim(len));
+            && self.shared().is_none_or(|account| account.0.shareless.is_none() && account.0.pool.claim(len));
         if claimed {
             self.claimed += len;
         }
@@ -249,6 +293,35 @@ mod tests {
         assert_eq!(budget.growth_left(), 50);
         drop((first, second));
         assert_eq!(budget.growth_left(), SESSION_GROWTH_LEN + 100);
+    }
+
+    #[test]
+    #[cfg(feature = "server")]
+    fn a_unit_without_a_share_gives_first_never_grows_and_a_session_moves_with_all_that_it_holds() {
+        let budget = Budget::new(64 * MIB);
+        let (guests, own) = (budget.account_without_share(8 * MIB), budget.account());
+        let mut session = Claims::new(Some(guests.clone()));
+        assert!(!guests.is_above_share() && !session.claim(1), "it never grows");
+        session.hold(7 * MIB);
+        assert!(guests.is_above_share() && !guests.must_give() && !session.is_tight());
+        session.hold(8 * MIB);
+        assert!(session.is_tight() && !session.is_full(), "its own bound is near, whatever the others hold");
+        session.hold(9 * MIB);
+        assert!(session.is_full());
+        let mut others = [Claims::new(Some(budget.account())), Claims::new(Some(budget.account()))];
+        others[0].hold(MIB);
+        assert_eq!(budget.share(), 32 * MIB, "it makes nobody's share smaller");
+        session.hold(MIB);
+        assert!(!session.is_full());
+        others[1].hold(56 * MIB);
+        assert!(budget.is_tight() && session.is_full() && !others[1].is_full(), "it gives before anybody must");
+        session.move_to(own.clone());
+        assert_eq!((guests.held(), own.held(), budget.held()), (0, MIB, 58 * MIB));
+        assert!(!own.is_above_share() && !session.is_full());
+        session.move_to(guests.clone());
+        assert_eq!((guests.held(), own.held(), budget.held()), (MIB, 0, 58 * MIB));
+        drop((session, others));
+        assert_eq!((guests.held(), budget.held(), budget.share()), (0, 0, 32 * MIB));
     }
 
     #[test]

@@ -49,6 +49,12 @@ impl Line {
         self.session().settle_account();
     }
 
+    /// What the session holds counts on this account from now on, of the same budget: its unit is another one.
+    #[cfg(feature = "server")]
+    pub fn count_on(&mut self, account: Account) {
+        self.session().count_on(account);
+    }
+
     /// A device that has proved itself takes the line with this connection, which waits for its verdict. Whatever carried it
     /// is closed as `replaced`, and what came on it later is discarded unread. With `received`, the session is resumed, and
     /// the grant's outcome is set to say so.

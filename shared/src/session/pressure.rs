@@ -18,6 +18,12 @@ impl Session {
         self.claims.hold(self.held_len());
     }
 
+    /// What is held counts as another unit's from now on.
+    #[cfg(feature = "server")]
+    pub(crate) fn count_on(&mut self, account: crate::Account) {
+        self.claims.move_to(account);
+    }
+
     /// The peer has sent something: the session gives way at once where that is too much.
     pub(crate) fn make_way(&mut self) {
         self.settle_account();
