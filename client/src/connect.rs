@@ -47,11 +47,14 @@ use crate::{
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// No pin and no invite.
-    #[error("this device does not know {0}: open an invite link of its owner once (`duologue invite new` makes one)")]
+    #[error(
+        "this device does not know {0}: open an invite link of its owner once (`duologue invite new` makes one), or give the \
+         server's key, where it lets guests in"
+    )]
     Unknown(String),
     /// The invite names another server than the pinned one.
     #[error(
-        "the link names another server key ({named}) than the one pinned for {host} ({pinned}): \
+        "another server key is named ({named}) than the one pinned for {host} ({pinned}): \
          if its owner confirms the new key, remove {host} from servers.json and try again"
     )]
     PinChanged {
@@ -101,6 +104,7 @@ pub struct Client {
     m1_first: bool,
     waits: bool,
     token: Option<TokenSource>,
+    server_key: Option<ServerKey>,
 }
 
 impl Client {
@@ -116,7 +120,15 @@ impl Client {
     #[must_use]
     pub fn new(keyring: Keyring) -> Self {
         let name = format!("native client on {}", std::env::consts::OS);
-        Self { keyring: Arc::new(keyring), name, extra_roots: None, m1_first: false, waits: false, token: None }
+        Self {
+            keyring: Arc::new(keyring),
+            name,
+            extra_roots: None,
+            m1_first: false,
+            waits: false,
+            token: None,
+            server_key: None,
+        }
     }
 
     /// What the server's owner sees in the list of devices; cut to 64 bytes.
@@ -146,6 +158,14 @@ impl Client {
     #[must_use]
     pub const fn waiting_for_the_first_connection(mut self) -> Self {
         self.waits = true;
+        self
+    }
+
+    /// Takes this for the key of servers that this device does not know yet, so that it needs no invite: where the server lets
+    /// guests in, or for a token. It comes from whoever the server's owner is to this program, not over the line.
+    #[must_use]
+    pub const fn with_server_key(mut self, key: ServerKey) -> Self {
+        self.server_key = Some(key);
         self
     }
 
@@ -215,7 +235,7 @@ impl Client {
         let (host, place) = (target.host(), target.place());
         let known = self.keyring.server(&place);
         let pinned = known.as_ref().map(|server| server.key);
-        let named = target.invite().map(Invite::server_key);
+        let named = target.invite().map(Invite::server_key).or(self.server_key);
         if let (Some(pinned), Some(named)) = (pinned, named)
             && pinned != named
         {
@@ -322,8 +342,11 @@ struct ClientEndpoint {
 }
 
 impl ClientEndpoint {
+    /// A ticket that nobody keeps tells that nobody has let this device in.
     fn remember(&self, ticket: Option<Ticket>) {
-        let server = KnownServer { key: self.server_key, enrolled: true, ticket };
+        let ticket = ticket.filter(|ticket| ticket.lifetime_secs > 0);
+        let was_enrolled = self.dialler.client.keyring.server(&self.place).is_some_and(|server| server.enrolled);
+        let server = KnownServer { key: self.server_key, enrolled: was_enrolled || ticket.is_some(), ticket };
         if let Err(error) = self.dialler.client.keyring.remember(&self.place, server) {
             // The line is good all the same; the next connection will have to do without the ticket.
             tracing::warn!(%error, "the ticket could not be kept");

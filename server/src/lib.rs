@@ -42,9 +42,10 @@ mod state;
 mod watch;
 
 pub use api::{
-    AccountInfo, AccountList, AccountShown, Bind, Bound, ChangeGroups, DeviceInfo, DeviceList, ExplainPolicy, InGroups,
-    InviteInfo, InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, PasskeyInfo, PolicyAnswer, Reloaded,
-    RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, Supposed, Withdrawn, listen, listen_with,
+    AccountInfo, AccountList, AccountShown, Bind, Bound, ChangeGroups, DeviceInfo, DeviceList, ExplainPolicy,
+    GuestInfo, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, PasskeyInfo,
+    PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, Supposed,
+    Withdrawn, listen, listen_with,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};

@@ -73,7 +73,7 @@ fn a_file_with_mistakes_is_told_with_its_places_and_exits_with_2() {
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(told.contains(&format!("{path}:2:9: \"\" is no label")), "{told}");
     assert!(
-        told.contains(&format!("{path}:3:9: a level is 1")) && told.contains("did you mean \"account\"?"),
+        told.contains(&format!("{path}:3:9: a level is 0")) && told.contains("did you mean \"account\"?"),
         "{told}"
     );
     // A server does not start with it.
@@ -138,6 +138,23 @@ async fn a_server_opens_what_its_file_opens_and_reads_it_again_whole_or_not_at_a
     let log = std::fs::read_to_string(&log).expect("a log");
     assert!(log.contains("policy=\"1 rules\"") && log.contains("the owner has read the policy again"), "{log}");
     drop(server);
+
+    // Guests: any of them, and a device that nobody knows.
+    let guests = directory.path().join("guests.toml");
+    let text = "[[rule]]\nname = \"login\"\nopen = [\"http\"]\npaths = [\"/login\"]\nlevel = 0\n";
+    std::fs::write(&guests, text).expect("written");
+    let config = guests.to_str().expect("text");
+    let guest = |path: &str| {
+        verb(&["policy", "explain", "--guest", "--label=http", "--path", path, "--config", config], &state)
+    };
+    assert_eq!(guest("/login").1, "open: the rule \"login\" opens it (level 0 (guest))\n");
+    let (code, told, _) = guest("/private");
+    assert!(code == 1 && told.contains("\"login\" comes nearest, but is for other paths (level 0 (guest))"), "{told}");
+    let unknown = format!("--device={}", DeviceId([9; 32]));
+    let (code, told, _) = verb(&["policy", "explain", &unknown, "--label", "echo"], &state);
+    assert!(code == 1 && told.starts_with("closed: no such device is enrolled, so that it is a guest: "), "{told}");
+    let (code, _, told) = verb(&["policy", "explain", "--label", "echo"], &state);
+    assert!(code == 2 && told.contains("--device") && told.contains("--guest"), "{told}");
 
     // Where no server runs, a file is asked.
     let (code, _, told) = explain("echo", &[]);

@@ -165,6 +165,8 @@ export type DoorCode =
   | "passkey-unverified"
   /** The person has signed out, here or in another session of this device. */
   | "signed-out"
+  /** A login over the line was good until now. */
+  | "standing-expired"
   /** It takes a person who has just shown to be there. */
   | "step-up-needed"
   /** It is signed by another algorithm than its key is for. */

@@ -1,6 +1,10 @@
 //! Devices: who was let in, whose they are, and how they are thrown out.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use axum::{
     Extension, Router,
@@ -17,7 +21,10 @@ use super::{
     revocations::{Revoke, answer_revocation},
 };
 use crate::{
-    door::standing::{Level, Subject},
+    door::{
+        gate::now,
+        standing::{Level, Subject},
+    },
     state::{
         store::{Device, DeviceStatus, StoreError},
         whom::Whom,
@@ -30,6 +37,28 @@ use crate::{
 pub struct DeviceList {
     /// The oldest first.
     pub devices: Vec<DeviceInfo>,
+    /// Those that are connected, or wait for a connection, and that nobody has let in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<GuestInfo>,
+}
+
+/// A device that nobody has let in, and that is here: as a guest, or by what its person has proved. Nothing is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestInfo {
+    /// Its id, base64url: `devices revoke` ends its lines.
+    pub id: String,
+    /// As its person can see it too: 8 groups of 4 hexadecimal digits.
+    pub fingerprint: String,
+    /// Where it was last; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Who uses it, if that was proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// How sure that is: 0 for a guest.
+    pub level: Level,
+    /// Its lines that are open now, or wait for a connection.
+    pub lines: usize,
 }
 
 /// A device.
@@ -115,9 +144,34 @@ pub(super) fn told(target: &Target, pick: impl Fn(&Device) -> bool) -> Result<Ve
     Ok(store.devices()?.into_iter().filter(pick).map(info).collect())
 }
 
+/// Those that are here and that nobody has let in.
+fn guests(target: &Target) -> Vec<GuestInfo> {
+    let mut guests: BTreeMap<DeviceId, GuestInfo> = BTreeMap::new();
+    let sessions = target.running.as_ref().map(|duologue| duologue.directory().strangers()).unwrap_or_default();
+    for session in sessions {
+        let (id, standing, address) =
+            (session.seat.device(), session.seat.standing(now()), session.seat.transport().address);
+        let guest = guests.entry(id).or_insert_with(|| GuestInfo {
+            id: id.to_string(),
+            fingerprint: id.fingerprint(),
+            address: None,
+            subject: None,
+            level: Level::Guest,
+            lines: 0,
+        });
+        guest.lines += 1;
+        guest.address = Some(address).filter(|address| !address.is_unspecified());
+        if standing.level >= guest.level {
+            (guest.level, guest.subject) = (standing.level, standing.subject.clone());
+        }
+    }
+    guests.into_values().collect()
+}
+
 async fn list(Extracted(target): Extracted<Arc<Target>>) -> Answer<Response> {
-    let devices = blocking(move || told(&target, |_| true)).await??;
-    Ok(json(StatusCode::OK, &DeviceList { devices }))
+    let work = move || Ok::<_, StoreError>((told(&target, |_| true)?, guests(&target)));
+    let (devices, guests) = blocking(work).await??;
+    Ok(json(StatusCode::OK, &DeviceList { devices, guests }))
 }
 
 fn read_id(id: &str) -> Answer<DeviceId> {

@@ -2,8 +2,8 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /devices` | 200 `{"devices":[{"id","fingerprint","algorithm","name","enrolled_at","invited_by"?,"status","subject"?,"level","opens"?,"last_seen"?,"lines"}]}`, the oldest first |
-//! | `POST /devices/ID/revoke` `{"with_descendants":true}`? | 200 `{"kept":"stored","with_it"?,"left"?}`; `"journal"` or `"memory"` with a `message`: see [`Kept`] |
+//! | `GET /devices` | 200 `{"devices":[{"id","fingerprint","algorithm","name","enrolled_at","invited_by"?,"status","subject"?,"level","opens"?,"last_seen"?,"lines"}],"guests"?:[{"id","fingerprint","address"?,"subject"?,"level","lines"}]}`, the oldest first |
+//! | `POST /devices/ID/revoke` `{"with_descendants":true}`? | 200 `{"kept":"stored","with_it"?,"left"?}`; `"journal"`, `"memory"` or `"nothing"` with a `message`: see [`Kept`] |
 //! | `POST /devices/ID/bind` `{"subject"}` | 200 `{"changed"}`: its lines end, and it comes again as that subject's |
 //! | `POST /devices/ID/release` | 200 `{"changed"}` |
 //! | `GET /accounts` | 200 `{"accounts":[{"subject","groups","since","revoked_at"?,"devices","lines"}]}`, by name |
@@ -61,7 +61,7 @@ use crate::{
 };
 pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroups, Restored};
 use asked::{Named, Said};
-pub use devices::{Bind, Bound, DeviceInfo, DeviceList};
+pub use devices::{Bind, Bound, DeviceInfo, DeviceList, GuestInfo};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};

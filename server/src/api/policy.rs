@@ -20,7 +20,7 @@ use crate::{
         seat::Has,
         standing::{Group, Level, Standing, Subject},
     },
-    lines::explain::{Explained, File, Question, explain},
+    lines::explain::{ANY_GUEST, Explained, File, Question, explain},
     state::store::DeviceStatus,
     watch::log::OWNERS,
 };
@@ -32,8 +32,9 @@ const EXPLAIN_LEN_MAX: usize = 4 * 1_024 * 1_024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainPolicy {
-    /// The device's id.
-    pub device: String,
+    /// The device's id; none: any guest, which is a device that nobody has let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// The channel's label.
     pub label: String,
     /// A request's method; with a path, GET unless told.
@@ -110,9 +111,12 @@ pub(super) fn routes() -> Router<Arc<Target>> {
 
 async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<ExplainPolicy>) -> Answer<Response> {
     let bad = |word: &'static str, message: &str| Failure::new(StatusCode::BAD_REQUEST, word, message);
-    let device: DeviceId = asked.device.parse().map_err(|_| {
-        bad("no-device-id", &format!("\"{}\" is no device id: `duologue devices list` shows them", asked.device))
-    })?;
+    let device: DeviceId = match &asked.device {
+        None => ANY_GUEST,
+        Some(device) => device.parse().map_err(|_| {
+            bad("no-device-id", &format!("\"{device}\" is no device id: `duologue devices list` shows them"))
+        })?,
+    };
     if asked.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(['?', '#'])) {
         return Err(bad("no-path", "a path begins with / and has neither ? nor #: what follows them is not judged"));
     }
@@ -125,19 +129,18 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
     };
     let work = {
         let target = Arc::clone(&target);
-        move || (target.state.store().status(device), Has::of(&target.state.store().known(device)))
+        move || {
+            let store = target.state.store();
+            let status = store.status(device);
+            (status, if status.is_some() { Has::of(&store.known(device)) } else { Has::guest() })
+        }
     };
     let (status, has) = blocking(work).await?;
-    if status != Some(DeviceStatus::Enrolled) {
-        let why = match status {
-            Some(_) => "the device was revoked: it is not let in at all",
-            None => "no such device is enrolled: it is not let in at all",
-        };
-        let why = why.to_owned();
+    if status == Some(DeviceStatus::Revoked) {
         let answer = PolicyAnswer {
             allowed: false,
             rule: None,
-            why,
+            why: "the device was revoked: it is not let in at all".to_owned(),
             subject: None,
             groups: Vec::new(),
             level: Level::Guest,
@@ -165,6 +168,10 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
     let Some(Explained { allowed, rule, why, standing, hook, cookies_prove }) = explained else {
         let message = "no server runs here, so that no policy is in force: add --config FILE to ask that file's";
         return Err(Failure::new(StatusCode::CONFLICT, "no-policy", message));
+    };
+    let why = match (status, &asked.device) {
+        (None, Some(_)) => format!("no such device is enrolled, so that it is a guest: {why}"),
+        _ => why,
     };
     let groups = standing.groups.to_vec();
     let (subject, level) = (standing.subject.clone(), standing.level);

@@ -45,6 +45,8 @@ pub enum Kept {
     Stored,
     /// On disk, in the journal: it outlives the server, and goes into the store by itself.
     Journal,
+    /// Nowhere: it was a guest, of whom nothing is kept.
+    Nothing,
     /// In the server's memory alone: if it stops before the disk can be written again, who was revoked is back.
     Memory,
 }
@@ -74,6 +76,10 @@ pub(super) async fn answer_revocation(
         Revocation::Unknown => {
             let message = format!("{what} is not enrolled here: `duologue devices list` shows those that are");
             return Err(Failure::new(StatusCode::NOT_FOUND, "unknown-device", &message));
+        }
+        Revocation::OfGuest => {
+            let message = "nobody had let it in: its lines are over, and it may come again as guests may".to_owned();
+            (Kept::Nothing, Some(message))
         }
         Revocation::Stored => (Kept::Stored, None),
         Revocation::Journalled(why) => {

@@ -37,6 +37,9 @@ const VOUCH_SECS_MAX: u64 = 31 * 24 * 60 * 60;
 /// Services of the binary whose channels carry no requests with a path.
 const WITHOUT_REQUESTS: [&str; 5] = ["echo", "desk", "drop", "pair", passkeys::LABEL];
 
+/// Services of the binary that ask for a device that was let in, whatever a rule says.
+const NOT_FOR_GUESTS: [&str; 2] = ["drop", "pair"];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -135,6 +138,11 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     let file: File = toml::from_str(text).map_err(|error| vec![of_toml(&error)])?;
     let mut reader = Reader { wrong: Vec::new() };
     let default = file.door.level.as_ref().and_then(|level| reader.level(level)).unwrap_or(Level::Device);
+    if let Some(level) = file.door.level.as_ref().filter(|_| default == Level::Guest) {
+        let message = "this would open to guests whatever a rule does not say a level for: write `level = 0` in the rule that is \
+                       to be open to them";
+        reader.says(level.span(), message);
+    }
     if let Some(table) = file.rule.get(RULES_MAX) {
         reader.says(table.span(), format!("a file has {RULES_MAX} rules at most"));
         return Err(reader.wrong);
@@ -225,6 +233,14 @@ impl Reader {
             (Some(_), _) => Level::Present,
             (None, level) => level.unwrap_or(default),
         };
+        if let Some(level) = table.level.as_ref().filter(|_| rule.level == Level::Guest) {
+            for label in table.open.get_ref().iter().filter(|it| NOT_FOR_GUESTS.contains(&it.get_ref().as_str())) {
+                let label = label.get_ref();
+                let message =
+                    format!("guests leave nothing and let nobody in, so that \"{label}\" cannot be open to them");
+                self.says(level.span(), message);
+            }
+        }
         rule.limits = Limits {
             channels: table.channels.as_ref().and_then(|it| self.count("channels", it)),
             messages: table.messages_per_second.as_ref().and_then(|it| self.count("messages_per_second", it)),
@@ -287,16 +303,12 @@ impl Reader {
     }
 
     fn level(&mut self, level: &Spanned<Number>) -> Option<Level> {
-        const MEANT: &str = "a level is 1 (\"device\"), 2 (\"account\") or 3 (\"present\")";
+        const MEANT: &str = "a level is 0 (\"guest\"), 1 (\"device\"), 2 (\"account\") or 3 (\"present\")";
         let found = match level.get_ref() {
             Number::Number(number) => Level::ALL.into_iter().find(|level| i64::from(level.number()) == *number),
             Number::Text(text) => Level::ALL.into_iter().find(|level| level.word() == text),
         };
         match (found, level.get_ref()) {
-            (Some(Level::Guest), _) => {
-                self.says(level.span(), format!("guests are not let in, so that no rule can open to them: {MEANT}"));
-                None
-            }
             (None, Number::Text(text)) => {
                 let meant = alike(text, Level::ALL.into_iter().map(Level::word));
                 let meant = meant.map_or(String::new(), |word| format!(": did you mean \"{word}\"?"));

@@ -144,7 +144,7 @@ impl Written {
             rule.lists.push(("devices", vec![device.to_string()]));
         }
         match random.u32(0..8) {
-            0 => rule.level = Some(random.u8(1..=3)),
+            0 => rule.level = Some(random.u8(0..=3)),
             1 => rule.age = Some(one(random, &[60, 600])),
             _ => {}
         }

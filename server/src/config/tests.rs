@@ -30,16 +30,16 @@ fn everything_that_a_rule_can_say_is_read() {
          groups = [\"staff\"]\ndevices = [\"{device}\"]\nnetworks = [\"10.0.0.0/8\", \"::1\"]\norigins = [\"https://a.example\"]\n\
          age = \"10m\"\nmethods = [\"GET\"]\npaths = [\"/api/*\"]\nexcept = [\"/api/admin/*\"]\nchannels = 8\n\
          messages_per_second = 100\nbytes_per_second = \"1MB\"\nsize = 4096\n[[rule]]\nopen = [\"echo\"]\n\
-         [[rule]]\nopen = [\"desk\"]\nlevel = 1\n"
+         [[rule]]\nopen = [\"desk\"]\nlevel = 1\n[[rule]]\nopen = [\"http\"]\npaths = [\"/login\"]\nlevel = \"guest\"\n"
     );
     let config = Config::parse("a.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
-    let [all, echo, desk] = config.rules.all() else { panic!("{config:?}") };
+    let [all, echo, desk, login] = config.rules.all() else { panic!("{config:?}") };
     assert_eq!((&*all.name, all.level, all.age), ("all", Level::Present, Some(600)));
     let limits = [all.limits.channels, all.limits.messages, all.limits.bytes, all.limits.size];
     assert_eq!(limits.map(|limit| limit.map(u32::from)), [Some(8), Some(100), Some(1_000_000), Some(4_096)]);
     assert_eq!((all.networks.len(), all.devices.as_slice()), (2, [DeviceId([7; 32])].as_slice()));
     assert_eq!((&*echo.name, echo.level), ("rule 2", Level::Account), "as [door] says");
-    assert_eq!(desk.level, Level::Device);
+    assert_eq!((desk.level, login.level), (Level::Device, Level::Guest));
     assert!(Config::parse("a.toml", "").is_ok_and(|config| config.rules.all().is_empty()), "nothing is open");
 }
 
@@ -58,8 +58,11 @@ fn what_is_wrong_is_told_with_line_column_and_what_was_meant() {
         ("[[rule]]\nopen = []\n", 2, 8, "1 to 1000 entries"),
         ("[[rule]]\nopen = [\"echo\"]\ngroups = []\n", 3, 10, "1 to 1000 entries"),
         ("[[rule]]\nopen = [\"echo\"]\nlevel = \"acount\"\n", 3, 9, "did you mean \"account\"?"),
-        ("[[rule]]\nopen = [\"echo\"]\nlevel = 4\n", 3, 9, "a level is 1"),
-        ("[[rule]]\nopen = [\"echo\"]\nlevel = 0\n", 3, 9, "guests are not let in"),
+        ("[[rule]]\nopen = [\"echo\"]\nlevel = 4\n", 3, 9, "a level is 0"),
+        ("[[rule]]\nopen = [\"http\", \"drop\"]\nlevel = 0\n", 3, 9, "\"drop\" cannot be open to them"),
+        ("[[rule]]\nopen = [\"pair\"]\nlevel = \"guest\"\n", 3, 9, "\"pair\" cannot be open to them"),
+        ("[door]\nlevel = 0\n[[rule]]\nopen = [\"echo\"]\n", 2, 9, "`level = 0` in the rule"),
+        ("[[rule]]\nopen = [\"echo\"]\nlevel = 0\nage = \"5m\"\n", 4, 7, "level = 3"),
         ("[[rule]]\nopen = [\"echo\"]\nlevel = true\n", 3, 9, "expected a number, or a text"),
         ("[[rule]]\nopen = [\"echo\"]\nlevel = 2\nage = \"5m\"\n", 4, 7, "level = 3"),
         ("[[rule]]\nopen = [\"echo\"]\nage = \"5 minutes\"\n", 3, 7, "90s, 10m or 1h"),

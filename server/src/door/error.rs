@@ -75,11 +75,13 @@ pub enum DoorError {
     HookAnswer,
     /// The owner's backend names another subject than was proved.
     HookStranger,
+    /// What the owner's backend has said of the person was good until now.
+    StandingExpired,
 }
 
 impl DoorError {
     /// All, in their order.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::TokenMalformed,
         Self::TokenKind,
         Self::TokenKey,
@@ -112,6 +114,7 @@ impl DoorError {
         Self::HookUnreachable,
         Self::HookAnswer,
         Self::HookStranger,
+        Self::StandingExpired,
     ];
 
     /// As a word, for programs.
@@ -150,6 +153,7 @@ impl DoorError {
             Self::HookUnreachable => "hook-unreachable",
             Self::HookAnswer => "hook-answer",
             Self::HookStranger => "hook-stranger",
+            Self::StandingExpired => "standing-expired",
         }
     }
 
@@ -193,6 +197,7 @@ impl DoorError {
             Self::HookUnreachable => "the owner's backend, which is asked of every caller, has not answered",
             Self::HookAnswer => "what the owner's backend has answered cannot be read",
             Self::HookStranger => "the owner's backend names a subject for whom nothing was proved",
+            Self::StandingExpired => "the login was good until now",
         }
     }
 
@@ -251,6 +256,7 @@ impl DoorError {
                 "bind the device to the subject (`duologue devices bind`), or let its person log in over the line: a cookie \
                  that was only seen proves nobody"
             }
+            Self::StandingExpired => "log in again; `until` and [door.vouch] `longest` say how long a login is good",
         }
     }
 
@@ -265,6 +271,7 @@ impl DoorError {
                 | Self::HookUnreachable
                 | Self::HookAnswer
                 | Self::HookStranger
+                | Self::StandingExpired
         )
     }
 

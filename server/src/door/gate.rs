@@ -5,7 +5,10 @@
 //! another policy, another standing, another connection ─► changed ─► whoever has something open asks again
 //! ```
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
 
 use duologue::DeviceId;
 use tokio::sync::{Notify, futures::Notified};
@@ -37,6 +40,18 @@ pub(crate) struct Gate {
     /// Who is asked of everybody that connects. What it has said goes where what it was asked of does.
     hook: OnceLock<Hook>,
     pub(crate) meters: Meters,
+    /// Hears whose standing has changed, before anybody acts by it.
+    follower: OnceLock<Follower>,
+}
+
+type Follow = Box<dyn Fn(DeviceId) + Send + Sync>;
+
+struct Follower(Follow);
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Follower")
+    }
 }
 
 impl Gate {
@@ -47,6 +62,7 @@ impl Gate {
             changed: std::array::from_fn(|_| Notify::new()),
             hook: OnceLock::new(),
             meters: Meters::default(),
+            follower: OnceLock::new(),
         }
     }
 
@@ -110,8 +126,16 @@ impl Gate {
         self.changed.iter().for_each(Notify::notify_waiters);
     }
 
+    /// Somebody hears of each device of whose sessions something else holds; the first who asks for it.
+    pub(crate) fn follow(&self, follow: impl FnOnce() -> Follow) {
+        self.follower.get_or_init(|| Follower(follow()));
+    }
+
     /// Something else holds for a device's sessions.
     pub(crate) fn has_changed(&self, device: DeviceId) {
+        if let Some(Follower(follow)) = self.follower.get() {
+            follow(device);
+        }
         self.shard(device).notify_waiters();
     }
 

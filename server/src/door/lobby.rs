@@ -234,7 +234,7 @@ impl Drop for Place {
 }
 
 /// What one subscriber has: an address of IPv4, a /64 of IPv6 (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

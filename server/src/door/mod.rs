@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod fetch;
 pub(crate) mod gate;
+pub(crate) mod holder;
 pub(crate) mod hook;
 pub(crate) mod lanes;
 pub(crate) mod lobby;

@@ -22,6 +22,7 @@ use super::{
     error::DoorError,
     evidence::{Identity, Transport},
     gate::now,
+    holder::Holder,
     hook::{Answer, Ceiling, Visit},
     passkeys::presence::{self, Presence},
     standing::{Group, Level, Proof, Standing, Subject},
@@ -76,7 +77,7 @@ impl Hooked {
 }
 
 impl Has {
-    /// Of a device that nobody has let in.
+    /// Of a device that nobody has let in. Whoever has this is judged as a guest until he proves more.
     pub(crate) fn guest() -> Self {
         Self { standing: Arc::clone(&GUEST), opens: None }
     }
@@ -202,6 +203,35 @@ impl Seat {
 
     pub(crate) fn transport(&self) -> Transport {
         self.lock().transport.clone()
+    }
+
+    /// Who it is where something is shared out, as it is now.
+    pub(crate) fn holder(&self) -> Holder {
+        let at = now();
+        let now = self.lock();
+        if now.has.standing.level > Level::Guest {
+            return Holder::Device(self.device);
+        }
+        let proved = now.proved.as_ref().filter(|proved| !proved.is_over(at));
+        match proved.and_then(|proved| proved.subject.clone()) {
+            Some(subject) => Holder::Subject(subject),
+            None => Holder::guest(now.transport.address),
+        }
+    }
+
+    /// Whether nobody has let its device in: it is here by what it has proved, or as a guest.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.lock().has.standing.level == Level::Guest
+    }
+
+    /// Whether it is no more than a guest, as it is now.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.holder().is_guest()
+    }
+
+    /// Whether what was proved comes to an end of its own.
+    pub(crate) fn has_end(&self) -> bool {
+        self.lock().proved.as_ref().is_some_and(|proved| proved.until.is_some())
     }
 
     /// What a service keeps for this session until it ends or somebody signs out, made when it is first asked for. There is one for all services: none
@@ -514,6 +544,23 @@ mod tests {
             assert_eq!(soon, Some(10), "half of its time is left: {looked:?}");
             assert_eq!(looked.iter().filter(|look| **look == Some(Ending::Soon { of_token: false })).count(), 1);
         }
+    }
+
+    #[test]
+    fn a_stranger_is_one_with_all_guests_until_he_shows_who_he_is() {
+        let seat = seat(None);
+        assert_eq!(seat.holder(), Holder::Device(seat.device()));
+        assert!(seat.has_now(Has::guest()) && seat.is_stranger());
+        assert_eq!(seat.holder(), Holder::Guests(None));
+        seat.moved(Transport { address: [192, 0, 2, 7].into(), origin: None, app_origin: None });
+        assert_eq!(seat.holder(), Holder::guest([192, 0, 2, 7].into()));
+        seat.prove(vouched("ada")).expect("nobody's");
+        assert_eq!(seat.holder(), Holder::Subject(Subject::new("ada").expect("a name")));
+        assert!(!seat.is_guest() && seat.is_stranger(), "and not let in by that");
+        seat.sign_out();
+        assert!(seat.is_guest());
+        assert!(seat.has_now(has(None)), "an invite");
+        assert_eq!(seat.holder(), Holder::Device(seat.device()));
     }
 
     #[test]

@@ -79,10 +79,7 @@ impl Tickets {
 
     /// A new ticket for a line of a device, which came with `used`, a ticket of its own that it has proved.
     pub(crate) fn issue(&self, device: DeviceId, used: Option<TicketId>) -> Ticket {
-        let (mut id, mut secret) = ([0; 16], [0; 32]);
-        getrandom::fill(&mut id).expect("the operating system gives random bytes");
-        getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-        let (id, secret) = (TicketId(id), Secret::new(secret));
+        let (id, secret) = drawn();
         let mut inner = self.lock();
         let used = used.filter(|used| inner.by_id.get(used).is_some_and(|kept| kept.device == device));
         if let Some(used) = used {
@@ -95,6 +92,12 @@ impl Tickets {
         }
         inner.keep(id, Kept { device, secret: secret.clone(), issued_at: now(), before: used });
         Ticket { id, secret, lifetime_secs: u32::try_from(TICKET_TTL_SECS).expect("a week fits") }
+    }
+
+    /// One that nobody keeps, for a device that nobody has let in: it opens nothing, and is good for no time.
+    pub(crate) fn none() -> Ticket {
+        let (id, secret) = drawn();
+        Ticket { id, secret, lifetime_secs: 0 }
     }
 
     pub(crate) fn forget(&self, device: DeviceId) {
@@ -121,6 +124,13 @@ impl Tickets {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn drawn() -> (TicketId, Secret) {
+    let (mut id, mut secret) = ([0; 16], [0; 32]);
+    getrandom::fill(&mut id).expect("the operating system gives random bytes");
+    getrandom::fill(&mut secret).expect("the operating system gives random bytes");
+    (TicketId(id), Secret::new(secret))
 }
 
 impl Kept {

@@ -1,8 +1,9 @@
 //! Work that blocks, on the store or on files: how much of it a device may have done at a time.
 //!
 //! ```text
-//! a device's question ─► its own 4 places ─► one of 128 in all ─► a thread
-//!                          up to 4,096 wait, in order                  the owner's verbs have threads of their own
+//! a device's question ─► its own 4 places ──────────────────────► one of 128 in all ─► a thread
+//! a guest's ───────────► its network's 2 ─► the 4 of all guests ─┘    the owner's verbs have threads of their own
+//!                          up to 4,096 wait, in order
 //! ```
 //!
 //! Whoever asks for more than his share waits behind himself: a device holds 4 of the places that all wait for, whatever it asks
@@ -16,12 +17,15 @@ use std::{
     },
 };
 
-use duologue::DeviceId;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+use super::holder::Holder;
+
 /// Work of one device that is done at a time.
 const OF_ONE_MAX: usize = 4;
+/// Work of the guests of one network, of the same four that all guests have together.
+const OF_A_NETWORK_MAX: usize = 2;
 /// Work of those who have not proved themselves, all together: they look up invites.
 const OF_STRANGERS_MAX: usize = 16;
 /// Work of all devices that is done at a time. tokio has 512 such threads; the others are for whoever else needs one.
@@ -32,8 +36,8 @@ const WAITING_MAX: usize = 16 * 256;
 /// Why work was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum WorkError {
-    /// Too much of this device's waits already.
-    #[error("this device has asked for too much at a time: {WAITING_MAX} questions of it wait")]
+    /// Too much of this device's, or of all guests', waits already.
+    #[error("too much was asked at a time: {WAITING_MAX} questions of this device, or of all guests, wait")]
     TooMuch,
     /// It has panicked, or the server ends.
     #[error("the server failed at it; its log says more")]
@@ -47,14 +51,15 @@ pub(crate) struct Work(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     all: Arc<Semaphore>,
-    devices: Mutex<Devices>,
+    holders: Mutex<Holders>,
     strangers: Share,
+    guests: Arc<Own>,
 }
 
 #[derive(Debug, Default)]
-struct Devices {
-    shares: HashMap<DeviceId, Weak<Own>>,
-    /// How many there may be before those of devices that have gone are removed.
+struct Holders {
+    shares: HashMap<Holder, Weak<Own>>,
+    /// How many there may be before those of whoever has gone are removed.
     tidy_at: usize,
 }
 
@@ -63,6 +68,8 @@ struct Devices {
 pub(crate) struct Share {
     all: Arc<Semaphore>,
     own: Arc<Own>,
+    /// That of a crowd to which whoever has it belongs.
+    crowd: Option<Arc<Own>>,
 }
 
 #[derive(Debug)]
@@ -74,26 +81,30 @@ struct Own {
 impl Default for Work {
     fn default() -> Self {
         let all = Arc::new(Semaphore::new(OF_ALL_MAX));
-        let strangers = Share { all: Arc::clone(&all), own: Arc::new(Own::new(OF_STRANGERS_MAX)) };
-        Self(Arc::new(Inner { all, devices: Mutex::default(), strangers }))
+        let strangers = Share { all: Arc::clone(&all), own: Arc::new(Own::new(OF_STRANGERS_MAX)), crowd: None };
+        let guests = Arc::new(Own::new(OF_ONE_MAX));
+        Self(Arc::new(Inner { all, holders: Mutex::default(), strangers, guests }))
     }
 }
 
 impl Work {
-    /// A device's share, the same for all its lines.
-    pub(crate) fn of(&self, device: DeviceId) -> Share {
-        let mut devices = self.0.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = devices.shares.get(&device).and_then(Weak::upgrade);
+    /// A holder's share, the same for all its lines.
+    pub(crate) fn of(&self, holder: impl Into<Holder>) -> Share {
+        let holder = holder.into();
+        let crowd = holder.is_guest().then(|| Arc::clone(&self.0.guests));
+        let mut holders = self.0.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = holders.shares.get(&holder).and_then(Weak::upgrade);
         let own = found.unwrap_or_else(|| {
-            if devices.shares.len() >= devices.tidy_at {
-                devices.shares.retain(|_, own| own.strong_count() > 0);
-                devices.tidy_at = 2 * devices.shares.len() + 64;
+            if holders.shares.len() >= holders.tidy_at {
+                holders.shares.retain(|_, own| own.strong_count() > 0);
+                holders.tidy_at = 2 * holders.shares.len() + 64;
             }
-            let own = Arc::new(Own::new(OF_ONE_MAX));
-            devices.shares.insert(device, Arc::downgrade(&own));
+            let places = if crowd.is_some() { OF_A_NETWORK_MAX } else { OF_ONE_MAX };
+            let own = Arc::new(Own::new(places));
+            holders.shares.insert(holder, Arc::downgrade(&own));
             own
         });
-        Share { all: Arc::clone(&self.0.all), own }
+        Share { all: Arc::clone(&self.0.all), own, crowd }
     }
 
     /// The share of those who have not proved who they are.
@@ -115,12 +126,17 @@ impl Share {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
         let waits = Waits::new(&self.own)?;
+        let in_crowd = self.crowd.as_deref().map(Waits::new).transpose()?;
         let own = Arc::clone(&self.own.places).acquire_owned().await.map_err(|_| WorkError::Failed)?;
+        let crowds = match &self.crowd {
+            Some(crowd) => Some(Arc::clone(&crowd.places).acquire_owned().await.map_err(|_| WorkError::Failed)?),
+            None => None,
+        };
         let all = Arc::clone(&self.all).acquire_owned().await.map_err(|_| WorkError::Failed)?;
-        drop(waits);
+        drop((waits, in_crowd));
         let work = move || {
             let done = work();
-            drop((own, all));
+            drop((own, crowds, all));
             done
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| WorkError::Failed)
@@ -146,6 +162,8 @@ impl Drop for Waits<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+
+    use duologue::DeviceId;
 
     use super::*;
 
@@ -196,6 +214,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_guests_are_one_and_one_network_of_them_leaves_the_others_a_place() {
+        let work = Work::default();
+        let guest = |network: u8| Holder::guest([192, 0, 2, network].into());
+        let (closed, gate) = gate();
+        let (begun, begins) = mpsc::channel();
+        let ask = |network: u8| {
+            let (share, begun, gate) = (work.of(guest(network)), begun.clone(), Arc::clone(&gate));
+            tokio::spawn(async move {
+                let work = move || {
+                    begun.send(network).expect("heard");
+                    passes(&gate);
+                };
+                share.run(work).await
+            })
+        };
+        let mut asked: Vec<_> = (0..100).map(|_| ask(1)).collect();
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        asked.extend((2..50).map(ask));
+        // Somebody who was let in is served beside them, and so is whoever has shown who he is.
+        let ada = Holder::Subject(super::super::standing::Subject::new("ada").expect("a name"));
+        assert_eq!(work.of(device(1)).run(|| 1).await, Ok(1));
+        assert_eq!(work.of(ada).run(|| 2).await, Ok(2));
+        let mut first = vec![begins.recv().expect("a first")];
+        while first.len() < OF_ONE_MAX {
+            match begins.try_recv() {
+                Ok(network) => first.push(network),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        assert_eq!(first.iter().filter(|network| **network == 1).count(), OF_A_NETWORK_MAX, "{first:?}");
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(begins.try_recv().is_err(), "four of all guests at a time");
+        drop(closed);
+        for asked in asked {
+            assert_eq!(asked.await.expect("no panic"), Ok(()), "everything is done in the end");
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_given_up_keeps_its_place_until_it_has_ended() {
         let work = Work::default();
         let share = work.of(device(1));
@@ -235,7 +296,7 @@ mod tests {
             id[..4].copy_from_slice(&number.to_be_bytes());
             drop(work.of(DeviceId(id)));
         }
-        let kept = work.0.devices.lock().expect("not poisoned").shares.len();
+        let kept = work.0.holders.lock().expect("not poisoned").shares.len();
         assert!(kept < 200, "{kept}");
     }
 }

@@ -20,6 +20,7 @@ use crate::door::{
 
 /// What is asked.
 pub(crate) struct Question<'a> {
+    /// Any guest's, where it is asked for none.
     pub(crate) device: DeviceId,
     pub(crate) label: &'a str,
     /// Path and method.
@@ -45,6 +46,15 @@ pub(crate) struct Explained {
 pub(crate) struct File {
     pub(crate) rules: Rules,
     pub(crate) hook: Option<HookSettings>,
+}
+
+/// The device that is asked for, where it is asked for a guest: no device has this id.
+pub(crate) const ANY_GUEST: DeviceId = DeviceId([0; 32]);
+
+/// What the services of the binary ask for, where none runs.
+fn binarys_terms(label: &str) -> (Level, bool) {
+    let demands = if ["drop", "pair"].contains(&label) { Level::Device } else { Level::Guest };
+    (demands, label == "http")
 }
 
 /// By a file, else by a running server; none if there is neither. `has` is what the device has where it has no line.
@@ -80,7 +90,7 @@ pub(crate) fn explain(
         (None, None) => return None,
     };
     let terms = running.and_then(|duologue| duologue.services.terms(label));
-    let (demands, takes_requests) = terms.unwrap_or((Level::Guest, label == "http"));
+    let (demands, takes_requests) = terms.unwrap_or_else(|| binarys_terms(label));
     let target = match request {
         Some((path, method)) => Target::Request { method, path: Path::new(path) },
         None if takes_requests => Target::Later,

@@ -76,7 +76,7 @@ pub(super) struct Stranger {
     pub(super) address: IpAddr,
     bounded_as: Option<IpAddr>,
     /// Where it is served.
-    strangers: Handle,
+    pub(super) strangers: Handle,
     /// Where it is served when it has become a line.
     pub(super) home: Handle,
 }

@@ -24,7 +24,7 @@ use crate::{
         evidence::Transport,
         gate::now,
         hook::{Answer, Caller, Ceiling, Hook, Question, Ruled, Ruling, Upgrade, Visit, Whose},
-        seat::{Has, Hooked, OtherSubject, Seat},
+        seat::{Hooked, OtherSubject, Seat},
         standing::Standing,
     },
     watch::text,
@@ -87,7 +87,7 @@ impl Duologue {
             shown.keeps = Some(visit);
             return Ok(());
         }
-        let has = if is_let_in { self.has(device) } else { Has::guest() };
+        let has = self.has(device);
         let is_known = is_let_in || shown.standing.is_some();
         let whose = if is_known { Whose::Known } else { Whose::Stranger };
         let seat = live.as_ref().map(|session| &*session.seat);
@@ -114,7 +114,7 @@ impl Duologue {
     }
 
     /// The session that an AUTH wants to go on with, if it is there.
-    fn going_on(&self, request: &AuthRequest) -> Option<Session> {
+    pub(super) fn going_on(&self, request: &AuthRequest) -> Option<Session> {
         let directory = &self.shared.directory;
         match request.wanted {
             Wanted::Resume(resume) => directory.resume(request.device_id, resume.session_id).ok(),

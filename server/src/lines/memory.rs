@@ -1,8 +1,8 @@
 //! What all lines together may hold, and who makes room when it is full.
 //!
 //! ```text
-//! device ─► the root of its branch: Unit ─► Account (what its sessions hold) ─► Budget of the server
-//! full: the heaviest unit above its share ─► its heaviest channel is reset as `busy` ─► its longest-parked session is evicted
+//! seat ─► the root of its device's branch: Unit ─► Account (what its sessions hold) ─► Budget of the server
+//! tight: guests, to the last byte, whoever holds how much · full: the heaviest unit above its share ─► its heaviest channel is reset as `busy` ─► its longest-parked session is evicted
 //! ```
 //!
 //! Who is below its share loses nothing, whoever holds how much: it cannot be made the victim by others that hold a little less.
@@ -15,10 +15,20 @@ use std::{
 
 use duologue::{Account, Budget, DeviceId, limits::SERVER_BUDGET_LEN};
 
+use crate::door::{holder::Holder, seat::Seat, standing::Subject};
+
 /// Whom the server takes for one where something is shared out: a device that the owner has let in, with all that came by it. Else
-/// who pairs nine devices would have ten shares. Whoever asks for the unit of a device asks [`Memory::unit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Unit(DeviceId);
+/// who pairs nine devices would have ten shares. Device keys that nobody has let in cost nothing, so that there the person is one,
+/// and all guests are. Whoever asks for the unit of a session asks [`Memory::unit`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Unit {
+    Branch(DeviceId),
+    Subject(Subject),
+    Guests,
+}
+
+/// What all guests together may hold: this part of the whole.
+const GUESTS_PART: usize = 8;
 
 /// Says the root of a device's branch; asked for each line, so from memory.
 pub(crate) type RootOf = Box<dyn Fn(DeviceId) -> DeviceId + Send + Sync>;
@@ -26,8 +36,10 @@ pub(crate) type RootOf = Box<dyn Fn(DeviceId) -> DeviceId + Send + Sync>;
 /// The budget of the server's memory, and the account of each unit that has a line.
 pub(crate) struct Memory {
     pub(crate) budget: Budget,
+    /// On which all guests count.
+    guests: Account,
     accounts: Mutex<Accounts>,
-    root_of: RootOf,
+    pub(super) root_of: RootOf,
 }
 
 impl fmt::Debug for Memory {
@@ -45,16 +57,24 @@ struct Accounts {
 
 impl Memory {
     pub(crate) fn new(len: usize, root_of: RootOf) -> Self {
-        Self { budget: Budget::new(len), accounts: Mutex::default(), root_of }
+        let budget = Budget::new(len);
+        Self { guests: budget.account_without_share(len / GUESTS_PART), budget, accounts: Mutex::default(), root_of }
     }
 
-    /// Whose a device's sessions are.
-    pub(crate) fn unit(&self, device: DeviceId) -> Unit {
-        Unit((self.root_of)(device))
+    /// Whose a session is, as it is now.
+    pub(crate) fn unit(&self, seat: &Seat) -> Unit {
+        match seat.holder() {
+            Holder::Device(device) => Unit::Branch((self.root_of)(device)),
+            Holder::Subject(subject) => Unit::Subject(subject),
+            Holder::Guests(_) => Unit::Guests,
+        }
     }
 
     /// The account on which a unit's sessions count.
     pub(crate) fn account(&self, unit: Unit) -> Account {
+        if unit == Unit::Guests {
+            return self.guests.clone();
+        }
         let mut accounts = self.lock();
         if accounts.of.len() >= accounts.prune_at {
             accounts.of.retain(|_, account| !account.is_unused());
@@ -63,11 +83,17 @@ impl Memory {
         accounts.of.entry(unit).or_insert_with(|| self.budget.account()).clone()
     }
 
-    /// The units that hold more than their share, the one that holds most first.
+    /// Whether a unit is to give way. Guests give before their bound stops all of them: one of them would stop the others by it.
+    pub(crate) fn must_give(&self, unit: &Unit) -> bool {
+        let account = self.account(unit.clone());
+        account.must_give() || (*unit == Unit::Guests && account.is_tight())
+    }
+
+    /// The units that hold more than their share, but guests, the one that holds most first.
     pub(crate) fn above_share(&self) -> Vec<Unit> {
         let accounts = self.lock();
         let above = accounts.of.iter().filter(|(_, account)| account.is_above_share());
-        let mut above: Vec<_> = above.map(|(unit, account)| (account.held(), *unit)).collect();
+        let mut above: Vec<_> = above.map(|(unit, account)| (account.held(), unit.clone())).collect();
         above.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
         above.into_iter().map(|(_, unit)| unit).collect()
     }
@@ -99,7 +125,7 @@ mod tests {
     #[test]
     fn a_units_sessions_share_an_account_and_one_that_nobody_uses_goes() {
         let memory = Memory::new(1 << 30, Box::new(|device| device));
-        let unit = |number: u8| memory.unit(DeviceId([number; 32]));
+        let unit = |number: u8| Unit::Branch(DeviceId([number; 32]));
         let first = memory.account(unit(0));
         assert!(!first.is_unused());
         for number in 1..=255 {

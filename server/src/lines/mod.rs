@@ -8,12 +8,14 @@
 pub(crate) mod directory;
 mod drain;
 pub(crate) mod explain;
+mod guests;
 mod handshake;
 mod hooked;
 mod memory;
 mod owner;
 mod person;
 mod presence;
+mod stranger;
 mod verdict;
 
 use std::{
@@ -178,11 +180,13 @@ impl Duologue {
     /// `not-allowed`; whoever connects from now on is judged by the new one alone.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.gate.set(policy);
+        self.look_at_guests();
     }
 
     /// As [`Self::set_policy`], for the rules alone: which pages and clients may come stays as it is.
     pub fn set_rules(&self, rules: Rules) {
         self.shared.gate.set_rules(rules);
+        self.look_at_guests();
     }
 
     /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon
@@ -251,7 +255,7 @@ impl Duologue {
     /// Runs one connection to its end.
     async fn serve(self, socket: Socket, offer: Offer, stranger: Stranger, seen: (Transport, Upgrade)) {
         let (transport, upgrade) = seen;
-        let (address, home) = (Shown(transport.address), stranger.home.clone());
+        let (address, strangers, home) = (Shown(transport.address), stranger.strangers.clone(), stranger.home.clone());
         let Some(mut porter) = Porter::of(self.clone(), stranger) else {
             tracing::debug!(%address, "there was no place in the lobby");
             return;
@@ -298,7 +302,9 @@ impl Duologue {
                 drop(porter);
                 // A task of its own: this one has room for a handshake, which a line needs no more.
                 let connections = self.shared.connections.clone();
-                connections.spawn_on(self.run(admitted), &home);
+                // Guests stay where strangers are served, so that no number of them keeps a device waiting.
+                let place = if admitted.endpoint.seat.is_guest() { &strangers } else { &home };
+                connections.spawn_on(self.run(admitted), place);
             }
             Err(cause) => tracing::info!(%address, code = cause.word(), cause = own_words(&cause), "a line has ended"),
         }
@@ -306,7 +312,7 @@ impl Duologue {
 
     /// Carries a line over one connection, until that is over.
     async fn run(self, admitted: Box<Admitted>) {
-        let Admitted { line, id, no, mut endpoint, mut socket } = {
+        let Admitted { line, id, no, mut endpoint, mut socket, told: _told } = {
             // A box that is taken apart is given back with its variable, which is here and not at the line's end.
             let admitted = admitted;
             *admitted
@@ -327,7 +333,7 @@ impl Duologue {
             }
         }
         let (device, address) = (seat.device(), Shown(seat.transport().address));
-        self.shared.state.store().note_seen(device);
+        self.note_seen(&seat);
         let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
         if let Some(cause) = closed {
             if cause == ConnectionError::Altered {
@@ -397,9 +403,9 @@ impl Endpoint for ServerEndpoint {
                 let channel = line.adopt(id);
                 let Duologue { shared, services } = &self.own;
                 let (gate, seat, claims) = (Arc::clone(&shared.gate), Arc::clone(&self.seat), self.claims.clone());
-                let share = shared.work.of(seat.device());
+                let work = shared.work.clone();
                 let others = Arc::clone(shared) as Arc<dyn Others>;
-                services.start(Opened { channel, gate, seat, claims, share, others });
+                services.start(Opened { channel, gate, seat, claims, work, others });
                 None
             }
             LineEvent::Evidence(evidence) => Some(evidence),

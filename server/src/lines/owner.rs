@@ -30,7 +30,10 @@ impl Duologue {
     /// The same, with the devices that are out by it.
     pub(crate) fn revoke_all(&self, whom: Whom) -> (Vec<DeviceId>, Revocation) {
         let store = self.shared.state.store();
-        let Some(out) = store.refuse(whom) else { return (Vec::new(), Revocation::Unknown) };
+        let Some(out) = store.refuse(whom) else {
+            let has_ended = whom.one_device().is_some_and(|device| self.end_stranger(device));
+            return (Vec::new(), if has_ended { Revocation::OfGuest } else { Revocation::Unknown });
+        };
         self.shared.gate.forget_answers();
         for device in &out {
             self.shared.tickets.forget(*device);
@@ -40,6 +43,14 @@ impl Duologue {
             self.end_proved(whom);
         }
         (out, store.keep_revocation(whom))
+    }
+
+    /// Ends the lines of a device that nobody has let in. False if it has none.
+    fn end_stranger(&self, device: DeviceId) -> bool {
+        let directory = &self.shared.directory;
+        let is_here = !directory.sessions_of(device).is_empty();
+        directory.close(device, CloseCode::DeviceRevoked);
+        is_here
     }
 
     /// Ends the sessions of devices that may stay, and that were this by something that was proved there: a token. They may come
@@ -57,7 +68,11 @@ impl Duologue {
 
     /// What a device has by its key alone.
     pub(super) fn has(&self, device: DeviceId) -> Has {
-        Has::of(&self.shared.state.store().known(device))
+        let store = self.shared.state.store();
+        match store.status(device) {
+            Some(_) => Has::of(&store.known(device)),
+            None => Has::guest(),
+        }
     }
 
     /// Binds a device to a subject, or releases it. True if something has changed.
@@ -93,13 +108,17 @@ impl Duologue {
 
     /// A device's sessions are what its owner says now. One that is another subject's ends: what is open under one person's name
     /// never becomes another's.
-    fn look_again(&self, device: DeviceId) {
+    pub(super) fn look_again(&self, device: DeviceId) {
         self.shared.gate.forget_answers();
         let has = self.has(device);
         for session in self.shared.directory.sessions_of(device) {
+            let was_stranger = session.seat.is_stranger();
             if !session.seat.has_now(has.clone()) {
                 self.shared.directory.leave(device, session.id);
                 session.line.close(CloseCode::GoingAway, "");
+            } else if was_stranger {
+                // Somebody has let it in.
+                session.line.command(|line, _| line.tell(&session.seat.told(None, false)));
             }
         }
         self.shared.gate.has_changed(device);
@@ -153,9 +172,9 @@ mod tests {
         };
         seat.prove(standing).expect("nobody's so far");
         let directory = duologue.directory();
-        let line = Line::new(duologue::Line::server(directory.account(DeviceId(key))));
+        let line = Line::new(duologue::Line::server(directory.account(&seat)));
         let session = Session { id: directory.new_session_id(), line: line.clone(), seat: Arc::new(seat) };
-        assert!(directory.enter(session).is_none());
+        assert!(directory.enter(session).is_ok_and(|born| born.is_none()));
         line
     }
 

@@ -10,14 +10,14 @@
 //! it is closed. A device that nobody has let in may come by a token, and stays for as long as that is good.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use duologue::{AuthRequest, CloseCode, DeviceId, DeviceKey, Evidence, EvidenceKind, FreshReason, Outcome, Wanted};
 use duologue_native::Line;
 
-use super::{Duologue, Shared, directory::Session, hooked::Turned};
+use super::{Duologue, directory::Session, hooked::Turned, verdict::TurnedAway};
 use crate::{
     door::{
         error::{DoorError, Refused},
@@ -150,13 +150,13 @@ impl Duologue {
         request: &AuthRequest,
         transport: &Transport,
         shown: &Shown,
-    ) -> Result<(Session, Outcome), CloseCode> {
-        let (session, outcome) = self.find_session(request, transport);
+    ) -> Result<(Session, Outcome), TurnedAway> {
+        let (session, outcome) = self.find_session(request, transport, shown.standing.as_ref())?;
         let goes_on = matches!(outcome, Outcome::Resumed { .. });
         if shown.keeps.is_some() && !goes_on {
             // It has ended since it was looked at. Whoever comes again is asked of.
             self.shared.directory.leave(request.device_id, session.id);
-            return Err(CloseCode::Internal);
+            return Err(CloseCode::Internal.into());
         }
         // In a session that goes on, what is not newer was judged before, or another has overtaken it.
         let is_news = |evidence: &Evidence| session.line.command(|line, _| line.is_newer(evidence));
@@ -196,18 +196,18 @@ impl Duologue {
         transport: &Transport,
         session: &Session,
         shown: &Shown,
-    ) -> Result<(Session, Outcome), CloseCode> {
+    ) -> Result<(Session, Outcome), TurnedAway> {
         let device = request.device_id;
         tracing::info!(%device, "somebody else has signed in: the session that was there is over");
         self.shared.directory.bury(device, session.id, &session.line, FreshReason::Subject);
         match request.wanted {
             Wanted::Resume(_) => {
-                let (session, _) = self.find_session(request, transport);
+                let (session, _) = self.find_session(request, transport, shown.standing.as_ref())?;
                 self.sit(&session.seat, shown).map_err(|OtherSubject| CloseCode::SubjectChanged)?;
                 Ok((session, Outcome::Fresh(FreshReason::Subject)))
             }
             // Its first AUTH began that session, and what came with it may have been heard: it must not be sent again as another's.
-            Wanted::Born(_) => Err(CloseCode::SubjectChanged),
+            Wanted::Born(_) => Err(CloseCode::SubjectChanged.into()),
         }
     }
 
@@ -284,21 +284,20 @@ impl Duologue {
         let own: Vec<_> = own.filter(|session| session.seat.subject() == subject).collect();
         own.iter().for_each(|session| session.seat.sign_out());
         self.shared.gate.has_signed_out(device);
-        own.iter().for_each(|session| self.shared.has_fallen(session, Some(DoorError::SignedOut)));
+        own.iter().for_each(|session| self.has_fallen(session, DoorError::SignedOut));
     }
 
     /// Looks each second whose standing ends, while there is anybody's that does.
-    fn watch_ends(&self) {
+    pub(super) fn watch_ends(&self) {
         if self.shared.ends_are_watched.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (shared, services) = (Arc::downgrade(&self.shared), self.services.clone());
+        let own = self.downgrade();
         self.shared.connections.spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 // An app that has dropped its server has nobody left.
-                let Some(shared) = Weak::upgrade(&shared) else { return };
-                let own = Self { shared, services: services.clone() };
+                let Some(own) = own.upgrade() else { return };
                 if own.shared.draining.load(Ordering::Relaxed) || !own.look_for_ends(now()) {
                     own.shared.ends_are_watched.store(false, Ordering::Relaxed);
                     return;
@@ -322,26 +321,13 @@ impl Duologue {
                 Some(Ending::Now { of_token }) => {
                     let device = session.seat.device();
                     tracing::info!(%device, of_token, "what somebody has proved has ended, and with it what it gave");
-                    self.shared.has_fallen(&session, of_token.then_some(DoorError::TokenExpired));
+                    let why = if of_token { DoorError::TokenExpired } else { DoorError::StandingExpired };
+                    self.has_fallen(&session, why);
                 }
                 None => {}
             }
         }
         is_any
-    }
-}
-
-impl Shared {
-    /// What was proved in a session is over: its client is told, and put out if it was here by that alone.
-    fn has_fallen(&self, Session { id, line, seat }: &Session, why: Option<DoorError>) {
-        let device = seat.device();
-        self.gate.has_changed(device);
-        if self.state.store().status(device).is_none() {
-            self.directory.leave(device, *id);
-            line.close(CloseCode::NotEnrolled, why.map_or("", DoorError::word));
-        } else {
-            line.command(|line, _| line.tell(&seat.told(why, false)));
-        }
     }
 }
 

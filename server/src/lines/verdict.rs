@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! AUTH ─► origin, host ─► invite: enrolled ─► in the store? ─► what is shown of the person ─► session ─► looked at again ─► Admitted
+//!                                                └── no: by what is shown, or as a guest (`stranger.rs`)
 //! ```
 
 use std::{net::IpAddr, sync::Arc, sync::atomic::Ordering};
@@ -12,16 +13,27 @@ use duologue::{
 };
 use duologue_native::{Line, Proved, part};
 
-use super::{Duologue, ServerEndpoint, Socket, directory::Session, hooked::Turned, person};
+use super::{
+    Duologue, ServerEndpoint, Socket,
+    directory::{GUESTS_FULL, Session},
+    guests::NoPlace,
+    hooked::Turned,
+    person,
+};
 use crate::{
     door::{
         evidence::{Shown, Transport},
         hook::Upgrade,
         passkeys::presence::Presence,
-        seat::{Has, Seat},
+        seat::Seat,
+        standing::Standing,
+        tickets::Tickets,
     },
     state::store::{Device, DeviceStatus},
-    watch::{log::OWNERS, text},
+    watch::{
+        log::{self, OWNERS},
+        text,
+    },
 };
 
 /// A connection that carries its device's line.
@@ -31,6 +43,27 @@ pub(super) struct Admitted {
     pub(super) no: ConnectionNo,
     pub(super) endpoint: ServerEndpoint,
     pub(super) socket: Socket,
+    /// It is told as its address's doing, where nobody has let it in.
+    pub(super) told: Option<Box<log::Stranger>>,
+}
+
+/// Why somebody is turned away, and in which words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TurnedAway {
+    code: CloseCode,
+    reason: &'static str,
+}
+
+impl From<CloseCode> for TurnedAway {
+    fn from(code: CloseCode) -> Self {
+        Self { code, reason: "" }
+    }
+}
+
+impl From<NoPlace> for TurnedAway {
+    fn from(NoPlace: NoPlace) -> Self {
+        Self { code: CloseCode::GoingAway, reason: GUESTS_FULL }
+    }
 }
 
 impl Duologue {
@@ -46,6 +79,9 @@ impl Duologue {
         // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
         let refused =
             |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
+        self.follow_standing();
+        let is_stranger = self.shared.state.store().status(device).is_none();
+        let told = is_stranger.then(|| Box::new(log::stranger(&device, transport.address)));
         let judged = self.judge(&proved.request, &transport).await;
         let signs_out = self.hear_sign_out(&proved.request);
         // Nobody else's tokens are looked at: that costs more than to say no.
@@ -63,17 +99,19 @@ impl Duologue {
                 return None;
             }
         };
-        let comes_by_token = shown.proves();
+        // Without having been let in.
+        let may_come_so = is_stranger && (shown.proves() || self.may_come_as_guest(&proved.request, &transport));
         let may_come = |judged| match judged {
-            Err(CloseCode::NotEnrolled) if comes_by_token => Ok(false),
-            judged => judged.map(|()| true),
+            Err(CloseCode::NotEnrolled) if may_come_so => Ok(()),
+            judged => judged,
         };
-        let found = may_come(judged).and_then(|_| self.seat(&proved.request, &transport, &shown));
+        let found = may_come(judged).map_err(TurnedAway::from);
+        let found = found.and_then(|()| self.seat(&proved.request, &transport, &shown));
         let (Session { id, line, seat }, outcome) = match found {
             Ok(found) => found,
-            Err(code) => {
+            Err(TurnedAway { code, reason }) => {
                 refused(code);
-                proved.refuse(code).await;
+                proved.refuse_saying(code, reason).await;
                 return None;
             }
         };
@@ -83,9 +121,9 @@ impl Duologue {
             true => Err(CloseCode::GoingAway),
             false => may_come(self.status(device)),
         };
-        let verdict = verdict.and_then(|is_let_in| {
-            let has = if is_let_in { self.has(device) } else { Has::guest() };
-            if seat.has_now(has) { Ok(()) } else { Err(CloseCode::GoingAway) }
+        let verdict = verdict.and_then(|()| match seat.has_now(self.has(device)) {
+            true => Ok(()),
+            false => Err(CloseCode::GoingAway),
         });
         if let Err(code) = verdict {
             refused(code);
@@ -114,7 +152,8 @@ impl Duologue {
             (Outcome::Resumed { .. }, Wanted::Born(_)) => Some(0),
             _ => None,
         };
-        let ticket = self.shared.tickets.issue(device, used);
+        // Who has not been let in leaves nothing: keys that cost nothing would push out the tickets of devices.
+        let ticket = if seat.is_stranger() { Tickets::none() } else { self.shared.tickets.issue(device, used) };
         self.write_tickets_soon();
         if matches!(outcome, Outcome::Resumed { .. }) {
             // What its channels may do over this connection, they ask anew.
@@ -141,7 +180,7 @@ impl Duologue {
                 return None;
             }
         };
-        self.shared.state.store().note_seen(device);
+        self.note_seen(&seat);
         let name = text::name(&request.claims.name);
         match outcome {
             Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
@@ -152,41 +191,52 @@ impl Duologue {
         let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: request.claims };
         // The directory keeps the line open; whoever runs it must not.
         let line = line.unguarded();
-        Some(Box::new(Admitted { line, id, no, endpoint, socket }))
+        let told = told.filter(|_| endpoint.seat.is_stranger());
+        Some(Box::new(Admitted { line, id, no, endpoint, socket, told }))
     }
 
     /// The session that a device wants to go on with, if it is its own and still there; else a new one.
-    pub(super) fn find_session(&self, request: &AuthRequest, transport: &Transport) -> (Session, Outcome) {
+    ///
+    /// # Errors
+    /// If it is a guest's, and there is no place for one more.
+    pub(super) fn find_session(
+        &self,
+        request: &AuthRequest,
+        transport: &Transport,
+        proved: Option<&Standing>,
+    ) -> Result<(Session, Outcome), NoPlace> {
         let directory = &self.shared.directory;
         let resumed = Outcome::Resumed { received: 0 };
-        let core = duologue::Line::server(directory.account(request.device_id));
+        let seat = Arc::new(Seat::new(request.device_id, transport.clone(), self.has(request.device_id)));
+        // Who has shown who he is takes no guest's place. That it may be another's is told by whoever proves it again.
+        let _ = proved.map(|standing| seat.prove(standing.clone()));
+        let core = duologue::Line::server(directory.account(&seat));
         let (core, outcome) = match request.wanted {
             Wanted::Born(birth) if request.attempt == 1 => (core.born(birth), Outcome::New),
             // An AUTH before this one may have begun a session that is gone, with what followed it. This one must never be
             // taken for that, should its answer be lost too: what the client sends again would be heard twice.
             Wanted::Born(birth) => match directory.born(request.device_id, birth) {
-                Some(session) => return (session, resumed),
+                Some(session) => return Ok((session, resumed)),
                 None => (core, Outcome::New),
             },
             Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
                 Ok(session) if session.line.command(|line, _| line.can_resume(resume.received)) => {
-                    return (session, resumed);
+                    return Ok((session, resumed));
                 }
                 // A copy of an earlier state: the session lives on for its own client.
                 Ok(_) => (core, Outcome::Fresh(FreshReason::Unknown)),
                 Err(reason) => (core, Outcome::Fresh(reason)),
             },
         };
-        let seat = Arc::new(Seat::new(request.device_id, transport.clone(), self.has(request.device_id)));
         let id = directory.new_session_id();
         if self.shared.passkeys.is_some() {
             seat.takes_passkeys(Presence::new(id, request.handshake_hash));
         }
         let session = Session { id, line: Line::new(core), seat };
-        match directory.enter(session.clone()) {
+        Ok(match directory.enter(session.clone())? {
             Some(session) => (session, resumed),
             None => (session, outcome),
-        }
+        })
     }
 
     async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
@@ -196,6 +246,13 @@ impl Duologue {
                 self.enrol(invite, request, transport.address).await
             }
             _ => self.status(request.device_id),
+        }
+    }
+
+    /// A device is here now, which is kept of those that were let in.
+    pub(super) fn note_seen(&self, seat: &Seat) {
+        if !seat.is_stranger() {
+            self.shared.state.store().note_seen(seat.device());
         }
     }
 
@@ -217,6 +274,8 @@ impl Duologue {
             Ok(Ok(verdict)) => {
                 if verdict.is_ok() && !was_known {
                     tracing::info!(target: OWNERS, device = %id, %address, name, "an invite was used, and a device enrolled");
+                    // What it has open as a stranger is a device's from now on.
+                    self.look_again(id);
                 }
                 verdict
             }

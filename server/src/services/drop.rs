@@ -53,7 +53,7 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    door::work::Share,
+    door::{standing::Level, work::Share},
     services::{
         json_line::{Refusal, say},
         service::{Call, Service, ServiceError},
@@ -184,12 +184,17 @@ impl DropError {
 }
 
 impl Service for Drops {
+    /// Guests leave nothing.
+    fn demands(&self) -> Level {
+        Level::Device
+    }
+
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         let Some(mut stream) = call.channel.stream() else {
             return Err("the drop takes a stream, not messages".into());
         };
-        let _turn = self.0.shares.wait(call.device()).await;
-        match self.take_in_share(&call.device().to_string(), &call.share, &mut stream).await {
+        let _turn = self.0.shares.wait(call.holder()).await;
+        match self.take_in_share(&call.device().to_string(), &call.share(), &mut stream).await {
             Ok(Some(receipt)) => {
                 // Not its name, which is as much content as what is in it.
                 tracing::info!(device = %call.device(), size = receipt.size, "a file was dropped");

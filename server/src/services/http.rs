@@ -28,7 +28,7 @@
 //! | `unreachable` | no connection to the backend |
 //! | `bad-response` | what the backend answers is no answer in HTTP, or breaks off before its body |
 //! | `timeout` | the backend has the whole request, or takes no more of it, and does not begin to answer |
-//! | `busy` | this device has 32 requests under way, or all devices together as many as there may be, and none ended for 10 s; or the policy has no more of it for the caller |
+//! | `busy` | this device, or all guests together, have 32 requests under way (the guests of one network 8), or all devices as many as there may be, and none ended for 10 s; or the policy has no more of it for the caller |
 //!
 //! Nothing of a request is copied into the backend's connection: hyper writes each message from parsed parts, so that no
 //! request can end early or hide another. What the backend learns of the caller comes in three groups of headers that
@@ -230,7 +230,7 @@ impl Http {
         stream: ReadHalf<ByteStream>,
         answer: &mut (impl AsyncWrite + Unpin),
     ) -> Result<(), HttpError> {
-        let _turn = self.0.shares.turn(call.device()).await?;
+        let _turn = self.0.shares.turn(call.holder()).await?;
         let mut stream = BufReader::with_capacity(BLOCK_BYTES, stream);
         let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
         let _file = share::file().await?;

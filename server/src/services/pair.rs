@@ -16,6 +16,7 @@ use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Serialize;
 
 use crate::{
+    door::standing::Level,
     services::service::{Call, Service, ServiceError},
     state::State,
     watch::log::OWNERS,
@@ -47,6 +48,10 @@ enum Answer {
 }
 
 impl Service for Pair {
+    fn demands(&self) -> Level {
+        Level::Device
+    }
+
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         while let Some(request) = call.channel.recv().await? {
             if !request.is_empty() {

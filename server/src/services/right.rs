@@ -162,7 +162,8 @@ impl Right {
             }
         };
         if let Some(rule) = policy.rules.rule(rule).filter(|_| is_final) {
-            let key = (Arc::clone(&rule.name), rule.limits, standing.subject.as_ref(), device);
+            let holder = self.seat.holder();
+            let key = (Arc::clone(&rule.name), rule.limits, standing.subject.as_ref(), &holder);
             if !held.permit.as_ref().is_some_and(|permit| permit.is_for(key.0.as_ref(), key.1, key.2, key.3)) {
                 let permit = self.gate.meters.enter(&key.0, key.1, key.2, key.3).map_err(|Full| {
                     tracing::info!(%device, rule = &*rule.name, "as many channels as the rule has are open");

@@ -6,7 +6,7 @@ use std::{
     fmt,
     future::Future,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use duologue::{
@@ -20,9 +20,10 @@ use crate::{
         error::DoorError,
         evidence::{Identity, Transport},
         gate::Gate,
+        holder::Holder,
         seat::Seat,
         standing::{Group, Level, Proof, Standing, Subject},
-        work::Share,
+        work::{Share, Work},
     },
     services::{
         others::Others,
@@ -43,8 +44,8 @@ pub struct Call {
     pub transport: Transport,
     /// Said by the client, unverified.
     pub claims: Claims,
-    /// What the device may have done of work that blocks.
-    pub(crate) share: Share,
+    /// Where work that blocks is done.
+    pub(crate) work: Work,
     /// Proved, and what it may do.
     pub(crate) right: Arc<Right>,
     /// Of the same person.
@@ -103,13 +104,23 @@ impl Call {
         self.channel.line().command(|line, _| line.tell(&told));
     }
 
+    /// Who the caller is where something is shared out, as it is now.
+    pub(crate) fn holder(&self) -> Holder {
+        self.right.seat.holder()
+    }
+
+    /// What the caller may have done of work that blocks.
+    pub(crate) fn share(&self) -> Share {
+        self.work.of(self.holder())
+    }
+
     /// What a service keeps for the session, made when it is first asked for; none if another service has the place.
     pub(crate) fn kept<T: Any + Default + Send + Sync>(&self) -> Option<Arc<T>> {
         self.right.seat.kept()
     }
 
     /// Does something that blocks, such as reading a file or asking a database, where it holds up nobody. A device has four
-    /// things done at a time, on all its lines together; what it asks for beyond that waits.
+    /// things done at a time, on all its lines together, and so have all guests together; what is asked for beyond that waits.
     ///
     /// # Errors
     /// If thousands of its questions wait already, or the work has panicked.
@@ -117,7 +128,7 @@ impl Call {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
-        Ok(self.share.run(work).await?)
+        Ok(self.share().run(work).await?)
     }
 }
 
@@ -306,7 +317,7 @@ pub(crate) struct Opened {
     pub(crate) gate: Arc<Gate>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) claims: Claims,
-    pub(crate) share: Share,
+    pub(crate) work: Work,
     pub(crate) others: Arc<dyn Others>,
 }
 
@@ -329,6 +340,16 @@ impl Services {
         duologue::Services::told(labels.iter().map(String::as_str))
     }
 
+    /// Whether anything at all is open to a caller as it is now.
+    pub(crate) fn any_is_open(&self, gate: &Gate, seat: &Seat) -> bool {
+        self.0.iter().any(|(label, service)| gate.opens(seat, label, service.demands(), service.takes_requests()))
+    }
+
+    /// The same table, for whoever must not keep it.
+    pub(crate) fn downgrade(&self) -> WeakServices {
+        WeakServices(Arc::downgrade(&self.0))
+    }
+
     /// What a service itself asks for: a level, and to be asked again for each request. None if there is none of that label.
     pub(crate) fn terms(&self, label: &str) -> Option<(Level, bool)> {
         self.0.get(label).map(|service| (service.demands(), service.takes_requests()))
@@ -336,7 +357,7 @@ impl Services {
 
     /// Serves a channel in a task of its own, to its end, its caller's or its right's.
     pub(crate) fn start(&self, opened: Opened) {
-        let Opened { channel, gate, seat, claims, share, others } = opened;
+        let Opened { channel, gate, seat, claims, work, others } = opened;
         let (label, device) = (channel.label(), seat.device());
         let service = self.0.get(&label).cloned();
         let (demands, takes_requests) = self.terms(&label).unwrap_or_default();
@@ -355,7 +376,7 @@ impl Services {
                 return channel.reset(duologue::ResetCode::Refused);
             };
             let right_of_it = Arc::clone(&right);
-            let call = Call { channel: channel.clone(), transport, claims, share, right: right_of_it, others };
+            let call = Call { channel: channel.clone(), transport, claims, work, right: right_of_it, others };
             let broken = channel.broken();
             tokio::select! {
                 code = right.lost(changed, until) => channel.reset(code),
@@ -380,6 +401,16 @@ impl Services {
 /// Whether a line's error is its caller's doing: an answer that is too long for the caller is the service's.
 const fn is_the_callers(error: &LineError) -> bool {
     !matches!(error, LineError::Channel(ChannelError::MessageTooLong { .. } | ChannelError::DatagramTooLong { .. }))
+}
+
+/// Services that somebody else keeps.
+pub(crate) struct WeakServices(Weak<HashMap<String, Arc<dyn Erased>>>);
+
+impl WeakServices {
+    /// None if nobody has them any more.
+    pub(crate) fn upgrade(&self) -> Option<Services> {
+        self.0.upgrade().map(Services)
+    }
 }
 
 impl fmt::Debug for Services {

@@ -88,6 +88,11 @@ pub(crate) fn is_full() -> bool {
     open + OTHERS + KEPT / 2 >= limit().max(OTHERS + KEPT)
 }
 
+/// What guests may have of all files: an eighth, each a connection.
+pub(crate) fn guests_max() -> usize {
+    limit() / 8
+}
+
 fn limit() -> usize {
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(UNLIMITED)
 }

@@ -1,7 +1,7 @@
 //! `duologue devices`: who was let in, and whose that is.
 
 use duologue_server::{
-    Bind, Bound, DeviceInfo, DeviceList, DeviceStatus, Language, Revoke, Subject, shown_name, spoken,
+    Bind, Bound, DeviceInfo, DeviceList, DeviceStatus, GuestInfo, Language, Revoke, Subject, shown_name, spoken,
 };
 use hyper::Method;
 
@@ -9,7 +9,7 @@ use super::owner::{Owner, escaped, when};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Devices {
-    /// Lists the devices: id, fingerprint, status, algorithm, when it came in, who let it in (the owner, or a device's id), whose
+    /// Lists the devices, and those connected now that nobody has let in: id, fingerprint, status, algorithm, when it came in, who let it in (the owner, or a device's id), whose
     /// it is, its level, when it was last here or how many lines it has now, what it may open, name.
     List {
         /// Below each device, its fingerprint as words, English and French.
@@ -18,7 +18,7 @@ pub(crate) enum Devices {
         #[command(flatten)]
         owner: Owner,
     },
-    /// Removes a device for good, and ends its lines at once.
+    /// Removes a device for good, and ends its lines at once. Of one that nobody has let in nothing is kept.
     Revoke {
         /// The device's id, as `list` shows it.
         // One in 64 begins with a hyphen.
@@ -55,7 +55,10 @@ impl Devices {
         match self {
             Self::List { words, owner } => {
                 let list: DeviceList = owner.get("/devices").await?;
-                owner.tell(&list, |list| list.devices.iter().flat_map(|device| lines(device, words)).collect());
+                owner.tell(&list, |list| {
+                    let devices = list.devices.iter().flat_map(|device| lines(device, words));
+                    devices.chain(list.guests.iter().map(guest)).collect()
+                });
             }
             Self::Revoke { device, with_descendants, owner } => {
                 let path = format!("/devices/{}/revoke", escaped(&device));
@@ -78,6 +81,14 @@ impl Devices {
         }
         Ok(())
     }
+}
+
+/// A device that nobody has let in, and that is here.
+fn guest(GuestInfo { id, fingerprint, address, subject, level, lines }: &GuestInfo) -> String {
+    let whose = subject.as_ref().map_or_else(|| "nobody's".to_owned(), |it| format!("of {}", shown_name(it.as_str())));
+    let from = address.map_or_else(|| "nobody knows where".to_owned(), |address| address.to_string());
+    let here = if *lines == 1 { "connected".to_owned() } else { format!("connected {lines} times") };
+    format!("{id}  {fingerprint}  not let in  {whose}  level {level}  {here}  from {from}")
 }
 
 /// A device, as a line, and its words below it.

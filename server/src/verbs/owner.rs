@@ -52,6 +52,7 @@ impl Owner {
             match kept {
                 Kept::Stored => lines.push("revoked".to_owned()),
                 Kept::Journal => lines.push(format!("revoked: {message}")),
+                Kept::Nothing => lines.push(format!("ended: {message}")),
                 Kept::Memory => {}
             }
             lines

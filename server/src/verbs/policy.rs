@@ -29,8 +29,11 @@ pub(crate) enum Policy {
 pub(crate) struct Explain {
     /// The device's id, as `devices list` shows it.
     // One in 64 begins with a hyphen.
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
-    device: String,
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, required_unless_present = "guest")]
+    device: Option<String>,
+    /// Any guest: a device that nobody has let in.
+    #[arg(long, conflicts_with_all = ["device", "subject", "groups", "level"])]
+    guest: bool,
     /// The channel's label, such as echo or http.
     #[arg(long)]
     label: String,

@@ -59,6 +59,14 @@ impl Peer {
         }
     }
 
+    /// One who is a stranger wherever he comes from.
+    pub(super) fn of_stranger(address: IpAddr) -> Self {
+        match Self::of_address(&address.to_string()) {
+            Self::Nobody => Self::Address(address),
+            peer => peer,
+        }
+    }
+
     fn class(&self) -> usize {
         match self {
             Self::Device(_) => 0,

@@ -5,11 +5,16 @@
 //! forgotten, also of libraries. What only the owner can cause, or a bounded number of times (an enrolment takes an invite), has
 //! the target [`OWNERS`] and is always told.
 //!
+//! A device that nobody has let in is a stranger, whatever it has proved: keys cost nothing, and whoever makes a thousand of them
+//! is told by the address they come from ([`stranger`]).
+//!
 //! DEBUG and TRACE are told without a bound: they are asked for by somebody who looks for something.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     time::Instant,
 };
 
@@ -80,12 +85,47 @@ impl<S> Filter<S> for BoundedLog {
         let mut seen = Seen { len: OVERHEAD, ..Seen::default() };
         event.record(&mut seen);
         let peer = match (seen.device, seen.address) {
-            (Some(device), _) => Peer::Device(device),
+            (Some(device), _) => match strangers().get(&device) {
+                Some((address, _)) => Peer::of_stranger(*address),
+                None => Peer::Device(device),
+            },
             (None, Some(address)) => Peer::of_address(&address),
             (None, None) => Peer::Nobody,
         };
         let kind = Kind { place: std::ptr::from_ref(metadata).addr(), words: &seen.words };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).handle(Instant::now(), peer, kind, seen.len)
+    }
+}
+
+/// Devices that nobody has let in, by their ids as events write them: from where each has come, and how often it is here.
+static STRANGERS: RwLock<BTreeMap<String, (IpAddr, usize)>> = RwLock::new(BTreeMap::new());
+
+fn strangers() -> RwLockReadGuard<'static, BTreeMap<String, (IpAddr, usize)>> {
+    STRANGERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a device does is told as its address's until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Stranger(String);
+
+/// As many at a time as there may be connections and sessions of devices that nobody has let in.
+pub(crate) fn stranger(device: &impl fmt::Display, address: IpAddr) -> Stranger {
+    let device = device.to_string();
+    let mut all = STRANGERS.write().unwrap_or_else(PoisonError::into_inner);
+    let (at, count) = all.entry(device.clone()).or_insert((address, 0));
+    (*at, *count) = (address, *count + 1);
+    Stranger(device)
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut all = STRANGERS.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = all.get_mut(&self.0) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.0);
+            }
+        }
     }
 }
 
@@ -179,6 +219,25 @@ mod tests {
         assert!(first.contains("no such service") && second.contains("a line has ended"), "{log:#?}");
         assert!(third.ends_with("device d1: 9999 × no such service"), "{log:#?}");
         assert!(fourth.ends_with("address 192.0.2.1: 9999 × a line has ended"), "{log:#?}");
+    }
+
+    #[test]
+    fn a_thousand_keys_of_a_stranger_are_one_address_and_keep_no_device_out_of_the_log() {
+        let log = log_of(|bounded| {
+            let mut here = Vec::new();
+            for number in 0..1_000 {
+                let key = format!("stranger-{number}");
+                here.push(stranger(&key, [192, 0, 2, 7].into()));
+                tracing::info!(device = %key, "a request was not answered");
+            }
+            tracing::info!(device = %"let-in", "a request was not answered");
+            here.clear();
+            tracing::info!(device = %"stranger-1", "a request was not answered");
+            bounded.tell();
+        });
+        let [first, device, gone, counted] = &log[..] else { panic!("{log:#?}") };
+        assert!(first.contains("stranger-0") && device.contains("let-in") && gone.contains("stranger-1"), "{log:#?}");
+        assert!(counted.ends_with("address 192.0.2.7: 999 × a request was not answered"), "{counted}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How much of what a rule opens somebody may have: a subject, else a device, on all its lines together.
+//! How much of what a rule opens somebody may have: a subject, else a device, on all its lines together; guests are one.
 //!
 //! ```text
 //! rule and subject ─► Meter ─┬─ places: channels that are open at a time
@@ -16,10 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use duologue::DeviceId;
 use duologue_native::Pace;
 
-use crate::door::standing::Subject;
+use crate::door::{holder::Holder, standing::Subject};
 
 /// What a rule bounds. None: nothing beyond what holds for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,20 +39,13 @@ impl Limits {
     }
 }
 
-/// Who is counted as one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
-    Subject(Subject),
-    Device(DeviceId),
-}
-
 /// The meters that are in use.
 #[derive(Debug, Default)]
 pub(crate) struct Meters(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    of: HashMap<(Arc<str>, Limits, Who), Arc<Meter>>,
+    of: HashMap<(Arc<str>, Limits, Holder), Arc<Meter>>,
     /// How many there may be before those that nothing is counted on any more are removed.
     tidy_at: usize,
 }
@@ -62,7 +54,7 @@ struct Table {
 struct Meter {
     rule: Arc<str>,
     limits: Limits,
-    who: Who,
+    who: Holder,
     state: Mutex<State>,
 }
 
@@ -87,12 +79,12 @@ impl Meters {
         rule: &Arc<str>,
         limits: Limits,
         subject: Option<&Subject>,
-        device: DeviceId,
+        holder: &Holder,
     ) -> Result<Option<Permit>, Full> {
         if limits.is_empty() {
             return Ok(None);
         }
-        let who = subject.map_or(Who::Device(device), |subject| Who::Subject(subject.clone()));
+        let who = who(subject, holder);
         let meter = self.meter((Arc::clone(rule), limits, who));
         let mut state = meter.state.lock().unwrap_or_else(PoisonError::into_inner);
         if limits.channels.is_some_and(|max| state.channels >= max.get()) {
@@ -103,7 +95,7 @@ impl Meters {
         Ok(Some(Permit(meter)))
     }
 
-    fn meter(&self, key: (Arc<str>, Limits, Who)) -> Arc<Meter> {
+    fn meter(&self, key: (Arc<str>, Limits, Holder)) -> Arc<Meter> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = table.of.get(&key) {
             return Arc::clone(meter);
@@ -129,19 +121,23 @@ impl Meter {
     }
 }
 
+/// Who is counted as one: a subject on whatever devices, and all guests, from wherever they come.
+fn who(subject: Option<&Subject>, holder: &Holder) -> Holder {
+    match (subject, holder) {
+        (Some(subject), _) => Holder::Subject(subject.clone()),
+        (None, Holder::Guests(_)) => Holder::Guests(None),
+        (None, holder) => holder.clone(),
+    }
+}
+
 /// Every place is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Permit {
     /// Whether it is what would be given now, so that a channel keeps it.
-    pub(crate) fn is_for(&self, rule: &str, limits: Limits, subject: Option<&Subject>, device: DeviceId) -> bool {
-        let is_who = match (&self.0.who, subject) {
-            (Who::Subject(own), Some(subject)) => own == subject,
-            (Who::Device(own), None) => *own == device,
-            _ => false,
-        };
-        is_who && *self.0.rule == *rule && self.0.limits == limits
+    pub(crate) fn is_for(&self, rule: &str, limits: Limits, subject: Option<&Subject>, holder: &Holder) -> bool {
+        self.0.who == who(subject, holder) && *self.0.rule == *rule && self.0.limits == limits
     }
 }
 
@@ -209,6 +205,8 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use duologue::DeviceId;
+
     use super::*;
 
     fn some(number: u32) -> Option<NonZeroU32> {
@@ -244,14 +242,29 @@ mod tests {
         let (meters, rule): (Meters, Arc<str>) = (Meters::default(), "pay".into());
         let limits = Limits { channels: some(2), ..Limits::default() };
         let ada = Subject::new("ada").expect("a subject");
-        let enter = |subject, device| meters.enter(&rule, limits, subject, DeviceId([device; 32]));
+        let enter = |subject, device| meters.enter(&rule, limits, subject, &DeviceId([device; 32]).into());
         let first = enter(Some(&ada), 1).expect("a place");
         let _second = enter(Some(&ada), 2).expect("a place");
         assert!(enter(Some(&ada), 3).is_err());
         assert!(enter(None, 1).is_ok(), "a device without a subject is another");
         drop(first);
         assert!(enter(Some(&ada), 3).is_ok());
-        assert!(meters.enter(&rule, Limits::default(), None, DeviceId([1; 32])).is_ok_and(|it| it.is_none()));
+        assert!(meters.enter(&rule, Limits::default(), None, &DeviceId([1; 32]).into()).is_ok_and(|it| it.is_none()));
+    }
+
+    #[test]
+    fn all_guests_are_counted_as_one_and_take_no_place_of_a_device() {
+        let (meters, rule): (Meters, Arc<str>) = (Meters::default(), "login".into());
+        let limits = Limits { channels: some(2), ..Limits::default() };
+        let enter = |holder: &Holder| meters.enter(&rule, limits, None, holder);
+        let guest = |network: u8| Holder::guest([192, 0, 2, network].into());
+        let first = enter(&guest(1)).expect("a place").expect("limits");
+        let _second = enter(&guest(2)).expect("a place");
+        assert!(enter(&guest(3)).is_err(), "wherever they come from");
+        assert!(enter(&DeviceId([1; 32]).into()).is_ok());
+        assert!(first.is_for("login", limits, None, &guest(9)), "a guest who moves keeps it");
+        let ada = Subject::new("ada").expect("a subject");
+        assert!(!first.is_for("login", limits, Some(&ada), &Holder::Subject(ada.clone())), "who logs in has his own");
     }
 
     #[test]
@@ -262,7 +275,7 @@ mod tests {
             for other in 0..8 {
                 let mut device = [number; 32];
                 device[31] = other;
-                drop(meters.enter(&rule, limits, None, DeviceId(device)));
+                drop(meters.enter(&rule, limits, None, &DeviceId(device).into()));
             }
         }
         assert!(meters.0.lock().expect("whole").of.len() <= 66);
@@ -272,12 +285,12 @@ mod tests {
     fn another_channel_is_no_way_round_a_debt() {
         let (meters, rule): (Meters, Arc<str>) = (Meters::default(), "pay".into());
         let limits = Limits { messages: some(1), ..Limits::default() };
-        let enter = || meters.enter(&rule, limits, None, DeviceId([1; 32])).expect("no bound").expect("limits");
+        let enter = || meters.enter(&rule, limits, None, &DeviceId([1; 32]).into()).expect("no bound").expect("limits");
         let first = enter();
         first.took(60, 0);
         drop(first);
         for number in 2..=255 {
-            drop(meters.enter(&rule, limits, None, DeviceId([number; 32])));
+            drop(meters.enter(&rule, limits, None, &DeviceId([number; 32]).into()));
         }
         assert!(enter().wait() > Duration::from_secs(30));
     }

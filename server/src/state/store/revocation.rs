@@ -34,6 +34,8 @@ const LAST: &str = "last-revocation";
 pub enum Revocation {
     /// It is of a device, and no such device is known.
     Unknown,
+    /// It is of a device that nobody has let in, whose lines are over. Nothing is kept of it: a key costs nothing.
+    OfGuest,
     /// It is in the store.
     Stored,
     /// It is on disk, in the journal, and goes into the store by itself; why it is not there yet.

@@ -1,0 +1,162 @@
+//! Who makes room in the directory: what has waited for too long, what is too much, and who holds most where memory is short.
+//!
+//! ```text
+//! each second, while any waits   ─► over its time: gone · too many: guests first, then the unit of which most wait
+//! each 250 ms, while there are lines ─► tight: guests · full: the heaviest unit above its share
+//! ```
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use duologue::{DeviceId, FreshReason, SessionId};
+use duologue_native::Line;
+
+use super::{
+    super::{guests, memory::Unit},
+    Directory, PARKED_MAX, Session, is_parked, lines,
+};
+
+/// How often what waits is looked over.
+pub(super) const SWEEP: Duration = Duration::from_secs(1);
+/// How often somebody looks whether memory is short, while there are lines.
+const KEEP: Duration = Duration::from_millis(250);
+
+impl Directory {
+    /// Ends what has waited for too long, and the longest-waiting where too much does. False if nothing waits any more.
+    pub(super) fn sweep(&self) -> bool {
+        let (waiting, guests): (Vec<_>, HashSet<_>) = {
+            let inner = self.lock();
+            (inner.parked.iter().copied().collect(), inner.guests.all().into_iter().map(|(_, id)| id).collect())
+        };
+        for (device, id, since) in waiting {
+            let Some(line) = self.line(device, id) else { continue };
+            line.command(duologue::Line::handle_timeout);
+            if since.elapsed() >= guests::PARKED && guests.contains(&id) && is_parked(&line) {
+                self.bury(device, id, &line, FreshReason::Expired);
+            }
+            if line.command(|line, _| line.closed().is_some()) {
+                self.bury(device, id, &line, FreshReason::Expired);
+            }
+        }
+        self.make_room();
+        let mut inner = self.lock();
+        inner.sweeping = !inner.parked.is_empty();
+        inner.sweeping
+    }
+
+    /// Beyond the number, guests give way, then the unit that has most of them, with the one that waits longest.
+    pub(super) fn make_room(&self) {
+        let entries: Vec<_> = self.lock().parked.iter().copied().collect();
+        let mut waiting: HashMap<Unit, VecDeque<(DeviceId, SessionId, Line)>> = HashMap::new();
+        let mut count = 0;
+        for (device, id, _) in entries {
+            let session = self.lock().session(device, id).cloned();
+            match session.filter(|session| is_parked(&session.line)) {
+                Some(Session { line, seat, .. }) => {
+                    waiting.entry(self.0.memory.unit(&seat)).or_default().push_back((device, id, line));
+                    count += 1;
+                }
+                None => self.lock().parked.retain(|(_, other, _)| *other != id),
+            }
+        }
+        while count > PARKED_MAX {
+            let most = waiting.iter_mut().filter(|(_, sessions)| !sessions.is_empty());
+            let most = most.max_by_key(|(unit, sessions)| (**unit == Unit::Guests, sessions.len()));
+            let Some((device, id, line)) = most.and_then(|(_, sessions)| sessions.pop_front()) else { return };
+            count -= 1;
+            tracing::warn!(%device, "a session without a connection had to make room: too many wait");
+            self.bury(device, id, &line, FreshReason::Evicted);
+        }
+    }
+
+    /// Looks after memory while there are lines.
+    pub(super) fn keep_room(&self) {
+        if std::mem::replace(&mut self.lock().keeping, true) {
+            return;
+        }
+        let directory = self.clone();
+        tokio::spawn(async move {
+            let (mut was_tight, mut was_tight_for_all) = (false, false);
+            loop {
+                tokio::time::sleep(KEEP).await;
+                let is_tight_for_all = directory.0.memory.budget.is_tight();
+                let is_tight = is_tight_for_all || directory.0.memory.must_give(&Unit::Guests);
+                if is_tight {
+                    directory.relieve();
+                }
+                if is_tight || was_tight {
+                    // Credit that was held back, and senders that wait.
+                    let of_all = is_tight_for_all || was_tight_for_all;
+                    let lines = if of_all { directory.lines() } else { lines(directory.guests()) };
+                    lines.iter().for_each(|line| line.command(|line, _| line.session().look_again()));
+                }
+                was_tight_for_all = is_tight_for_all;
+                was_tight = is_tight;
+                let mut inner = directory.lock();
+                inner.keeping = !inner.devices.is_empty();
+                if !inner.keeping {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Makes room where memory is full: the heaviest unit above its share gives way until there is some, then the next. Guests
+    /// before all, as soon as it is tight.
+    pub(super) fn relieve(&self) {
+        let memory = &self.0.memory;
+        let (mut reset, mut evicted) = self.relieve_of_guests();
+        for unit in memory.above_share() {
+            while memory.must_give(&unit) {
+                let lines = self.lines_of(&unit);
+                let weigh = |line: &Line| line.command(|line, _| line.session().heaviest_len());
+                let heaviest = lines.iter().map(|(.., line)| (weigh(line), line)).max_by_key(|(len, _)| *len);
+                if let Some((1.., line)) = heaviest {
+                    line.command(|line, _| line.session().give_way());
+                    reset += 1;
+                    continue;
+                }
+                // Nothing is unread or queued any more: what is left is kept to be sent again.
+                let waits = |(_, id, line): &&(DeviceId, SessionId, Line)| {
+                    is_parked(line).then(|| self.lock().parked.iter().position(|(_, other, _)| other == id)).flatten()
+                };
+                let longest = lines.iter().filter(|line| waits(line).is_some()).min_by_key(waits);
+                let Some((device, id, line)) = longest else { break };
+                self.bury(*device, *id, line, FreshReason::Evicted);
+                evicted += 1;
+            }
+        }
+        if reset + evicted > 0 {
+            tracing::warn!(reset, evicted, held = memory.budget.held(), "memory was full: who held most has made room");
+        }
+    }
+
+    /// Guests give way one after the other, the one first that holds most: all of them are one unit, of far more lines than any
+    /// other, so that it is not looked at each step which of their channels is the heaviest.
+    fn relieve_of_guests(&self) -> (usize, usize) {
+        let (mut reset, mut evicted) = (0, 0);
+        let must_give = || self.0.memory.must_give(&Unit::Guests);
+        if !must_give() {
+            return (reset, evicted);
+        }
+        let mut guests = self.guests();
+        guests.sort_by_cached_key(|guest| std::cmp::Reverse(guest.line.command(|line, _| line.session().held_len())));
+        for Session { id, line, seat } in guests {
+            while must_give() && line.command(|line, _| line.session().give_way()) {
+                reset += 1;
+            }
+            if must_give() && is_parked(&line) {
+                self.bury(seat.device(), id, &line, FreshReason::Evicted);
+                evicted += 1;
+            }
+        }
+        (reset, evicted)
+    }
+
+    fn lines_of(&self, unit: &Unit) -> Vec<(DeviceId, SessionId, Line)> {
+        let sessions = self.sessions(|session| self.0.memory.unit(&session.seat) == *unit);
+        sessions.into_iter().map(|session| (session.seat.device(), session.id, session.line)).collect()
+    }
+}

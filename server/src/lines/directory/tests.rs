@@ -1,0 +1,251 @@
+//! Sessions that are resumed, bounded, and that make room.
+
+use std::time::Duration;
+
+use duologue::Budget;
+
+use super::*;
+use crate::{
+    door::{evidence::Transport, seat::Has},
+    lines::memory::Unit,
+    state::store::Known,
+};
+
+fn device(number: u8) -> DeviceId {
+    DeviceId([number; 32])
+}
+
+fn session(device: DeviceId, id: SessionId, line: Line) -> Session {
+    let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None };
+    Session { id, line, seat: Arc::new(Seat::new(device, transport, Has::of(&Known::default()))) }
+}
+
+/// Devices of tens and more were let in by the one of their ones: 12, 22 by 2.
+fn of_len(memory_len: usize) -> Directory {
+    Directory::new(memory_len, Box::new(|id: DeviceId| device(id.0[0] % 10)))
+}
+
+fn parked(directory: &Directory, device: DeviceId) -> (SessionId, Line) {
+    let account = directory.0.memory.account(Unit::Branch((directory.0.memory.root_of)(device)));
+    let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(account)));
+    directory.enter(session(device, id, line.clone())).expect("no guest's");
+    directory.park(device, id);
+    (id, line)
+}
+
+#[tokio::test]
+async fn only_the_sessions_own_device_finds_it() {
+    let directory = of_len(1 << 30);
+    let (id, line) = parked(&directory, device(1));
+    assert!(directory.resume(device(1), id).is_ok());
+    assert_eq!(directory.resume(device(2), id).err(), Some(FreshReason::Unknown));
+    directory.bury(device(1), id, &line, FreshReason::Expired);
+    assert_eq!(directory.resume(device(1), id).err(), Some(FreshReason::Expired));
+    assert_eq!(
+        directory.resume(device(2), id).err(),
+        Some(FreshReason::Unknown),
+        "nor does it learn what became of it"
+    );
+    assert_eq!(of_len(1 << 30).resume(device(1), id).err(), Some(FreshReason::Restarted));
+    assert!(directory.connected().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_is_begun_once_by_its_device() {
+    let directory = of_len(1 << 30);
+    let born = |byte| Line::new(duologue::Line::server(Budget::default()).born(Birth([byte; 16])));
+    let (id, other) = (directory.new_session_id(), directory.new_session_id());
+    let enter = |device, id, line| {
+        directory.enter(session(device, id, line)).expect("no guest's").map(|session: Session| session.id)
+    };
+    assert_eq!(enter(device(1), id, born(7)), None);
+    let again = enter(device(1), other, born(7));
+    assert_eq!(again, Some(id), "an answer was lost");
+    assert_eq!(enter(device(1), other, born(8)), None);
+    assert_eq!(enter(device(2), other, born(7)), None, "another device's");
+    let line = directory.line(device(1), id).expect("it has entered");
+    line.close(CloseCode::Normal, "");
+    assert_eq!(enter(device(1), directory.new_session_id(), born(7)), None, "it has ended");
+}
+
+#[tokio::test]
+async fn the_session_that_waits_longest_makes_room() {
+    let directory = of_len(1 << 30);
+    let (first, _) = parked(&directory, device(1));
+    let others: Vec<_> = (0..16).map(|_| parked(&directory, device(1))).collect();
+    assert_eq!(directory.resume(device(1), first).err(), Some(FreshReason::Evicted), "the seventeenth of a device");
+    assert!(others.iter().all(|(id, _)| directory.resume(device(1), *id).is_ok()));
+    assert_eq!(directory.lock().parked.len(), 16);
+}
+
+const KIB: usize = 1_024;
+
+/// A session without a connection, with a message that waits to be sent.
+fn holding(directory: &Directory, device: DeviceId, len: usize) -> (SessionId, Line) {
+    let (id, line) = parked(directory, device);
+    line.command(|line, _| {
+        let id = line.open_channel("desk").expect("a good label");
+        assert!(line.channel(id).send(vec![7; len]).is_ok(), "an empty queue takes one message");
+    });
+    (id, line)
+}
+
+fn held(line: &Line) -> usize {
+    line.command(|line, _| line.session().held_len())
+}
+
+#[tokio::test]
+async fn the_heaviest_unit_makes_room_with_its_heaviest_channel_and_who_is_within_its_share_loses_nothing() {
+    let directory = of_len(16_384 * KIB);
+    // 16 lines of one device, each a small part of what it holds.
+    let greedy: Vec<_> = [800, 1_000].repeat(8).iter().map(|len| holding(&directory, device(3), len * KIB).1).collect();
+    let (_, small) = holding(&directory, device(2), 10 * KIB);
+    let (_, honest) = holding(&directory, device(1), 2_600 * KIB);
+    let budget = &directory.0.memory.budget;
+    assert!(budget.is_full());
+    directory.relieve();
+    assert!(!budget.is_full(), "{} held", budget.held());
+    assert!(held(&honest) > 2_600 * KIB && held(&small) > 10 * KIB, "who is within its share loses nothing");
+    let lost = greedy.iter().filter(|line| held(line) < 800 * KIB).count();
+    assert_eq!(lost, 1, "no more than is needed");
+    let heavy = greedy.iter().filter(|line| held(line) > 1_000 * KIB).count();
+    assert_eq!(heavy, 7, "the heaviest first");
+}
+
+#[tokio::test]
+async fn who_pairs_devices_has_one_share_with_them() {
+    let directory = of_len(16_384 * KIB);
+    // Ten devices of one branch, none of which holds much, and an honest one that holds more than each of them.
+    let branch: Vec<_> = (0..10).map(|number| holding(&directory, device(3 + 10 * number), 1_400 * KIB).1).collect();
+    let (_, honest) = holding(&directory, device(1), 2_600 * KIB);
+    let budget = &directory.0.memory.budget;
+    assert!(budget.is_full());
+    directory.relieve();
+    assert!(!budget.is_full(), "{} held", budget.held());
+    assert!(held(&honest) > 2_600 * KIB, "it was made the heaviest by nine accomplices");
+    assert!(branch.iter().any(|line| held(line) < 1_400 * KIB));
+}
+
+#[tokio::test]
+async fn a_unit_that_has_nothing_unread_makes_room_with_the_session_that_waits_longest() {
+    let directory = of_len(2_048 * KIB);
+    let lines: Vec<_> = (0..12).map(|_| parked(&directory, device(1))).collect();
+    for (_, line) in &lines {
+        line.command(|line, now| {
+            let id = line.open_channel("desk").expect("a good label");
+            for _ in 0..16 {
+                let ttl = Duration::from_secs(60);
+                line.channel(id).send_datagram(now, vec![7; 16 * KIB], ttl, None).expect("it has not ended");
+            }
+        });
+    }
+    directory.relieve();
+    let evicted = |(id, _): &&(SessionId, Line)| directory.resume(device(1), *id).err() == Some(FreshReason::Evicted);
+    let gone = lines.iter().take_while(evicted).count();
+    assert!((4..6).contains(&gone), "12 of 256 KiB in 2 MiB: {gone} are gone");
+    assert_eq!(lines.iter().filter(evicted).count(), gone, "those that waited longest");
+}
+
+fn guest(directory: &Directory, number: u16, address: [u8; 4]) -> Result<(SessionId, Line, Arc<Seat>), NoPlace> {
+    let mut key = [9; 32];
+    key[..2].copy_from_slice(&number.to_be_bytes());
+    let transport = Transport { address: address.into(), origin: None, app_origin: None };
+    let seat = Arc::new(Seat::new(DeviceId(key), transport, Has::guest()));
+    let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(directory.account(&seat))));
+    directory.enter(Session { id, line: line.clone(), seat: Arc::clone(&seat) })?;
+    Ok((id, line, seat))
+}
+
+/// Has a message that waits to be sent.
+fn fill(line: &Line, len: usize) {
+    line.command(|line, _| {
+        let id = line.open_channel("desk").expect("a good label");
+        assert!(line.channel(id).send(vec![7; len]).is_ok(), "an empty queue takes one message");
+    });
+}
+
+fn is_open(line: &Line) -> bool {
+    line.command(|line, _| line.closed().is_none())
+}
+
+#[tokio::test]
+async fn however_many_guests_hold_however_much_they_give_before_anybody_who_was_let_in_is_slowed() {
+    let directory = of_len(16_384 * KIB);
+    let (_, honest) = holding(&directory, device(1), 8_500 * KIB);
+    let (_, other) = holding(&directory, device(2), 4_500 * KIB);
+    let guests: Vec<_> = (0..16).map(|number| guest(&directory, number, [192, 0, 2, 1]).expect("a place").1).collect();
+    guests.iter().for_each(|line| fill(line, 120 * KIB));
+    let budget = &directory.0.memory.budget;
+    assert!(budget.is_tight() && !budget.is_full(), "{} of 16 MiB", budget.held());
+    directory.relieve();
+    let gave = guests.iter().filter(|line| held(line) < 100 * KIB).count();
+    assert!((4..=7).contains(&gave), "as many as it takes: {gave}");
+    assert!(held(&honest) > 8_500 * KIB && held(&other) > 4_500 * KIB, "above its share, and it loses nothing");
+    assert!(!budget.is_tight(), "whoever was let in goes on");
+
+    // Where there is room they have an eighth of it together, whoever of them holds most gives first.
+    let directory = of_len(16_384 * KIB);
+    let guests: Vec<_> = (0..16).map(|number| guest(&directory, number, [192, 0, 2, 1]).expect("a place").1).collect();
+    for (line, len) in guests.iter().zip([1_900, 20].into_iter().chain([10; 14])) {
+        fill(line, len * KIB);
+    }
+    directory.relieve();
+    assert!(held(&guests[0]) < KIB * 100 && held(&guests[1]) > 20 * KIB, "{}", held(&guests[0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_waits_for_half_a_minute_and_64_of_them_at_a_time_while_a_device_waits_on() {
+    let directory = of_len(1 << 30);
+    let (id, _) = parked(&directory, device(1));
+    let mut all = Vec::new();
+    for number in 0..80 {
+        let network = u8::try_from(number / 16 + 1).expect("few");
+        let (id, line, seat) = guest(&directory, number, [192, 0, 2, network]).expect("a place");
+        directory.park(seat.device(), id);
+        all.push((seat.device(), id, line));
+    }
+    let waiting = all.iter().filter(|(.., line)| is_open(line)).count();
+    assert_eq!(waiting, 64);
+    let (device_of, evicted, _) = all.iter().find(|(.., line)| !is_open(line)).expect("16 of 80");
+    assert_eq!(directory.resume(*device_of, *evicted).err(), Some(FreshReason::Evicted), "and is told so");
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(all.iter().filter(|(.., line)| is_open(line)).count(), 64, "a tunnel");
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(!all.iter().any(|(.., line)| is_open(line)));
+    assert!(directory.resume(device(1), id).is_ok());
+    assert!(directory.guests().is_empty());
+}
+
+#[tokio::test]
+async fn a_guest_who_rises_leaves_the_guests_with_all_that_he_holds_and_one_who_falls_takes_a_place() {
+    let directory = of_len(16_384 * KIB);
+    let (id, line, seat) = guest(&directory, 1, [192, 0, 2, 1]).expect("a place");
+    fill(&line, 1_000 * KIB);
+    let memory = &directory.0.memory;
+    assert!(memory.account(Unit::Guests).held() > 1_000 * KIB);
+    let ada = crate::door::standing::Subject::new("ada").expect("a name");
+    seat.prove(crate::door::standing::Standing {
+        subject: Some(ada.clone()),
+        level: crate::door::standing::Level::Account,
+        ..crate::door::standing::Standing::device()
+    })
+    .expect("nobody's so far");
+    let session = Session { id, line: line.clone(), seat: Arc::clone(&seat) };
+    assert_eq!(directory.count(&session), Ok(()));
+    assert!(directory.guests().is_empty() && directory.resume(seat.device(), id).is_ok());
+    assert_eq!(memory.account(Unit::Guests).held(), 0);
+    assert!(memory.account(Unit::Subject(ada)).held() > 1_000 * KIB, "hers, on whatever device");
+
+    for number in 10..26 {
+        guest(&directory, number, [192, 0, 2, 1]).expect("sixteen of a network");
+    }
+    seat.sign_out();
+    assert_eq!(directory.count(&session), Ok(()), "none of them has a connection: one of them goes");
+    assert_eq!(directory.guests().len(), 16);
+    assert!(memory.account(Unit::Guests).held() > 1_000 * KIB);
+    guest(&directory, 30, [192, 0, 2, 2]).expect("a place of another network");
+    seat.moved(Transport { address: [192, 0, 2, 2].into(), origin: None, app_origin: None });
+    assert_eq!(directory.count(&session), Ok(()), "whose it is from now on");
+    guest(&directory, 31, [192, 0, 2, 1]).expect("its place is free");
+    assert_eq!(directory.guests().len(), 18);
+}
