@@ -198,7 +198,7 @@ async function ended(how) {
   await causeWords(info.code);
   if (link !== endedLink) return;
   showCause(info);
-  if (SHUT_CODES.has(info.code)) offerHelp(info.code, endedLink);
+  if (SHUT_CODES.has(info.code)) offerHelp(info, endedLink);
 
   if (info.code === "pin-changed") {
     const [named, pin] = await Promise.all([readInvite(invite), import("./pin.js").catch(() => {})]);
@@ -216,10 +216,10 @@ async function ended(how) {
 }
 
 /** To who is not let in: a field for a link, or the way to be forgotten, whichever helps. */
-async function offerHelp(code, endedLink) {
+async function offerHelp({ code, reason }, endedLink) {
   const shut = await import("./shut.js").catch(() => {});
   if (!shut || link !== endedLink) return;
-  if (LINK_HELPS.has(code)) shut.askForLink(enter);
+  if (LINK_HELPS.has(code)) shut.askForLink(enter, reason);
   else if (code === "device-revoked") shut.offerToForget(askToForget);
 }
 

@@ -5,17 +5,23 @@
  *   a link, or its end from # on ─► of this server, and an invite? ─► the page opens it as if it had been called by it
  */
 
-import { learn, say } from "./base.js";
+import { has, learn, say, sayPlain } from "./base.js";
+import { DOOR_WORDS } from "./words/text-door.js";
 import { SHUT_WORDS } from "./words/text-shut.js";
 
 const place = document.getElementById("help");
 let enter; // what takes a link's invite
 
 learn(SHUT_WORDS);
+learn(DOOR_WORDS);
 
-/** Shows it: `opened` gets the link that the person gives. */
-export function askForLink(opened) {
+/** Shows it: `opened` gets the link that the person gives. Who was here by a login alone is told by its word why that counts no more. */
+export function askForLink(opened, word) {
   enter = opened;
+  if (has(`door.${word}`)) {
+    say(document.getElementById("cause-what"), `door.${word}`);
+    sayPlain(document.getElementById("cause-do"), "");
+  }
   const form = make("form");
   form.id = "invite-form";
   const label = make("label", "shut.label");

@@ -52,6 +52,7 @@ const later = [
   "text-cause.js",
   "text-compare.js",
   "text-desk.js",
+  "text-door.js",
   "text-echo.js",
   "text-files.js",
   "text-foot.js",
@@ -127,6 +128,15 @@ test("every state has words, and every cause says what to do", () => {
   for (const key of keys.filter((key) => key.startsWith("cause."))) {
     assert.ok(keys.includes(key.replace("cause.", "do.")), key);
   }
+});
+
+test("whatever the door says of somebody has words, with what to do", () => {
+  // Held to the server's own list by `cargo xtask codes`.
+  const declared = readFileSync(new URL("../../js/duologue.d.ts", here), "utf8").match(/export type DoorCode =\n([^;]*);/)[1];
+  const codes = all(declared, /\| "([a-z-]+)"/g);
+  assert.ok(codes.length >= 16, "the pattern above still finds them");
+  const isWorded = (code) => [`door.${code}`, `present.${code}`].some((key) => keys.includes(key)) || ["cause", "do"].every((kind) => keys.includes(`${kind}.${code}`));
+  assert.deepEqual(codes.filter((code) => !isWorded(code)), []);
 });
 
 test("index.html has no inline script, no inline style, no other host and no text outside text*.js", () => {
