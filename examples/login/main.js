@@ -50,7 +50,7 @@ function show() {
   one("state").dataset.state = link.state;
   write("state", say(`state.${link.state}`));
   const isIn = isSignedIn(link);
-  const isKnown = link.state !== "closed" && (isIn || isSettled);
+  const isKnown = link.state !== "closed" && !isLeaving && (isIn || isSettled);
   const whose = isIn ? link.standing.subject : undefined;
   one("signed-out").hidden = !isKnown || isIn;
   one("signed-in").hidden = !isKnown || !isIn;
@@ -106,7 +106,7 @@ function answer(id, work) {
 answer("sign-in", (_, { name, password }) => signIn(link, name.trim(), password));
 answer("add", async (_, { text }) => showNotes(await ask(link, "/api/notes", { text })));
 one("sign-out").addEventListener("click", async () => {
-  isLeaving = true;
+  isLeaving = true; // the next person's form comes with the next line
   await signOut(link).catch(fail);
   begin();
 });

@@ -11,21 +11,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
+use crate::npm;
 use crate::process::{self, cargo, command, root, step, target};
 use crate::wasm::copy_tree;
-use crate::{npm, tools};
 
 /// What was installed, in short.
 const STAMP: &str = "node_modules/.installed";
 
-/// Lays it out.
+/// Lays it out, with the tarball that was built last: the matrix, which runs before, has just done so.
 ///
 /// # Errors
 ///
-/// Without node, or when npm cannot install its packages.
+/// Without a tarball, or when npm cannot install its packages.
 pub(crate) fn prepare() -> Result<()> {
-    ensure!(tools::has_node(), "no node");
-    let tarball = npm::build()?;
+    let tarball = npm::tarball();
+    ensure!(tarball.is_file(), "there is no {}: run `cargo xtask npm`", tarball.display());
     let (source, folder) = (root().join("examples/login"), target("npm/examples/login"));
     copy_tree(&source, &folder)?;
     // Where it lies, the tarball is somewhere else.

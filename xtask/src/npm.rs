@@ -59,7 +59,12 @@ pub(crate) fn build() -> Result<PathBuf> {
     let mut pack = command("npm");
     pack.args(["pack", "--silent", "--pack-destination"]).arg(target("npm")).arg(target("npm/package"));
     process::run(&mut pack)?;
-    Ok(target("npm").join(format!("duologue-{VERSION}.tgz")))
+    Ok(tarball())
+}
+
+/// Where [`build`] leaves the package.
+pub(crate) fn tarball() -> PathBuf {
+    target("npm").join(format!("duologue-{VERSION}.tgz"))
 }
 
 /// The core's server side as wasm with its script, in `target/npm/testing`.

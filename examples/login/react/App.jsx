@@ -10,14 +10,14 @@ import { useStanding } from "./standing.js";
 /** One line at a time: the next person has a new one. */
 export function App() {
   const [number, setNumber] = useState(0);
-  const isLeaving = useRef(false);
+  const [isLeaving, setLeaving] = useState(false);
   const { link, state, error } = useLink(open, [number]);
   const standing = useStanding(link);
   const [settled, setSettled] = useState(); // the link in which whoever was signed in before a reload is again
   const [notice, setNotice] = useState("");
 
   function begin(notice = "") {
-    isLeaving.current = false;
+    setLeaving(false);
     link?.close(); // before the other: tabs of one origin share a line
     setNotice(notice);
     setNumber((number) => number + 1);
@@ -32,7 +32,7 @@ export function App() {
   const wasIn = useRef(false);
   useEffect(() => {
     // Signed out in another tab.
-    if (hasLeft && wasIn.current && !isLeaving.current) begin();
+    if (hasLeft && wasIn.current && !isLeaving) begin();
     wasIn.current = isIn;
   }, [hasLeft, isIn]);
   useEffect(() => {
@@ -42,13 +42,13 @@ export function App() {
   }, [error]);
 
   async function leave() {
-    isLeaving.current = true;
+    setLeaving(true);
     await signOut(link).catch((error) => setNotice(explain(error)));
     begin();
   }
 
   const fail = (error) => setNotice(explain(error));
-  const isKnown = state !== "closed" && (isIn || settled === link);
+  const isKnown = state !== "closed" && !isLeaving && (isIn || settled === link);
   return (
     <>
       <h1>{say("title")}</h1>
