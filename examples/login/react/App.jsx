@@ -48,7 +48,7 @@ export function App() {
   }
 
   const fail = (error) => setNotice(explain(error));
-  const isKnown = state !== "closed" && !isLeaving && (isIn || settled === link);
+  const isKnown = state !== "closed" && !isLeaving && (isIn || (link && settled === link));
   return (
     <>
       <h1>{say("title")}</h1>
