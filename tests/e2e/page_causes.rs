@@ -1,6 +1,6 @@
 //! What the page says when it does not get in, or is put out: a code for programs, and sentences that say what to do.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     browser::{Browser, Profile},
@@ -135,5 +135,34 @@ async fn browser_that_reads_french_is_told_in_french() {
     // And the other way by one click.
     browser.click("[data-language=en]").await;
     browser.wait_until("document.getElementById('state').innerText === 'The line is open'").await;
+    browser.finish().await;
+}
+
+/// Who was here by a login alone is put out when it ends: as `not-enrolled`, with the door's word, which an invite link does not answer.
+#[tokio::test]
+async fn browser_who_was_here_by_a_login_is_told_why_it_counts_no_more_in_both_languages() {
+    let server = Server::dev().await;
+    let browser = Browser::start(&Profile::trusting(server.trust())).await;
+    browser.open(&server.address()).await;
+    browser.wait_for_end("no-identity").await;
+    browser.wait_until("document.getElementById('invite-link')?.checkVisibility()").await;
+    let ask = browser.text("#cause-do").await;
+    assert!(ask.contains("invite"), "{ask}");
+    // As the page asks for help, whose script has a name of the build's.
+    let tell = "const shut = performance.getEntriesByType('resource').map(({ name }) => name).find((name) => name.includes('/shut-'));
+        const { askForLink } = await import(shut);
+        askForLink(() => {}, args)";
+    browser.run(tell, json!("token-expired")).await;
+    assert_eq!(browser.text("#cause-what").await, "The time of your login is over: sign in again.");
+    assert_eq!(browser.text("#cause-do").await, "", "not what a device without an invite is told");
+    browser.click("[data-language=fr]").await;
+    browser
+        .wait_until(
+            "document.getElementById('cause-what').innerText === 'Votre connexion a expiré\u{a0}: reconnectez-vous.'",
+        )
+        .await;
+    // A peer's own words are none of the door's.
+    browser.run(tell, json!("<b>anything</b>")).await;
+    assert!(!browser.text("#cause").await.contains("anything"));
     browser.finish().await;
 }

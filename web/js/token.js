@@ -39,6 +39,11 @@ const SENTENCES = {
   "token-revoked": "The server's owner has revoked the token or its person: sign in anew, or ask the owner.",
   "device-of-another-subject": "This device is bound to somebody else: sign in as they, or ask the server's owner to release it.",
   "token-not-taken": "This server takes no tokens: connect without one, or have its owner name an issuer.",
+  "standing-expired": "The time of what the owner's backend has said of this person is over: let them sign in again.",
+  "hook-refused": "The owner's backend does not let this person in: do what its words say, and connect again.",
+  "hook-unreachable": "The owner's backend, which the server asks of everybody, has not answered: try again; its owner finds the cause in the server's log.",
+  "hook-answer": "The server could not read what the owner's backend has answered: its owner finds the cause in the server's log.",
+  "hook-stranger": "The owner's backend names somebody else than the token does: sign in as they, or have the owner look into the server's log.",
 };
 
 const signsOut = (line) => line.show(SIGN_OUT, Uint8Array.of(0));

@@ -6,8 +6,10 @@
  */
 
 import { explain, has, learn, locale, onLanguage, say, sayPlain, words } from "./base.js";
+import { DOOR_WORDS } from "./words/text-door.js";
 import { PRESENT_WORDS } from "./words/text-present.js";
 
+learn(DOOR_WORDS);
 learn(PRESENT_WORDS);
 
 const section = document.getElementById("present");
@@ -60,10 +62,12 @@ function show() {
       showList();
     });
   }
-  const { level, subject } = link?.standing ?? {};
-  section.hidden = !isServed || !subject;
+  const { level, subject, refused } = link?.standing ?? {};
+  const why = level < 2 && has(`door.${refused}`) ? `door.${refused}` : undefined; // what was proved counts no more
+  section.hidden = !isServed || !(subject || why);
   if (section.hidden) return;
-  say(who, level > 2 ? "present.here" : level > 1 ? "present.account" : "present.device", { subject });
+  for (const part of [stepUp, register, keys]) part.hidden = !subject;
+  say(who, why ?? (level > 2 ? "present.here" : level > 1 ? "present.account" : "present.device"), { subject });
   say(stepUp, level > 2 ? "present.again" : "present.step-up");
   showList();
 }

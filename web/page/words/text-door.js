@@ -1,6 +1,6 @@
 /**
  * The words of text.js for what the door says of somebody: why what they have shown counts not, or no more, and what they can do.
- * Loaded with shut.js. [English, French]. Those about passkeys stand elsewhere, and so do those that end a line by themselves.
+ * Loaded with shut.js and present.js. [English, French]. Those about passkeys stand elsewhere, and so do those that end a line by themselves.
  */
 
 export const DOOR_WORDS = {
@@ -61,6 +61,7 @@ export const DOOR_WORDS = {
     "This server takes no logins that are made elsewhere: come in by an invite link.",
     "Ce serveur n’accepte pas de connexion faite ailleurs : entrez par un lien d’invitation.",
   ],
+  "door.standing-expired": ["You were signed in for a time, which is over: sign in again.", "Vous étiez connecté pour un temps, qui est écoulé : reconnectez-vous."],
   "door.signed-out": [
     "You have signed out, here or in another tab of this browser. To go on, sign in again.",
     "Vous vous êtes déconnecté, ici ou dans un autre onglet de ce navigateur. Pour continuer, reconnectez-vous.",
