@@ -18,7 +18,11 @@ const WINDOW_MAX: Duration = Duration::from_secs(1);
 const LASTS: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
-pub(crate) struct Pressure(Mutex<Option<Window>>);
+pub(crate) struct Pressure {
+    window: Mutex<Option<Window>>,
+    /// Whatever is measured.
+    always: bool,
+}
 
 #[derive(Debug)]
 struct Window {
@@ -30,10 +34,15 @@ struct Window {
 }
 
 impl Pressure {
+    /// From now on it is there, whatever is measured.
+    pub(crate) const fn stays(&mut self) {
+        self.always = true;
+    }
+
     /// A handshake begins now; `busy` is what the threads that serve strangers, so many of them, were busy for until now. Says
     /// whether there is pressure.
     pub(crate) fn note(&self, now: Instant, busy: Duration, threads: usize) -> bool {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let window = window.get_or_insert(Window { since: now, busy, handshakes: 0, until: None });
         window.handshakes += 1;
         let elapsed = now.saturating_duration_since(window.since);
@@ -47,7 +56,7 @@ impl Pressure {
         if elapsed >= WINDOW_MAX || (elapsed >= WINDOW_MIN && window.handshakes >= HANDSHAKES_MIN) {
             (window.since, window.busy, window.handshakes) = (now, busy, 0);
         }
-        window.until.is_some_and(|until| now < until)
+        self.always || window.until.is_some_and(|until| now < until)
     }
 }
 

@@ -45,6 +45,11 @@ impl Default for Strangers {
 }
 
 impl Strangers {
+    /// As if there were pressure from now on.
+    pub(super) const fn are_pressed(&mut self) {
+        self.pressure.stays();
+    }
+
     /// What becomes of an M1 for one of our keys, before anything is computed for it.
     fn judge(&self, m1: &[u8], server_key_id: ServerKeyId, strangers: &Handle) -> Judged {
         let (busy, threads) = strangers::busy(strangers);

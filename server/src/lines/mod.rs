@@ -134,6 +134,18 @@ impl Duologue {
         self
     }
 
+    /// Treats strangers as under a flood all the time: each shows that its first message is no replay, and those who cannot wait
+    /// for each other. It costs each connection a round trip. For tests of clients, and where floods come too fast to be
+    /// measured.
+    ///
+    /// # Panics
+    /// If the server is in use: it is to be called before it is cloned or mounted.
+    #[must_use]
+    pub fn under_pressure(mut self) -> Self {
+        Arc::get_mut(&mut self.shared).expect("nobody else has it yet").strangers.are_pressed();
+        self
+    }
+
     /// Adds a service under a label.
     #[must_use]
     pub fn service(mut self, label: &str, service: impl Service) -> Self {
