@@ -13,6 +13,7 @@
 //! login.rs    a real issuer of tokens, and people who sign in there; login/ is its script
 //! crowd.rs    who is served while others hold all there is
 //! accounts.rs whose devices there are             revoking.rs         how soon lines end
+//! pressure.rs a page while the server is under pressure
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -61,6 +62,7 @@ mod passkeys;
 mod path;
 mod pictures;
 mod policy;
+mod pressure;
 mod proxies;
 mod proxy;
 mod raw;

@@ -62,14 +62,19 @@ impl Drop for Proxy {
 impl Proxy {
     /// Before these servers; files and lines go to the first.
     pub(crate) async fn before(servers: &[&Server]) -> Self {
+        Self::before_port(servers[0].port, servers.iter().map(|server| server.certificate()).collect()).await
+    }
+
+    /// Before whatever listens at a port of this machine, with one of these certificates.
+    pub(crate) async fn before_port(server: u16, trusted: Vec<CertificateDer<'static>>) -> Self {
         let authority = Authority::for_names(&["localhost", "127.0.0.1", SERVED_NAME]);
         let files = TempDir::with_prefix("duologue-proxy-").unwrap();
         std::fs::write(files.path().join("ca.pem"), &authority.ca_pem).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            port: servers[0].port,
-            trusted: servers.iter().map(|server| server.certificate()).collect(),
+            port: server,
+            trusted,
             policy: Mutex::default(),
             answers: Mutex::default(),
             connections: AtomicUsize::new(0),
