@@ -1,7 +1,7 @@
 //! How many files this process may have open, and what they are for.
 //!
 //! ```text
-//! limit (`ulimit -n`) = strangers' connections + lines + files at work + 64 for others + 64 kept
+//! limit (`ulimit -n`) = strangers' connections + lines + files at work + what is set aside + 64 for others + 64 kept
 //! ```
 //!
 //! What is kept is for the owner's verbs and for devices that were here before: strangers and what devices have at work
@@ -30,9 +30,22 @@ static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 /// Requests to a backend, each with a connection of its own, and files that are being taken.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
+/// Set aside for connections to backends that rest between two requests.
+static SET_ASIDE: AtomicUsize = AtomicUsize::new(0);
+
 /// A file that is counted, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Counted(&'static AtomicUsize);
+
+/// Files that are set aside, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SetAside(usize);
+
+/// Takes so many files out of what there is for everybody, whether they are in use or not.
+pub(crate) fn set_aside(count: usize) -> SetAside {
+    SET_ASIDE.fetch_add(count, Ordering::Relaxed);
+    SetAside(count)
+}
 
 /// Raises the soft limit to the hard one. What it was and is; none if it was so already.
 ///
@@ -93,8 +106,16 @@ pub(crate) fn guests_max() -> usize {
     limit() / 8
 }
 
+/// How many there may be, but for those that are set aside.
 fn limit() -> usize {
-    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(UNLIMITED)
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.unwrap_or(UNLIMITED).saturating_sub(SET_ASIDE.load(Ordering::Relaxed))
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        SET_ASIDE.fetch_sub(self.0, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Counted {
@@ -118,6 +139,19 @@ mod tests {
         assert_eq!(room_for_strangers(1_024, 0), 896);
         assert_eq!(room_for_strangers(1_024, 5_000), STRANGERS_MIN);
         assert_eq!(room_for_strangers(UNLIMITED, 0), STRANGERS_MAX);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_nobody_elses_and_given_back() {
+        // Tests beside this one have backends too, which come and go.
+        let is_exact = || {
+            let before = limit();
+            let aside = set_aside(64);
+            let left = limit();
+            drop(aside);
+            before.checked_sub(64) == Some(left) && limit() == before
+        };
+        assert!((0..1_000).any(|_| is_exact()));
     }
 
     #[test]

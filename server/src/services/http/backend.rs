@@ -9,6 +9,9 @@
 //! before that, Node.js and uvicorn 5, others 15 to 75: what may not be repeated never meets it, since it is given no
 //! connection that has rested for as long. What may be repeated may go where connections are kept longer, and hears of
 //! those which broke only if the second one has broken as well.
+//!
+//! A request has a file for its time (`share.rs`). Connections that rest are no request's: so many of them are kept, and their
+//! files are set aside.
 
 use std::{
     error::Error as StdError,
@@ -38,6 +41,8 @@ use hyper_util::{
 use tokio::net::TcpStream;
 use tower::Service;
 
+use crate::state::files::{self, SetAside};
+
 use super::upload::{Progress, Upload};
 
 /// How long a connection to the backend may take.
@@ -46,6 +51,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(1);
 /// And for what may not: while requests follow one another there are no more connections than that needs.
 const IDLE_FOR_ONCE: Duration = Duration::from_millis(250);
+/// Connections that rest, of each kind: what one device may ask at once. Of more that come back at the same time, the rest is
+/// closed.
+const IDLE_MAX: usize = 32;
 /// After so long without a packet the system asks whether the backend's machine is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// What is read of an answer ahead of the caller, in bytes.
@@ -57,6 +65,7 @@ pub(super) struct Connections {
     repeatable: Client<Dialler, Upload>,
     once: Client<Dialler, Upload>,
     fresh: Client<Dialler, Upload>,
+    _set_aside: Arc<SetAside>,
 }
 
 impl Connections {
@@ -75,9 +84,10 @@ impl Connections {
                 .build(Dialler(connector.clone()))
         };
         Self {
-            repeatable: client(IDLE, usize::MAX),
-            once: client(IDLE_FOR_ONCE, usize::MAX),
+            repeatable: client(IDLE, IDLE_MAX),
+            once: client(IDLE_FOR_ONCE, IDLE_MAX),
             fresh: client(Duration::ZERO, 0),
+            _set_aside: Arc::new(files::set_aside(2 * IDLE_MAX)),
         }
     }
 
@@ -211,5 +221,59 @@ impl Write for Marked {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use axum::http::StatusCode;
+    use futures_util::future::join_all;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        sync::Barrier,
+    };
+
+    use super::*;
+
+    const AT_ONCE: usize = 3 * IDLE_MAX;
+
+    /// They were kept in any number, as many as had been asked at once, and counted by nobody.
+    #[tokio::test]
+    async fn connections_that_rest_are_bounded_however_many_were_used_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (accepted, all_are_here) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(AT_ONCE)));
+        let counted = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let all_are_here = Arc::clone(&all_are_here);
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while let Ok(byte) = socket.read_u8().await {
+                        head.push(byte);
+                        if head.ends_with(b"\r\n\r\n") {
+                            head.clear();
+                            all_are_here.wait().await;
+                            let _ = socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                        }
+                    }
+                });
+            }
+        });
+        let connections = Connections::new();
+        let ask = async || {
+            let request = Request::get(format!("http://{address}/")).body(Upload::none()).expect("a request");
+            connections.ask(request, &Progress::default()).await.expect("an answer").status()
+        };
+        for _ in 0..2 {
+            let answers = join_all((0..AT_ONCE).map(|_| ask())).await;
+            assert!(answers.iter().all(|status| *status == StatusCode::NO_CONTENT));
+        }
+        let accepted = accepted.load(Ordering::Relaxed);
+        assert!(accepted >= 2 * AT_ONCE - IDLE_MAX, "{accepted}: more had rested in between");
     }
 }
