@@ -10,6 +10,7 @@
 //! stop signal. Upgraded connections are the line's own: it ends them itself.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
@@ -53,14 +54,13 @@ use super::{
 const CONNECTIONS_OF_AN_ADDRESS_MAX: usize = 256;
 /// Requests of a connection that does not upgrade. A page and all that it loads later take some forty.
 const REQUESTS_MAX: u32 = 128;
-/// How long such a connection may last; what it is reading then, it may read to its end.
-const LASTS: Duration = Duration::from_secs(120);
-/// How long that end may be away.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
-/// How long an answer may wait for its reader.
-const READ_WITHIN: Duration = Duration::from_secs(15);
-/// How often those times are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// What a connection that does not upgrade may take of time.
+const TIMES: Times = Times {
+    lasts: Duration::from_secs(120),
+    ends_within: Duration::from_secs(60),
+    read_within: Duration::from_secs(15),
+    look: Duration::from_secs(1),
+};
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// How long no connection is accepted when all files are in use.
@@ -111,6 +111,10 @@ pub async fn serve(
 
 /// The same behind proxies that say whose a connection is.
 pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Router, stop: CancellationToken) {
+    serve_for(TIMES, listener, listening, app, stop).await;
+}
+
+async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, app: Router, stop: CancellationToken) {
     let front = Front {
         acceptor: listening.tls.map(TlsAcceptor::from),
         proxies: listening.trusted_proxies,
@@ -120,6 +124,7 @@ pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Ro
         lobby: Arc::new(Lobby::new(files::strangers_max(0), CONNECTIONS_OF_AN_ADDRESS_MAX)),
         strangers: strangers::handle(),
         home: Handle::current(),
+        times,
     };
     let strangers = front.strangers.clone();
     // The listener is told of connections where they are accepted.
@@ -135,9 +140,21 @@ pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Ro
 
 /// Lets more wait to be accepted than the standard library's 128: where one more comes it is as if its packet had been lost, and
 /// it tries again a second later.
-fn deepen(listener: std::net::TcpListener) -> std::io::Result<std::net::TcpListener> {
+fn deepen(listener: std::net::TcpListener) -> io::Result<std::net::TcpListener> {
     SockRef::from(&listener).listen(BACKLOG)?;
     Ok(listener)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// How long it may last; what it is reading then, it may read to its end.
+    lasts: Duration,
+    /// How long that end may be away.
+    ends_within: Duration,
+    /// How long an answer may wait for its reader.
+    read_within: Duration,
+    /// How often those times are looked at.
+    look: Duration,
 }
 
 struct Front {
@@ -149,6 +166,7 @@ struct Front {
     lobby: Arc<Lobby>,
     strangers: Handle,
     home: Handle,
+    times: Times,
 }
 
 impl Front {
@@ -200,27 +218,42 @@ impl Front {
                 place.is_worth(Worth::Idle);
                 Box::pin(self.converse(stream, &writing, Whose { peer, proxied }, place)).await;
             }
-            Ok(Err(error)) => tracing::debug!(address = %peer, %error, "TLS failed"),
-            Err(_) => tracing::debug!(address = %peer, "TLS took too long"),
+            Ok(Err(error)) => tracing::debug!(address = %peer, %error, "a connection failed before HTTP"),
+            Err(_) => tracing::debug!(address = %peer, "it took too long before HTTP"),
         }
     }
 
     /// What comes before HTTP; and the client that a PROXY header names.
-    async fn begin(&self, mut tcp: Tcp, peer: SocketAddr, place: &Place) -> std::io::Result<(Stream, Option<IpAddr>)> {
-        let proxied = match self.proxies.contains(peer.ip()) {
-            true => proxied::read_header(&mut tcp).await?,
+    async fn begin(&self, mut tcp: Tcp, peer: SocketAddr, place: &Place) -> io::Result<(Stream, Option<IpAddr>)> {
+        let is_trusted = self.proxies.contains(peer.ip());
+        let proxied = match is_trusted {
+            true => proxied::read_header(&mut tcp).await.inspect_err(|error| {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    tracing::warn!(address = %peer, %error, "a trusted proxy's connection is closed");
+                }
+            })?,
             false => None,
         };
+        if proxied::is_header_next(&mut tcp).await? {
+            let (ip, means) = (peer.ip(), "names a client by the PROXY protocol");
+            if is_trusted {
+                tracing::info!(address = %peer, "somebody behind a trusted proxy {means}: nobody believes it");
+            } else {
+                tracing::warn!(address = %peer, "{ip} {means} and is not trusted: if it is your proxy, add --trusted-proxy {ip}");
+            }
+            answer_in_clear(tcp, NOT_TRUSTED).await?;
+            return Err(io::Error::other("it begins with a PROXY header of somebody who is not trusted"));
+        }
         // Before TLS, whose connection it is then counts already.
         if proxied.is_some() && !place.is_of(self.client(Whose { peer, proxied }, &HeaderMap::new()).bounded_as()) {
-            return Err(std::io::Error::other("there are too many connections from its address"));
+            return Err(io::Error::other("there are too many connections from its address"));
         }
         let stream = match &self.acceptor {
             None => Stream::Clear(tcp),
             // Every record of TLS begins with a byte below the letters, every request of HTTP with a letter.
             Some(_) if tcp.first().await?.is_some_and(|first| first.is_ascii_alphabetic()) => {
-                answer_in_clear(tcp).await?;
-                return Err(std::io::Error::other("it was HTTP without TLS"));
+                answer_in_clear(tcp, NO_TLS).await?;
+                return Err(io::Error::other("it was HTTP without TLS"));
             }
             Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(tcp).await?)),
         };
@@ -237,8 +270,8 @@ impl Front {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        let born = Instant::now();
-        let (mut look, mut ends_at) = (tokio::time::interval(LOOK), None);
+        let (times, born) = (self.times, Instant::now());
+        let (mut look, mut ends_at) = (tokio::time::interval(times.look), None);
         loop {
             tokio::select! {
                 result = connection.as_mut() => {
@@ -250,15 +283,15 @@ impl Front {
                 () = place.crowded_out() => return,
                 () = self.stop.cancelled(), if ends_at.is_none() => {
                     connection.as_mut().graceful_shutdown();
-                    ends_at = Some(Instant::now() + LOOK);
+                    ends_at = Some(Instant::now() + times.look);
                 }
                 _ = look.tick() => {
-                    if writing.waits_for() >= READ_WITHIN || ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+                    if writing.waits_for() >= times.read_within || ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
                         return;
                     }
-                    if ends_at.is_none() && born.elapsed() >= LASTS {
+                    if ends_at.is_none() && born.elapsed() >= times.lasts {
                         connection.as_mut().graceful_shutdown();
-                        ends_at = Some(Instant::now() + ENDS_WITHIN);
+                        ends_at = Some(Instant::now() + times.ends_within);
                     }
                 }
             }
@@ -309,18 +342,27 @@ struct Whose {
     peer: SocketAddr,
     proxied: Option<IpAddr>,
 }
-/// Says to a client that forgot TLS what to write. Bounded by the time that TLS may take.
-async fn answer_in_clear(mut tcp: Tcp) -> std::io::Result<()> {
-    const SAID: &str = "This port speaks TLS: write https:// in place of http:// at the beginning of the address.\n";
-    let len = SAID.len();
+
+/// For a client that forgot TLS.
+const NO_TLS: &str = "This port speaks TLS: write https:// in place of http:// at the beginning of the address.\n";
+/// For who comes through a proxy that nobody has named here.
+const NOT_TRUSTED: &str = "This connection begins with a PROXY header, and who sent it is no trusted proxy of this server: \
+                           its owner names the proxy by --trusted-proxy, or has it send none.\n";
+
+/// Says in HTTP without TLS why there is nothing else. Bounded by the time that TLS may take.
+async fn answer_in_clear(mut tcp: Tcp, said: &str) -> io::Result<()> {
+    let len = said.len();
     let head = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n"
     );
     tcp.write_all(head.as_bytes()).await?;
-    tcp.write_all(SAID.as_bytes()).await?;
+    tcp.write_all(said.as_bytes()).await?;
     tcp.shutdown().await?;
     // What is not read when the socket is closed would take the answer back on its way.
     let mut request = tcp.take(HEAD_LEN_MAX as u64);
     tokio::io::copy(&mut request, &mut tokio::io::sink()).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,6 +215,31 @@ pub(crate) async fn read_header(tcp: &mut Tcp) -> io::Result<Option<IpAddr>> {
     }
 }
 
+/// Whether a PROXY header comes next, of which nothing is taken.
+///
+/// # Errors
+/// If the connection fails.
+pub(crate) async fn is_header_next(tcp: &mut Tcp) -> io::Result<bool> {
+    let begins = [V1_PREFIX, v2::PROTOCOL_PREFIX];
+    let first = tcp.first().await?;
+    // What begins otherwise is not read here.
+    if !begins.iter().any(|begin| begin.first().copied() == first) {
+        return Ok(false);
+    }
+    let mut read = BytesMut::new();
+    let is_one = loop {
+        let alike = begins.iter().find(|begin| read.iter().zip(**begin).all(|(byte, expected)| byte == expected));
+        match alike {
+            None => break false,
+            Some(begin) if read.len() >= begin.len() => break true,
+            Some(_) if tcp.read_buf(&mut read).await? == 0 => break false,
+            Some(_) => {}
+        }
+    };
+    tcp.put_back(read);
+    Ok(is_one)
+}
+
 fn beginning(bytes: &[u8]) -> io::Result<Beginning> {
     let wrong = |what: &dyn fmt::Display| {
         io::Error::new(io::ErrorKind::InvalidData, format!("a proxy sent a PROXY header that is none: {what}"))

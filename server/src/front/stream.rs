@@ -69,8 +69,11 @@ impl Tcp {
         Self { tcp: Some(tcp), ahead: None, writing: None, _counted: files::connection() }
     }
 
-    /// Gives back bytes that were read too far.
-    pub(crate) fn put_back(&mut self, bytes: BytesMut) {
+    /// Gives back bytes that were read too far: they are read next.
+    pub(crate) fn put_back(&mut self, mut bytes: BytesMut) {
+        if let Some(behind) = self.ahead.take() {
+            bytes.extend_from_slice(&behind);
+        }
         self.ahead = (!bytes.is_empty()).then(|| Box::new(bytes));
     }
 
