@@ -1,4 +1,4 @@
-//! The room that `drop` takes of a disk, which is never all that there is.
+//! The room that `drop` takes of a disk, which is never all that there is, and what devices have of it that let each other in.
 
 use duologue_client::{ByteStream, Line};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use tokio::{
 use crate::{
     apart::{Apart, said},
     enrolment::stranger,
-    server::target,
+    server::{Server, target},
     within,
 };
 
@@ -76,4 +76,41 @@ async fn on_a_disk_smaller_than_the_quota_files_leave_a_tenth_to_others() {
     // So the owner's verbs have room.
     let made = apart.verb(&["invite", "new"]).await;
     assert!(made.status.success(), "{}", said(&made));
+}
+
+/// Nine devices that one had paired had nine parts more of the quota.
+#[tokio::test]
+async fn a_device_and_those_that_it_pairs_have_one_part_of_the_quota_together() {
+    let directory = tempfile::TempDir::with_prefix("duologue-drop-").unwrap();
+    let server = Server::dev_with(&["--drop", directory.path().to_str().unwrap(), "--drop-quota", "1kB"]).await;
+    let first = within(20, "a line", stranger().connect(&target(server.link()))).await.unwrap();
+    let stored = async |line: &Line, number: usize, size: usize| {
+        let (held, mut read, mut write) = begin(line, number, size).await;
+        if held["error"].is_null() {
+            write.write_all(&vec![0x5a; size]).await.unwrap();
+            write.shutdown().await.unwrap();
+            return answer(&mut read).await;
+        }
+        held
+    };
+    let file = stored(&first, 1, 400).await;
+    assert_eq!(file["size"], 400, "{file}");
+    let mut last = first.clone();
+    let mut lines = vec![first];
+    // The second is let in by the first, the third by the second.
+    for number in 2..=3 {
+        let pairing = within(20, "a link", last.request("pair", "")).await.unwrap();
+        let pairing: Value = serde_json::from_slice(&pairing).unwrap();
+        let link = target(pairing["link"].as_str().expect("a link"));
+        last = within(20, "a line", stranger().connect(&link)).await.unwrap();
+        let refused = stored(&last, number, 150).await;
+        assert_eq!(refused["error"], "too-large", "{refused}");
+        let why = refused["message"].as_str().unwrap_or_default();
+        assert!(why.contains("was let in by, holds 400 bytes"), "{refused}");
+        lines.push(last.clone());
+    }
+    // Who owes nothing to them has a part of his own.
+    let other = within(20, "a line", stranger().connect(&target(&server.invite("1h").await))).await.unwrap();
+    let file = stored(&other, 4, 250).await;
+    assert_eq!(file["size"], 250, "{file}");
 }

@@ -104,6 +104,11 @@ impl Gate {
         token.into_iter().chain(subject).chain(groups).any(|whom| store.is_revoked(whom))
     }
 
+    /// The first of a device's branch.
+    pub(crate) fn root(&self, of: DeviceId) -> DeviceId {
+        self.store.as_ref().map_or(of, |store| store.root(of))
+    }
+
     /// As it is now.
     pub(crate) fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))

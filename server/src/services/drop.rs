@@ -32,7 +32,7 @@
 //!
 //! An upload is of its device: its partial file is `.partial/<device>-<upload>`, and no other device can name it.
 //! Partial files older than a day are removed. `names` makes a name safe, `quota` counts and gives turns, `books` says who may add
-//! how much, `ledger` whose a whole file is, `partial` writes, `wire` reads and says.
+//! how much, `units` who is one in that, `ledger` whose a whole file is, `partial` writes, `wire` reads and says.
 //!
 //! Not here: who may send, and how long a silent stream may stay. Both are the caller's.
 
@@ -44,6 +44,7 @@ mod partial;
 mod quota;
 #[cfg(test)]
 mod tests;
+mod units;
 mod wire;
 
 use std::{error::Error as _, io, path::PathBuf, sync::Arc};
@@ -99,17 +100,17 @@ pub enum DropError {
         /// What may be held of it, in bytes.
         free: u64,
     },
-    /// The device would hold more than what it leaves free for others.
+    /// The device would hold more than what it leaves free for others, together with those that it let in or was let in by.
     #[error(
-        "the file has {size} bytes, but there is room for {free}: no device takes more than it leaves free, and this one \
-         holds {own} bytes; send a smaller one or have some of its files removed"
+        "the file has {size} bytes, but there is room for {free}: no device takes more than it leaves free, and this one, with \
+         those that it let in or was let in by, holds {own} bytes; send a smaller one or have some of its files removed"
     )]
     OverPart {
         /// As above.
         size: u64,
         /// As above.
         free: u64,
-        /// What the device holds, in bytes.
+        /// What they hold, in bytes.
         own: u64,
     },
     /// The disk would have less left than is kept for others.
@@ -122,12 +123,15 @@ pub enum DropError {
         /// As above.
         free: u64,
     },
-    /// The directory holds as many files as it may, or the device as many as it leaves for others.
-    #[error("there are {all} files here, {own} of this device: as many as there may be; have some removed")]
+    /// The directory holds as many files as it may, or the device and its kin as many as they leave for others.
+    #[error(
+        "there are {all} files here, {own} of this device and those that it let in or was let in by: as many as there may \
+         be; have some removed"
+    )]
     TooMany {
         /// The files of all.
         all: usize,
-        /// Those of the device.
+        /// Theirs.
         own: usize,
     },
     /// A newer stream of the same device continues this upload.
@@ -193,6 +197,7 @@ impl Service for Drops {
         let Some(mut stream) = call.channel.stream() else {
             return Err("the drop takes a stream, not messages".into());
         };
+        self.0.knows_branches(|| call.roots());
         let _turn = self.0.shares.wait(call.holder()).await;
         match self.take_in_share(&call.device().to_string(), &call.share(), &mut stream).await {
             Ok(Some(receipt)) => {
@@ -215,8 +220,8 @@ impl Drops {
     /// Opens a directory for at most `quota` bytes, partial files included. Makes it, for its owner alone, if it is not
     /// there. What its owner removes from it becomes free.
     ///
-    /// Room is reserved as bytes come. A device takes on while it holds, in whole and partial files, less than what is free: one
-    /// alone gets half of the quota at most, and whoever comes next finds room. A tenth of the disk, at most 1 GiB, is left to
+    /// Room is reserved as bytes come. A device takes on while it holds, in whole and partial files and together with all that
+    /// it has let in, less than what is free: one alone gets half of the quota at most, and whoever comes next finds room. A tenth of the disk, at most 1 GiB, is left to
     /// others whatever the quota says.
     ///
     /// # Errors

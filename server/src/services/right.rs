@@ -79,6 +79,10 @@ struct Held {
 }
 
 impl Right {
+    pub(crate) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     pub(crate) fn new(
         gate: Arc<Gate>,
         seat: Arc<Seat>,

@@ -114,6 +114,12 @@ impl Call {
         self.work.of(self.holder())
     }
 
+    /// Says of each device which one its branch began with: whoever lets others in shares with them what one may have.
+    pub(crate) fn roots(&self) -> Arc<dyn Fn(DeviceId) -> DeviceId + Send + Sync> {
+        let gate = Arc::clone(self.right.gate());
+        Arc::new(move |device| gate.root(device))
+    }
+
     /// What a service keeps for the session, made when it is first asked for; none if another service has the place.
     pub(crate) fn kept<T: Any + Default + Send + Sync>(&self) -> Option<Arc<T>> {
         self.right.seat.kept()

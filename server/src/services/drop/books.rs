@@ -3,12 +3,13 @@
 //! ```text
 //! quota ┌──────────────┬────────────┬──────────┬─────────────────────────────┐
 //!       │ nobody's     │ of one     │ of two   │ free: as much at least as   │
-//!       │ (its owner's)│ device     │          │ each device holds           │
+//!       │ (its owner's)│ unit       │          │ each unit holds             │
 //!       └──────────────┴────────────┴──────────┴─────────────────────────────┘
 //! ```
 //!
-//! **A device takes on while it holds less than what it leaves free.** So one alone gets half of the quota; of two that take what
-//! they can each has at least a quarter, and whoever comes next finds room. Nothing that lies here is ever given up for somebody
+//! **A unit takes on while it holds less than what it leaves free.** It is a device with all that it has let in (`units`). So one
+//! alone gets half of the quota; of two that take what they can each has at least a quarter, and whoever comes next finds room.
+//! Nothing that lies here is ever given up for somebody
 //! else, as memory is, so what is left has to be kept in advance, for a number of devices that nobody knows: these are the dynamic
 //! thresholds of switches that share their buffers (Choudhury and Hahne, 1998). Bytes and files are shared alike. The disk has a
 //! bound of its own: a tenth of it, at most 1 GiB, is left to others.
@@ -22,7 +23,10 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::DropError;
+use super::{
+    DropError,
+    units::{RootOf, Units},
+};
 
 /// The most files, partial ones included. Bytes do not bound them, as a file may be empty; counting so many takes some
 /// 10 ms.
@@ -39,8 +43,9 @@ pub(super) struct Books {
     /// Partial files that nobody writes now, and their lengths.
     pub(super) idle: HashMap<String, u64>,
     all: Holding,
-    /// Of each device that holds something.
+    /// Of each unit that holds something.
     of: HashMap<String, Holding>,
+    units: Units,
     /// What is being written now: the disk does not know of it yet.
     writing: u64,
     /// When it was counted, and how the directories stood since our own last change; none before the first count.
@@ -109,16 +114,26 @@ impl Books {
         self.all
     }
 
-    #[cfg(test)]
+    /// What a device's unit holds.
     pub(super) fn of(&self, device: &str) -> Holding {
-        self.of.get(device).copied().unwrap_or_default()
+        self.of.get(&self.units.of(device)).copied().unwrap_or_default()
+    }
+
+    /// Devices have branches from now on. What is here is to be counted anew.
+    pub(super) fn knows_branches(&mut self, root_of: RootOf) {
+        self.recount(Self { units: Units::new(Some(root_of)), ..Self::default() });
+    }
+
+    /// Books of nothing, for a count.
+    pub(super) fn emptied(&self) -> Self {
+        Self { units: self.units.emptied(), ..Self::default() }
     }
 
     /// Whether a device may begin an upload of this size, or go on with it.
     pub(super) fn judge(&self, partial: &str, size: u64, bounds: Bounds) -> Result<(), DropError> {
         let held = self.idle.get(partial).copied();
         self.has_room(partial, held.unwrap_or(0), size, bounds)?;
-        let of_it = self.of.get(device_of(partial)).map_or(0, |holding| holding.files);
+        let of_it = self.of(device_of(partial)).files;
         // Of files as of bytes: with one more it holds no more than it leaves.
         if held.is_none() && of_it + 1 > FILES_MAX.saturating_sub(self.all.files + 1) {
             return Err(DropError::TooMany { all: self.all.files, own: of_it });
@@ -137,7 +152,7 @@ impl Books {
 
     /// Of a file of which `held` bytes are here.
     fn has_room(&self, partial: &str, held: u64, size: u64, bounds: Bounds) -> Result<(), DropError> {
-        let of_it = self.of.get(device_of(partial)).map_or(0, |holding| holding.len);
+        let of_it = self.of(device_of(partial)).len;
         let free = bounds.quota.saturating_sub(self.all.len);
         let part = free.saturating_sub(of_it) / 2;
         let disk = bounds.disk.map_or(u64::MAX, |disk| disk.saturating_sub(self.writing));
@@ -211,13 +226,12 @@ impl Books {
     fn changes(&mut self, device: Option<&str>, change: impl Fn(&mut Holding)) {
         change(&mut self.all);
         let Some(device) = device else { return };
-        let holding = match self.of.get_mut(device) {
-            Some(holding) => holding,
-            None => self.of.entry(device.to_owned()).or_default(),
-        };
+        let unit = self.units.join(device);
+        let holding = self.of.entry(unit.clone()).or_default();
         change(holding);
         if *holding == Holding::default() {
-            self.of.remove(device);
+            self.of.remove(&unit);
+            self.units.leave(&unit);
         }
     }
 }
@@ -260,6 +274,52 @@ mod tests {
         for partial in ["device0-1", "device1-1"] {
             assert_eq!(takes(&mut books, partial, 10, KEPT), 0, "{partial}");
         }
+    }
+
+    /// Whoever had let in nine devices of his own had ten parts of the quota, and left next to nothing of it.
+    #[test]
+    fn a_device_and_those_that_it_lets_in_have_one_part_together() {
+        let device = |number: u8| duologue::DeviceId([number; 32]);
+        let partial = |number: u8, upload: u8| format!("{}-{upload}", device(number));
+        let mut books = Books::default();
+        // Some of it was taken before anything was known of branches, and lies here; some comes now.
+        books.count(Some(&device(1).to_string()), 100_000);
+        let took = takes(&mut books, &partial(2, 0), 10, Bounds { quota: 300_000, ..KEPT });
+        assert_eq!(took, 100_000, "a third device's part would be the half of what is left");
+        books.knows_branches(Arc::new(move |of| if (1..=9).contains(&of.0[0]) { device(1) } else { of }));
+        assert_eq!(books.counted, None, "it is counted anew");
+        let mut counted = books.emptied();
+        counted.count(Some(&device(1).to_string()), 100_000);
+        books.recount(counted);
+        assert_eq!(books.of(&device(9).to_string()).len, 200_000, "all are one, whoever is asked");
+        for number in 1..=9 {
+            takes(&mut books, &partial(number, 1), 10, KEPT);
+        }
+        let all = books.all().len;
+        assert!((499_980..=500_000).contains(&all), "half of it, as one alone: {all}");
+        assert!(matches!(books.judge(&partial(9, 2), 1_000, KEPT), Err(DropError::OverPart { own, .. }) if own == all));
+        let other = takes(&mut books, &partial(10, 0), 10, KEPT);
+        assert!(other >= 249_980, "somebody else has his part: {other}");
+    }
+
+    #[test]
+    fn files_are_a_branchs_too_and_a_unit_that_holds_nothing_is_forgotten() {
+        let root = duologue::DeviceId([1; 32]);
+        let second = duologue::DeviceId([2; 32]).to_string();
+        let mut books = Books::default();
+        books.knows_branches(Arc::new(move |_| root));
+        for _ in 0..FILES_MAX / 2 {
+            books.count(Some(&second), 0);
+        }
+        let partial = format!("{root}-0");
+        assert!(matches!(books.judge(&partial, 0, KEPT), Err(DropError::TooMany { own: 5_000, .. })));
+        for _ in 0..FILES_MAX / 2 {
+            books.changes(Some(&second), |holding| holding.remove(1, 0));
+        }
+        assert!(books.of.is_empty() && books.units.is_empty());
+        // A name that no device has is a unit of its own.
+        books.count(Some("a"), 1);
+        assert_eq!(books.of("a").len, 1);
     }
 
     #[test]

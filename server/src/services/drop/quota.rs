@@ -12,7 +12,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -27,6 +27,7 @@ use super::{
     hashing,
     ledger::Ledger,
     partial::{Partial, open_no_link},
+    units::RootOf,
 };
 use crate::door::work::{Share, Work};
 
@@ -49,6 +50,8 @@ pub(super) struct Space {
     filing: Mutex<Ledger>,
     /// Held for moments only.
     books: Mutex<Books>,
+    /// Done when branches are known.
+    branches: Once,
     tickets: AtomicU64,
     /// For those who are no device of a line.
     pub(super) work: Work,
@@ -81,7 +84,8 @@ impl Space {
         }
         let filing = Mutex::new(Ledger::open(&partials)?);
         let (books, tickets, work, shares) = Default::default();
-        let space = Self { directory, partials, quota, filing, books, tickets, work, shares };
+        let branches = Once::new();
+        let space = Self { directory, partials, quota, filing, books, branches, tickets, work, shares };
         space.clear_states()?;
         space.count(&mut space.filing())?;
         Ok(space)
@@ -165,6 +169,11 @@ impl Space {
         Ok(Some((turn, file)))
     }
 
+    /// Says which branch a device is of. The first who says so is believed.
+    pub(super) fn knows_branches(&self, root_of: impl FnOnce() -> RootOf) {
+        self.branches.call_once(|| self.books().knows_branches(root_of()));
+    }
+
     fn bounds(&self) -> Bounds {
         Bounds::of(&self.partials, self.quota)
     }
@@ -175,7 +184,7 @@ impl Space {
         // Before the count: what is changed in the middle of it then shows.
         let stamp = self.stamp()?;
         let running: Vec<_> = self.books().running.keys().cloned().collect();
-        let mut counted = Books::default();
+        let mut counted = self.books().emptied();
         let mut names = HashSet::new();
         for directory in [&self.directory, &self.partials] {
             for entry in fs::read_dir(directory)? {
