@@ -37,10 +37,16 @@ impl Backend {
 
     /// The same, and it takes the proxy's word for whose its connections are.
     pub(crate) async fn trusting(public_port: u16) -> Self {
+        Self::trusting_with(public_port, &[]).await
+    }
+
+    /// The same with further arguments, which one that is started again has no more.
+    pub(crate) async fn trusting_with(public_port: u16, arguments: &[&str]) -> Self {
         let directory = TempDir::with_prefix("duologue-state-").unwrap();
         let address = format!("https://localhost:{public_port}");
         let port = free_port();
-        let (running, stderr) = start(&address, port, &directory, &["--trusted-proxy", "127.0.0.1"]).await;
+        let (running, stderr) =
+            start(&address, port, &directory, &[&["--trusted-proxy", "127.0.0.1"], arguments].concat()).await;
         Self { running: Some(running), directory, address, port, stderr }
     }
 
