@@ -198,6 +198,20 @@ async fn http_without_tls_is_answered_in_words() {
     assert_eq!(within(20, "the echo", line.request("echo", "here")).await.unwrap(), b"here");
 }
 
+/// A balancer that is not named looked to its owner like a client that had forgotten TLS.
+#[tokio::test]
+async fn a_proxy_header_of_somebody_who_is_not_trusted_is_in_the_log_with_what_to_do() {
+    let server = Server::dev().await;
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    stream.write_all(b"PROXY TCP4 192.0.2.1 203.0.113.1 4711 443\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    within(20, "an answer in clear", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("who sent it is no trusted proxy of this server"), "{answer:?}");
+    let line = within(20, "the log", server.stderr.with("a PROXY header comes from somebody")).await;
+    assert!(line.contains("WARN") && line.contains("--trusted-proxy") && line.contains("address=127.0.0.1"), "{line}");
+}
+
 #[tokio::test]
 async fn a_verb_into_a_closed_pipe_ends_quietly() {
     let server = Server::dev().await;

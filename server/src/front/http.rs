@@ -234,19 +234,22 @@ impl Front {
             })?,
             false => None,
         };
+        // Before another byte is waited for, whose connection it is counts already.
+        if proxied.is_some() && !place.is_of(self.client(Whose { peer, proxied }, &HeaderMap::new()).bounded_as()) {
+            return Err(io::Error::other("there are too many connections from its address"));
+        }
         if proxied::is_header_next(&mut tcp).await? {
-            let (ip, means) = (peer.ip(), "names a client by the PROXY protocol");
             if is_trusted {
-                tracing::info!(address = %peer, "somebody behind a trusted proxy {means}: nobody believes it");
+                tracing::info!(address = %peer, "a PROXY header comes from behind a trusted proxy: nobody believes it");
             } else {
-                tracing::warn!(address = %peer, "{ip} {means} and is not trusted: if it is your proxy, add --trusted-proxy {ip}");
+                tracing::warn!(
+                    address = %peer,
+                    "a PROXY header comes from somebody who is not trusted: if that is your proxy, name its address by \
+                     --trusted-proxy"
+                );
             }
             answer_in_clear(tcp, NOT_TRUSTED).await?;
             return Err(io::Error::other("it begins with a PROXY header of somebody who is not trusted"));
-        }
-        // Before TLS, whose connection it is then counts already.
-        if proxied.is_some() && !place.is_of(self.client(Whose { peer, proxied }, &HeaderMap::new()).bounded_as()) {
-            return Err(io::Error::other("there are too many connections from its address"));
         }
         let stream = match &self.acceptor {
             None => Stream::Clear(tcp),
