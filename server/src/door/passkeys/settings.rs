@@ -76,6 +76,17 @@ pub enum InvalidPasskeySettings {
         /// Of the settings.
         rp_id: String,
     },
+    /// The server's own pages are not of that name, and no others are named.
+    #[error(
+        "pages of {host}, where this server is, cannot use passkeys of \"{rp_id}\": set `rp_id` to that name or one that it ends \
+         with, or name in `origins` the pages that are to ask"
+    )]
+    Elsewhere {
+        /// Of the settings.
+        rp_id: String,
+        /// Of the server's address.
+        host: String,
+    },
     /// No time, or too much.
     #[error("`timeout` is 1s to 5m: write it as 90s or 2m")]
     Timeout,
@@ -118,6 +129,9 @@ impl PasskeySettings {
         for origin in self.origins.iter().flatten() {
             check_origin(origin, Some(&rp_id))?;
         }
+        if self.origins.is_none() && !is_within(&host.to_ascii_lowercase(), &rp_id) {
+            return Err(InvalidPasskeySettings::Elsewhere { rp_id, host: text::shown(host) });
+        }
         Ok(rp_id)
     }
 }
@@ -150,11 +164,16 @@ fn check_origin(origin: &str, rp_id: Option<&str>) -> Result<(), InvalidPasskeyS
         return Err(wrong());
     }
     match rp_id {
-        Some(rp_id) if host != rp_id && !host.ends_with(&format!(".{rp_id}")) => {
+        Some(rp_id) if !is_within(host, rp_id) => {
             Err(InvalidPasskeySettings::Stranger { origin: origin.to_owned(), rp_id: rp_id.to_owned() })
         }
         _ => Ok(()),
     }
+}
+
+/// Whether pages of this host may use passkeys of that name.
+fn is_within(host: &str, rp_id: &str) -> bool {
+    host == rp_id || host.strip_suffix(rp_id).is_some_and(|rest| rest.ends_with('.'))
 }
 
 const fn timeout() -> u64 {

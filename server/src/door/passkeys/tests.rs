@@ -37,6 +37,19 @@ fn passkeys_are_for_a_name_and_never_for_an_address() {
     for host in ["localhost", "Example.org", "xn--bcher-kva.example"] {
         assert_eq!(passkeys(PasskeySettings::default(), host).rp_id(), host.to_ascii_lowercase());
     }
+    let named = |rp_id: &str| PasskeySettings { rp_id: Some(rp_id.to_owned()), ..PasskeySettings::default() };
+    for (rp_id, host) in
+        [("example.org", "app.example.org"), ("example.org", "Example.org"), ("localhost", "localhost")]
+    {
+        assert_eq!(passkeys(named(rp_id), host).rp_id(), rp_id);
+    }
+    // No browser would make one there, and nobody would know why.
+    for (rp_id, host) in
+        [("example.org", "example.com"), ("app.example.org", "example.org"), ("ample.org", "example.org")]
+    {
+        let refused = Passkeys::new(named(rp_id), host);
+        assert!(matches!(refused, Err(InvalidPasskeySettings::Elsewhere { .. })), "{host}: {refused:?}");
+    }
     // What the file cannot say: that its pages are not of the host that the server turns out to have.
     let origins = Some(vec!["https://app.example.org".to_owned()]);
     let refused = Passkeys::new(PasskeySettings { origins, ..PasskeySettings::default() }, "example.com");
