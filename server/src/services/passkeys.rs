@@ -360,9 +360,8 @@ impl Passkeys {
             return Ok(Err(DoorError::StepUpNeeded.into()));
         }
         let (store, owned) = (Arc::clone(&self.store), subject.clone());
-        let removed =
-            call.blocking(move || store.remove_passkeys(owned.as_str(), |passkey| passkey.short_id() == id)).await??;
-        let removed = or_refused!(removed.first().ok_or(DoorError::PasskeyUnknown));
+        let removed = call.blocking(move || store.remove_own_passkey(owned.as_str(), &id)).await??;
+        let removed = &or_refused!(removed.ok_or(DoorError::PasskeyUnknown));
         let (device, short) = (call.device(), removed.short_id());
         tracing::info!(target: OWNERS, %device, %subject, passkey = short, "a passkey was removed by its person");
         call.others.passkey_is_gone(subject, removed.id());

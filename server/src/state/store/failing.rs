@@ -15,6 +15,7 @@ use redb::StorageBackend;
 
 use super::{
     AccountError, DeviceStatus, Revocation, Store, StoreError, Terms, Whom,
+    passkeys::tests::passkey,
     tests::{DAY, device, invite},
 };
 
@@ -259,6 +260,22 @@ fn an_older_copy_of_the_store_refuses_the_names_that_were_revoked_since() {
     assert!(notice.contains("the account \"ada\", a token"), "{notice}");
     assert_eq!(store.status(id(20)), Some(DeviceStatus::Revoked));
     assert!(store.is_revoked(Whom::subject("ada")) && store.is_revoked(Whom::token("a7")));
+}
+
+#[test]
+fn who_removes_a_passkey_of_their_own_takes_none_of_the_room_that_is_kept_for_the_owner() {
+    let (directory, disk, store) = store();
+    let passkey = passkey("ada", 1, 0);
+    store.add_passkey(&passkey, false).expect("the store works").expect("the first");
+    let reserve = directory.path().join("reserve");
+    std::fs::write(&reserve, "room").expect("there is room");
+    disk.fails_with(ENOSPC);
+    assert!(matches!(store.remove_own_passkey("ada", &passkey.short_id()), Err(StoreError::Full)));
+    assert!(reserve.exists(), "it is the owner's");
+    disk.fails_with(0);
+    mended(&store);
+    assert_eq!(store.remove_own_passkey("bob", &passkey.short_id()).expect("the store works"), None, "another's");
+    assert_eq!(store.remove_own_passkey("ada", &passkey.short_id()).expect("the store works"), Some(passkey));
 }
 
 #[test]

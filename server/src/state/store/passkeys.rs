@@ -187,7 +187,7 @@ impl Store {
         Ok(done)
     }
 
-    /// Removes the passkeys of a subject that are so. Gives them.
+    /// Removes the passkeys of a subject that are so, as its owner says. Gives them.
     ///
     /// # Errors
     /// If the store fails.
@@ -196,8 +196,27 @@ impl Store {
         subject: &str,
         is_it: impl Fn(&Passkey) -> bool,
     ) -> Result<Vec<Passkey>, StoreError> {
+        self.remove_passkeys_by(Who::Owner, subject, is_it)
+    }
+
+    /// Removes the one of this short id, as its person says, who has neither the owner's turn nor the room that is kept for him. Gives
+    /// it; none if there is no such one.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn remove_own_passkey(&self, subject: &str, short_id: &str) -> Result<Option<Passkey>, StoreError> {
+        let removed = self.remove_passkeys_by(Who::Device, subject, |passkey| passkey.short_id() == short_id)?;
+        Ok(removed.into_iter().next())
+    }
+
+    fn remove_passkeys_by(
+        &self,
+        who: Who,
+        subject: &str,
+        is_it: impl Fn(&Passkey) -> bool,
+    ) -> Result<Vec<Passkey>, StoreError> {
         let whom = Whom::subject(subject);
-        let (removed, _turn) = self.write(Who::Owner, |write| {
+        let (removed, _turn) = self.write(who, |write| {
             let mut of = write.open_multimap_table(PASSKEYS_OF)?;
             let mut passkeys = write.open_table(PASSKEYS)?;
             let ids = of.get(whom.id)?.map(|id| id.map(|id| id.value())).collect::<Result<Vec<_>, _>>()?;
@@ -249,11 +268,11 @@ fn find(passkeys: &impl ReadableTable<[u8; 32], &'static [u8]>, id: [u8; 32]) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::state::store::Revocation;
 
-    fn passkey(subject: &str, seed: u8, counter: u32) -> Passkey {
+    pub(crate) fn passkey(subject: &str, seed: u8, counter: u32) -> Passkey {
         Passkey {
             subject: subject.to_owned(),
             credential: vec![seed; 16],
