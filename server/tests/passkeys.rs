@@ -470,6 +470,24 @@ async fn who_registers_has_just_logged_in_or_is_present_where_there_is_a_passkey
     assert_eq!(ask(&line, json!({ "ask": "register" })).await, refused("passkey-too-many"));
 }
 
+/// Her session at a computer that others use stays hers, and whoever sits there now hears nothing of her.
+#[tokio::test]
+async fn where_she_has_signed_out_nobody_is_told_of_her_new_passkey() {
+    let bench = Bench::start().await;
+    let claims = json!({ "iss": ISSUER, "aud": "app", "sub": "ada", "iat": now() - 60, "exp": now() + 600 });
+    let left = bench.device_with(&Signer::EdDsa.token(&claims)).await;
+    hears_level(&left, 2).await;
+    left.sign_out().await.expect("the line is open");
+    hears_level(&left, 1).await;
+    let (line, other) = (bench.device_of("ada").await, bench.device_of("ada").await);
+    registered(&line).await;
+    assert_eq!(within("the news", other.accept()).await.expect("the line is open").label(), "passkeys");
+    // What was told would have come before this answer.
+    assert_eq!(ask(&left, json!({ "ask": "list" })).await, refused("no-subject"));
+    let news = tokio::time::timeout(Duration::from_millis(1), left.accept()).await;
+    assert!(news.is_err(), "it is told of a passkey of somebody who has left");
+}
+
 /// Who asked while there was none comes second with his own: by then it takes hers.
 #[tokio::test]
 async fn of_two_who_register_the_first_passkey_at_the_same_time_one_does() {

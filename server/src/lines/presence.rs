@@ -7,6 +7,7 @@ use duologue::{DeviceId, ResetCode};
 use super::{Duologue, Shared, directory::Session};
 use crate::{
     door::{
+        gate::now,
         passkeys::{self, Passkeys, presence::Presence},
         standing::Subject,
     },
@@ -56,7 +57,11 @@ impl Shared {
 
 impl Others for Shared {
     fn tell(&self, subject: &Subject, but: DeviceId, label: &str, message: &[u8]) {
-        for Session { line, .. } in self.sessions_of(subject).into_iter().filter(|it| it.seat.device() != but) {
+        // A session stays hers when she has signed out, and whoever sits there now is not she.
+        let now = now();
+        let is_hers = |it: &Session| it.seat.standing(now).subject.as_ref() == Some(subject);
+        let others = self.sessions_of(subject).into_iter().filter(|it| it.seat.device() != but && is_hers(it));
+        for Session { line, .. } in others {
             // Whoever is away is told by a list.
             if line.command(|line, _| line.is_parked()) {
                 continue;
