@@ -289,7 +289,7 @@ impl Duologue {
 
     /// Looks each second whose standing ends, while there is anybody's that does.
     pub(super) fn watch_ends(&self) {
-        if self.shared.ends_are_watched.swap(true, Ordering::Relaxed) {
+        if self.shared.ends_are_watched.swap(true, Ordering::SeqCst) {
             return;
         }
         let own = self.downgrade();
@@ -299,8 +299,12 @@ impl Duologue {
                 // An app that has dropped its server has nobody left.
                 let Some(own) = own.upgrade() else { return };
                 if own.shared.draining.load(Ordering::Relaxed) || !own.look_for_ends(now()) {
-                    own.shared.ends_are_watched.store(false, Ordering::Relaxed);
-                    return;
+                    own.shared.ends_are_watched.store(false, Ordering::SeqCst);
+                    // Looked at once more: what was proved in between was told that somebody looks.
+                    let is_any = !own.shared.draining.load(Ordering::Relaxed) && own.look_for_ends(now());
+                    if !is_any || own.shared.ends_are_watched.swap(true, Ordering::SeqCst) {
+                        return;
+                    }
                 }
             }
         });
