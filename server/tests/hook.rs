@@ -10,7 +10,7 @@ use std::{
 };
 
 use duologue::{CloseCode, FreshReason};
-use duologue_server::{Hook, HookSettings, Level, Policy, Rules, Subject, Whom, WithoutHook};
+use duologue_server::{Hook, HookSettings, LabelPattern, Level, Policy, Rule, Rules, Subject, Whom, WithoutHook};
 use persons::{
     Bench, Browser, NOT_ALLOWED, end, signed,
     testing::{Signer, now},
@@ -332,6 +332,12 @@ async fn a_backend_that_hangs_lies_floods_or_is_dead_lets_nobody_new_in_and_take
             Does::Writes(b"HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n".to_vec()),
             unreachable,
         ),
+        (
+            "begins to answer, and dies",
+            Does::Writes(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n".to_vec()),
+            answer,
+        ),
+        ("says nothing at all", Does::Writes(ok("")), answer),
         ("answers HTML", Does::Writes(ok("<!doctype html><title>Log in</title>")), answer),
         ("is no object", Does::Writes(ok("[]")), answer),
         ("lists what it means", Does::Writes(ok("[\"ada\", [], 2, null, null]")), answer),
@@ -534,4 +540,89 @@ async fn who_has_signed_out_is_not_signed_in_again_by_a_cookie_that_lives_longer
     // Somebody who signs in again does so by what he proves.
     ada.show(&Signer::EdDsa.token(&token("ada", 300)));
     ada.hears("who she is", |told| told.level == 2).await;
+}
+
+/// The app's own word, or another tab's, ends what a token had proved; the client states that token with each AUTH.
+#[tokio::test]
+async fn who_was_signed_out_is_not_signed_in_again_by_the_token_that_was_shown_before() {
+    let backend = Backend::start(|_| json!({ "subject": "ada", "until": now() + 2 })).await;
+    let mut bench = bench(&backend).await;
+    let ada = bench.come(1, Some(bench.invite_for("ada")), Some(&signed(&token("ada", 300))));
+    ada.hears("who she is", |told| told.level == 2).await;
+    let _any = ada.line.channel("any").expect("open");
+    bench.call().await.sign_out();
+    ada.hears("that she is out", |told| told.refused == "signed-out").await;
+    // What was said of her ends, and the backend is asked again over another connection.
+    backend.does(Does::Dies);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    backend.says(|_| json!({ "subject": "ada", "until": now() + 300 }));
+    ada.told.lock().expect("whole").clear();
+    let count = backend.count();
+    ada.cut();
+    backend.was_asked(count + 1).await;
+    let told = ada.hears("what her device is", |_| true).await;
+    assert_eq!((told.level, told.subject.as_str(), told.evidence), (1, "ada", 1));
+    ada.show(&signed(&token("ada", 300)));
+    ada.hears("who she is", |told| told.level == 2).await;
+}
+
+#[tokio::test]
+async fn who_signs_out_in_another_tab_is_out_whatever_the_backend_is_being_asked() {
+    let backend = Backend::start(|_| json!({})).await;
+    let settings = HookSettings { timeout: 4, ..backend.settings() };
+    let bench = Bench::build(true, hooked(settings)).await;
+    let ada = bench.come(1, Some(bench.invite_for("ada")), None);
+    ada.hears("what her device is", |_| true).await;
+    let other = bench.come(1, None, None);
+    other.hears("what her device is", |_| true).await;
+    // A token on the open line.
+    backend.goes.forget_permits(1_000);
+    backend.says(|_| json!({ "subject": "ada" }));
+    let count = backend.count();
+    ada.show(&signed(&token("ada", 300)));
+    backend.was_asked(count + 1).await;
+    other.sign_out();
+    ada.hears("that she is out", |told| told.refused == "signed-out").await;
+    backend.goes.add_permits(1_000);
+    let told = ada.hears("that it was judged", |told| told.evidence == 1).await;
+    assert_eq!(told.level, 1);
+    // A connection that is on its way, of whom the backend had said who it is.
+    backend.goes.forget_permits(1_000);
+    backend.does(Does::Writes(ok(&json!({ "subject": "ada", "level": 2 }).to_string())));
+    let count = backend.count();
+    let coming = bench.come_as(1, None, None, &page(&bench, "session=ada"));
+    backend.was_asked(count + 1).await;
+    backend.says(|_| json!({}));
+    other.told.lock().expect("whole").clear();
+    other.sign_out();
+    other.hears("that she is out", |told| told.refused == "signed-out").await;
+    backend.goes.add_permits(1_000);
+    let told = coming.hears("what her device is", |_| true).await;
+    assert_eq!((told.level, told.subject.as_str()), (1, "ada"));
+    assert_eq!(backend.count(), count + 2, "it was asked again");
+}
+
+/// Whoever is turned away could come as a guest, by a key that he makes for it.
+#[tokio::test]
+async fn guests_are_asked_of_too_and_refused_by_what_is_seen_of_them() {
+    let backend = Backend::start(|_| json!({ "refuse": "This network is blocked." })).await;
+    let bench = bench(&backend).await;
+    let to_guests =
+        Rule { level: Level::Guest, ..Rule::new("any", vec![LabelPattern::new("any").expect("a pattern")]) };
+    bench.duologue.set_rules(Rules::new(vec![to_guests]));
+    let blocked = bench.come(1, None, None);
+    assert_eq!(blocked.turned_out().await, (CloseCode::HookRefused, "This network is blocked.".to_owned()));
+    assert_eq!(backend.last()["proved"]["level"], 0);
+    backend.says(|_| json!({ "subject": "ada", "level": 2, "groups": ["staff"] }));
+    let guest = bench.come(2, None, None);
+    let told = guest.hears("what it is", |_| true).await;
+    assert_eq!((told.level, told.subject.as_str()), (0, ""), "a word makes nobody of a guest");
+    backend.does(Does::Dies);
+    let newcomer = bench.come(3, None, None);
+    assert_eq!(newcomer.turned_out().await, (CloseCode::Internal, "hook-unreachable".to_owned()));
+    // Where nothing is open to guests, nobody is asked of those whom no answer would let in.
+    bench.duologue.set_rules(Rules::default());
+    let count = backend.count();
+    assert_eq!(bench.come(4, None, None).turned_out().await.0, CloseCode::NotEnrolled);
+    assert_eq!(backend.count(), count);
 }

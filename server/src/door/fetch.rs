@@ -71,17 +71,20 @@ pub(crate) struct Bounds {
 
 /// Asks for a document.
 pub(crate) async fn get(url: &Url, roots: &Arc<RootCertStore>, bounds: Bounds) -> Result<Vec<u8>, FetchError> {
-    let asked = async { at_url(url, roots, Asked { json: None, len_max: bounds.len_max }).await };
+    let asked = async {
+        let answered = at_url(url, roots, Asked { json: None, len_max: bounds.len_max }).await?;
+        answered.ok_or(FetchError::Status(StatusCode::NO_CONTENT))
+    };
     timeout(bounds.time, asked).await.unwrap_or(Err(FetchError::TooLate(bounds.time)))
 }
 
-/// Says JSON, and gives what is answered: nothing, if that is 204.
+/// Says JSON, and gives what is answered: none, if that is 204. An answer of no bytes is another thing: one that dies may begin so.
 pub(crate) async fn post(
     whom: &Whom,
     roots: &Arc<RootCertStore>,
     json: Vec<u8>,
     bounds: Bounds,
-) -> Result<Vec<u8>, FetchError> {
+) -> Result<Option<Vec<u8>>, FetchError> {
     let asked = async {
         let asked = Asked { json: Some(json), len_max: bounds.len_max };
         match whom {
@@ -123,7 +126,7 @@ struct Asked {
     len_max: usize,
 }
 
-async fn at_url(url: &Url, roots: &Arc<RootCertStore>, asked: Asked) -> Result<Vec<u8>, FetchError> {
+async fn at_url(url: &Url, roots: &Arc<RootCertStore>, asked: Asked) -> Result<Option<Vec<u8>>, FetchError> {
     if !may_be_asked(url) {
         return Err(FetchError::Forbidden(url.clone()));
     }
@@ -167,7 +170,7 @@ async fn ask(
     authority: &str,
     socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     Asked { json, len_max }: Asked,
-) -> Result<Vec<u8>, FetchError> {
+) -> Result<Option<Vec<u8>>, FetchError> {
     let broken = |error: hyper::Error| FetchError::Broken(error.to_string());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
@@ -193,7 +196,7 @@ async fn ask(
             return Err(FetchError::Redirect(status));
         }
         if status == StatusCode::NO_CONTENT && is_post {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         if status != StatusCode::OK {
             return Err(FetchError::Status(status));
@@ -211,7 +214,7 @@ async fn ask(
             }
             got.extend_from_slice(&piece);
         }
-        Ok(got)
+        Ok(Some(got))
     };
     beside(connection, answered).await
 }

@@ -9,9 +9,15 @@
 //!
 //! Where the owner's backend is asked (`hook`), its ruling stands beside it: the most that the device has by its key.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     any::Any,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use duologue::DeviceId;
@@ -28,7 +34,7 @@ use super::{
     standing::{Group, Level, Proof, Standing, Subject},
     tokens::Verified,
 };
-use crate::state::store::{Known, Names};
+use crate::state::store::{Known, Names, PasskeyId};
 
 /// How long before its end newer evidence is asked for, in seconds; half of its time, where that is less, so that short-lived
 /// evidence is not asked for each second.
@@ -37,6 +43,9 @@ const NEAR_SECS: u64 = 60;
 const TOLD: u64 = u64::MAX;
 /// After how many seconds the hook is asked again that has not answered.
 const ASK_AGAIN_SECS: u64 = 30;
+
+/// How often somebody has signed out, anywhere: what tells whether a sign-out came after something was shown.
+static SIGN_OUTS: AtomicU32 = AtomicU32::new(0);
 
 /// What almost every device has: one for all of them.
 static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::device()));
@@ -113,6 +122,22 @@ pub(crate) struct Seat {
 #[error("this session is another subject's: end it, and begin one for this subject")]
 pub(crate) struct OtherSubject;
 
+/// When something was shown, as sign-outs count: what was shown before one counts no more after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Since(u32);
+
+impl Since {
+    pub(crate) fn now() -> Self {
+        Self(SIGN_OUTS.load(Ordering::SeqCst))
+    }
+}
+
+impl Default for Since {
+    fn default() -> Self {
+        Self::now()
+    }
+}
+
 /// When what was proved ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -140,6 +165,8 @@ struct Now {
     near: u64,
     /// The newest evidence that it was judged by, as its client counts them.
     evidence: u32,
+    /// When somebody last signed out.
+    signed_out: Since,
     /// Whose the session is. It stays so when what proved it is over.
     subject: Option<Subject>,
     transport: Transport,
@@ -183,6 +210,7 @@ impl Seat {
                 proved: None,
                 near: 0,
                 evidence: 0,
+                signed_out: Since(0),
                 subject: None,
                 kept: None,
                 transport,
@@ -273,6 +301,14 @@ impl Seat {
         self.lock().presence.as_mut().map(|presence| work(presence))
     }
 
+    /// Its person has shown to be there, by what came then. False if no passkeys are taken, or if somebody has signed out since.
+    pub(crate) fn present_since(&self, at: u64, by: PasskeyId, since: Since) -> bool {
+        let mut now = self.lock();
+        let is_current = now.signed_out <= since;
+        let presence = now.presence.as_mut().filter(|_| is_current);
+        presence.map(|presence| presence.shown(at, by)).is_some()
+    }
+
     /// Looks whether what was proved ends. None if there is nothing that will; its end is told once, and then it is gone.
     pub(crate) fn look(&self, at: u64) -> Option<Ending> {
         let mut now = self.lock();
@@ -343,6 +379,11 @@ impl Seat {
         Some(takes)
     }
 
+    /// What was proved, if anything was and has not ended.
+    pub(crate) fn proved(&self) -> Option<Arc<Standing>> {
+        self.lock().proved.clone()
+    }
+
     /// Whether somebody has signed out since the hook was asked.
     pub(crate) fn is_signed_out(&self) -> bool {
         self.lock().ruling.as_ref().is_some_and(|ruling| ruling.is_signed_out)
@@ -373,7 +414,19 @@ impl Seat {
     /// Something was proved: from now on it counts, as long as it lasts. A session has one subject at most, so that what is
     /// open under one person's name never becomes another's.
     pub(crate) fn prove(&self, standing: Standing) -> Result<(), OtherSubject> {
+        Self::prove_in(&mut self.lock(), standing)
+    }
+
+    /// The same of what was shown then, and judged meanwhile. False if somebody has signed out since: it was of before.
+    pub(crate) fn prove_since(&self, standing: Standing, since: Since) -> Result<bool, OtherSubject> {
         let mut now = self.lock();
+        if now.signed_out > since {
+            return Ok(false);
+        }
+        Self::prove_in(&mut now, standing).map(|()| true)
+    }
+
+    fn prove_in(now: &mut Now, standing: Standing) -> Result<(), OtherSubject> {
         let own = now.subject.as_ref().or(now.has.standing.subject.as_ref());
         if own.is_some_and(|own| standing.subject.as_ref() != Some(own)) {
             return Err(OtherSubject);
@@ -431,6 +484,7 @@ impl Seat {
     /// What was proved counts no more.
     pub(crate) fn sign_out(&self) {
         let mut now = self.lock();
+        now.signed_out = Since(SIGN_OUTS.fetch_add(1, Ordering::SeqCst).saturating_add(1));
         (now.proved, now.kept) = (None, None);
         if let Some(presence) = &mut now.presence {
             presence.forget();
@@ -448,128 +502,4 @@ impl Seat {
 
 fn is_of_token(proved: Option<&Standing>) -> bool {
     proved.is_some_and(|standing| matches!(standing.proof, Proof::Token { .. }))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use super::*;
-    use crate::door::standing::{Level, Proof};
-
-    fn has(subject: Option<&str>) -> Has {
-        Has::of(&Known { subject: subject.map(Into::into), ..Known::default() })
-    }
-
-    fn seat(subject: Option<&str>) -> Seat {
-        let transport = Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None };
-        Seat::new(DeviceId([7; 32]), transport, has(subject))
-    }
-
-    fn vouched(subject: &str) -> Standing {
-        let subject = Some(Subject::new(subject).expect("a name"));
-        Standing { subject, level: Level::Account, proof: Proof::Vouch, ..Standing::device() }
-    }
-
-    #[test]
-    fn who_signs_out_leaves_nothing_of_the_session_behind() {
-        let seat = seat(None);
-        assert_eq!(seat.prove(vouched("ada")), Ok(()));
-        let hers = seat.kept::<Mutex<u8>>().expect("nobody else has the place");
-        assert!(Arc::ptr_eq(&hers, &seat.kept().expect("the same")) && seat.kept::<u8>().is_none());
-        seat.sign_out();
-        assert!(!Arc::ptr_eq(&hers, &seat.kept().expect("another")));
-    }
-
-    #[test]
-    fn a_binding_narrows_and_is_the_one_change_that_a_session_lives_through() {
-        let bound = seat(Some("ada"));
-        assert_eq!(bound.prove(vouched("bob")), Err(OtherSubject), "another's token on her device");
-        assert_eq!(bound.prove(vouched("ada")), Ok(()));
-        assert_eq!(bound.identity().level, Level::Account);
-        assert!(bound.has_now(has(Some("ada"))));
-        assert!(!bound.has_now(has(Some("bob"))) && !bound.has_now(has(None)), "it is released, or another's");
-        let guest = seat(None);
-        assert!(guest.has_now(has(Some("ada"))) && !guest.has_now(has(None)));
-        assert_eq!(guest.identity().level, Level::Device, "a binding raises nothing");
-    }
-
-    #[test]
-    fn a_session_that_has_logged_in_by_itself_goes_on_over_another_connection() {
-        let session = seat(None);
-        session.prove(vouched("ada")).expect("nobody's so far");
-        assert!(session.has_now(has(None)), "its owner has said nothing of the device, as before");
-        assert!(!session.has_now(has(Some("bob"))));
-        assert!(session.has_now(has(Some("ada"))));
-    }
-
-    fn until(subject: &str, until: u64) -> Standing {
-        Standing { until: Some(until), ..vouched(subject) }
-    }
-
-    #[test]
-    fn what_was_proved_holds_until_its_end_which_is_told_before_it_and_when_it_comes_once_each() {
-        let seat = seat(None);
-        assert_eq!(seat.look(0), None, "a device's own has no end");
-        seat.prove(until("ada", 1_000)).expect("nobody's");
-        assert_eq!((seat.standing(999).level, seat.standing(1_000).level), (Level::Account, Level::Device));
-        let looked = [1, 939, 940, 941, 999, 1_000, 1_001].map(|at| seat.look(at));
-        let later = Some(Ending::Later);
-        assert_eq!(
-            looked,
-            [
-                later,
-                later,
-                Some(Ending::Soon { of_token: false }),
-                later,
-                later,
-                Some(Ending::Now { of_token: false }),
-                None
-            ]
-        );
-        assert_eq!(seat.standing(0).level, Level::Device, "a clock that is set back revives nothing");
-        assert_eq!(seat.prove(until("bob", 2_000)), Err(OtherSubject), "what was hers is open still");
-        seat.prove(until("ada", 2_000)).expect("the same person's");
-        assert_eq!((seat.look(1_500), seat.look(1_950)), (later, Some(Ending::Soon { of_token: false })));
-        assert_eq!(seat.standing(1_500).level, Level::Account);
-    }
-
-    #[test]
-    fn what_lasts_a_minute_is_asked_for_once_and_not_each_second() {
-        let seat = seat(None);
-        for end in [20, 40] {
-            seat.prove(until("ada", end)).expect("hers");
-            let looked: Vec<_> = (end - 20..end).map(|at| seat.look(at)).collect();
-            let soon = looked.iter().position(|look| *look == Some(Ending::Soon { of_token: false }));
-            assert_eq!(soon, Some(10), "half of its time is left: {looked:?}");
-            assert_eq!(looked.iter().filter(|look| **look == Some(Ending::Soon { of_token: false })).count(), 1);
-        }
-    }
-
-    #[test]
-    fn a_stranger_is_one_with_all_guests_until_he_shows_who_he_is() {
-        let seat = seat(None);
-        assert_eq!(seat.holder(), Holder::Device(seat.device()));
-        assert!(seat.has_now(Has::guest()) && seat.is_stranger());
-        assert_eq!(seat.holder(), Holder::Guests(None));
-        seat.moved(Transport { address: [192, 0, 2, 7].into(), origin: None, app_origin: None });
-        assert_eq!(seat.holder(), Holder::guest([192, 0, 2, 7].into()));
-        seat.prove(vouched("ada")).expect("nobody's");
-        assert_eq!(seat.holder(), Holder::Subject(Subject::new("ada").expect("a name")));
-        assert!(!seat.is_guest() && seat.is_stranger(), "and not let in by that");
-        seat.sign_out();
-        assert!(seat.is_guest());
-        assert!(seat.has_now(has(None)), "an invite");
-        assert_eq!(seat.holder(), Holder::Device(seat.device()));
-    }
-
-    #[test]
-    fn a_device_that_nobody_has_let_in_falls_to_a_guest() {
-        let seat = seat(None);
-        assert!(seat.has_now(Has::guest()));
-        seat.prove(until("ada", 1_000)).expect("nobody's");
-        assert_eq!((seat.standing(999).level, seat.standing(1_000).level), (Level::Account, Level::Guest));
-        assert!(seat.has_now(has(None)), "an invite came in between");
-        assert_eq!(seat.standing(1_000).level, Level::Device);
-    }
 }

@@ -24,7 +24,7 @@ use crate::{
         evidence::Transport,
         gate::now,
         hook::{Answer, Caller, Ceiling, Hook, Question, Ruled, Ruling, Upgrade, Visit, Whose},
-        seat::{Hooked, OtherSubject, Seat},
+        seat::{Hooked, OtherSubject, Seat, Since},
         standing::Standing,
     },
     watch::text,
@@ -76,20 +76,29 @@ impl Duologue {
         let device = request.device_id;
         let visit = Visit::new(upgrade, request.claims.clone());
         let live = self.going_on(request);
-        let is_news = || {
-            let is_newer = |session: &Session| {
-                request.evidence.last().is_some_and(|evidence| session.line.command(|line, _| line.is_newer(evidence)))
-            };
-            shown.standing.is_some() && live.as_ref().is_some_and(is_newer)
+        let is_newer = |session: &Session| {
+            request.evidence.last().is_some_and(|evidence| session.line.command(|line, _| line.is_newer(evidence)))
         };
-        if live.as_ref().is_some_and(|session| session.seat.is_ruled(now())) && !is_news() {
+        let is_news = shown.standing.is_some() && live.as_ref().is_some_and(is_newer);
+        if live.as_ref().is_some_and(|session| session.seat.is_ruled(now())) && !is_news {
             // Nobody is asked while standing is in date: a backend that is down logs nobody out.
             shown.keeps = Some(visit);
             return Ok(());
         }
+        if let Some(session) = live.as_ref().filter(|_| !is_news && shown.standing.is_some()) {
+            // It was judged before: what is left of it is what the session has. Somebody may have signed out since, or a newer
+            // one may have come.
+            let token = session.seat.hooked().and_then(|hooked| hooked.token);
+            shown.token = token.filter(|token| !token.worth().is_over(now()));
+            shown.standing = shown.token.as_ref().map(|token| token.worth());
+        }
         let has = self.has(device);
         let is_known = is_let_in || shown.standing.is_some();
-        let whose = if is_known { Whose::Known } else { Whose::Stranger };
+        let whose = match is_known {
+            true => Whose::Known,
+            false if self.may_come_as_guest(request, transport) => Whose::Guest { again: false },
+            false => Whose::Stranger,
+        };
         let seat = live.as_ref().map(|session| &*session.seat);
         let of = Of { device, has: has.standing(), transport, visit, live: seat, whose };
         let asked = self.ask(hook, of, time, shown).await;
@@ -179,18 +188,23 @@ impl Duologue {
         let own = self.clone();
         self.shared.connections.spawn(async move {
             let Session { id, line, seat } = session;
+            let (since, proved) = (Since::now(), seat.proved());
             let Some(before) = seat.hooked() else { return };
             let token = before.token.clone().filter(|token| !token.worth().is_over(now()));
-            let mut shown = Shown { standing: token.as_ref().map(|token| token.worth()), token, ..Shown::default() };
-            let turned = own.ask_in_session(&seat, Whose::Again, VERDICT, &mut shown).await;
+            let standing = token.as_ref().map(|token| token.worth());
+            let mut shown = Shown { since, standing, token, ..Shown::default() };
+            let whose = if seat.is_guest() { Whose::Guest { again: true } } else { Whose::Again };
+            let turned = own.ask_in_session(&seat, whose, VERDICT, &mut shown).await;
             if let Err(Turned { code, words }) = turned {
                 tracing::info!(device = %seat.device(), code = code.word(), "the hook has turned out a device that was in");
                 own.shared.directory.leave(seat.device(), id);
                 return line.close(code, &words);
             }
-            // One that has said nothing changes nothing; and who has signed out meanwhile stays so.
+            // One that has said nothing changes nothing; what was proved meanwhile is newer; and who has signed out stays so.
             let says_nothing = shown.hooked.as_ref().is_none_or(|hooked| hooked.is_owed);
-            if says_nothing || (seat.is_signed_out() && shown.standing.is_some()) {
+            let is_it = |newest: Arc<Standing>| proved.as_ref().is_some_and(|proved| Arc::ptr_eq(proved, &newest));
+            let is_older = seat.proved().is_some_and(|newest| !is_it(newest));
+            if says_nothing || (shown.standing.is_some() && (is_older || seat.is_signed_out())) {
                 return;
             }
             match own.sit(&seat, &shown) {

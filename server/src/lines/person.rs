@@ -24,7 +24,7 @@ use crate::{
         evidence::Transport,
         gate::now,
         hook::{Upgrade, Visit},
-        seat::{Ending, Hooked, OtherSubject, Seat},
+        seat::{Ending, Hooked, OtherSubject, Seat, Since},
         standing::{Proof, Standing},
         tokens::{DeviceBinding, KeyHashes, Tokens, Verified},
     },
@@ -39,6 +39,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What somebody has shown, what the owner's backend says of it where that is asked, and what it came to.
 #[derive(Default)]
 pub(super) struct Shown {
+    /// Who signs out after this is signed out, whatever was being judged.
+    pub(super) since: Since,
     /// Of the evidence; none if nothing was shown.
     pub(super) number: Option<u32>,
     /// What he is by it; none if nothing says who he is.
@@ -84,13 +86,14 @@ impl Duologue {
         upgrade: Upgrade,
         is_let_in: bool,
     ) -> Result<Shown, Turned> {
-        let begun = Instant::now();
+        let (begun, since) = (Instant::now(), Since::now());
         let mut shown = match request.evidence.last() {
             Some(evidence) => {
                 self.judge_evidence(request.device_id, || DeviceBinding::of(&request.device), evidence).await
             }
             None => Shown::default(),
         };
+        shown.since = since;
         let left = VERDICT.saturating_sub(begun.elapsed());
         self.ask_at_connect(request, transport, upgrade, is_let_in, left, &mut shown).await?;
         Ok(shown)
@@ -174,12 +177,14 @@ impl Duologue {
 
     /// Gives a session what somebody has shown, and what the owner's backend has ruled.
     pub(super) fn sit(&self, seat: &Seat, shown: &Shown) -> Result<(), OtherSubject> {
-        if let Some(standing) = &shown.standing {
-            self.prove(seat, standing.clone())?;
-        }
+        let is_taken = match &shown.standing {
+            Some(standing) => self.prove(seat, standing.clone(), shown.since)?,
+            None => true,
+        };
         match (&shown.hooked, &shown.keeps) {
             (Some(hooked), _) => {
-                seat.rule(hooked.clone(), now());
+                let token = hooked.token.clone().filter(|_| is_taken);
+                seat.rule(Hooked { token, ..hooked.clone() }, now());
                 self.shared.gate.has_changed(seat.device());
                 self.watch_ends();
             }
@@ -211,24 +216,28 @@ impl Duologue {
         }
     }
 
-    fn prove(&self, seat: &Seat, standing: Standing) -> Result<(), OtherSubject> {
+    /// False if somebody has signed out since it was shown.
+    fn prove(&self, seat: &Seat, standing: Standing, since: Since) -> Result<bool, OtherSubject> {
+        if !seat.prove_since(standing.clone(), since)? {
+            tracing::info!(device = %seat.device(), "somebody has signed out while it was judged who it is");
+            return Ok(false);
+        }
         if let Proof::Token { id, .. } = &standing.proof {
             let (device, until) = (seat.device(), standing.until);
             tracing::info!(%device, subject = standing.subject.as_ref().map(ToString::to_string), level = standing.level.number(), until, token = text::shown(id), "a token was taken");
         }
-        seat.prove(standing.clone())?;
         // Looked at once more: a revocation that came in between has not found this session.
         if self.shared.gate.is_revoked(&standing) {
             seat.sign_out();
         }
         self.shared.gate.has_changed(seat.device());
         self.watch_ends();
-        Ok(())
+        Ok(true)
     }
 
     /// What is shown on an open line.
     pub(super) async fn take_evidence(&self, seat: &Seat, key: Option<&KeyHashes>, line: &Line, evidence: &Evidence) {
-        let begun = Instant::now();
+        let (begun, since) = (Instant::now(), Since::now());
         let mut shown = match key {
             Some(key) => self.judge_evidence(seat.device(), || key.binding(), evidence).await,
             None => {
@@ -237,6 +246,7 @@ impl Duologue {
                 Shown { number: Some(evidence.number), refused: Some(refused), ..Shown::default() }
             }
         };
+        shown.since = since;
         if shown.proves() {
             let left = VERDICT.saturating_sub(begun.elapsed());
             if let Err(Turned { code, words }) = self.ask_of_evidence(seat, left, &mut shown).await {

@@ -28,6 +28,7 @@ use crate::{
             ALGORITHMS, Assertion, LABEL, Made, Passkeys as Judge, Purpose, Registration, Used,
             presence::may_be_present,
         },
+        seat::Since,
         standing::{Level, Standing, Subject},
     },
     services::service::{Call, Service, ServiceError},
@@ -243,6 +244,7 @@ impl Passkeys {
     }
 
     async fn present(&self, call: &Call, subject: &Subject, credential: Present) -> Answer<Told> {
+        let since = Since::now();
         let Present { id, response } = credential;
         let client_data = &response.client_data.0;
         or_refused!(self.take_challenge(call, client_data, Purpose::StepUp));
@@ -268,7 +270,7 @@ impl Passkeys {
             }
             Err(error) => return Err(error.into()),
         }
-        if !call.right.present(id) {
+        if !call.right.present(id, since) {
             return Ok(Err(DoorError::NoSubject.into()));
         }
         // One that was removed in between has not been found in this session.

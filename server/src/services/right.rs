@@ -19,7 +19,7 @@ use crate::{
             patterns::Path,
             rules::{Asked, Evidence, Target, Verdict},
         },
-        seat::{OtherSubject, Seat},
+        seat::{OtherSubject, Seat, Since},
         standing::{Level, Standing},
     },
     state::store::PasskeyId,
@@ -121,11 +121,13 @@ impl Right {
         self.gate.has_signed_out(self.seat.device());
     }
 
-    /// Somebody has shown to be there, by this passkey. False if that counts no more: nobody knows who it is, or the owner has revoked
-    /// whom.
-    pub(crate) fn present(&self, passkey: PasskeyId) -> bool {
+    /// Somebody has shown to be there, by this passkey. False if that counts no more: nobody knows who it is, somebody has signed out
+    /// since it was shown, or the owner has revoked whom.
+    pub(crate) fn present(&self, passkey: PasskeyId, since: Since) -> bool {
         let at = now();
-        self.seat.presence(|presence| presence.shown(at, passkey));
+        if !self.seat.present_since(at, passkey, since) {
+            return false;
+        }
         let standing = self.seat.standing(at);
         // Looked at once more: a revocation that came in between has not found this session.
         let is_revoked = self.gate.is_revoked(&standing);

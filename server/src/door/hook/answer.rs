@@ -27,7 +27,7 @@ const REFUSAL_KEPT: Duration = Duration::from_secs(10);
 /// How much of an answer that cannot be read the log has, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Answer {
     #[serde(default)]
@@ -93,12 +93,9 @@ impl Ceiling {
 }
 
 impl Answer {
-    /// Reads one. An empty one says nothing.
+    /// Reads one.
     pub(super) fn parse(json: &[u8], now: u64) -> Result<Self, Refused> {
         let wrong = |why: String| DoorError::HookAnswer.because(why);
-        if json.is_empty() {
-            return Ok(Self { subject: None, groups: None, level: None, until: None, refuse: None });
-        }
         let unread = |why: &dyn fmt::Display| {
             let begins = text::shown_within(&String::from_utf8_lossy(json), SHOWN_CHARS_MAX);
             wrong(format!("{why}; it begins with \"{begins}\""))

@@ -5,12 +5,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use duologue::DeviceId;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::answer::Answer;
 
 /// How many answers each half remembers: at most some 5 KiB each, with 64 groups.
 const HALF_MAX: usize = 1_024;
+
+/// Questions about one device that are under way at a time: one that dials with ever other cookies waits for itself.
+const OF_ONE_MAX: usize = 4;
 
 type Half = HashMap<[u8; 32], Kept>;
 
@@ -27,6 +30,28 @@ pub(super) struct Answers {
     newer: Half,
     older: Half,
     generation: u64,
+    /// Of whom something is being asked: how often, and how often somebody has signed out there meanwhile.
+    asking: HashMap<DeviceId, Asking>,
+}
+
+#[derive(Debug)]
+struct Asking {
+    count: usize,
+    sign_outs: u64,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        Self { count: 0, sign_outs: 0, places: Arc::new(Semaphore::new(OF_ONE_MAX)) }
+    }
+}
+
+/// As what was asked began: what is answered is worth something as long as it is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    generation: u64,
+    sign_outs: u64,
 }
 
 impl Answers {
@@ -43,21 +68,43 @@ impl Answers {
         self.newer.insert(hash, Kept { answer, device, until });
     }
 
-    /// Changes whenever all of it was forgotten.
-    pub(super) const fn generation(&self) -> u64 {
-        self.generation
+    /// Something is asked of a device, as soon as it has one of its places, until [`Self::ends`] is called.
+    pub(super) fn begins(&mut self, of: DeviceId) -> (Moment, Arc<Semaphore>) {
+        let asking = self.asking.entry(of).or_default();
+        asking.count += 1;
+        let places = Arc::clone(&asking.places);
+        (self.moment(of), places)
+    }
+
+    pub(super) fn ends(&mut self, of: DeviceId) {
+        if let Some(asking) = self.asking.get_mut(&of) {
+            asking.count = asking.count.saturating_sub(1);
+            if asking.count == 0 {
+                self.asking.remove(&of);
+            }
+        }
+    }
+
+    /// Changes whenever all of it was forgotten, and when somebody signs out there, while something is asked of the device.
+    pub(super) fn moment(&self, of: DeviceId) -> Moment {
+        let sign_outs = self.asking.get(&of).map_or(0, |asking| asking.sign_outs);
+        Moment { generation: self.generation, sign_outs }
     }
 
     /// What was answered of one device: somebody has signed out there, and the backend says now what he is without. What others are
     /// being answered stays, or whoever signs out again and again would keep them out.
     pub(super) fn forget_of(&mut self, whose: DeviceId) {
+        if let Some(asking) = self.asking.get_mut(&whose) {
+            asking.sign_outs += 1;
+        }
         for half in [&mut self.newer, &mut self.older] {
             half.retain(|_, kept| kept.device != whose);
         }
     }
 
     pub(super) fn forget(&mut self) {
-        *self = Self { generation: self.generation + 1, ..Self::default() };
+        let asking = std::mem::take(&mut self.asking);
+        *self = Self { generation: self.generation + 1, asking, ..Self::default() };
     }
 }
 
@@ -87,13 +134,35 @@ mod tests {
         }
         assert!(answers.newer.len() + answers.older.len() <= 2 * HALF_MAX);
         assert!(answers.get(&hash(0), start).is_none() && answers.get(&hash(4_999), start).is_some());
-        let generation = answers.generation();
         answers.put(hash(5_000), DeviceId([2; 32]), Arc::clone(&answer), until);
         answers.forget_of(ADA);
-        assert!(answers.get(&hash(4_999), start).is_none() && answers.generation() == generation);
+        assert!(answers.get(&hash(4_999), start).is_none());
         assert!(answers.get(&hash(5_000), start).is_some(), "another device's");
         answers.forget();
         assert!(answers.get(&hash(5_000), start).is_none());
-        assert!(answers.get(&hash(4_999), start).is_none() && answers.generation() != generation);
+    }
+
+    #[test]
+    fn what_is_being_asked_is_thrown_away_after_a_sign_out_of_that_device_and_after_anything_else_of_all() {
+        const BOB: DeviceId = DeviceId([2; 32]);
+        let mut answers = Answers::default();
+        let ((adas, places), (bobs, of_bob)) = (answers.begins(ADA), answers.begins(BOB));
+        answers.forget_of(ADA);
+        assert!(answers.moment(ADA) != adas && answers.moment(BOB) == bobs);
+        let (again, places_again) = answers.begins(ADA);
+        assert!(
+            Arc::ptr_eq(&places, &places_again) && !Arc::ptr_eq(&places, &of_bob),
+            "each device has places of its own"
+        );
+        assert_eq!(places.available_permits(), OF_ONE_MAX);
+        answers.ends(ADA);
+        assert!(answers.moment(ADA) == again && again != adas, "the older question is under way still");
+        answers.forget();
+        assert!(answers.moment(ADA) != again && answers.moment(BOB) != bobs);
+        for device in [ADA, BOB, BOB] {
+            answers.ends(device);
+        }
+        answers.forget_of(ADA);
+        assert!(answers.asking.is_empty(), "nothing is kept of those of whom nothing is asked");
     }
 }

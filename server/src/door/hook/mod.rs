@@ -75,8 +75,10 @@ struct Inner {
 pub(crate) enum Whose {
     /// Whom the server knows.
     Known,
-    /// Whom nobody knows.
+    /// Whom nobody knows, and who may not come as a guest either.
     Stranger,
+    /// A guest, for the first time or again.
+    Guest { again: bool },
     /// One who is in, and of whom what was said is about to end.
     Again,
 }
@@ -161,25 +163,33 @@ impl Hook {
         let json = serde_json::to_vec(question)
             .map_err(|error| DoorError::HookUnreachable.because(format!("it cannot be asked: {error}")))?;
         let hash = sha256(&[&json]);
-        let places = if of == Whose::Stranger { &self.0.places_of_strangers } else { &self.0.places };
+        let places = match of {
+            Whose::Stranger | Whose::Guest { .. } => &self.0.places_of_strangers,
+            Whose::Known | Whose::Again => &self.0.places,
+        };
+        let is_again = matches!(of, Whose::Again | Whose::Guest { again: true });
         for _ in 0..TRIES {
-            let generation = {
+            let (begun, own_places) = {
                 let mut answers = self.answers();
-                if of != Whose::Again
-                    && let Some(answer) = answers.get(&hash, Instant::now())
-                {
+                if !is_again && let Some(answer) = answers.get(&hash, Instant::now()) {
                     return Ok(answer);
                 }
-                answers.generation()
+                answers.begins(question.device())
             };
+            let _under_way = UnderWay { hook: self, of: question.device() };
             let asked = async {
+                let own_place = own_places.acquire().await;
+                // Another tab may have asked the same meanwhile.
+                if !is_again && let Some(answer) = self.answers().get(&hash, Instant::now()) {
+                    return Ok(Answered::Before(answer));
+                }
                 let place = places.acquire().await;
                 let roots = self.roots().await;
                 let left = end.saturating_duration_since(Instant::now());
                 let bounds = Bounds { len_max: ANSWER_BYTES_MAX, time: left };
                 let answered = fetch::post(&self.0.whom, &roots, json.clone(), bounds).await;
-                drop(place);
-                answered
+                drop((place, own_place));
+                answered.map(Answered::Now)
             };
             let answered = match timeout_at(end, asked).await {
                 Ok(answered) => answered.map_err(|error| DoorError::HookUnreachable.because(error.to_string()))?,
@@ -187,10 +197,14 @@ impl Hook {
                     return Err(DoorError::HookUnreachable.because("there was no place in time: too many are asked of"));
                 }
             };
-            let answer = Arc::new(Answer::parse(&answered, now())?);
+            let answer = Arc::new(match answered {
+                Answered::Before(answer) => return Ok(answer),
+                Answered::Now(Some(json)) => Answer::parse(&json, now())?,
+                Answered::Now(None) => Answer::default(),
+            });
             let mut answers = self.answers();
-            // Who was revoked, or is judged by other rules now, must not come in by what was true before.
-            if answers.generation() == generation {
+            // Who was revoked, or is judged by other rules now, or has signed out, must not come in by what was true before.
+            if answers.moment(question.device()) == begun {
                 let kept = answer.kept(now()).min(self.0.settings.cache());
                 answers.put(hash, question.device(), Arc::clone(&answer), Instant::now() + kept);
                 return Ok(answer);
@@ -213,6 +227,26 @@ impl Hook {
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What came of a question.
+enum Answered {
+    /// It was put before, and is good still.
+    Before(Arc<Answer>),
+    /// The body; none where that says nothing.
+    Now(Option<Vec<u8>>),
+}
+
+/// A question, until its answer is there or nobody waits for it any more.
+struct UnderWay<'a> {
+    hook: &'a Hook,
+    of: DeviceId,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.hook.answers().ends(self.of);
     }
 }
 
