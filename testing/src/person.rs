@@ -122,6 +122,16 @@ impl Server {
         inner.wake();
     }
 
+    /// Somebody has shown to be there by a passkey, or is so no more. False if nobody knows who that is.
+    pub fn present(&self, no: u32, is: bool, now: f64) -> bool {
+        let inner = &mut *self.0.borrow_mut();
+        let Some(held) = inner.sessions.get(no) else { return false };
+        let is_so = held.seat.present(is);
+        held.tell("", false, instant(now));
+        inner.wake();
+        is_so
+    }
+
     /// The owner's backend says that somebody is signed out.
     #[wasm_bindgen(js_name = signOut)]
     pub fn sign_out(&self, no: u32, now: f64) {

@@ -8,6 +8,9 @@ use duologue::{Instant, Standing};
 /// How long before its end newer evidence is asked for; half of its time, where that is less.
 const NEAR: Duration = Duration::from_secs(60);
 
+/// The level of who has shown to be there.
+const PRESENT: u8 = 3;
+
 /// What is said where somebody has signed out, and where what was proved has ended.
 pub(crate) const SIGNED_OUT: &str = "signed-out";
 pub(crate) const EXPIRED: &str = "token-expired";
@@ -39,6 +42,8 @@ pub(crate) struct Seat {
     /// Of the device alone: 1 if it was let in, else 0.
     pub(crate) has: u8,
     proved: Option<Proved>,
+    /// Its person has shown to be there.
+    is_present: bool,
     /// When it is to be told that the end is near.
     near: Option<Instant>,
     subject: Option<String>,
@@ -47,11 +52,21 @@ pub(crate) struct Seat {
 
 impl Seat {
     pub(crate) const fn new(has: u8) -> Self {
-        Self { has, proved: None, near: None, subject: None, evidence: 0 }
+        Self { has, proved: None, is_present: false, near: None, subject: None, evidence: 0 }
     }
 
     pub(crate) fn level(&self) -> u8 {
-        self.proved.as_ref().map_or(self.has, |proved| proved.level)
+        match &self.proved {
+            Some(_) if self.is_present => PRESENT,
+            Some(proved) => proved.level,
+            None => self.has,
+        }
+    }
+
+    /// Its person has shown to be there, or not after all. False if nobody knows who that is.
+    pub(crate) fn present(&mut self, is: bool) -> bool {
+        self.is_present = is && self.level() > 0 && self.proved.is_some();
+        self.is_present == is
     }
 
     /// Who it is now; empty if nobody is named.
@@ -82,7 +97,7 @@ impl Seat {
     }
 
     pub(crate) fn sign_out(&mut self) {
-        (self.proved, self.near) = (None, None);
+        (self.proved, self.is_present, self.near) = (None, false, None);
     }
 
     /// When it is to be looked at.

@@ -136,7 +136,7 @@ test("jest", async () => {
 test("a server in memory, in vitest", async () => {
   const folder = await project("testing-vitest");
   recipes(folder, ["line.test.js"]);
-  assert.match(await within(folder, "node", [bin(folder, "vitest/vitest.mjs"), "run"]), /Test Files +3 passed/);
+  assert.match(await within(folder, "node", [bin(folder, "vitest/vitest.mjs"), "run"]), /Test Files +4 passed/);
 });
 
 test("a server in memory, in jest", async () => {

@@ -55,6 +55,11 @@ export interface ServerOptions {
    * none is taken (`token-not-taken`).
    */
   token?: (token: string, device: TokenDevice) => Worth | DoorCode | Promise<Worth | DoorCode>;
+  /**
+   * Takes passkeys, by a real server's rules: one waits for whoever is named and has an {@link authenticator}; who is vouched for, or
+   * has brought a token, has just logged in. Signatures are not looked at. Default: false.
+   */
+  passkeys?: boolean;
 }
 
 /** What one line of a device has at the server. */
@@ -125,6 +130,8 @@ export interface TestServer {
    * let in again. Lines that are open stay so until they are cut.
    */
   refuse(code?: ErrorCode): void;
+  /** Refuses whatever is asked about passkeys by this word, until it is called without one. */
+  refusePasskeys(code?: DoorCode): void;
   /** Starts the server again: it knows its devices, and no session. Lines come back `fresh`, with `session-restarted`. */
   restart(): void;
   /** Ends all sessions for another reason, which their lines hear when they come back. */
@@ -132,6 +139,19 @@ export interface TestServer {
   /** Cuts everything and lets nobody in any more. */
   close(): void;
 }
+
+/** An authenticator of the test's, in the place of `navigator.credentials`. */
+export interface Authenticator {
+  /** Whether its person refuses; the link rejects with `no-presence`. Default: false. */
+  refuses: boolean;
+  /** How often its person was asked. */
+  readonly asked: number;
+  /** Puts back what was there before. */
+  remove(): void;
+}
+
+/** Puts an authenticator into the place of `navigator.credentials`, with no passkey on it, until it is removed. */
+export function authenticator(): Authenticator;
 
 /** Starts a server in memory. The first time in a process it compiles the module, which takes some 50 ms. */
 export function createServer(options?: ServerOptions): Promise<TestServer>;

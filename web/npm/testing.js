@@ -14,6 +14,7 @@ import init, { Server as Core, Session as Commands } from "./duologue_testing.js
 import { DuologueError } from "./errors.js";
 import { BidirectionalStream } from "./stream.js";
 import { httpService } from "./testing-http.js";
+import { Passkeys, authenticator } from "./testing-passkeys.js";
 import { MemorySocket, NextTasks } from "./testing-socket.js";
 import { deferred, fromJson, namesOf } from "./values.js";
 
@@ -58,6 +59,8 @@ const made = (service) => (typeof service === "function" ? new Service("channel"
 
 export const http = (respond) => new Service("stream", httpService(respond));
 
+export { authenticator };
+
 /** Keeps an identity for as long as it lives. */
 export function memoryIdentity() {
   let kept;
@@ -92,13 +95,15 @@ class Server {
   #waiting = new Set(); // { holds, resolve }
   #lastSocket = 0;
   #token;
+  #passkeys = new Passkeys();
 
   /** @private */
-  constructor({ services = {}, delay = 0, token }) {
+  constructor({ services = {}, delay = 0, token, passkeys = false }) {
     this.#token = token;
     this.#core = new Core(() => this.#wake());
     this.#core.serve([]);
     for (const [label, service] of Object.entries(services)) this.serve(label, service);
+    if (passkeys) this.serve("passkeys", (channel, call) => this.#passkeys.serve(channel, call));
     this.delay(delay);
     const server = this;
     this.WebSocket = class extends MemorySocket {
@@ -139,6 +144,10 @@ class Server {
   refuse(code) {
     this.#isReachable = code !== "unreachable";
     this.#core.refuse(this.#isReachable ? (code ?? undefined) : undefined);
+  }
+
+  refusePasskeys(code) {
+    this.#passkeys.refused = code;
   }
 
   restart() {
@@ -205,6 +214,11 @@ class Server {
   /** @private */
   _vouch(no, { subject, level, secs }) {
     this.#core.vouch(no, subject, level, secs, performance.now());
+  }
+
+  /** @private */
+  _present(no, is) {
+    return this.#core.present(no, is, performance.now());
   }
 
   /** @private */
@@ -331,6 +345,10 @@ class Session {
   _channels = new Map();
   /** @private */
   _line;
+  /** @private When somebody has proved who they are, and shown to be there. */
+  _provedAt;
+  _presentAt;
+  #by; // the passkey by which somebody is here
   #server;
   #no;
   #end;
@@ -375,8 +393,29 @@ class Session {
     this.#server._signOut(this.#no);
   }
 
+  /** @private Somebody has shown to be there by this passkey. */
+  _present(passkey) {
+    if (!this.#server._present(this.#no, true)) return false;
+    this.#by = passkey;
+    this._presentAt = performance.now();
+    return true;
+  }
+
+  /** @private A passkey is no more: nobody is here by it. */
+  _absent(passkey) {
+    if (this.#by !== passkey) return;
+    this.#by = this._presentAt = undefined;
+    this.#server._present(this.#no, false);
+  }
+
+  /** @private All sessions of the server. */
+  _others() {
+    return this.#server.sessions;
+  }
+
   /** @private What is open and not allowed any more ends. */
   _stand(level, subject) {
+    if (subject && (this.standing.level < 2 || this._provedAt === undefined)) this._provedAt = performance.now();
     this.standing = Object.freeze({ level, subject: subject || undefined });
     for (const [id, lane] of Array.from(this._channels)) {
       if (level >= (lane._level ?? 0)) continue;

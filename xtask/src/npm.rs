@@ -89,7 +89,7 @@ fn testing_core() -> Result<()> {
 /// Both forms of the entry for tests, and the module as text, which they share.
 fn assemble_testing(esbuild: &Path, dist: &Path) -> Result<()> {
     let folder = parts("testing", "platform-inline.js")?;
-    for name in ["testing.js", "testing-socket.js", "testing-http.js"] {
+    for name in ["testing.js", "testing-socket.js", "testing-http.js", "testing-passkeys.js"] {
         copy(&root().join("web/npm").join(name), &folder.join(name))?;
     }
     let script =

@@ -58,6 +58,21 @@ export async function signedIn(): Promise<void> {
   connect({ token: "eyJ" }).close();
 }
 
+export async function present(button: HTMLButtonElement): Promise<void> {
+  const link = connect();
+  link.addEventListener("passkey", ({ detail }) => console.warn("registered elsewhere", detail.name, detail.made.toISOString()));
+  button.addEventListener("click", async () => {
+    try {
+      if ((await link.passkeys.list()).length === 0) await link.passkeys.register({ name: "this computer" });
+      const { level, subject }: Standing = await link.stepUp({ signal: AbortSignal.timeout(60_000) });
+      console.log(level, subject);
+    } catch (error) {
+      if (error instanceof DuologueError && error.code === "login-too-old") location.assign("/login");
+      else throw error;
+    }
+  });
+}
+
 function words(code: DoorCode | "no-token"): string {
   return code === "token-expired" ? "sign in again" : code;
 }
