@@ -43,6 +43,7 @@ mod first_run;
 mod floods;
 mod forms;
 mod giving;
+mod guests;
 mod hoard;
 mod lan;
 mod login;

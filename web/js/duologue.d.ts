@@ -300,7 +300,11 @@ export interface ConnectOptions {
    * entry in the history at once; the rest of the fragment stays. Default: true.
    */
   clearInvite?: boolean;
-  /** The server's public key, base64url, where the page's build knows it. Default: the stored pin, else the invite's. */
+  /**
+   * The server's public key, base64url, where the page's build knows it. Default: the stored pin, else the invite's. With it a browser
+   * that nobody has let in may come without an invite, as a guest (level 0), where the server's policy opens something to guests; else
+   * the line ends with `not-enrolled`.
+   */
   serverKey?: string;
   /** True only after the person has agreed to it: the invite's key replaces another one that was pinned before. */
   replacePin?: boolean;

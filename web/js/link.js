@@ -260,7 +260,8 @@ export class Link extends EventTarget {
       throw new DuologueError("pin-changed");
     }
     const serverKey = replaced ? named : (pinned ?? named);
-    if (serverKey === undefined || (!known?.device && link === undefined && options.token === undefined)) {
+    // Of whom nothing is known, and who has the key, is a stranger whom the server may let in.
+    if (serverKey === undefined || (known && !known.device && link === undefined && options.token === undefined)) {
       throw new DuologueError(pinned === undefined ? "no-identity" : "identity-lost");
     }
     const identity = await createIdentity(place);
@@ -282,8 +283,9 @@ export class Link extends EventTarget {
     const show = () => pinIsKept && this.#become(state);
     const shown = new Uint8Array(options.observe ? Math.min(options.observeBytes ?? RECORD_LEN_MAX, RECORD_LEN_MAX) : 0);
     const blocked = (why) => this.#fail(new DuologueError("blocked-by-policy", why));
+    let isLetIn = enrolled; // a guest has no ticket
     const keep = (ticket) => {
-      const kept = store(place, { serverKey, enrolled: true, ticket }, identity);
+      const kept = store(place, { serverKey, enrolled: isLetIn, ticket }, identity);
       this.#kept = within(KEPT_MILLIS, kept).catch(() => {}); // the line is good all the same
     };
     const onStanding = (told, isNew, asked) => {
@@ -326,6 +328,7 @@ export class Link extends EventTarget {
       onOpened: (ticket, told, ...asked) => {
         const [services, standing] = labelsOf(told);
         this.services = services;
+        isLetIn = Boolean(ticket);
         keep(ticket);
         onStanding(standing, true, asked);
         if (pinIsKept) return;

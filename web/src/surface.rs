@@ -357,8 +357,11 @@ impl Drop for Line {
     }
 }
 
-/// A ticket as text for IndexedDB: id, lifetime and secret as base64url.
+/// A ticket as text for IndexedDB: id, lifetime and secret as base64url. Empty if nobody keeps it: nobody has let this device in.
 pub(crate) fn format_ticket(ticket: &Ticket) -> String {
+    if ticket.lifetime_secs == 0 {
+        return String::new();
+    }
     let bytes = [ticket.id.0.as_slice(), &ticket.lifetime_secs.to_be_bytes(), ticket.secret.expose()].concat();
     Base64UrlUnpadded::encode_string(&bytes)
 }

@@ -3,7 +3,7 @@
  *
  *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki }
  *                                         [host, spki] → { serverKey, enrolled, ticket }: what is known of it
- *   localStorage "duologue:<host>":       the pinned server key once more, so that a lost key can be told from none
+ *   localStorage "duologue:<host>":       the pinned server key once more, once let in, so that a lost key can be told from none
  *
  * The private key is a CryptoKey that cannot be exported: a script that gets in can use it while it runs, not take it away.
  *
@@ -104,7 +104,7 @@ export async function createIdentity(host) {
 export async function store(host, known, { spki }) {
   const key = [host, spki];
   await transact("readwrite", (identities) => identities.put(known, key));
-  storePin(host, known.serverKey);
+  if (known.enrolled) storePin(host, known.serverKey); // a guest who loses his key has lost nothing
   const record = await read(host);
   if (String(record?.spki) === String(spki)) return;
   // Forgotten meanwhile: it stays so.
