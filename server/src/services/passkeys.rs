@@ -27,6 +27,7 @@ use crate::{
         passkeys::{
             ALGORITHMS, Assertion, LABEL, Made, Passkeys as Judge, Purpose, Registration, Used,
             presence::may_be_present,
+            rate::{A_DAY_MAX, Rate},
         },
         seat::Since,
         standing::{Level, Standing, Subject},
@@ -54,6 +55,7 @@ const TRANSPORT_LEN_MAX: usize = 32;
 pub(crate) struct Passkeys {
     judge: Judge,
     store: Arc<Store>,
+    rate: Rate,
 }
 
 /// What a client asks for.
@@ -207,8 +209,8 @@ impl Service for Passkeys {
 }
 
 impl Passkeys {
-    pub(crate) const fn new(judge: Judge, store: Arc<Store>) -> Self {
-        Self { judge, store }
+    pub(crate) fn new(judge: Judge, store: Arc<Store>) -> Self {
+        Self { judge, store, rate: Rate::default() }
     }
 
     async fn answer(&self, call: &Call, ask: Ask) -> Answer<Told> {
@@ -331,6 +333,9 @@ impl Passkeys {
         let origin = call.right.seat.transport().origin;
         let made = or_refused!(self.judge.made(&registration, origin.as_deref()));
         let Made { id, cose, counter, may_be_backed_up, is_backed_up } = made;
+        if !self.rate.take(subject.as_str(), std::time::Instant::now()) {
+            return Ok(Err(DoorError::PasskeyTooMany.because(format!("{A_DAY_MAX} were registered in a day"))));
+        }
         let name = if name.is_empty() { &call.claims.name } else { &name };
         let passkey = Passkey {
             subject: subject.to_string(),

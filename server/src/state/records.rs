@@ -132,10 +132,12 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// What this version cannot read is no absent record: a device that was revoked would be one that is not known.
 pub(super) fn decode<T: DeserializeOwned>(table: &str, key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(bytes).map_err(|_| {
-        let key: String = key.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        StoreError::Damaged { record: format!("the record {key}… of the table {table}") }
-    })
+    postcard::from_bytes(bytes).map_err(|_| damaged(table, key))
+}
+
+pub(super) fn damaged(table: &str, key: &[u8]) -> StoreError {
+    let key: String = key.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    StoreError::Damaged { record: format!("the record {key}… of the table {table}") }
 }
 
 pub(super) fn device(key: [u8; 32], bytes: &[u8]) -> Result<Device, StoreError> {

@@ -9,6 +9,7 @@
 
 mod cose;
 pub(crate) mod presence;
+pub(crate) mod rate;
 mod settings;
 #[cfg(test)]
 mod tests;

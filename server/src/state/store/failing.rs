@@ -14,7 +14,7 @@ use duologue::{CloseCode, DeviceId};
 use redb::StorageBackend;
 
 use super::{
-    AccountError, DeviceStatus, Revocation, Store, StoreError, Terms, Whom,
+    AccountError, DeviceStatus, PasskeyError, Revocation, Store, StoreError, Terms, Whom,
     passkeys::tests::passkey,
     tests::{DAY, device, invite},
 };
@@ -345,6 +345,28 @@ fn a_question_that_changes_nothing_costs_no_sync() {
     }
     store.set_address("https://line.example/").expect("readable");
     assert_eq!(store.revoke(DeviceId([9; 32])), Revocation::Unknown);
+    assert_eq!(disk.syncs(), before);
+}
+
+/// Each try of a person with a passkey once cost a sync.
+#[test]
+fn what_is_refused_of_passkeys_costs_no_sync() {
+    let (_directory, disk, store) = store();
+    let before = disk.syncs();
+    let [first, other, counted] = [passkey("ada", 1, 0), passkey("ada", 2, 0), passkey("ada", 3, 7)];
+    assert_eq!(store.use_passkey("ada", first.id(), 1, false).expect("readable"), Err(PasskeyError::Unknown));
+    assert_eq!(store.remove_own_passkey("ada", &first.short_id()).expect("readable"), None);
+    assert_eq!(store.remove_passkeys("ada", |_| true).expect("readable"), []);
+    assert_eq!(disk.syncs(), before, "nobody has any");
+    for passkey in [&first, &counted] {
+        store.add_passkey(passkey, true).expect("the store works").expect("there is room");
+    }
+    let before = disk.syncs();
+    assert_eq!(store.add_passkey(&other, false).expect("readable"), Err(PasskeyError::NotPresent));
+    assert_eq!(store.add_passkey(&first, true).expect("readable"), Err(PasskeyError::Known));
+    assert_eq!(store.use_passkey("ada", counted.id(), 7, false).expect("readable"), Err(PasskeyError::Copied));
+    assert_eq!(store.use_passkey("bob", first.id(), 1, false).expect("readable"), Err(PasskeyError::Unknown));
+    assert_eq!(store.remove_own_passkey("bob", &first.short_id()).expect("readable"), None);
     assert_eq!(disk.syncs(), before);
 }
 

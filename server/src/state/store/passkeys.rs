@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::{
     super::{
-        records::{decode, encode, now},
+        records::{damaged, decode, encode, now},
         turns::Who,
         whom::Whom,
     },
@@ -119,7 +119,9 @@ impl Store {
             let passkeys = read.open_table(PASSKEYS)?;
             let mut found = Vec::new();
             for id in of.get(Whom::subject(subject).id)? {
-                found.extend(find(&passkeys, id?.value())?);
+                let id = id?.value();
+                // Where one is missing, whose turn it is to register a first one would be wrong.
+                found.push(find(&passkeys, id)?.ok_or_else(|| damaged("passkeys", &id))?);
             }
             Ok(found)
         })?;
@@ -137,22 +139,31 @@ impl Store {
         is_present: bool,
     ) -> Result<Result<(), PasskeyError>, StoreError> {
         let whom = Whom::subject(&passkey.subject);
+        let may = |count: usize, is_known: bool| match count {
+            _ if self.is_revoked(whom) => Err(PasskeyError::Revoked),
+            1.. if !is_present => Err(PasskeyError::NotPresent),
+            PASSKEYS_MAX.. => Err(PasskeyError::TooMany),
+            _ if is_known => Err(PasskeyError::Known),
+            _ => Ok(()),
+        };
+        let (count, is_known) = self.read(|read| {
+            let of = match read.open_multimap_table(PASSKEYS_OF) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok((0, false)),
+                of => of?,
+            };
+            Ok((of.get(whom.id)?.count(), read.open_table(PASSKEYS)?.get(passkey.id())?.is_some()))
+        })?;
+        // What is refused is read, not written.
+        if let Err(error) = may(count, is_known) {
+            return Ok(Err(error));
+        }
         // Held until memory knows the account too.
         let (done, _turn) = self.write(Who::Device, |write| {
-            if self.is_revoked(whom) {
-                return Ok(Err(PasskeyError::Revoked));
-            }
             let mut of = write.open_multimap_table(PASSKEYS_OF)?;
             let mut passkeys = write.open_table(PASSKEYS)?;
-            let count = of.get(whom.id)?.count();
-            if count > 0 && !is_present {
-                return Ok(Err(PasskeyError::NotPresent));
-            }
-            if count >= PASSKEYS_MAX {
-                return Ok(Err(PasskeyError::TooMany));
-            }
-            if passkeys.get(passkey.id())?.is_some() {
-                return Ok(Err(PasskeyError::Known));
+            let (count, is_known) = (of.get(whom.id)?.count(), passkeys.get(passkey.id())?.is_some());
+            if let Err(error) = may(count, is_known) {
+                return Ok(Err(error));
             }
             passkeys.insert(passkey.id(), encode(&Stored::One(passkey.clone())).as_slice())?;
             of.insert(whom.id, passkey.id())?;
@@ -172,15 +183,24 @@ impl Store {
         counter: u32,
         is_backed_up: bool,
     ) -> Result<Result<(), PasskeyError>, StoreError> {
+        let judge = |known: Option<Passkey>| match known.filter(|it| it.subject == subject) {
+            None => Err(PasskeyError::Unknown),
+            Some(known) if !counts(known.counter, counter) => Err(PasskeyError::Copied),
+            Some(known) => Ok(Passkey { counter, is_backed_up, used_at: Some(now()), ..known }),
+        };
+        let known = self.read(|read| match read.open_table(PASSKEYS) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            passkeys => find(&passkeys?, id),
+        })?;
+        if let Err(error) = judge(known) {
+            return Ok(Err(error));
+        }
         let (done, _turn) = self.write(Who::Device, |write| {
             let mut passkeys = write.open_table(PASSKEYS)?;
-            let Some(known) = find(&passkeys, id)?.filter(|it| it.subject == subject) else {
-                return Ok(Err(PasskeyError::Unknown));
+            let used = match judge(find(&passkeys, id)?) {
+                Ok(used) => used,
+                Err(error) => return Ok(Err(error)),
             };
-            if !counts(known.counter, counter) {
-                return Ok(Err(PasskeyError::Copied));
-            }
-            let used = Passkey { counter, is_backed_up, used_at: Some(now()), ..known };
             passkeys.insert(id, encode(&Stored::One(used)).as_slice())?;
             Ok(Ok(()))
         })?;
@@ -215,6 +235,9 @@ impl Store {
         subject: &str,
         is_it: impl Fn(&Passkey) -> bool,
     ) -> Result<Vec<Passkey>, StoreError> {
+        if !self.passkeys_of(subject)?.iter().any(&is_it) {
+            return Ok(Vec::new());
+        }
         let whom = Whom::subject(subject);
         let (removed, _turn) = self.write(who, |write| {
             let mut of = write.open_multimap_table(PASSKEYS_OF)?;
@@ -355,6 +378,35 @@ pub(super) mod tests {
         store.restore(Whom::subject("ada")).expect("it writes").expect("it was revoked");
         assert_eq!(store.passkeys_of("ada").expect("it reads"), []);
         assert_eq!(store.passkeys_of("bob").expect("it reads"), [passkey("bob", 2, 0)]);
+    }
+
+    #[test]
+    fn a_record_that_is_missing_or_cannot_be_read_is_an_error_by_name_and_no_absent_passkey() {
+        let (_directory, store) = store();
+        store.add_passkey(&passkey("ada", 1, 0), false).expect("it writes").expect("the first");
+        let id = passkey("ada", 1, 0).id();
+        let said = || {
+            let error = store.passkeys_of("ada").expect_err("damaged");
+            let another = store.add_passkey(&passkey("ada", 2, 0), false).expect("it reads");
+            assert_eq!(another, Err(PasskeyError::NotPresent), "nobody registers a first one");
+            error.to_string()
+        };
+        let damage = |record: Option<&[u8]>| {
+            let write = |write: &WriteTransaction| {
+                let mut passkeys = write.open_table(PASSKEYS)?;
+                match record {
+                    Some(bytes) => drop(passkeys.insert(id, bytes)?),
+                    None => drop(passkeys.remove(id)?),
+                }
+                Ok(())
+            };
+            store.write(Who::Owner, write).expect("it writes");
+        };
+        for record in [Some(&b"?"[..]), None] {
+            damage(record);
+            let said = said();
+            assert!(said.contains("of the table passkeys in it cannot be read"), "{said}");
+        }
     }
 
     #[test]

@@ -91,4 +91,17 @@ mod tests {
         let store = Store::open(&path).expect("it opens again");
         assert_eq!(store.tickets().expect("it reads"), [ticket(2), ticket(3), ticket(4)]);
     }
+
+    #[test]
+    fn a_ticket_that_cannot_be_read_is_an_error_by_name() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(&directory.path().join("store.redb")).expect("it opens");
+        let damage = |write: &redb::WriteTransaction| {
+            drop(write.open_table(TICKETS)?.insert([7; 16], &b"?"[..])?);
+            Ok(())
+        };
+        store.write(Who::Owner, damage).expect("it writes");
+        let said = store.tickets().expect_err("damaged").to_string();
+        assert!(said.contains("the record 0707070707070707… of the table tickets in it cannot be read"), "{said}");
+    }
 }
