@@ -91,7 +91,8 @@ impl Store {
     }
 
     /// Keeps an invite that a device has asked for. False, and nothing is kept, if the device is not enrolled, if `live_max` of
-    /// its invites could still be used, or if it has let in as many as it may: 10 in a day, 50 in all.
+    /// its invites could still be used, or if it, or its branch, has let in as many as it may: 10 in a day and 50 in all, 64 and
+    /// 250.
     ///
     /// # Errors
     /// If the store fails.
@@ -105,10 +106,13 @@ impl Store {
         let now = now();
         let may = |live: &[Pairing]| {
             let own = live.iter().filter(|(_, maker)| *maker == device.0).count();
+            let root = self.root(device);
+            let of_branch = live.iter().filter(|(_, maker)| self.root(DeviceId(*maker)) == root).count();
             // What is out may be used: it counts as if it had been.
             self.status(device) == Some(DeviceStatus::Enrolled)
                 && own < live_max
                 && own < self.lineage.room(device, now)
+                && of_branch < self.lineage.room_of_branch(device, now)
         };
         let live = self.read(|read| {
             live_pairings(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, &read.open_table(TERMS)?, now)

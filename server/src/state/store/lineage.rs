@@ -18,6 +18,10 @@ const LINEAGE: TableDefinition<'_, [u8; 32], ([u8; 32], u64)> = TableDefinition:
 pub(super) const INVITED_MAX: usize = 50;
 /// The same in one day: many enough for an afternoon of setting up, few enough to be seen before they are many.
 pub(super) const INVITED_A_DAY_MAX: usize = 10;
+/// Devices of one branch, in all and in one day, whoever of it lets them in. Each may let others in at once: without a bound for
+/// all of them, one that was taken over has ten thousand in an hour, and its owner a list that nobody reads.
+pub(super) const BRANCH_MAX: usize = 250;
+pub(super) const BRANCH_A_DAY_MAX: usize = 64;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// Who let a device in, and when, in seconds since 1970.
@@ -95,12 +99,17 @@ impl Lineage {
 
     /// How many more devices one may let in now, which are not invited yet.
     pub(super) fn room(&self, device: DeviceId, now: u64) -> usize {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let own = all.origins.values().filter(|origin| origin.invited_by == device.0);
-        let (count, today) = own.fold((0, 0), |(count, today): (usize, usize), origin| {
-            (count + 1, today + usize::from(origin.at.saturating_add(DAY_SECS) > now))
-        });
-        INVITED_MAX.saturating_sub(count).min(INVITED_A_DAY_MAX.saturating_sub(today))
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let own = known.origins.values().filter(|origin| origin.invited_by == device.0);
+        room(own, now, INVITED_MAX, INVITED_A_DAY_MAX)
+    }
+
+    /// How many more devices a device's whole branch may let in now, which are not invited yet.
+    pub(super) fn room_of_branch(&self, device: DeviceId, now: u64) -> usize {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let root = known.root(device.0);
+        let branch = known.origins.iter().filter(|(device, _)| known.root(**device) == root);
+        room(branch.map(|(_, origin)| origin), now, BRANCH_MAX, BRANCH_A_DAY_MAX)
     }
 
     /// Those that some devices have let in, and those whom these have, and so on; without themselves.
@@ -123,6 +132,14 @@ impl Lineage {
         }
         found
     }
+}
+
+/// What is left of so many in all and so many in a day.
+fn room<'a>(let_in: impl Iterator<Item = &'a Origin>, now: u64, max: usize, a_day_max: usize) -> usize {
+    let (count, today) = let_in.fold((0, 0), |(count, today): (usize, usize), origin| {
+        (count + 1, today + usize::from(origin.at.saturating_add(DAY_SECS) > now))
+    });
+    max.saturating_sub(count).min(a_day_max.saturating_sub(today))
 }
 
 /// What the file has. One of before has no such table.
@@ -212,5 +229,20 @@ mod tests {
         assert_eq!(of(&rows).room(DeviceId(id(254)), day(100)), INVITED_A_DAY_MAX, "another device");
         let rows: Vec<_> = (0..50).map(|number| (number, 255, day(number.into()))).collect();
         assert_eq!(of(&rows).room(one, day(1_000)), 0, "for good");
+    }
+
+    /// Ten a day for each device are a tree without an end: each that came lets in ten more.
+    #[test]
+    fn a_branch_lets_in_so_many_a_day_and_so_many_in_all_whoever_of_it_does() {
+        let day = |number: u64| number * DAY_SECS;
+        let chain = |len: u8, at: fn(u8) -> u64| (1..=len).map(|device| (device, device - 1, at(device))).collect();
+        let rows: Vec<_> = chain(64, |_| 100 * DAY_SECS);
+        let (last, root, other) = (DeviceId(id(64)), DeviceId(id(0)), DeviceId(id(99)));
+        let lineage = of(&rows);
+        assert_eq!((lineage.room_of_branch(last, day(100)), lineage.room(last, day(100))), (0, INVITED_A_DAY_MAX));
+        assert_eq!((lineage.room_of_branch(root, day(100)), lineage.room_of_branch(other, day(100))), (0, 64));
+        assert_eq!(lineage.room_of_branch(last, day(101)), 64, "a day later");
+        let rows: Vec<_> = chain(250, |device| u64::from(device) * DAY_SECS);
+        assert_eq!(of(&rows).room_of_branch(root, day(1_000)), 0, "for good");
     }
 }

@@ -111,6 +111,32 @@ fn a_device_has_so_many_live_invites_and_none_once_it_is_revoked() {
     assert_eq!(store.status(DeviceId(device(2).id)), Some(DeviceStatus::Enrolled));
 }
 
+/// Each device that came let in ten more, at once, and so on: one that was stolen had as many as it liked.
+#[test]
+fn a_branch_lets_in_no_more_in_a_day_however_it_grows() {
+    let (_directory, store) = store();
+    store.add_invite(&invite(1), DAY).expect("stored");
+    store.enrol(invite(1).id(), &device(1)).expect("works").expect("enrolled");
+    let (mut makers, mut next) = (vec![1], 2);
+    while let Some(maker) = makers.pop() {
+        let mut links = Vec::new();
+        // All its links are out before one of them is used.
+        while store.add_invite_of(DeviceId(device(maker).id), &invite(next), DAY, 5).expect("works") {
+            links.push(next);
+            next += 1;
+        }
+        for seed in links {
+            store.enrol(invite(seed).id(), &device(seed)).expect("works").expect("enrolled");
+            makers.push(seed);
+        }
+    }
+    assert_eq!(store.devices().expect("readable").len(), 1 + 64);
+    store.add_invite(&invite(200), DAY).expect("stored");
+    store.enrol(invite(200).id(), &device(200)).expect("works").expect("the owner lets in whom he likes");
+    let another = DeviceId(device(200).id);
+    assert!(store.add_invite_of(another, &invite(201), DAY, 5).expect("works"), "a branch of its own");
+}
+
 #[test]
 fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoked_since() {
     let (directory, store) = store();
