@@ -13,10 +13,11 @@ use super::headers::plain;
 const OWN: [&str; 3] = ["duologue-*", "host", "content-length"];
 
 /// A pattern, and who believes it.
-const TRUSTED: [(&str, &str); 83] = [
+const TRUSTED: [(&str, &str); 89] = [
     // Where a request comes from.
     ("forwarded", "RFC 7239"),
-    ("x-forwarded-*", "most proxies; Traefik and oauth2-proxy add -user, -email, -groups, Envoy -client-cert"),
+    ("forwarded-*", "PHP's customary HTTP_FORWARDED_FOR"),
+    ("x-forwarded*", "most proxies; Traefik and oauth2-proxy add -user, -email, -groups, Envoy -client-cert"),
     ("x-original-*", "nginx ingress, Azure Front Door, IIS: -url, -host, -forwarded-for, -uri, -method"),
     ("x-rewrite-*", "IIS: -url"),
     ("x-cluster-*", "Rackspace, Riverbed: -client-ip"),
@@ -48,6 +49,7 @@ const TRUSTED: [(&str, &str); 83] = [
     ("x-url-scheme", "Django, Paste"),
     ("x-scheme", "nginx ingress, Paste"),
     ("x-script-name", "Paste, Flask behind a prefix"),
+    ("disguised-host", "Azure App Service"),
     ("x-host", "frameworks that trust it for links"),
     ("x-host-override", "the same"),
     ("x-http-host-override", "the same"),
@@ -83,6 +85,10 @@ const TRUSTED: [(&str, &str); 83] = [
     ("x-consumer-*", "Kong"),
     ("x-credential-*", "Kong"),
     ("x-anonymous-consumer", "Kong"),
+    ("x-userinfo", "the OpenID Connect plugins of Kong and APISIX"),
+    ("x-token-*", "caddy-security: -subject, -user-email, -user-roles"),
+    ("x-replit-*", "Replit: -user-id, -user-name, -user-roles"),
+    ("sf-context-*", "Snowflake: -current-user"),
     ("x-authentik-*", "authentik"),
     ("x-authelia-*", "Authelia"),
     ("x-pomerium-*", "Pomerium: -jwt-assertion, -claim-*"),
@@ -213,6 +219,13 @@ mod tests {
             "OIDC_CLAIM_sub",
             "x-middleware-subrequest",
             "X-Forwarded-Proto",
+            "X-Forwarded",
+            "Forwarded_For",
+            "Disguised-Host",
+            "x-userinfo",
+            "X-Token-User-Email",
+            "X_Replit_User_Id",
+            "Sf-Context-Current-User",
             "x-sendfile-type",
             "x-real-port",
         ] {
@@ -233,6 +246,7 @@ mod tests {
             "x-csrf-token",
             "x-xsrf-token",
             "x-auth-token",
+            "x-token",
             "x-api-key",
             "x-amz-date",
             "idempotency-key",
