@@ -7,10 +7,12 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 mod pair;
 
+use std::time::Duration;
+
 use duologue::{
     ConnectionError,
     crypto::{Randomness, Secret, sha256},
-    limits::{M1_PAYLOAD_LEN, RECORD_0_LEN, RECORD_LEN_MAX},
+    limits::{M1_PAYLOAD_LEN, MESSAGE_LEN_MAX, RECORD_0_LEN, RECORD_LEN_MAX},
     noise::{Initiator, Transport},
 };
 use pair::{Device, Pair, identity};
@@ -172,6 +174,55 @@ fn every_frame_that_breaks_a_rule_is_told_as_protocol_and_ends_the_session() {
         assert!(!error.is_resumable(), "{what}: {error:?}");
         assert_eq!(client.told(), Some(PROTOCOL), "{what}");
     }
+}
+
+/// The server has said two messages and a datagram on channel 0, so that there is something to acknowledge.
+fn spoken_to() -> Client {
+    let mut client = Client::open();
+    client.say(&echo()).expect("a good label");
+    let (id, now) = (client.pair.server_seen.opened[0], client.pair.now);
+    let session = client.pair.server_session();
+    for _ in 0..2 {
+        session.channel(id).send(vec![7]).expect("there is credit");
+    }
+    session.channel(id).send_datagram(now, vec![7], Duration::from_secs(1), None).expect("there is room");
+    assert!(std::iter::from_fn(|| client.hear()).count() > 0);
+    client
+}
+
+#[test]
+fn a_count_that_falls_is_told_as_protocol_and_ends_the_session() {
+    for (what, before, frames) in [
+        ("TAKEN", count(TAKEN, 0, 2), count(TAKEN, 0, 1)),
+        ("DONE below TAKEN", count(TAKEN, 0, 2), count(DONE, 0, 1)),
+        ("DONE", count(DONE, 0, 2), count(DONE, 0, 1)),
+        ("ACK", ack(2, 0), ack(1, 0)),
+        ("ACK of datagrams", ack(2, 1), ack(2, 0)),
+    ] {
+        let mut client = spoken_to();
+        client.say(&before).unwrap_or_else(|error| panic!("before {what}: {error}"));
+        client.say(&before).unwrap_or_else(|error| panic!("{what}, the same again: {error}"));
+        let error = client.say(&frames).expect_err(what);
+        assert!(!error.is_resumable(), "{what}: {error:?}");
+        assert_eq!(client.told(), Some(PROTOCOL), "{what}");
+    }
+}
+
+#[test]
+fn a_message_that_is_too_long_is_told_as_protocol_with_its_first_byte_too_many() {
+    let mut client = Client::open();
+    client.say(&echo()).expect("a good label");
+    let mut left = MESSAGE_LEN_MAX;
+    while left > 0 {
+        let len = left.min(65_000);
+        client.say(&data(2, 0, 1, u16::try_from(len).expect("it fits"))).expect("within the limit and its credit");
+        left -= len;
+        // The server grants more as it comes.
+        while client.hear().is_some() {}
+    }
+    let error = client.say(&data(2, 0, 1, 1)).expect_err("a byte too many");
+    assert!(!error.is_resumable(), "{error:?}");
+    assert_eq!(client.told(), Some(PROTOCOL));
 }
 
 #[test]
