@@ -249,3 +249,56 @@ impl Doorkeeper<Socket> for Porter {
         socket.queue_ping();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use duologue::{DeviceId, DeviceKey, InviteId, SignatureAlgorithm, TicketId};
+
+    use super::*;
+    use crate::{
+        door::policy::Policy,
+        state::{State, store::Device},
+    };
+
+    fn porter(duologue: &Duologue) -> Porter {
+        let handle = Handle::current();
+        let address = Ipv4Addr::new(192, 0, 2, 1).into();
+        let stranger = Stranger { arrival: None, address, bounded_as: None, strangers: handle.clone(), home: handle };
+        Porter::of(duologue.clone(), stranger).expect("there is a place")
+    }
+
+    /// Tickets were once in memory only: after a restart, when everybody comes back, nobody had a lane.
+    #[tokio::test]
+    async fn a_known_ticket_and_an_unused_unexpired_invite_have_a_lane_also_after_a_restart_and_nothing_else_has() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = State::open(directory.path()).expect("a new state");
+        let (before, device) = (Duologue::new(state.clone(), Policy::loopback()), DeviceId([1; 32]));
+        let tickets = &before.shared.tickets;
+        let (ticket, gone) = (tickets.issue(device, None), tickets.issue(DeviceId([2; 32]), None));
+        before.write_tickets().await;
+        tickets.forget(DeviceId([2; 32]));
+        before.drain().await;
+
+        let after = Duologue::new(state.clone(), Policy::loopback());
+        let porter = porter(&after);
+        let [good, used] = [(); 2].map(|()| state.new_invite(Duration::from_secs(600)).expect("an invite"));
+        let expired = state.new_invite(Duration::ZERO).expect("an invite");
+        let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), &[7; 32]].concat();
+        let device = Device::new(&DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("an SPKI"), "test");
+        state.store().enrol(used.id(), &device).expect("the store works").expect("enrolled");
+        for (shown, has_a_lane, secret) in [
+            (Credential::Ticket(ticket.id), true, Some(ticket.secret)),
+            (Credential::Ticket(gone.id), false, None),
+            (Credential::Ticket(TicketId([9; 16])), false, None),
+            (Credential::Invite(good.id()), true, Some(good.psk())),
+            (Credential::Invite(used.id()), false, Some(used.psk())),
+            (Credential::Invite(expired.id()), false, Some(expired.psk())),
+            (Credential::Invite(InviteId([9; 16])), false, None),
+            (Credential::None, false, None),
+        ] {
+            assert_eq!(porter.look_up(shown).await, (has_a_lane, secret), "{shown:?}");
+        }
+    }
+}
