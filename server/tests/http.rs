@@ -431,3 +431,41 @@ async fn connections_are_kept_shorter_than_backends_keep_them() {
         assert_eq!(seen, [0, 0, 1], "{method}: again after {used} ms, no more after {rests} ms");
     }
 }
+
+/// One device's hanging requests once used up the files, and kept everybody out.
+#[tokio::test]
+async fn a_device_has_32_requests_under_way_and_hears_busy_of_the_next_on_whichever_of_its_lines() {
+    const OF_A_DEVICE: usize = 32;
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let (client, target, _directory) = server_before(move |mut socket| {
+        let begun = begun.clone();
+        async move {
+            head(&mut socket).await;
+            // An answer that has begun may take as long as it likes.
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n").await.expect("the server reads");
+            let _ = begun.send(());
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let lines = [client.connect(&target).await, client.connect(&target).await].map(|line| line.expect("it is let in"));
+    let mut held = Vec::new();
+    let asked = async |number: usize| {
+        let mut stream = ask(&lines[number % 2], GET).await;
+        stream.shutdown().await.expect("the line is open");
+        stream
+    };
+    for number in 0..OF_A_DEVICE {
+        held.push(asked(number).await);
+        tokio::time::timeout(PATIENCE, begins.recv()).await.expect("it is asked").expect("the backend is there");
+    }
+    let (mut answer, mut next) = (Vec::new(), asked(1).await);
+    let ended = tokio::time::timeout(PATIENCE, next.read_to_end(&mut answer)).await;
+    ended.expect("its turn is given up").expect("a refusal is whole");
+    assert!(answer.starts_with(b"{\"error\":\"busy\""), "{}", String::from_utf8_lossy(&answer));
+    assert!(begins.try_recv().is_err(), "nothing was asked");
+    held.pop();
+    held.push(asked(0).await);
+    tokio::time::timeout(PATIENCE, begins.recv()).await.expect("there is room").expect("the backend is there");
+}
