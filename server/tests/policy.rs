@@ -152,6 +152,48 @@ async fn what_no_rule_opens_is_refused_whether_there_is_such_a_service_or_not() 
     assert_eq!(refused, Err(LineError::Channel(ChannelError::Reset(ResetCode::Refused))));
 }
 
+/// A service stands behind each spelling, so that nothing but the policy keeps it shut.
+#[tokio::test]
+async fn a_label_is_open_byte_for_byte_and_no_other_spelling_of_it() {
+    let whole = "a".repeat(64);
+    let opened = ["pay", "app/*", "caf\u{e9}", &whole];
+    let tricks = [
+        "Pay",
+        "PAY",
+        "pay\0",
+        "pay ",
+        " pay",
+        "pay/",
+        "pa",
+        "p\u{430}y",
+        "\u{ff50}ay",
+        "pa\u{200d}y",
+        "pay\u{301}",
+        "\u{202e}yap",
+        "APP/a",
+        "app",
+        "app\\a",
+        "app\u{2215}a",
+        "cafe\u{301}",
+        "CAF\u{c9}",
+        &whole[1..],
+        "*",
+    ];
+    let good = ["pay", "app/a", "app/a\0b", "app/", "caf\u{e9}", &whole];
+    let all: Vec<String> = good.iter().chain(&tricks).map(|label| (*label).to_owned()).collect();
+    let services = move |duologue| all.iter().fold(duologue, |it: Duologue, label| it.service(label, services::echo));
+    let bench = Bench::start(policy(vec![rule(&opened)]), services).await;
+    for label in good {
+        assert_eq!(bench.line.request(label, "a").await, Ok(b"a".to_vec()), "{label:?}");
+    }
+    for label in tricks {
+        assert_eq!(bench.line.request(label, "a").await, NOT_ALLOWED, "{label:?}");
+    }
+    for none in ["", &"a".repeat(65)] {
+        bench.line.request(none, "a").await.expect_err("no label");
+    }
+}
+
 #[tokio::test]
 async fn what_a_new_policy_closes_is_reset_within_a_second_and_what_it_opens_goes_on() {
     let (running, _called, service) = waiting();

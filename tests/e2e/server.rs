@@ -253,7 +253,10 @@ impl Server {
     pub(crate) async fn devices(&self) -> Vec<(String, String)> {
         let list = self.verb(&["devices", "list"]).await;
         let id = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
-        list.lines().filter(|line| !line.is_empty() && !line.contains("  not let in  ")).map(|line| (id(line), line.to_owned())).collect()
+        list.lines()
+            .filter(|line| !line.is_empty() && !line.contains("  not let in  "))
+            .map(|line| (id(line), line.to_owned()))
+            .collect()
     }
 
     /// Runs a verb on this server's state directory and returns its stdout.
