@@ -157,7 +157,7 @@ export type DoorCode =
   | "passkey-none"
   /** What the passkey has signed is not what was asked for. */
   | "passkey-refused"
-  /** The account has 8 passkeys. */
+  /** The account has 8 passkeys, or has registered 16 in a day. */
   | "passkey-too-many"
   /** The account has no such passkey. */
   | "passkey-unknown"
