@@ -82,7 +82,7 @@ pub struct DeviceInfo {
     /// Whose it is; none if it is bound to nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
-    /// What its key alone is worth here: 1 while it may connect, else 0.
+    /// The highest that a session of it has now; without one what its key alone is worth: 1 while it may connect, else 0.
     pub level: Level,
     /// The labels that it may open; none told if its invite has not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +123,7 @@ pub(super) fn told(target: &Target, pick: impl Fn(&Device) -> bool) -> Result<Ve
     let seen = store.last_seen()?;
     let lines: HashMap<DeviceId, usize> =
         target.running.as_ref().map(|duologue| duologue.directory().counts()).unwrap_or_default();
+    let levels = target.running.as_ref().map(|duologue| duologue.directory().levels(now())).unwrap_or_default();
     let info = |device: Device| {
         let id = DeviceId(device.id);
         let known = store.known(id);
@@ -133,7 +134,11 @@ pub(super) fn told(target: &Target, pick: impl Fn(&Device) -> bool) -> Result<Ve
             name: device.name,
             enrolled_at: device.enrolled_at,
             invited_by: store.invited_by(id).map(|device| device.to_string()),
-            level: if device.status == DeviceStatus::Enrolled { Level::Device } else { Level::Guest },
+            level: match (levels.get(&id), device.status) {
+                (Some(level), _) => *level,
+                (None, DeviceStatus::Enrolled) => Level::Device,
+                (None, _) => Level::Guest,
+            },
             status: device.status,
             subject: known.subject.and_then(|subject| Subject::new(&subject).ok()),
             opens: known.opens.map(|opens| opens.iter().map(ToString::to_string).collect()),

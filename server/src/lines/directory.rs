@@ -24,7 +24,7 @@ use super::{
     memory::{Memory, RootOf},
 };
 use crate::{
-    door::{holder::Holder, seat::Seat},
+    door::{holder::Holder, seat::Seat, standing::Level},
     state::files,
     watch::log,
 };
@@ -202,6 +202,12 @@ impl Directory {
     /// How many lines each device has, parked ones among them.
     pub(crate) fn counts(&self) -> HashMap<DeviceId, usize> {
         self.lock().devices.iter().map(|(device, lines)| (*device, lines.len())).collect()
+    }
+
+    /// The highest level that a session of each device has at this time.
+    pub(crate) fn levels(&self, at: u64) -> HashMap<DeviceId, Level> {
+        let highest = |sessions: &Vec<Session>| sessions.iter().map(|session| session.seat.standing(at).level).max();
+        self.lock().devices.iter().filter_map(|(device, sessions)| Some((*device, highest(sessions)?))).collect()
     }
 
     /// Who sits in a device's newest session.

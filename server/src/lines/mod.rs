@@ -5,6 +5,7 @@
 //!           ─► directory: a new session, or the device's own that waits ─► services ─► lost: parked, or ended
 //! ```
 
+mod binding;
 pub(crate) mod directory;
 mod drain;
 pub(crate) mod explain;
@@ -91,6 +92,7 @@ struct Shared {
     tokens: Option<Tokens>,
     /// For whom passkeys are made.
     passkeys: Option<Passkeys>,
+    familiar: binding::Familiar,
     /// It is looked whose standing ends.
     ends_are_watched: AtomicBool,
     _keeper: Keeper,
@@ -116,6 +118,7 @@ impl Duologue {
             draining: AtomicBool::new(false),
             tokens: None,
             passkeys: None,
+            familiar: binding::Familiar::default(),
             ends_are_watched: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), services: Services::default() }

@@ -115,12 +115,14 @@ impl Duologue {
             let was_stranger = session.seat.is_stranger();
             if !session.seat.has_now(has.clone()) {
                 self.shared.directory.leave(device, session.id);
-                session.line.close(CloseCode::GoingAway, "");
+                session.line.close(CloseCode::SubjectChanged, "");
+                self.shared.tickets.forget(device);
             } else if was_stranger {
                 // Somebody has let it in.
                 session.line.command(|line, _| line.tell(&session.seat.told(None, false)));
             }
         }
+        self.write_tickets_soon();
         self.shared.gate.has_changed(device);
     }
 }

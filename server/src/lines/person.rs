@@ -181,6 +181,9 @@ impl Duologue {
             Some(standing) => self.prove(seat, standing.clone(), shown.since)?,
             None => true,
         };
+        if let (true, Some(_), Some(token)) = (is_taken, &shown.standing, &shown.token) {
+            self.has_shown(seat, token);
+        }
         match (&shown.hooked, &shown.keeps) {
             (Some(hooked), _) => {
                 let token = hooked.token.clone().filter(|_| is_taken);

@@ -81,6 +81,10 @@ impl Others for Shared {
         }
     }
 
+    fn has_come(&self, subject: &Subject, device: DeviceId) {
+        Self::has_come(self, subject, device);
+    }
+
     fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId) {
         for Session { line, seat, .. } in self.sessions_of(subject) {
             if seat.presence(|presence| presence.by() == Some(id)) == Some(true) {

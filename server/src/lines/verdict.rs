@@ -276,6 +276,9 @@ impl Duologue {
                     tracing::info!(target: OWNERS, device = %id, %address, name, "an invite was used, and a device enrolled");
                     // What it has open as a stranger is a device's from now on.
                     self.look_again(id);
+                    if let Some(subject) = &self.has(id).standing().subject {
+                        self.shared.tell_of_new(subject, id);
+                    }
                 }
                 verdict
             }

@@ -11,6 +11,9 @@ pub(crate) trait Others: fmt::Debug + Send + Sync {
     /// Tells the subject's other devices that are here something, on a channel of this label that is opened for it.
     fn tell(&self, subject: &Subject, but: DeviceId, label: &str, message: &[u8]);
 
+    /// A subject is on this device, perhaps for the first time: then its other devices are told.
+    fn has_come(&self, subject: &Subject, device: DeviceId);
+
     /// A passkey is no more: nobody is present by it.
     fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId);
 }

@@ -82,13 +82,14 @@ impl Call {
     /// If the session is another subject's, or the owner has revoked this one or a group of it.
     pub fn vouch(&self, subject: Subject, groups: &[Group], until: u64) -> Result<(), NotVouched> {
         self.right.prove(Standing {
-            subject: Some(subject),
+            subject: Some(subject.clone()),
             groups: groups.into(),
             level: Level::Account,
             until: Some(until),
             present_at: None,
             proof: Proof::Vouch,
         })?;
+        self.others.has_come(&subject, self.right.seat.device());
         self.tell_standing(None);
         Ok(())
     }

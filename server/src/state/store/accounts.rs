@@ -158,6 +158,22 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub(crate) fn bind(&self, device: DeviceId, subject: &str) -> Result<Result<bool, AccountError>, StoreError> {
+        self.bind_for(Who::Owner, device, subject)
+    }
+
+    /// The same by what a device has shown, behind all that the owner writes.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn bind_by_proof(
+        &self,
+        device: DeviceId,
+        subject: &str,
+    ) -> Result<Result<bool, AccountError>, StoreError> {
+        self.bind_for(Who::Device, device, subject)
+    }
+
+    fn bind_for(&self, who: Who, device: DeviceId, subject: &str) -> Result<Result<bool, AccountError>, StoreError> {
         let may = || {
             if self.status(device) != Some(DeviceStatus::Enrolled) {
                 return Err(AccountError::UnknownDevice(device));
@@ -172,7 +188,7 @@ impl Store {
         if !matches!(may(), Ok(true)) {
             return Ok(may());
         }
-        let (done, _turn) = self.write(Who::Owner, |write| {
+        let (done, _turn) = self.write(who, |write| {
             let may = may();
             Ok(match may {
                 Ok(true) => Ok(Some(bind_in(write, device.0, subject, &[])?)),
