@@ -103,6 +103,8 @@ codes! {
         Busy = 6, "busy", "The other end has no room for this now.";
         /// The server's policy does not open it to this caller, or not any more.
         NotAllowed = 7, "not-allowed", "The server does not allow this.";
+        /// It takes a person who has just shown to be there. Whoever does may open it.
+        StepUpNeeded = 8, "step-up-needed", "Show by a passkey that you are there.";
     }
 }
 

@@ -366,14 +366,30 @@ fn explain_and_a_second_evaluator_name_the_same_rule_in_100_000_random_cases() {
     assert!((20_000..80_000).contains(&opened), "cases of both kinds");
 }
 
-/// How a real line hears of it: none if it may not, else that it may.
-async fn ask(line: &Line, asked: &Asked) -> Result<bool, String> {
+/// Whether a passkey of its person would open it, who is known, and whose device was let in.
+fn second_when_present(rules: &[Written], default_level: u8, asked: &Asked) -> bool {
+    let present = Asked { level: 3, present: Some(0), ..asked.clone() };
+    asked.subject.is_some() && asked.level >= 1 && second(rules, default_level, &present).is_some()
+}
+
+/// How a real line hears of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Open,
+    NotAllowed,
+    StepUpNeeded,
+    /// A channel for requests was reset before its request was known.
+    Reset,
+}
+
+async fn ask(line: &Line, asked: &Asked) -> Result<Heard, String> {
     let Some((path, method)) = &asked.request else {
         return match line.request(asked.label, "a").await {
-            Ok(_) | Err(LineError::NoAnswer) => Ok(true),
+            Ok(_) | Err(LineError::NoAnswer) => Ok(Heard::Open),
             // Open, and there is no such service.
-            Err(LineError::Channel(ChannelError::Reset(ResetCode::Refused))) => Ok(true),
-            Err(LineError::Channel(ChannelError::Reset(ResetCode::NotAllowed))) => Ok(false),
+            Err(LineError::Channel(ChannelError::Reset(ResetCode::Refused))) => Ok(Heard::Open),
+            Err(LineError::Channel(ChannelError::Reset(ResetCode::NotAllowed))) => Ok(Heard::NotAllowed),
+            Err(LineError::Channel(ChannelError::Reset(ResetCode::StepUpNeeded))) => Ok(Heard::StepUpNeeded),
             other => Err(format!("{other:?}")),
         };
     };
@@ -383,10 +399,11 @@ async fn ask(line: &Line, asked: &Asked) -> Result<bool, String> {
     let _ = stream.shutdown().await;
     let mut answer = String::new();
     match stream.read_to_string(&mut answer).await {
-        Ok(_) if answer.starts_with("{\"status\":200") => Ok(true),
-        Ok(_) if answer.starts_with("{\"error\":\"not-allowed\"") => Ok(false),
+        Ok(_) if answer.starts_with("{\"status\":200") => Ok(Heard::Open),
+        Ok(_) if answer.starts_with("{\"error\":\"not-allowed\"") => Ok(Heard::NotAllowed),
+        Ok(_) if answer.starts_with("{\"error\":\"step-up-needed\"") => Ok(Heard::StepUpNeeded),
         Ok(_) => Err(answer),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(Heard::Reset),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -410,7 +427,7 @@ async fn real_lines_and_a_second_evaluator_agree_in_1_000_random_cases() {
     let target = Target::parse(&invite.to_link(&address)).expect("a link");
     let line = Client::new(keyring).connect(&target).await.expect("the invite is good");
     let seat = duologue.directory().seat(device).expect("it is connected");
-    let (mut decided, mut opened) = (0, 0);
+    let (mut decided, mut opened, mut stepped_up) = (0, 0, 0);
     while decided < 1_000 {
         let (rules, default_level, config) = file(&mut random, device);
         duologue.set_rules(config.rules);
@@ -428,7 +445,16 @@ async fn real_lines_and_a_second_evaluator_agree_in_1_000_random_cases() {
             let second = second(&rules, default_level, &asked);
             let shown = format!("{asked:?}\n{}", rules.iter().map(Written::toml).collect::<String>());
             match ask(&line, &asked).await {
-                Ok(first) => assert_eq!(first, second.is_some(), "{shown}"),
+                Ok(Heard::Reset) => assert_eq!(second, None, "{shown}"),
+                Ok(first) => {
+                    let second = match &second {
+                        Some(_) => Heard::Open,
+                        None if second_when_present(&rules, default_level, &asked) => Heard::StepUpNeeded,
+                        None => Heard::NotAllowed,
+                    };
+                    stepped_up += usize::from(first == Heard::StepUpNeeded);
+                    assert_eq!(first, second, "{shown}");
+                }
                 // Not forwarded at all, whoever asks.
                 Err(answer) if answer.contains("bad-request") => continue,
                 Err(other) => panic!("{other}: {shown}"),
@@ -437,6 +463,7 @@ async fn real_lines_and_a_second_evaluator_agree_in_1_000_random_cases() {
             opened += usize::from(second.is_some());
         }
     }
-    println!("{opened} of {decided} were open over a real line");
+    println!("{opened} of {decided} were open over a real line, {stepped_up} wanted a person who is there");
+    assert!(stepped_up > 10, "cases of each kind");
     assert!((200..800).contains(&opened), "cases of both kinds");
 }

@@ -14,6 +14,7 @@ use tokio::sync::futures::Notified;
 use crate::{
     door::{
         gate::{Gate, now},
+        passkeys::presence::may_be_present,
         policy::{
             limits::{Full, Permit},
             patterns::Path,
@@ -34,6 +35,9 @@ pub enum NotAllowed {
     /// No rule opens it to this caller.
     #[error("the server does not allow this")]
     Closed,
+    /// No rule opens it to this caller, unless its person has just shown to be there.
+    #[error("this takes a person who has just shown to be there: by a passkey")]
+    StepUpNeeded,
     /// As many channels as the rule has for this caller are open.
     #[error("too many of these are open at a time")]
     Full,
@@ -43,6 +47,7 @@ impl NotAllowed {
     pub(crate) const fn code(self) -> ResetCode {
         match self {
             Self::Closed => ResetCode::NotAllowed,
+            Self::StepUpNeeded => ResetCode::StepUpNeeded,
             Self::Full => ResetCode::Busy,
         }
     }
@@ -164,7 +169,12 @@ impl Right {
             Verdict::Refused(refusal) => {
                 // Label and path are the caller's, of any length and content: `policy explain` is for those.
                 tracing::info!(%device, why = policy.rules.words(refusal), "not allowed");
-                return Err(NotAllowed::Closed);
+                // Nothing is told of it to whom a passkey would not open it either.
+                let present = Standing { level: Level::Present, present_at: Some(now), ..Standing::clone(&standing) };
+                let evidence = Evidence::new(device, &present, &transport).let_in_for(opens.as_deref());
+                let would_open = may_be_present(&standing)
+                    && matches!(self.gate.judge(&evidence, &asked, now).1, Verdict::Opened { .. });
+                return Err(if would_open { NotAllowed::StepUpNeeded } else { NotAllowed::Closed });
             }
         };
         if let Some(rule) = policy.rules.rule(rule).filter(|_| is_final) {

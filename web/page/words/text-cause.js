@@ -267,6 +267,7 @@ export const CAUSE_WORDS = {
   "reset.deadline": ["no answer in time", "pas de réponse à temps"],
   "reset.refused": ["the server does not offer this service", "le serveur ne propose pas ce service"],
   "reset.not-allowed": ["the server does not allow this", "le serveur ne le permet pas"],
+  "reset.step-up-needed": ["it takes a passkey of yours", "il faut une de vos clés d’accès"],
   "reset.failed": ["the service at the server has failed", "le service a échoué côté serveur"],
   "reset.stopped": ["the service at the server reads no more", "le service ne lit plus côté serveur"],
 
