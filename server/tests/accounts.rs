@@ -187,9 +187,15 @@ async fn an_open_session_lives_through_being_bound_and_ends_when_it_is_released(
     let error = app.post::<Bound>(&format!("/devices/{id}/bind"), Some(&other)).await.expect_err("it is bound");
     assert!(error.to_string().contains("release it first"), "{error}");
     let _: Bound = app.post(&format!("/devices/{id}/release"), None::<&()>).await.expect("released");
-    // What was ada's is nobody's: the device comes again, in a session of its own.
-    device.becomes(&line, "nobody ").await;
+    // What was ada's is over, by its name; and the device is nobody's.
+    let ended = tokio::time::timeout(Duration::from_secs(20), line.closed()).await.expect("in time");
+    assert!(
+        matches!(ended, ConnectionError::PeerClosed(ref close) if close.code == CloseCode::SubjectChanged),
+        "{ended:?}"
+    );
     assert!(!matches!(asks().await, Ok(Some(_))), "and what was open is over");
+    let line = device.connect().await.expect("it was let in");
+    device.becomes(&line, "nobody ").await;
 }
 
 #[tokio::test]

@@ -3,14 +3,16 @@
 
 mod persons;
 
-use duologue::{CloseCode, ConnectionError, FreshReason};
-use duologue_server::{Level, Subject, Whom};
+use std::time::{Duration, Instant};
+
+use duologue::{ChannelError, CloseCode, ConnectionError, FreshReason, ResetCode};
+use duologue_server::{Group, LabelPattern, Level, LineError, Rule, Rules, Subject, TokenSettings, Whom};
 use persons::{
     Bench, NOT_ALLOWED, end, signed,
     testing::{base64url, now},
     token, until_lost,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_token_on_the_open_line_raises_a_newer_one_renews_and_its_end_lowers() {
@@ -300,4 +302,154 @@ async fn what_a_service_says_of_a_person_is_told_to_the_client() {
     call.sign_out();
     let told = ada.hears("that it is over", |told| told.refused == "signed-out").await;
     assert_eq!((told.level, told.subject.as_str()), (1, ""));
+}
+
+/// Waits until a device is bound to this subject, as another session of it is told; empty: to nobody.
+async fn until_bound(bench: &Bench, letter: u8, subject: &str) {
+    let start = Instant::now();
+    loop {
+        let again = bench.come(letter, None, None);
+        let told = again.hears("whose it is", |_| true).await;
+        again.line.close(CloseCode::Normal, "");
+        if told.subject == subject {
+            assert_eq!(told.level, 1, "a binding raises nothing");
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "it is {:?}'s", told.subject);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_this_device_binds_it_to_its_subject_until_it_is_released() {
+    for (letter, bind) in [(1, "nonce"), (2, "cnf")] {
+        let bench = Bench::start().await;
+        let ada = bench.come(letter, Some(bench.invite()), None);
+        ada.hears("a device", |told| told.level == 1).await;
+        let of_device = |subject: &str| {
+            let mut bound = token(subject, 300);
+            match bind {
+                "nonce" => bound["nonce"] = json!(ada.binding.nonce),
+                _ => bound["cnf"] = json!({ "jkt": ada.binding.jkt }),
+            }
+            signed(&bound)
+        };
+        // Of another session of the device, in which somebody else has shown a bearer token, the binding is true too.
+        let other = bench.come(letter, None, Some(&signed(&token("bob", 300))));
+        other.hears("who it is", |told| told.level == 2).await;
+        ada.show(&of_device("ada"));
+        ada.hears("who it is", |told| told.level == 2).await;
+        assert_eq!(other.turned_out().await.0, CloseCode::SubjectChanged);
+        until_bound(&bench, letter, "ada").await;
+        // Nobody else's counts there now, be it of this device or a bearer's.
+        for foreign in [of_device("bob"), signed(&token("bob", 300))] {
+            let bob = bench.come(letter, None, Some(&foreign));
+            let told = bob.hears("that it is not his", |told| told.evidence == 1).await;
+            assert_eq!((told.level, told.refused.as_str()), (1, "device-of-another-subject"));
+        }
+        bench.release(ada.id).await;
+        assert_eq!(ada.turned_out().await.0, CloseCode::SubjectChanged);
+        let bob = bench.come(letter, None, Some(&of_device("bob")));
+        bob.hears("who it is", |told| told.level == 2 && told.subject == "bob").await;
+        until_bound(&bench, letter, "bob").await;
+    }
+}
+
+#[tokio::test]
+async fn a_bearer_token_binds_nothing_unless_its_owner_says_so() {
+    for binds in [false, true] {
+        let settings = TokenSettings { bearer_binds: binds, ..persons::settings() };
+        let bench = Bench::build_with(Some(settings), |duologue, _| duologue).await;
+        let ada = bench.come(1, Some(bench.invite()), Some(&signed(&token("ada", 300))));
+        ada.hears("who it is", |told| told.level == 2).await;
+        if binds {
+            until_bound(&bench, 1, "ada").await;
+        }
+        let bob = bench.come(1, None, Some(&signed(&token("bob", 300))));
+        let told = bob.hears("what it comes to", |told| told.evidence == 1).await;
+        let expected = if binds { (1, "device-of-another-subject") } else { (2, "") };
+        assert_eq!((told.level, told.refused.as_str()), expected);
+        // A device that nobody has let in leaves nothing behind, whatever it shows.
+        let mut bound = token("ada", 300);
+        let stranger = bench.come(2, None, Some(&signed(&bound)));
+        stranger.hears("who it is", |told| told.level == 2).await;
+        bound["nonce"] = json!(stranger.binding.nonce);
+        stranger.show(&signed(&bound));
+        stranger.hears("who it is", |told| told.evidence == 2 && told.level == 2).await;
+        assert_eq!(bench.state.store().devices().expect("a store").len(), 1);
+    }
+}
+
+/// What the next notice of a new device says.
+async fn notice(person: &persons::Person) -> Value {
+    let channel = tokio::time::timeout(Duration::from_secs(20), person.line.accept())
+        .await
+        .expect("a notice in time")
+        .expect("the line is open");
+    assert_eq!(channel.label(), "devices");
+    let message = channel.recv().await.expect("a message").expect("and not only an end");
+    serde_json::from_slice(&message).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_subjects_first_line_on_a_device_is_told_to_its_other_devices() {
+    let mut bench = Bench::start().await;
+    let hers = signed(&token("ada", 300));
+    let ada = bench.come(1, Some(bench.invite()), Some(&hers));
+    ada.hears("who it is", |told| told.level == 2).await;
+    let bob = bench.come(2, Some(bench.invite()), Some(&signed(&token("bob", 300))));
+    bob.hears("who it is", |told| told.level == 2).await;
+    let says = |device: &persons::Person| json!({ "new": { "device": device.id.to_string() } });
+
+    // By a copied bearer token, by an invite that was made for her, and by a login of the app's own.
+    let thief = bench.come(3, Some(bench.invite()), Some(&hers));
+    assert_eq!(notice(&ada).await, says(&thief));
+    let invited = bench.come(4, Some(bench.invite_for("ada")), None);
+    assert_eq!(notice(&ada).await, says(&invited));
+    let login = bench.come(5, Some(bench.invite()), None);
+    login.hears("a device", |told| told.level == 1).await;
+    let _any = login.line.channel("any").expect("the line is open");
+    let call = bench.call().await;
+    call.vouch(Subject::new("ada").expect("a name"), &[], now() + 300).expect("nobody's so far");
+    assert_eq!(notice(&ada).await, says(&login));
+    // Each once: what comes next is of the next device.
+    let again = bench.come(3, None, Some(&hers));
+    again.hears("who it is", |told| told.level == 2).await;
+    let last = bench.come(6, Some(bench.invite()), Some(&hers));
+    assert_eq!(notice(&ada).await, says(&last));
+    // It is nobody else's to know: what is told him first is of his own.
+    let his = bench.come(7, Some(bench.invite_for("bob")), None);
+    assert_eq!(notice(&bob).await, says(&his));
+}
+
+#[tokio::test]
+async fn a_rule_that_asks_for_a_person_who_is_there_says_so_to_whom_it_would_open() {
+    let bench = Bench::start().await;
+    let rule = |label: &str, level, age| {
+        let open = vec![LabelPattern::new(label).expect("a pattern")];
+        Rule { level, age, ..Rule::new(label, open) }
+    };
+    let groups = vec![Group::new("admins").expect("a name")];
+    bench.duologue.set_rules(Rules::new(vec![
+        rule("staff", Level::Present, None),
+        rule("any", Level::Present, Some(60)),
+        Rule { groups, ..rule("admin", Level::Present, None) },
+    ]));
+    let ada = bench.come(1, Some(bench.invite()), Some(&signed(&token("ada", 300))));
+    ada.hears("who it is", |told| told.level == 2).await;
+    let ends = async |person: &persons::Person, label: &str| {
+        let channel = person.line.channel(label).expect("the line is open");
+        match end(&channel).await {
+            Err(LineError::Channel(ChannelError::Reset(code))) => code,
+            other => panic!("{label}: {other:?}"),
+        }
+    };
+    assert_eq!(ends(&ada, "staff").await, ResetCode::StepUpNeeded);
+    assert_eq!(ends(&ada, "any").await, ResetCode::StepUpNeeded);
+    for label in ["admin", "nothing"] {
+        assert_eq!(ends(&ada, label).await, ResetCode::NotAllowed, "{label}: a passkey would not open it");
+    }
+    let device = bench.come(2, Some(bench.invite()), None);
+    device.hears("a device", |told| told.level == 1).await;
+    assert_eq!(ends(&device, "staff").await, ResetCode::NotAllowed, "nobody knows whose passkey that would be");
 }

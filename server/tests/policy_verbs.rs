@@ -21,6 +21,8 @@ use testing::{Signer, key_set, now};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_duologue");
 const NOT_ALLOWED: Result<Vec<u8>, LineError> = Err(LineError::Channel(ChannelError::Reset(ResetCode::NotAllowed)));
+const STEP_UP_NEEDED: Result<Vec<u8>, LineError> =
+    Err(LineError::Channel(ChannelError::Reset(ResetCode::StepUpNeeded)));
 
 /// A server that ends with its test.
 struct Server {
@@ -221,7 +223,7 @@ async fn the_owner_reads_whose_passkeys_there_are_and_removes_one_that_was_lost(
     let (_, link, _) = verb(&["invite", "new", "--for", "ada"], &state);
     let target = Target::parse(&link.trim().replace("https://", "http://")).expect("a link");
     let line = Client::new(Keyring::in_memory()).connect(&target).await.expect("the invite is good");
-    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "nobody is present");
+    assert_eq!(line.request("echo", "a").await, STEP_UP_NEEDED, "nobody is present");
 
     let ask = async |question: serde_json::Value| {
         let answer = line.request("passkeys", question.to_string()).await.expect("an answer");
@@ -254,7 +256,7 @@ async fn the_owner_reads_whose_passkeys_there_are_and_removes_one_that_was_lost(
     assert!(code == 1 && told.contains("no such passkey"), "{told}");
     let (code, out, told) = verb(&["accounts", "passkeys", "remove", "ada", &id], &state);
     assert!(code == 0 && out.starts_with(&format!("removed passkey {id}")), "{out}{told}");
-    assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "nobody is present by it any more");
+    assert_eq!(line.request("echo", "a").await, STEP_UP_NEEDED, "nobody is present by it any more");
     let (_, out, _) = verb(&["accounts", "passkeys", "list", "ada"], &state);
     assert_eq!(out, "", "{out}");
     let log = std::fs::read_to_string(&log).expect("a log");

@@ -198,7 +198,7 @@ pub(crate) fn refused(word: &str) -> Value {
 pub(crate) async fn is_open(line: &Line, label: &str) -> bool {
     match within("an answer", line.request(label, "open?")).await {
         Ok(answer) => answer == b"open?",
-        Err(LineError::Channel(ChannelError::Reset(ResetCode::NotAllowed))) => false,
+        Err(LineError::Channel(ChannelError::Reset(ResetCode::NotAllowed | ResetCode::StepUpNeeded))) => false,
         Err(error) => panic!("{label}: {error}"),
     }
 }

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, http::HeaderValue};
+use axum::{
+    Router,
+    http::{HeaderValue, Method},
+};
 use duologue::{
     Claims, ClientConfig, CloseCode, ConnectionError, DeviceId, DeviceKey, EvidenceKind, FreshReason, Invite,
     LineEvent, Offer, Outcome, ResetCode, ServerKey, SignatureAlgorithm, Standing,
@@ -24,8 +27,8 @@ use duologue_client::{
 };
 use duologue_native::{Channel, Endpoint, Line, carry, keep, randomness};
 use duologue_server::{
-    Call, ChannelError, DeviceBinding, Duologue, LabelPattern, Level, LineError, Policy, Rule, Rules, State, Terms,
-    TokenSettings, Tokens, serve, server_key,
+    Bound, Call, ChannelError, DeviceBinding, Duologue, LabelPattern, Level, LineError, Policy, Rule, Rules, State,
+    Terms, TokenSettings, Tokens, ask, listen, serve, server_key,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -161,6 +164,14 @@ impl Bench {
         person
     }
 
+    /// As its owner does it.
+    pub(crate) async fn release(&self, device: DeviceId) {
+        let _listening = listen(self.state.clone(), self.duologue.clone()).expect("a socket");
+        let path = format!("/devices/{device}/release");
+        let released: Bound = ask(self.state.directory(), Method::POST, &path, None::<&()>).await.expect("it is bound");
+        assert!(released.changed);
+    }
+
     pub(crate) async fn call(&mut self) -> Call {
         tokio::time::timeout(Duration::from_secs(20), self.calls.recv()).await.expect("in time").expect("a call")
     }
@@ -286,6 +297,7 @@ impl Endpoint for Dialler {
                 let signature: [u8; 64] = self.pair.sign(&message).as_ref().try_into().expect("64 bytes");
                 line.command(|line, now| line.provide_signature(now, no, signature));
             }
+            LineEvent::ChannelOpened(id) => line.offer(id),
             LineEvent::Standing(standing) => told.lock().expect("whole").push(standing.standing()),
             LineEvent::Opened(grant) => {
                 if let Outcome::Fresh(reason) = grant.outcome {
