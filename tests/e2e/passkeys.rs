@@ -66,7 +66,7 @@ async fn browser_passkey_is_registered_and_steps_up_wherever_the_line_is() {
         let options =
             if at == 0 { json!({ "url": url, "invite": link }) } else { json!({ "url": url, "worker": worker }) };
         open(&server, &browser, options).await;
-        assert_eq!(code(&browser, "link.request('echo', 'a')").await, "not-allowed", "{worker}");
+        assert_eq!(code(&browser, "link.request('echo', 'a')").await, "step-up-needed", "{worker}");
         if at == 0 {
             assert_eq!(code(&browser, "link.stepUp()").await, "passkey-none");
             let made = browser.run("return await link.passkeys.register({ name: 'Ada’s key' })", Value::Null).await;
@@ -99,7 +99,7 @@ async fn browser_passkey_is_registered_and_steps_up_wherever_the_line_is() {
     assert_eq!(browser.run(given_up, Value::Null).await, "enough");
     browser.run("delete navigator.credentials.get", Value::Null).await;
     assert_eq!(browser.run("return link.standing.level", Value::Null).await, 1);
-    assert_eq!(code(&browser, "link.request('echo', 'a')").await, "not-allowed");
+    assert_eq!(code(&browser, "link.request('echo', 'a')").await, "step-up-needed");
     assert_eq!(code(&browser, "link.stepUp()").await, "done");
     // She removes it: nobody is present by it any more, and the browser offers none.
     let remove = "const [{ id }] = await link.passkeys.list();
@@ -107,7 +107,7 @@ async fn browser_passkey_is_registered_and_steps_up_wherever_the_line_is() {
         return [id === gone, (await link.passkeys.list()).length]";
     assert_eq!(browser.run(remove, Value::Null).await, json!([true, 0]));
     browser.wait_until("link.standing.level === 1").await;
-    assert_eq!(code(&browser, "link.request('echo', 'a')").await, "not-allowed");
+    assert_eq!(code(&browser, "link.request('echo', 'a')").await, "step-up-needed");
     browser.finish().await;
 }
 

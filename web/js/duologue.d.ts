@@ -113,6 +113,7 @@ export type ErrorCode =
   | "session-restarted"
   | "session-subject"
   | "session-unknown"
+  | "step-up-needed"
   | "stopped"
   | "store-broken"
   | "store-full"
@@ -167,7 +168,7 @@ export type DoorCode =
   | "signed-out"
   /** A login over the line was good until now. */
   | "standing-expired"
-  /** It takes a person who has just shown to be there. */
+  /** It takes a person who has just shown to be there, by a passkey. */
   | "step-up-needed"
   /** It is signed by another algorithm than its key is for. */
   | "token-algorithm"

@@ -14,7 +14,7 @@ use tokio::sync::futures::Notified;
 use crate::{
     door::{
         gate::{Gate, now},
-        passkeys::presence::may_be_present,
+        passkeys::presence::present,
         policy::{
             limits::{Full, Permit},
             patterns::Path,
@@ -170,10 +170,10 @@ impl Right {
                 // Label and path are the caller's, of any length and content: `policy explain` is for those.
                 tracing::info!(%device, why = policy.rules.words(refusal), "not allowed");
                 // Nothing is told of it to whom a passkey would not open it either.
-                let present = Standing { level: Level::Present, present_at: Some(now), ..Standing::clone(&standing) };
-                let evidence = Evidence::new(device, &present, &transport).let_in_for(opens.as_deref());
-                let would_open = may_be_present(&standing)
-                    && matches!(self.gate.judge(&evidence, &asked, now).1, Verdict::Opened { .. });
+                let would_open = present(&standing, now).is_some_and(|present| {
+                    let evidence = Evidence::new(device, &present, &transport).let_in_for(opens.as_deref());
+                    matches!(self.gate.judge(&evidence, &asked, now).1, Verdict::Opened { .. })
+                });
                 return Err(if would_open { NotAllowed::StepUpNeeded } else { NotAllowed::Closed });
             }
         };
