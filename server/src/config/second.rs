@@ -366,10 +366,10 @@ fn explain_and_a_second_evaluator_name_the_same_rule_in_100_000_random_cases() {
     assert!((20_000..80_000).contains(&opened), "cases of both kinds");
 }
 
-/// Whether a passkey of its person would open it, who is known, and whose device was let in.
+/// Whether a passkey of its person would open it, and no login would, who is known, and whose device was let in.
 fn second_when_present(rules: &[Written], default_level: u8, asked: &Asked) -> bool {
-    let present = Asked { level: 3, present: Some(0), ..asked.clone() };
-    asked.subject.is_some() && asked.level >= 1 && second(rules, default_level, &present).is_some()
+    let opens = |level, present| second(rules, default_level, &Asked { level, present, ..asked.clone() }).is_some();
+    asked.subject.is_some() && asked.level >= 1 && opens(3, Some(0)) && !opens(2, None)
 }
 
 /// How a real line hears of it.

@@ -170,11 +170,16 @@ impl Right {
                 // Label and path are the caller's, of any length and content: `policy explain` is for those.
                 tracing::info!(%device, why = policy.rules.words(refusal), "not allowed");
                 // Nothing is told of it to whom a passkey would not open it either.
-                let would_open = present(&standing, now).is_some_and(|present| {
-                    let evidence = Evidence::new(device, &present, &transport).let_in_for(opens.as_deref());
+                let would_open = |standing: &Standing| {
+                    let evidence = Evidence::new(device, standing, &transport).let_in_for(opens.as_deref());
                     matches!(self.gate.judge(&evidence, &asked, now).1, Verdict::Opened { .. })
+                };
+                let needs_presence = present(&standing, now).is_some_and(|present| {
+                    // Where to log in would do, that is what is missing.
+                    let account = Standing { level: Level::Account, present_at: None, ..present.clone() };
+                    would_open(&present) && !would_open(&account)
                 });
-                return Err(if would_open { NotAllowed::StepUpNeeded } else { NotAllowed::Closed });
+                return Err(if needs_presence { NotAllowed::StepUpNeeded } else { NotAllowed::Closed });
             }
         };
         if let Some(rule) = policy.rules.rule(rule).filter(|_| is_final) {

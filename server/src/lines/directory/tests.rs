@@ -226,7 +226,7 @@ async fn a_guest_who_rises_leaves_the_guests_with_all_that_he_holds_and_one_who_
     let ada = crate::door::standing::Subject::new("ada").expect("a name");
     seat.prove(crate::door::standing::Standing {
         subject: Some(ada.clone()),
-        level: crate::door::standing::Level::Account,
+        level: Level::Account,
         ..crate::door::standing::Standing::device()
     })
     .expect("nobody's so far");
