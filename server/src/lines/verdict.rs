@@ -180,6 +180,7 @@ impl Duologue {
                 return None;
             }
         };
+        self.shared.directory.share_files(id, &seat);
         self.note_seen(&seat);
         let name = text::name(&request.claims.name);
         match outcome {

@@ -101,6 +101,16 @@ pub(crate) fn is_full() -> bool {
     open + OTHERS + KEPT / 2 >= limit().max(OTHERS + KEPT)
 }
 
+/// How many connections there may still be, where more than half of all files are open.
+pub(crate) fn scarce() -> Option<usize> {
+    let open = CONNECTIONS.load(Ordering::Relaxed) + AT_WORK.load(Ordering::Relaxed);
+    left_where_scarce(limit(), open)
+}
+
+fn left_where_scarce(limit: usize, open: usize) -> Option<usize> {
+    (open > limit / 2).then(|| limit.saturating_sub(KEPT + OTHERS + open))
+}
+
 /// What guests may have of all files: an eighth, each a connection.
 pub(crate) fn guests_max() -> usize {
     limit() / 8
@@ -139,6 +149,13 @@ mod tests {
         assert_eq!(room_for_strangers(1_024, 0), 896);
         assert_eq!(room_for_strangers(1_024, 5_000), STRANGERS_MIN);
         assert_eq!(room_for_strangers(UNLIMITED, 0), STRANGERS_MAX);
+    }
+
+    #[test]
+    fn files_are_scarce_once_half_of_them_are_open() {
+        assert_eq!(left_where_scarce(1_024, 512), None);
+        assert_eq!(left_where_scarce(1_024, 513), Some(1_024 - KEPT - OTHERS - 513));
+        assert_eq!(left_where_scarce(1_024, 2_000), Some(0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! each second, while any waits   ─► over its time: gone · too many: guests first, then the unit of which most wait
+//! each line, while files are scarce ─► the branch that has more of them than are left
 //! each 250 ms, while there are lines ─► tight: guests · full: the heaviest unit above its share
 //! ```
 
@@ -10,13 +11,14 @@ use std::{
     time::Duration,
 };
 
-use duologue::{DeviceId, FreshReason, SessionId};
+use duologue::{CloseCode, DeviceId, FreshReason, SessionId};
 use duologue_native::Line;
 
 use super::{
     super::{guests, memory::Unit},
     Directory, PARKED_MAX, Session, is_parked, lines,
 };
+use crate::{door::seat::Seat, state::files};
 
 /// How often what waits is looked over.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
@@ -24,6 +26,33 @@ pub(super) const SWEEP: Duration = Duration::from_secs(1);
 const KEEP: Duration = Duration::from_millis(250);
 
 impl Directory {
+    /// A line has a connection. While files are scarce, the devices of a branch, or of a person, have no more connections
+    /// together than are left for everybody else: beyond that it takes the place of the oldest of whichever has most.
+    pub(crate) fn share_files(&self, id: SessionId, seat: &Seat) {
+        if let Some(left) = files::scarce() {
+            self.share(id, &self.0.memory.unit(seat), left, |line| !is_parked(line));
+        }
+    }
+
+    pub(super) fn share(&self, newest: SessionId, unit: &Unit, left: usize, has_one: impl Fn(&Line) -> bool) {
+        let replaced = {
+            let inner = self.lock();
+            let carried = |session: &&Session| has_one(&session.line) && self.0.memory.unit(&session.seat) == *unit;
+            let of_each = inner.devices.values().map(|lines| lines.iter().filter(carried).collect::<Vec<_>>());
+            let of_each: Vec<_> = of_each.filter(|lines| !lines.is_empty()).collect();
+            if of_each.iter().map(Vec::len).sum::<usize>() <= left.max(1) {
+                return;
+            }
+            let oldest = |lines: &Vec<&Session>| lines.iter().find(|session| session.id != newest).copied().cloned();
+            let with_oldest = of_each.iter().filter_map(|lines| Some((lines.len(), oldest(lines)?)));
+            with_oldest.max_by_key(|(len, _)| *len).map(|(_, session)| session)
+        };
+        if let Some(Session { line, seat, .. }) = replaced {
+            tracing::info!(device = %seat.device(), "a line had to make room for another of the same branch: files are scarce");
+            line.close(CloseCode::Replaced, "");
+        }
+    }
+
     /// Ends what has waited for too long, and the longest-waiting where too much does. False if nothing waits any more.
     pub(super) fn sweep(&self) -> bool {
         let (waiting, guests): (Vec<_>, HashSet<_>) = {

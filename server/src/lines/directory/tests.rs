@@ -78,6 +78,32 @@ async fn the_session_that_waits_longest_makes_room() {
     assert_eq!(directory.lock().parked.len(), 16);
 }
 
+#[tokio::test]
+async fn while_files_are_scarce_a_branch_has_no_more_connections_than_are_left_for_others() {
+    let directory = of_len(1 << 30);
+    let carried = |whose: u8| {
+        let account = directory.0.memory.account(Unit::Branch((directory.0.memory.root_of)(device(whose))));
+        let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(account)));
+        directory.enter(session(device(whose), id, line.clone())).expect("no guest's");
+        (id, line)
+    };
+    // Eleven of a branch, most of device 2, and one of somebody else.
+    let of_two: Vec<_> = (0..9).map(|_| carried(2)).collect();
+    let (of_twelve, somebody_else) = (carried(12), carried(1));
+    let (newest, line) = carried(22);
+    let unit = Unit::Branch(device(2));
+    // Lines of a test have no connection.
+    let share = |newest, unit: &Unit, left| directory.share(newest, unit, left, is_open);
+    share(newest, &unit, 11);
+    assert!(of_two.iter().all(|(_, line)| is_open(line)), "as many are left");
+    share(newest, &unit, 10);
+    assert!(!is_open(&of_two[0].1), "the oldest of whichever has most");
+    assert!(of_two[1..].iter().all(|(_, line)| is_open(line)));
+    assert!([&of_twelve.1, &line, &somebody_else.1].into_iter().all(is_open));
+    share(somebody_else.0, &Unit::Branch(device(1)), 0);
+    assert!(is_open(&somebody_else.1), "whoever has one keeps it");
+}
+
 const KIB: usize = 1_024;
 
 /// A session without a connection, with a message that waits to be sent.
