@@ -22,6 +22,7 @@ import { deferred, fromJson, namesOf } from "./values.js";
 const RESET_REFUSED = 3;
 const RESET_FAILED = 4;
 const RESET_NOT_ALLOWED = 7;
+const RESET_STEP_UP_NEEDED = 8;
 const ALGORITHMS = { 1: "Ed25519", 2: "P-256" };
 /** How long a timer can be told to wait. */
 const TIMER_MAX_MILLIS = 0x7fff_ffff;
@@ -313,7 +314,8 @@ class Server {
     const service = this.#services.get(label);
     const kind = isStream ? "stream" : "channel";
     if (service?.kind !== kind) return session._line.reset(id, RESET_REFUSED);
-    if (session.standing.level < service.level) return session._line.reset(id, RESET_NOT_ALLOWED);
+    const needed = service.level ?? 0;
+    if (session.standing.level < needed) return session._line.reset(id, session._refusal(needed));
     const lane = isStream ? new ServedStream(session, label, id) : new ServedChannel(session, label, id);
     lane._level = service.level;
     const call = Object.freeze({ label, device: session.device, name: session.name, session });
@@ -413,13 +415,19 @@ class Session {
     return this.#server.sessions;
   }
 
+  /** @private Where this level is needed: would a passkey of the person's open it, or not? */
+  _refusal(needed) {
+    return needed === 3 && this.standing.level === 2 ? RESET_STEP_UP_NEEDED : RESET_NOT_ALLOWED;
+  }
+
   /** @private What is open and not allowed any more ends. */
   _stand(level, subject) {
     if (subject && (this.standing.level < 2 || this._provedAt === undefined)) this._provedAt = performance.now();
     this.standing = Object.freeze({ level, subject: subject || undefined });
     for (const [id, lane] of Array.from(this._channels)) {
-      if (level >= (lane._level ?? 0)) continue;
-      this._line.reset(id, RESET_NOT_ALLOWED);
+      const needed = lane._level ?? 0;
+      if (level >= needed) continue;
+      this._line.reset(id, this._refusal(needed));
       this._release(id, lane, new DuologueError("not-allowed", "The server does not allow this."));
     }
   }

@@ -37,7 +37,7 @@ const until = (holds) => vi.waitFor(() => expect(holds()).toBe(true), { timeout:
 
 test("who has logged in registers a passkey, and opens by it what is closed", async () => {
   const link = open({ token: "ada" });
-  expect(await link.request("vault", "a").catch(code)).toBe("not-allowed");
+  expect(await link.request("vault", "a").catch(code)).toBe("step-up-needed");
   expect(await link.stepUp().catch(code)).toBe("passkey-none");
   const made = await link.passkeys.register({ name: "a key" });
   expect(made).toMatchObject({ name: "a key", used: undefined, here: true });
@@ -50,7 +50,7 @@ test("who has logged in registers a passkey, and opens by it what is closed", as
   expect(await link.passkeys.register().catch(code)).toBe("passkey-known");
   expect(await link.passkeys.remove(made.id)).toMatchObject({ id: made.id });
   await until(() => link.standing.level === 2);
-  await expect((async () => { for await (const _ of vault); })()).rejects.toMatchObject({ code: "not-allowed" });
+  await expect((async () => { for await (const _ of vault); })()).rejects.toMatchObject({ code: "step-up-needed" });
 });
 
 test("presence is of one session, lives through a cut, and ends with it", async () => {
@@ -60,10 +60,10 @@ test("presence is of one session, lives through a cut, and ends with it", async 
   server.cut();
   expect((await link.request("vault", "a")).length).toBe(1);
   const other = open({ token: "ada" });
-  expect(await other.request("vault", "a").catch(code)).toBe("not-allowed");
+  expect(await other.request("vault", "a").catch(code)).toBe("step-up-needed");
   server.restart();
   await until(() => link.state === "open" && link.standing.level === 2);
-  expect(await link.request("vault", "a").catch(code)).toBe("not-allowed");
+  expect(await link.request("vault", "a").catch(code)).toBe("step-up-needed");
 });
 
 test("another device of the same person hears of a new passkey, and nobody else", async () => {
