@@ -62,6 +62,9 @@ async fn each_mistake_is_told_in_a_sentence_with_what_to_do() {
         (vec!["devices", "list"], &new, &["is --state mistyped?"]),
         (vec!["keys", "show"], &new, &["is --state mistyped?"]),
         (vec!["invite", "new"], &new, &["is --state mistyped?"]),
+        (vec!["invite", "list"], &new, &["is --state mistyped?"]),
+        (vec!["accounts", "list"], &new, &["is --state mistyped?"]),
+        (vec!["state"], &new, &["is --state mistyped?"]),
         (vec!["devices", "list"], &cut, &["store.redb", "put back a copy", "do not just remove it"]),
         (vec!["dev", "--port", "0"], &altered, &["store.redb", "put back a copy", "do not just remove it"]),
         (vec!["dev", "--port", "0"], running.directory(), &another),
@@ -215,7 +218,15 @@ async fn a_proxy_header_of_somebody_who_is_not_trusted_is_in_the_log_with_what_t
 #[tokio::test]
 async fn a_verb_into_a_closed_pipe_ends_quietly() {
     let server = Server::dev().await;
-    for verb in ["duologue keys show", "duologue devices list", "duologue invite new", "duologue --help"] {
+    for verb in [
+        "duologue keys show",
+        "duologue devices list",
+        "duologue invite new",
+        "duologue invite list",
+        "duologue accounts list",
+        "duologue state",
+        "duologue --help",
+    ] {
         // Once it panicked: "failed printing to stdout: Broken pipe".
         let text = verb.replacen("duologue", binary().to_str().unwrap(), 1);
         let (reader, writer) = std::io::pipe().unwrap();
