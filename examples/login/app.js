@@ -2,8 +2,9 @@
 
 import { connect } from "duologue";
 
-/** All tabs have one line, and with it one login. */
-export const open = () => connect({ invite: location.href, worker: "shared" });
+/** All tabs have one line, and with it one login. With the server's key, which its build may have, a page needs no invite: the policy
+ * lets guests as far as the login. */
+export const open = () => connect({ invite: location.href, serverKey: import.meta.env.VITE_SERVER_KEY, worker: "shared" });
 
 /** As `fetch`, with JSON both ways; what the backend refuses is an error with its word as `code`. */
 export async function ask(link, path, body) {

@@ -100,13 +100,20 @@ struct App {
     server: Server,
     backend_address: String,
     address: String,
+    are_guests: bool,
     _backend: Program,
     _vite: Program,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl App {
+    /// Whose pages need an invite.
     async fn start(backend: Backend) -> Self {
+        Self::start_for(backend, false).await
+    }
+
+    /// Where guests come in, by the key that the README has its reader give the page.
+    async fn start_for(backend: Backend, are_guests: bool) -> Self {
         let turn = within(600, "the other examples", TURN.lock()).await;
         let (program, backend_address) = backend.start().await;
         let arguments: Vec<String> = typed("cargo run -p duologue-server -- dev ")[6..]
@@ -125,14 +132,24 @@ impl App {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = by_npm(&typed("npm run dev"));
         command.args(["--", "--port", &port.to_string(), "--strictPort"]).env("DUOLOGUE_SERVER", server.address());
+        if are_guests {
+            let shown = server.verb(&["keys", "show"]).await;
+            let key =
+                shown.lines().find_map(|line| line.strip_prefix("key")).expect("it shows the key").trim().to_owned();
+            assert!(README.contains("VITE_SERVER_KEY=$(cargo run -q -p duologue-server -- keys show"));
+            command.env("VITE_SERVER_KEY", key);
+        }
         let vite = Program::start(command);
         let address = format!("http://localhost:{port}");
         vite.said.with(&address).await;
-        Self { server, backend_address, address, _backend: program, _vite: vite, _turn: turn }
+        Self { server, backend_address, address, are_guests, _backend: program, _vite: vite, _turn: turn }
     }
 
-    /// The page at this path, for a browser that has an invite.
+    /// The page at this path, for a browser that comes for the first time.
     async fn invited(&self, path: &str) -> String {
+        if self.are_guests {
+            return format!("{}{path}", self.address);
+        }
         let link = self.server.invite("24h").await;
         format!("{}{path}#{}", self.address, link.split_once('#').expect("an invite").1)
     }
@@ -341,9 +358,11 @@ async fn browser_login_example_with_axum_is_used_by_two_people() {
 }
 
 #[tokio::test]
-async fn browser_login_example_in_react_is_used_by_two_people() {
-    let app = App::start(Backend::Axum).await;
+async fn browser_login_example_in_react_is_used_by_two_guests() {
+    let app = App::start_for(Backend::Axum, true).await;
     is_used(&app, "/react/").await;
+    let list: Value = serde_json::from_str(&app.server.verb(&["devices", "list", "--json"]).await).expect("JSON");
+    assert_eq!(list["devices"], json!([]), "nothing is kept of a guest: {list}");
 }
 
 #[tokio::test]
