@@ -31,7 +31,7 @@ pub(crate) struct Bed {
 pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) transport: Transport,
-    /// Of the baseline's.
+    /// Its own.
     pub(crate) options: &'static [&'static str],
 }
 

@@ -8,6 +8,9 @@
 //! real sockets:            clients open and close sessions; sessions ÷ CPU seconds of the server's process
 //! ```
 //!
+//! with a token, with rules: the same, ours alone and without TLS, so that it is the door's part that shows; by turns with
+//! sessions that show nothing, to a server that takes none and has no rules.
+//!
 //! TLS is rustls with ring as the server configures it, with the certificate of development (ECDSA P-256), and resumes
 //! nothing. It agrees by X25519 only: ring has no ML-KEM. What is timed of ours goes from the header of the upgrade request
 //! to AUTH_OK: M1, X25519, ML-KEM-768, the device's Ed25519 signature, a new session.
@@ -35,12 +38,21 @@ use crate::{
     clients,
     device::Device,
     report::{self, Comparison, Goal, median},
+    token,
 };
 
 /// Of the server, in all.
 const GOAL_MICROS: f64 = 250.0;
 /// Clients that connect at the same time.
 const CONNECTING: u32 = 16;
+
+/// A server's options and its clients': plain, a token seen before, a new one, rules.
+const DOOR: [(&[&str], &[&str]); 4] = [
+    (&[], &[]),
+    (&["--tokens"], &["--token=seen"]),
+    (&["--tokens"], &["--token=new"]),
+    (&["--rules=200"], &[]),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Handshake {
@@ -63,6 +75,8 @@ impl Handshake {
         let bed = Bed::pinned(CONNECTING)?;
         let (ours, tls) = (Ours::new(), Tls::new(&bed)?);
         let (mut cpu, mut cpu_tls, mut rate, mut rate_bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut door = [const { Vec::new() }; DOOR.len()];
+        let mut with_verification = Vec::new();
         for round in 1..=self.rounds {
             let (mut each, mut each_tls) = (Vec::new(), Vec::new());
             for _ in 0..self.handshakes {
@@ -74,8 +88,14 @@ impl Handshake {
             cpu_tls.push(median(&each_tls).0);
             rate.push(self.sessions_a_core(&bed, Kind::Duologue).await?);
             rate_bare.push(self.sessions_a_core(&bed, Kind::Tungstenite).await?);
-            eprintln!("bench: round {round} of {}", self.rounds);
+            for ((options, load), micros) in DOOR.into_iter().zip(&mut door) {
+                micros.push(self.session_micros(&bed, options, load).await?);
+            }
+            let verification = token::verification(Path::new(bed.state()), self.handshakes).await?;
+            eprintln!("bench: round {round} of {}: one verification {:.1} µs", self.rounds, verification.as_secs_f64() * 1e6);
+            with_verification.extend(door[0].last().map(|plain| plain + verification.as_secs_f64() * 1e6));
         }
+        let [plain, seen, new, ruled] = door;
         let comparison = |name: &str, unit, ours: &[f64], baseline: &[f64], baseline_name, goal| Comparison {
             name: name.to_owned(),
             unit,
@@ -102,8 +122,46 @@ impl Handshake {
                 "tokio-tungstenite over the same TLS",
                 Goal::AtLeast(0.6),
             ),
+            comparison(
+                "a session whose token was seen before, server CPU",
+                "µs",
+                &seen,
+                &plain,
+                "a session without a token",
+                Goal::AtMost(1.05),
+            ),
+            comparison(
+                "a session with a new token, server CPU",
+                "µs",
+                &new,
+                &with_verification,
+                "one without, and one verification",
+                Goal::AtMost(1.05),
+            ),
+            comparison(
+                "a session under 200 rules, server CPU",
+                "µs",
+                &ruled,
+                &plain,
+                "a session without rules",
+                Goal::AtMost(1.02),
+            ),
         ];
         report::conclude("handshake", &format!("Handshakes, {} rounds", self.rounds), &self.json, &figures)
+    }
+
+    /// What one session costs the server's processor, of sessions that are opened and closed.
+    async fn session_micros(
+        &self,
+        bed: &Bed,
+        options: &'static [&'static str],
+        load: &[&str],
+    ) -> anyhow::Result<f64> {
+        let server = Server { kind: Kind::Duologue, transport: Transport::Clear, options };
+        let (sessions, millis) = (format!("--sessions={CONNECTING}"), format!("--millis={}", self.millis));
+        let mut arguments = vec!["--job=connect".to_owned(), sessions, millis];
+        arguments.extend(load.iter().map(|option| (*option).to_owned()));
+        Ok(1e6 / bed.load(server, &arguments).await?.per_cpu_second())
     }
 
     async fn sessions_a_core(&self, bed: &Bed, kind: Kind) -> anyhow::Result<f64> {

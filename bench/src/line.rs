@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use duologue::{Claims, ClientConfig, LineEvent, Offer, limits::RECORD_LEN_MAX};
+use duologue::{Claims, ClientConfig, EvidenceKind, LineEvent, Offer, limits::RECORD_LEN_MAX};
 use duologue_client::WebSocket;
 use duologue_native::{Endpoint, Line, carry, keep, randomness};
 use tokio::sync::mpsc;
@@ -37,7 +37,15 @@ pub(crate) async fn open(dial: Arc<Dial>, number: u32) -> anyhow::Result<Line> {
 
 /// The same as a device that shows something beside its key.
 pub(crate) async fn open_with(dial: Arc<Dial>, number: u32, offer: Offer) -> anyhow::Result<Line> {
-    let (line, failure) = begin_with(dial, number, offer, None)?;
+    wait(begin_with(dial, number, offer, None, None)?).await
+}
+
+/// The same as a device whose person shows a token.
+pub(crate) async fn open_with_token(dial: Arc<Dial>, number: u32, token: String) -> anyhow::Result<Line> {
+    wait(begin_with(dial, number, Offer::Nothing, Some(token), None)?).await
+}
+
+async fn wait((line, failure): (Line, Failure)) -> anyhow::Result<Line> {
     let ready = line.ready().await;
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     ready.map(|()| line).map_err(|error| failure.unwrap_or(error.into()))
@@ -45,13 +53,14 @@ pub(crate) async fn open_with(dial: Arc<Dial>, number: u32, offer: Offer) -> any
 
 /// The same without the wait. A line that tells of its WebSockets dials again when it is lost.
 pub(crate) fn begin(dial: Arc<Dial>, number: u32, upgrades: Option<Upgrades>) -> anyhow::Result<(Line, Failure)> {
-    begin_with(dial, number, Offer::Nothing, upgrades)
+    begin_with(dial, number, Offer::Nothing, None, upgrades)
 }
 
 fn begin_with(
     dial: Arc<Dial>,
     number: u32,
     offer: Offer,
+    token: Option<String>,
     upgrades: Option<Upgrades>,
 ) -> anyhow::Result<(Line, Failure)> {
     let device = Device::number(number);
@@ -62,7 +71,11 @@ fn begin_with(
         device: device.key(),
         claims: Claims { origin: String::new(), host: dial.host(), name: "bench".to_owned() },
     };
-    let line = Line::new(duologue::Line::client(config, RandomState::new().hash_one(number)));
+    let mut core = duologue::Line::client(config, RandomState::new().hash_one(number));
+    if let Some(token) = token {
+        core.show(EvidenceKind::Token, token.into_bytes())?;
+    }
+    let line = Line::new(core);
     let own = line.unguarded();
     let failure = Failure::default();
     let mut endpoint = Client { dial, device, has_dialled: false, upgrades, failure: Arc::clone(&failure) };

@@ -35,6 +35,7 @@ use crate::{
     clients::{BareWebSocket, Dial, OPENING_MAX, To},
     device::{self, NEW_DEVICES},
     line,
+    token::Shown,
 };
 
 /// What waits for one write of a bare WebSocket, and what a stream reads at a time.
@@ -67,6 +68,9 @@ pub(crate) struct Load {
     /// The first invite of newcomers
     #[arg(long, default_value_t = 0)]
     first_invite: u32,
+    /// What each session's person shows, where sessions are opened and closed
+    #[arg(long)]
+    token: Option<Shown>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -160,7 +164,18 @@ impl Load {
             while Instant::now() < until {
                 match dial.server_key() {
                     // Dropped, it closes.
-                    Some(_) => drop(line::open(Arc::clone(dial), number).await?),
+                    Some(_) => drop(match self.token {
+                        None => line::open(Arc::clone(dial), number).await?,
+                        Some(shown) => {
+                            let token = shown.by(number);
+                            let line = line::open_with_token(Arc::clone(dial), number, token).await?;
+                            // What is refused costs something else.
+                            let mut standing = line.standing();
+                            let level = standing.wait_for(|standing| standing.level > 0).await?.level;
+                            ensure!(level == 2, "the token was not taken");
+                            line
+                        }
+                    }),
                     None => dial.websocket(WebSocketConfig::default()).await?.close(None).await?,
                 }
                 count += 1;

@@ -39,6 +39,7 @@ mod path;
 mod report;
 mod scale;
 mod server;
+mod token;
 
 use std::{fmt, process::ExitCode};
 

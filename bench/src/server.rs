@@ -8,7 +8,7 @@ use std::{io::Write as _, net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use axum::Router;
-use duologue_server::{Duologue, Policy, State, development, page, services};
+use duologue_server::{Duologue, LabelPattern, Policy, Rule, Rules, State, development, page, services};
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, tungstenite::protocol::WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Transport, child};
+use crate::{Transport, child, token};
 
 /// The baseline's read buffer. Below this its bytes a link no longer fall by much, and every message takes more reads.
 const READ_BUFFER_LEN: usize = 1_024;
@@ -34,6 +34,12 @@ pub(crate) struct Serve {
     /// The state directory, with the devices in it
     #[arg(long)]
     state: PathBuf,
+    /// Takes tokens
+    #[arg(long)]
+    tokens: bool,
+    /// Has so many rules, of which the last opens what there is
+    #[arg(long, default_value_t = 0)]
+    rules: usize,
 }
 
 #[derive(clap::Args)]
@@ -54,7 +60,15 @@ impl Serve {
         duologue_server::raise_file_limit()?;
         let (listener, tls) = self.listen().await?;
         let state = State::open(&self.state)?;
-        let duologue = Duologue::new(state, Policy::loopback()).service("echo", services::echo);
+        let policy = match self.rules {
+            0 => Policy::loopback(),
+            count => Policy::loopback().with_rules(rules(count)?),
+        };
+        let mut duologue = Duologue::new(state, policy);
+        if self.tokens {
+            duologue = duologue.tokens(token::taken(&self.state)?);
+        }
+        let duologue = duologue.service("echo", services::echo);
         let app = Router::new().route("/line", duologue.route()).merge(page(true));
         duologue_server::serve(listener, tls, app, CancellationToken::new()).await;
         Ok(())
@@ -71,6 +85,13 @@ impl Serve {
         writeln!(std::io::stdout(), "ready {}", listener.local_addr()?.port())?;
         Ok((listener, tls))
     }
+}
+
+/// Rules as owners write them, each with a label of its own; the last opens `echo`.
+fn rules(count: usize) -> anyhow::Result<Rules> {
+    let labels = (1..count).map(|number| format!("service-{number}")).chain(["echo".to_owned()]);
+    let rules = labels.map(|label| Ok(Rule::new(&label, vec![LabelPattern::new(&label)?])));
+    Ok(Rules::new(rules.collect::<anyhow::Result<_>>()?))
 }
 
 impl ServeTungstenite {
