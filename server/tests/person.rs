@@ -5,10 +5,10 @@ mod persons;
 
 use std::time::{Duration, Instant};
 
-use duologue::{ChannelError, CloseCode, ConnectionError, FreshReason, ResetCode};
+use duologue::{ChannelError, CloseCode, ConnectionError, FreshReason, Offer, ResetCode};
 use duologue_server::{Group, LabelPattern, Level, LineError, Rule, Rules, Subject, TokenSettings, Whom};
 use persons::{
-    Bench, NOT_ALLOWED, end, signed,
+    Bench, Browser, NOT_ALLOWED, end, signed,
     testing::{base64url, now},
     token, until_lost,
 };
@@ -150,6 +150,30 @@ async fn evidence_of_another_subject_ends_the_session_on_the_open_line_and_behin
 }
 
 #[tokio::test]
+async fn a_stolen_ticket_is_worth_nothing_with_another_subjects_token() {
+    let bench = Bench::start().await;
+    let ada = bench.come(1, Some(bench.invite()), Some(&signed(&token("ada", 300))));
+    ada.hears("who it is", |told| told.level == 2).await;
+    let stolen = || Offer::Ticket(ada.tickets.lock().expect("whole").last().expect("she was let in").clone());
+    let browser = Browser::default();
+    let nobody = bench.come_with(2, stolen(), None, &browser);
+    assert_eq!(nobody.turned_out().await.0, CloseCode::NotEnrolled);
+    let bob = bench.come_with(3, stolen(), Some(&signed(&token("bob", 300))), &browser);
+    let told = bob.hears("who he is", |told| told.level == 2).await;
+    assert_eq!(told.subject, "bob", "by his token, and by nothing else");
+    bob.sign_out();
+    assert_eq!(bob.turned_out().await.0, CloseCode::NotEnrolled, "nobody has let his device in");
+    // What she has goes on, and her ticket with it.
+    let again = bench.come_with(1, stolen(), None, &browser);
+    again.hears("that she is in", |told| told.level == 1).await;
+    ada.cut();
+    until_lost(&ada).await;
+    ada.told.lock().expect("whole").clear();
+    assert_eq!(ada.hears("who it is", |told| told.level == 2).await.subject, "ada");
+    assert!(ada.fresh.lock().expect("whole").is_empty());
+}
+
+#[tokio::test]
 async fn a_session_that_goes_on_has_the_standing_that_it_had_and_what_was_shown_meanwhile() {
     let mut bench = Bench::start().await;
     let ada = bench.come(1, Some(bench.invite()), Some(&signed(&token("ada", 300))));
@@ -280,11 +304,7 @@ async fn who_was_here_by_a_token_alone_and_signs_out_is_put_out() {
             until_lost(&ada).await;
         }
         ada.sign_out();
-        let told = ada.closed().await;
-        assert!(
-            matches!(told, ConnectionError::PeerClosed(ref close) if close.code == CloseCode::NotEnrolled),
-            "{told:?}"
-        );
+        assert_eq!(ada.turned_out().await, (CloseCode::NotEnrolled, "signed-out".to_owned()));
         assert_eq!(bench.duologue.directory().connected(), [], "nor does a session of it wait");
     }
 }

@@ -334,14 +334,16 @@ fn port_of(link: &str) -> u16 {
 
 /// With a terminal, or with nothing to read and a pipe to write to, as service managers start it. What looks like `RUST_LOG=debug`
 /// is no argument: it sets the log, which tells whatever a peer repeats only then. Nor is `FILES=1024`: so many files it may have
-/// open, soft and hard.
+/// open, soft and hard; `FILES=256:1024` where those differ.
 pub(crate) fn spawn(arguments: &[&str], state: &Path, at_terminal: bool) -> (Child, Option<Terminal>, Lines, Lines) {
     let files = arguments.iter().find_map(|argument| argument.strip_prefix("FILES="));
     let mut command = match files {
         None => Command::new(binary()),
         Some(files) => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]).arg(binary());
+            let (soft, hard) = files.split_once(':').unwrap_or((files, files));
+            let limits = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
+            shell.args(["-c", &limits]).arg(binary());
             shell
         }
     };

@@ -84,12 +84,11 @@ impl Gate {
         }
     }
 
-    /// The same of one device, where somebody has signed out; and whatever is open there asks again.
-    pub(crate) fn has_signed_out(&self, device: DeviceId) {
+    /// The same of one device, where somebody has signed out.
+    pub(crate) fn forget_answers_of(&self, device: DeviceId) {
         if let Some(hook) = self.hook() {
             hook.forget_of(device);
         }
-        self.has_changed(device);
     }
 
     /// Whether the owner has revoked what somebody is, by the token, the subject or a group.

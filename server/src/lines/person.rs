@@ -296,7 +296,8 @@ impl Duologue {
         let own = self.shared.directory.sessions_of(device).into_iter();
         let own: Vec<_> = own.filter(|session| session.seat.subject() == subject).collect();
         own.iter().for_each(|session| session.seat.sign_out());
-        self.shared.gate.has_signed_out(device);
+        self.shared.gate.forget_answers_of(device);
+        // Each is told why, before whatever is open there asks again.
         own.iter().for_each(|session| self.has_fallen(session, DoorError::SignedOut));
     }
 

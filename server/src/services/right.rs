@@ -123,7 +123,8 @@ impl Right {
     /// Nothing that was proved counts any more.
     pub(crate) fn sign_out(&self) {
         self.seat.sign_out();
-        self.gate.has_signed_out(self.seat.device());
+        self.gate.forget_answers_of(self.seat.device());
+        self.gate.has_changed(self.seat.device());
     }
 
     /// Somebody has shown to be there, by this passkey. False if that counts no more: nobody knows who it is, somebody has signed out

@@ -19,7 +19,7 @@ use axum::{
 };
 use duologue::{
     Claims, ClientConfig, CloseCode, ConnectionError, DeviceId, DeviceKey, EvidenceKind, FreshReason, Invite,
-    LineEvent, Offer, Outcome, ResetCode, ServerKey, SignatureAlgorithm, Standing,
+    LineEvent, Offer, Outcome, ResetCode, ServerKey, SignatureAlgorithm, Standing, Ticket,
 };
 use duologue_client::{
     WebSocket,
@@ -134,13 +134,17 @@ impl Bench {
 
     /// The same, with what is seen of a browser.
     pub(crate) fn come_as(&self, letter: u8, invite: Option<Invite>, token: Option<&str>, browser: &Browser) -> Person {
+        self.come_with(letter, invite.map_or(Offer::Nothing, Offer::Invite), token, browser)
+    }
+
+    /// The same, by whatever it shows in M1.
+    pub(crate) fn come_with(&self, letter: u8, offer: Offer, token: Option<&str>, browser: &Browser) -> Person {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[letter; 32]).expect("a key");
         let algorithm = SignatureAlgorithm::Ed25519;
         let spki = [algorithm.spki_prefix(), pair.public_key().as_ref()].concat();
         let device = DeviceKey::new(algorithm, spki).expect("a key");
         let claims =
             Claims { origin: browser.origin.clone(), host: self.address.to_string(), name: "bench".to_owned() };
-        let offer = invite.map_or(Offer::Nothing, Offer::Invite);
         let config =
             ClientConfig { server_key: self.server_key, offer, enrolled: false, device: device.clone(), claims };
         let mut core = duologue::Line::client(config, letter.into());
@@ -154,6 +158,7 @@ impl Bench {
             line: line.unguarded(),
             told: Arc::default(),
             fresh: Arc::default(),
+            tickets: Arc::default(),
             is_cut: Arc::default(),
             _guard: line,
         };
@@ -192,15 +197,17 @@ pub(crate) struct Person {
     pub(crate) line: Line,
     pub(crate) told: Arc<Mutex<Vec<Standing>>>,
     pub(crate) fresh: Arc<Mutex<Vec<FreshReason>>>,
+    /// Those that it was given, the newest last.
+    pub(crate) tickets: Arc<Mutex<Vec<Ticket>>>,
     is_cut: Arc<AtomicBool>,
     _guard: Line,
 }
 
-type Seen = (Arc<Mutex<Vec<Standing>>>, Arc<Mutex<Vec<FreshReason>>>, Arc<AtomicBool>);
+type Seen = (Arc<Mutex<Vec<Standing>>>, Arc<Mutex<Vec<FreshReason>>>, Arc<Mutex<Vec<Ticket>>>, Arc<AtomicBool>);
 
 impl Person {
     fn seen(&self) -> Seen {
-        (Arc::clone(&self.told), Arc::clone(&self.fresh), Arc::clone(&self.is_cut))
+        (Arc::clone(&self.told), Arc::clone(&self.fresh), Arc::clone(&self.tickets), Arc::clone(&self.is_cut))
     }
 
     pub(crate) fn show(&self, token: &str) {
@@ -290,7 +297,7 @@ impl Dialler {
 
 impl Endpoint for Dialler {
     async fn answer(&mut self, line: &Line, event: LineEvent) {
-        let (told, fresh, _) = &self.person;
+        let (told, fresh, tickets, _) = &self.person;
         match event {
             LineEvent::DialWanted => drop(tokio::spawn(self.clone().dial(line.unguarded()))),
             LineEvent::SignatureWanted(no, message) => {
@@ -304,6 +311,7 @@ impl Endpoint for Dialler {
                     fresh.lock().expect("whole").push(reason);
                 }
                 told.lock().expect("whole").push(grant.standing);
+                tickets.lock().expect("whole").push(grant.ticket);
             }
             _ => {}
         }
