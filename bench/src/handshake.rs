@@ -47,12 +47,8 @@ const GOAL_MICROS: f64 = 250.0;
 const CONNECTING: u32 = 16;
 
 /// A server's options and its clients': plain, a token seen before, a new one, rules.
-const DOOR: [(&[&str], &[&str]); 4] = [
-    (&[], &[]),
-    (&["--tokens"], &["--token=seen"]),
-    (&["--tokens"], &["--token=new"]),
-    (&["--rules=200"], &[]),
-];
+const DOOR: [(&[&str], &[&str]); 4] =
+    [(&[], &[]), (&["--tokens"], &["--token=seen"]), (&["--tokens"], &["--token=new"]), (&["--rules=200"], &[])];
 
 #[derive(clap::Args)]
 pub(crate) struct Handshake {
@@ -92,7 +88,11 @@ impl Handshake {
                 micros.push(self.session_micros(&bed, options, load).await?);
             }
             let verification = token::verification(Path::new(bed.state()), self.handshakes).await?;
-            eprintln!("bench: round {round} of {}: one verification {:.1} µs", self.rounds, verification.as_secs_f64() * 1e6);
+            eprintln!(
+                "bench: round {round} of {}: one verification {:.1} µs",
+                self.rounds,
+                verification.as_secs_f64() * 1e6
+            );
             with_verification.extend(door[0].last().map(|plain| plain + verification.as_secs_f64() * 1e6));
         }
         let [plain, seen, new, ruled] = door;
@@ -151,12 +151,7 @@ impl Handshake {
     }
 
     /// What one session costs the server's processor, of sessions that are opened and closed.
-    async fn session_micros(
-        &self,
-        bed: &Bed,
-        options: &'static [&'static str],
-        load: &[&str],
-    ) -> anyhow::Result<f64> {
+    async fn session_micros(&self, bed: &Bed, options: &'static [&'static str], load: &[&str]) -> anyhow::Result<f64> {
         let server = Server { kind: Kind::Duologue, transport: Transport::Clear, options };
         let (sessions, millis) = (format!("--sessions={CONNECTING}"), format!("--millis={}", self.millis));
         let mut arguments = vec!["--job=connect".to_owned(), sessions, millis];

@@ -356,7 +356,7 @@ async fn a_server_may_open_as_many_files_as_the_hard_limit_says() {
     let server = Server::dev_with(&["FILES=256:1024"]).await;
     let told = server.stderr.with("the limit of open files was raised").await;
     assert!(told.contains("from=256") && told.contains("to=1024"), "{told}");
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     assert_eq!(files.split_whitespace().take(2).collect::<Vec<_>>(), ["1024", "1024"]);
 }
