@@ -54,6 +54,11 @@ const FOR_CHROMIUM: [LeftOut; 16] = [
     ("passkeys::browser_axe_finds_nothing_serious_where_a_person_shows_to_be_there", "asks for what only DevTools can"),
 ];
 
+/// Tests of these files are for Chromium alone where everything is run on a build machine, which has an hour: they are of what the
+/// page says and shows, by scripts that all engines have in common. `--engine`, and `--full` elsewhere, run them.
+pub(crate) const OF_ITS_WORDS: [&str; 6] =
+    ["desk::", "giving::", "page_causes::", "page_person::", "page_trust::", "pictures::"];
+
 const FOR_FIREFOX: [LeftOut; 2] = [
     (
         "worker::browser_worker_goes_on_when_the_browser_shows_a_left_page_again",

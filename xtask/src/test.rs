@@ -9,7 +9,8 @@
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
 //! 7. proxies, with `--full`         three of those that `--proxies` runs
 //! 8. a busy machine                 what would disturb the tests of 6
-//! 9. further engines, with `--full` the tests of the browser in Firefox and in WebKitGTK
+//! 9. further engines, with `--full` the tests of the browser in Firefox and in WebKitGTK; on a build machine less what
+//!    the page says and shows
 //! 10. packaging, likewise           the npm package in the projects of tests/packaging
 //! 11. examples, likewise            the app with a login, by the commands of its README
 //! 12. the crates, likewise          made, and checked as far as their types go, each from its package alone
@@ -31,7 +32,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::engines::Engine;
+use crate::engines::{Engine, OF_ITS_WORDS};
 use crate::harness::Outcome;
 use crate::process::{self, cargo, step, target};
 use crate::proxies::{self, Proxy};
@@ -281,6 +282,11 @@ impl<'a> Run<'a> {
         if names.iter().any(needs_issuer) && !tools::has_issuer() {
             let without: Vec<_> = names.extract_if(.., |name| needs_issuer(name)).collect();
             self.skip_all(&group, &without, "no issuer of tokens");
+        }
+        if on_build_machine() {
+            let of_its_words = |name: &&str| OF_ITS_WORDS.iter().any(|file| name.starts_with(file));
+            let left_out: Vec<_> = names.extract_if(.., |name| of_its_words(name)).collect();
+            self.skip_all(&group, &left_out, "what the page says and shows, by `cargo xtask test --engine`");
         }
         let mut command = end_to_end();
         command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool);
