@@ -54,7 +54,7 @@ test("a device that nobody has let in comes by a token alone, and is out with it
   const { key: serverKey } = await open().ready.then(() => links[0].server);
   const identity = memoryIdentity();
   const more = { invite: undefined, serverKey, identity };
-  expect(await open(more).ready.catch(code)).toBe("identity-lost");
+  expect(await open(more).ready.catch(code)).toBe("not-enrolled");
   const link = open({ ...more, token: "ada's" });
   await link.ready;
   await link.signOut();
