@@ -14,7 +14,7 @@ use std::{
 
 use duologue::{DeviceId, Secret, Ticket, TicketId, limits::TICKET_TTL_SECS};
 
-use crate::state::{records::now, store::StoredTicket};
+use crate::state::{random, records::now, store::StoredTicket};
 
 /// Of one device: two for each of the 16 lines that it may have.
 const OF_A_DEVICE_MAX: usize = 32;
@@ -127,10 +127,7 @@ impl Tickets {
 }
 
 fn drawn() -> (TicketId, Secret) {
-    let (mut id, mut secret) = ([0; 16], [0; 32]);
-    getrandom::fill(&mut id).expect("the operating system gives random bytes");
-    getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-    (TicketId(id), Secret::new(secret))
+    (TicketId(random()), Secret::new(random()))
 }
 
 impl Kept {

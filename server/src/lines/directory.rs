@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     door::{holder::Holder, seat::Seat, standing::Level},
-    state::files,
+    state::{files, random},
     watch::log,
 };
 
@@ -377,12 +377,6 @@ fn birth_of(line: &Line) -> Option<Birth> {
 
 fn is_parked(line: &Line) -> bool {
     line.command(|line, _| line.is_parked())
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
 }
 
 #[cfg(test)]

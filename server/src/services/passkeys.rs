@@ -33,7 +33,10 @@ use crate::{
         standing::{Level, Standing, Subject},
     },
     services::service::{Call, Service, ServiceError},
-    state::store::{PASSKEYS_MAX, Passkey, PasskeyError, Store},
+    state::{
+        random,
+        store::{PASSKEYS_MAX, Passkey, PasskeyError, Store},
+    },
     watch::{log::OWNERS, text},
 };
 
@@ -412,12 +415,6 @@ fn challenge(call: &Call, purpose: Purpose, handle: [u8; 32]) -> Result<[u8; 32]
     let (device, random, now) = (call.device(), random(), std::time::Instant::now());
     let given = call.right.seat.presence(|presence| presence.challenge(device, purpose, random, handle, now));
     given.ok_or(DoorError::NoSubject)
-}
-
-fn random() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
-    bytes
 }
 
 fn is_fresh(at: u64) -> bool {

@@ -9,7 +9,7 @@ use std::{
 
 use duologue::{Secret, ServerIdentity};
 
-use super::StateError;
+use super::{StateError, random};
 
 const KEY: &str = "identity.key";
 
@@ -18,8 +18,7 @@ pub(super) fn find_or_make(directory: &Path) -> Result<ServerIdentity, StateErro
     if let Some(identity) = find(directory)? {
         return Ok(identity);
     }
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).expect("the operating system gives random bytes");
+    let key = random();
     write_private(&directory.join(KEY), &key)?;
     Ok(ServerIdentity::new(Secret::new(key)))
 }

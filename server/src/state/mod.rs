@@ -213,10 +213,15 @@ impl State {
     }
 
     fn draw_invite(&self) -> Invite {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).expect("the operating system gives random bytes");
-        Invite::new(secret, self.identity.public())
+        Invite::new(random(), self.identity.public())
     }
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
 }
 
 /// The public key of a state directory's server, running or not.

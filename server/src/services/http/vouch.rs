@@ -31,6 +31,7 @@ use crate::{
         standing::{Group, InvalidName, Subject},
     },
     services::{right::NotVouched, service::Call},
+    state::random,
     watch::text,
 };
 
@@ -157,9 +158,7 @@ enum Misfit {
 
 impl OneTime {
     pub(super) fn new() -> Self {
-        let mut bits = [0; 16];
-        getrandom::fill(&mut bits).expect("the system has randomness");
-        Self(BASE64_URL_SAFE_NO_PAD.encode(bits))
+        Self(BASE64_URL_SAFE_NO_PAD.encode(random::<16>()))
     }
 
     pub(super) fn header(&self) -> HeaderValue {
