@@ -23,7 +23,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
-use duologue::{Claims, ClientConfig, Connection, Offer, upgrade};
+use duologue::{Claims, ClientConfig, Connection, Offer, limits::M1_HEADER_LEN, upgrade};
 use duologue_native::randomness;
 use futures_util::{SinkExt as _, StreamExt as _, future};
 use rustls::pki_types::ServerName;
@@ -54,10 +54,8 @@ const STOPPED_MAX: usize = 2_000;
 const STOPPED_PATIENCE: Duration = Duration::from_millis(20);
 /// Nobody waits for longer for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Bytes of M1 before its Noise part.
-const M1_HEADER_LEN: usize = 12;
-/// The last byte of them, whose lowest bit says that freshness can be shown.
-const M1_FLAGS: usize = 11;
+/// The last byte before the Noise part of M1, whose lowest bit says that freshness can be shown.
+const M1_FLAGS: usize = M1_HEADER_LEN - 1;
 
 /// What a flood consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

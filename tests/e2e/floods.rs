@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use duologue::{CloseCode, Instant as CoreInstant, Invite, upgrade};
+use duologue::{CloseCode, Instant as CoreInstant, Invite, limits::M1_HEADER_LEN, upgrade};
 use futures_util::{SinkExt as _, StreamExt as _, future};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -50,8 +50,6 @@ const AT_ONCE: usize = 8;
 const STOPPED_MAX: usize = 100;
 /// Nobody waits for longer for an answer: a server under pressure keeps strangers waiting.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Bytes of M1 before its Noise part.
-const M1_HEADER_LEN: usize = 12;
 /// In ten minutes: 10 MB a day.
 const LOG_LEN_MAX: usize = 70_000;
 /// What three classes of peers may say at once, and with the counts each minute (`server/src/watch/counts.rs`).

@@ -16,6 +16,7 @@ use tokio_tungstenite::{
     tungstenite::{
         Message,
         client::IntoClientRequest,
+        handshake::client::Request,
         http::{HeaderValue, header},
     },
 };
@@ -78,9 +79,7 @@ impl Place {
         let host_name = self.host.split(':').next().expect("split gives one part at least");
         let tls = TlsConnector::from(tls::client(std::slice::from_ref(&self.certificate)));
         let stream = within(20, "TLS", tls.connect(name(host_name), tcp)).await.expect("TLS is fine");
-        let mut request = format!("wss://{}/line", self.host).into_client_request().expect("a WebSocket URL");
-        let offers = HeaderValue::from_str(&offers.join(", ")).expect("offers are ASCII");
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offers);
+        let mut request = self.request(offers);
         if let Some(origin) = origin {
             request.headers_mut().insert(header::ORIGIN, HeaderValue::from_str(origin).expect("an origin is ASCII"));
         }
@@ -90,13 +89,17 @@ impl Place {
         (socket, selected.to_str().expect("it is ASCII").to_owned())
     }
 
+    fn request(&self, offers: &[String]) -> Request {
+        let mut request = format!("wss://{}/line", self.host).into_client_request().expect("a WebSocket URL");
+        let offers = HeaderValue::from_str(&offers.join(", ")).expect("offers are ASCII");
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offers);
+        request
+    }
+
     /// A WebSocket with these offers on this connection; none where nobody takes it.
     pub(crate) async fn try_dial(&self, tcp: TcpStream, connector: &TlsConnector, offers: &[String]) -> Option<Socket> {
         let stream = connector.connect(name("localhost"), tcp).await.ok()?;
-        let mut request = format!("wss://{}/line", self.host).into_client_request().ok()?;
-        let offers = HeaderValue::from_str(&offers.join(", ")).ok()?;
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offers);
-        Some(client_async(request, stream).await.ok()?.0)
+        Some(client_async(self.request(offers), stream).await.ok()?.0)
     }
 
     /// A WebSocket that has said nothing yet; none where nobody takes it.
