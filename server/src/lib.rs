@@ -95,7 +95,9 @@ pub use state::{State, StateError, server_key};
 pub use tokio_util::sync::CancellationToken;
 #[cfg(feature = "typescript")]
 pub use ts_rs;
+pub use watch::events::{Event, Kind, Origin};
 pub use watch::log::{BoundedLog, OWNERS};
+pub use watch::stream::{Read, Reader, Watch};
 pub use watch::text::{name as shown_name, shown};
 
 /// The examples of the README are tests.

@@ -266,6 +266,8 @@ async fn hostile_json_fails_its_channel_alone_and_the_log_says_why() {
     assert_eq!(line.request("add", r#"{"a":9007199254740991,"b":1}"#).await, failed);
     assert_eq!(line.request("add", r#"{"a":9007199254740990,"b":1}"#).await, Ok(b"9007199254740991".to_vec()));
 
+    // The log is written by a thread of its own.
+    until("the log says it", || log.of("a service failed").len() >= 8).await;
     let lines = log.of("a service failed");
     assert_eq!(lines.len(), 8, "{lines:#?}");
     assert!(lines.iter().all(|line| line.contains("label=\"add\"") && line.len() < 400), "{lines:#?}");

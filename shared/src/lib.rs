@@ -88,9 +88,9 @@ pub use handshake::{
 };
 pub use ids::{Birth, ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};
 pub use invite::{InvalidInvite, Invite};
-#[cfg(feature = "server")]
-pub use line::Rejected;
 pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
+#[cfg(feature = "server")]
+pub use line::{Cut, Rejected};
 pub use session::{Channel, DatagramStats, Role, Session};
 pub use time::Instant;
 

@@ -16,13 +16,13 @@ use super::{
     Answer, By, DeviceInfo, Failure, Named, PasskeyInfo, Said, Target, blocking, by_whom, devices, json, passkeys,
     revocations::{Revoke, answer_revocation},
 };
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::standing::{Group, InvalidName, Subject},
     state::{
         store::{Account, AccountError, Names},
         whom::Whom,
     },
-    watch::log::OWNERS,
 };
 
 /// All accounts.
@@ -145,6 +145,7 @@ async fn change_groups(
     Named(name): Named,
     Said(ChangeGroups { add, remove }): Said<ChangeGroups>,
 ) -> Answer<Response> {
+    let watch = target.watch();
     let subject = read_subject(&name)?;
     let texts = |groups: Vec<Group>| groups.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (add, remove) = (texts(add), texts(remove));
@@ -154,7 +155,8 @@ async fn change_groups(
         None => target.state.store().change_groups(subject.as_str(), &add, &remove),
     };
     let groups = groups_of(&blocking(work).await???);
-    tracing::info!(target: OWNERS, subject = name, groups = log, by = %by_whom(by), "the owner has changed groups");
+    let note = format!("groups={log:?} by={}", by_whom(by));
+    watch.tell(Event::of(Kind::GroupsChanged).subject(Some(&name)).note(note));
     Ok(json(StatusCode::OK, &InGroups { groups }))
 }
 
@@ -209,8 +211,9 @@ async fn revoke_token(
 }
 
 async fn restore(target: Arc<Target>, by: Option<Extension<By>>, whom: Whom, what: String) -> Answer<Response> {
+    let watch = target.watch();
     blocking(move || target.state.store().restore(whom)).await???;
-    tracing::info!(target: OWNERS, whom = what, by = %by_whom(by), "the owner has restored");
+    watch.tell(Event::of(Kind::OwnerRestored).note(format!("whom={what:?} by={}", by_whom(by))));
     Ok(json(StatusCode::OK, &Restored { restored: true }))
 }
 

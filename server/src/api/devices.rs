@@ -20,6 +20,7 @@ use super::{
     Answer, By, Failure, Named, Said, Target, blocking, by_whom, json,
     revocations::{Revoke, answer_revocation},
 };
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
         gate::now,
@@ -29,7 +30,6 @@ use crate::{
         store::{Device, DeviceStatus, StoreError},
         whom::Whom,
     },
-    watch::log::OWNERS,
 };
 
 /// All devices.
@@ -202,6 +202,7 @@ async fn bind(
     Named(id): Named,
     Said(Bind { subject }): Said<Bind>,
 ) -> Answer<Response> {
+    let watch = target.watch();
     let device = read_id(&id)?;
     let name = subject.clone();
     let work = move || match &target.running {
@@ -209,7 +210,8 @@ async fn bind(
         None => target.state.store().bind(device, name.as_str()),
     };
     let changed = blocking(work).await???;
-    tracing::info!(target: OWNERS, %device, %subject, changed, by = %by_whom(by), "the owner has bound a device");
+    let note = format!("changed={changed} by={}", by_whom(by));
+    watch.tell(Event::of(Kind::OwnerBound).device(device).subject(Some(&subject)).note(note));
     Ok(json(StatusCode::OK, &Bound { changed }))
 }
 
@@ -218,12 +220,13 @@ async fn release(
     by: Option<Extension<By>>,
     Named(id): Named,
 ) -> Answer<Response> {
+    let watch = target.watch();
     let device = read_id(&id)?;
     let work = move || match &target.running {
         Some(duologue) => duologue.rebind(device, None),
         None => target.state.store().release(device).map(|released| released.map(|_| true)),
     };
     let changed = blocking(work).await???;
-    tracing::info!(target: OWNERS, %device, by = %by_whom(by), "the owner has released a device");
+    watch.tell(Event::of(Kind::OwnerReleased).device(device).note(format!("by={}", by_whom(by))));
     Ok(json(StatusCode::OK, &Bound { changed }))
 }

@@ -13,10 +13,11 @@ use duologue::{InviteId, limits::LABEL_LEN_MAX};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Named, Said, Target, blocking, by_whom, json};
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::standing::{Group, Subject},
     state::store::{AccountError, GROUPS_MAX, InviteRecord, Terms, Withdrawal},
-    watch::{log::OWNERS, text},
+    watch::text,
 };
 
 /// Labels that an invite may be for.
@@ -162,6 +163,7 @@ async fn new(
     by: Option<Extension<By>>,
     Said(asked): Said<NewInvite>,
 ) -> Answer<Response> {
+    let watch = target.watch();
     let terms = read_terms(&asked)?;
     let NewInvite { expires_secs, url, subject, .. } = asked;
     let work = move || {
@@ -181,7 +183,8 @@ async fn new(
     };
     let invited = blocking(work).await??;
     let subject = subject.map(|subject| subject.to_string());
-    tracing::info!(target: OWNERS, id = invited.id, expires_secs, subject, by = %by_whom(by), "the owner has made an invite");
+    let note = format!("id={:?} expires_secs={expires_secs} by={}", invited.id, by_whom(by));
+    watch.tell(Event::of(Kind::InviteMade).subject(subject).note(note));
     Ok(json(StatusCode::CREATED, &invited))
 }
 
@@ -219,6 +222,7 @@ async fn withdraw(
     by: Option<Extension<By>>,
     Named(id): Named,
 ) -> Answer<Response> {
+    let watch = target.watch();
     let invite = read_id(&id).ok_or_else(|| {
         let message = format!("{id:?} is no invite's id: `duologue invite list` shows them");
         Failure::new(StatusCode::BAD_REQUEST, "no-invite-id", &message)
@@ -234,7 +238,7 @@ async fn withdraw(
             return Err(Failure::new(StatusCode::CONFLICT, "invite-used", &message));
         }
     }
-    tracing::info!(target: OWNERS, id, by = %by_whom(by), "the owner has withdrawn an invite");
+    watch.tell(Event::of(Kind::InviteWithdrawn).note(format!("id={id:?} by={}", by_whom(by))));
     Ok(json(StatusCode::OK, &Withdrawn { withdrawn: true }))
 }
 

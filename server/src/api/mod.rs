@@ -51,6 +51,7 @@ use axum::{
 };
 use serde::Serialize;
 
+use crate::watch::stream::Watch;
 use crate::{
     config::ConfigFile,
     lines::Duologue,
@@ -83,6 +84,15 @@ struct Target {
     running: Option<Duologue>,
     /// What the server was started with.
     config: Option<ConfigFile>,
+    /// Hears what the owner does where no server runs.
+    watch: Watch,
+}
+
+impl Target {
+    /// Who hears of what is done.
+    fn watch(&self) -> Watch {
+        self.running.as_ref().map_or(&self.watch, Duologue::watch).clone()
+    }
 }
 
 /// The API of a state directory, and of the server that runs there.
@@ -99,7 +109,7 @@ pub(crate) fn router(state: State, running: Option<Duologue>, config: Option<Con
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this path is asked for in another way")
         })
         .layer(middleware::from_fn(refuse_browsers))
-        .with_state(Arc::new(Target { state, running, config }))
+        .with_state(Arc::new(Target { state, running, config, watch: Watch::default() }))
 }
 
 async fn refuse_browsers(request: Request, next: Next) -> Response {

@@ -6,10 +6,10 @@ use axum::{Extension, Router, extract::State as Extracted, http::StatusCode, res
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Named, Said, Target, accounts::read_subject, blocking, by_whom, json};
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::standing::Subject,
     state::store::{Passkey, StoreError},
-    watch::log::OWNERS,
 };
 
 /// A passkey.
@@ -72,6 +72,7 @@ async fn remove(
     Named(name): Named,
     Said(RemovePasskeys { id }): Said<RemovePasskeys>,
 ) -> Answer<Response> {
+    let watch = target.watch();
     let subject = read_subject(&name)?;
     let asked = id.clone();
     let work = move || {
@@ -87,7 +88,8 @@ async fn remove(
         return Err(Failure::new(StatusCode::NOT_FOUND, "unknown-passkey", &message));
     }
     for passkey in &removed {
-        tracing::info!(target: OWNERS, subject = name, passkey = passkey.id, by = %by_whom(by), "the owner has removed a passkey");
+        let note = format!("passkey={:?} by={}", passkey.id, by_whom(by));
+        watch.tell(Event::of(Kind::OwnerRemovedPasskey).subject(Some(&name)).note(note));
     }
     Ok(json(StatusCode::OK, &RemovedPasskeys { removed }))
 }

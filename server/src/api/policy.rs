@@ -13,6 +13,7 @@ use duologue::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Failure, Target, asked::Said, blocking, by_whom, json, socket::By};
+use crate::watch::events::{Event, Kind};
 use crate::{
     config::Config,
     door::{
@@ -22,7 +23,6 @@ use crate::{
     },
     lines::explain::{ANY_GUEST, Explained, File, Question, explain},
     state::store::DeviceStatus,
-    watch::log::OWNERS,
 };
 
 /// Longest question in bytes: a whole file may be in it, whose every character JSON may have as two.
@@ -180,6 +180,7 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
 }
 
 async fn reload(Extracted(target): Extracted<Arc<Target>>, by: Option<Extension<By>>) -> Answer<Response> {
+    let watch = target.watch();
     let conflict = |message: &str| Failure::new(StatusCode::CONFLICT, "no-config", message);
     let work = move || match (&target.running, &target.config) {
         (None, _) => Err(conflict("no server runs here: it reads its configuration when it starts")),
@@ -190,6 +191,6 @@ async fn reload(Extracted(target): Extracted<Arc<Target>>, by: Option<Extension<
         }
     };
     let rules = blocking(work).await??.rules.all().len();
-    tracing::info!(target: OWNERS, rules, by = %by_whom(by), "the owner has read the policy again");
+    watch.tell(Event::of(Kind::PolicyReloaded).note(format!("rules={rules} by={}", by_whom(by))));
     Ok(json(StatusCode::OK, &Reloaded { rules }))
 }

@@ -6,10 +6,8 @@ use axum::{Extension, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Target, blocking, by_whom, json};
-use crate::{
-    state::{store::Revocation, whom::Whom},
-    watch::log::OWNERS,
-};
+use crate::state::{store::Revocation, whom::Whom};
+use crate::watch::events::{Event, Kind};
 
 /// How somebody is to be revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +57,7 @@ pub(super) async fn answer_revocation(
     Revoke { with_descendants }: Revoke,
     what: String,
 ) -> Answer<Response> {
+    let watch = target.watch();
     let whom = if with_descendants { whom.with_descendants() } else { whom };
     let has_server = target.running.is_some();
     let work = move || {
@@ -98,9 +97,9 @@ pub(super) async fn answer_revocation(
     };
     out.retain(|device| whom.one_device() != Some(*device));
     for device in &out {
-        tracing::info!(target: OWNERS, %device, with = what, "a device was revoked with another, or with its account");
+        watch.tell(Event::of(Kind::RevokedWith).device(*device).note(&what));
     }
-    tracing::info!(target: OWNERS, whom = what, ?kept, by = %by_whom(by), "the owner has revoked");
+    watch.tell(Event::of(Kind::OwnerRevoked).note(format!("whom={what:?} kept={kept:?} by={}", by_whom(by))));
     let ids = |devices: Vec<duologue::DeviceId>| devices.iter().map(ToString::to_string).collect();
     Ok(json(StatusCode::OK, &Revoked { kept, with_it: ids(out), left: ids(left), message }))
 }

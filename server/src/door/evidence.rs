@@ -1,7 +1,7 @@
 //! What the server knows of a caller: proved by the handshake, or seen by the transport. What a client merely says of itself
 //! is `Claims`, of the core.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use duologue::DeviceId;
 
@@ -30,14 +30,4 @@ pub struct Transport {
     /// That of an app, such as `capacitor://localhost`. Every app of its kind has the same, so that it counts as a native
     /// client: nothing may be allowed by it that is not allowed to these.
     pub app_origin: Option<String>,
-}
-
-/// An address in the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shown(pub(crate) IpAddr);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_unspecified() { f.write_str("unknown") } else { self.0.fmt(f) }
-    }
 }

@@ -25,6 +25,7 @@ use super::{
 };
 pub(crate) use crate::state::records::now;
 use crate::state::{store::Store, whom::Whom};
+use crate::watch::stream::Watch;
 
 /// Sessions share what wakes their channels, so that a session that has none open pays nothing for it: a change of one wakes a
 /// 64th of the channels that are open, and these find that nothing has changed for them.
@@ -40,6 +41,8 @@ pub(crate) struct Gate {
     /// Who is asked of everybody that connects. What it has said goes where what it was asked of does.
     hook: OnceLock<Hook>,
     pub(crate) meters: Meters,
+    /// Hears what happens.
+    pub(crate) watch: Watch,
     /// Hears whose standing has changed, before anybody acts by it.
     follower: OnceLock<Follower>,
 }
@@ -62,12 +65,14 @@ impl Gate {
             changed: std::array::from_fn(|_| Notify::new()),
             hook: OnceLock::new(),
             meters: Meters::default(),
+            watch: Watch::default(),
             follower: OnceLock::new(),
         }
     }
 
     /// Asks this hook from now on, if none is asked so far.
     pub(crate) fn ask_by(&self, hook: Hook) {
+        hook.tell_to(&self.watch);
         // A server is told once, before it is used.
         let _ = self.hook.set(hook);
     }

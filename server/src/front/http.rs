@@ -41,6 +41,10 @@ use tower::ServiceExt;
 use crate::{
     door::lobby::{Lobby, Place, Worth},
     state::files,
+    watch::{
+        events::{Event, Kind},
+        stream::Watch,
+    },
 };
 
 use super::{
@@ -92,6 +96,8 @@ pub struct FrontConfig {
     pub trusted_proxies: TrustedProxies,
     /// Whoever connects from this machine is a proxy. Its own address is nobody's, also where its word does not count.
     pub behind_proxy: bool,
+    /// Hears of connections that come to nothing: [`crate::Duologue::watch`].
+    pub watch: Watch,
 }
 
 /// Serves an app until `stop` is cancelled. Without `tls` in clear: behind a proxy of this machine.
@@ -119,6 +125,7 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
         acceptor: listening.tls.map(TlsAcceptor::from),
         proxies: listening.trusted_proxies,
         behind_proxy: listening.behind_proxy,
+        watch: listening.watch,
         app: head::judged(app),
         stop,
         lobby: Arc::new(Lobby::new(files::strangers_max(0), CONNECTIONS_OF_AN_ADDRESS_MAX)),
@@ -161,6 +168,7 @@ struct Front {
     acceptor: Option<TlsAcceptor>,
     proxies: TrustedProxies,
     behind_proxy: bool,
+    watch: Watch,
     app: Router,
     stop: CancellationToken,
     lobby: Arc<Lobby>,
@@ -188,7 +196,7 @@ impl Front {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, as a rule: others will be given back.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.tell(Event::of(Kind::AcceptFailed).note(error.to_string()));
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -197,7 +205,10 @@ impl Front {
             let address = SocketAddr::new(address.ip().to_canonical(), address.port());
             let client = self.client(Whose { peer: address, proxied: None }, &HeaderMap::new());
             self.lobby.set_max(files::strangers_max(self.lobby.len()));
-            let Some(place) = self.lobby.enter(client.bounded_as(), Worth::Begun) else { continue };
+            let Some(place) = self.lobby.enter(client.bounded_as(), Worth::Begun) else {
+                self.tell(of_client(Kind::TooManyConnections, client));
+                continue;
+            };
             tokio::spawn(Arc::clone(&self).serve(tcp, address, place));
         }
     }
@@ -213,13 +224,15 @@ impl Front {
             () = place.crowded_out() => return,
             () = self.stop.cancelled() => return,
         };
+        // Where a proxy is trusted and has said nobody's address, its own is not the caller's.
+        let of_peer = |kind| self.event(kind, Whose { peer, proxied: None });
         match begun {
             Ok(Ok((stream, proxied))) => {
                 place.is_worth(Worth::Idle);
                 Box::pin(self.converse(stream, &writing, Whose { peer, proxied }, place)).await;
             }
-            Ok(Err(error)) => tracing::debug!(address = %peer, %error, "a connection failed before HTTP"),
-            Err(_) => tracing::debug!(address = %peer, "it took too long before HTTP"),
+            Ok(Err(error)) => self.tell(of_peer(Kind::ConnectionFailed).note(error.to_string())),
+            Err(_) => self.tell(of_peer(Kind::ConnectionSlow)),
         }
     }
 
@@ -229,7 +242,7 @@ impl Front {
         let proxied = match is_trusted {
             true => proxied::read_header(&mut tcp).await.inspect_err(|error| {
                 if error.kind() == io::ErrorKind::InvalidData {
-                    tracing::warn!(address = %peer, %error, "a trusted proxy's connection is closed");
+                    self.tell(Event::of(Kind::ProxyHeaderBroken).address(peer.ip()).note(error.to_string()));
                 }
             })?,
             false => None,
@@ -240,13 +253,9 @@ impl Front {
         }
         if proxied::is_header_next(&mut tcp).await? {
             if is_trusted {
-                tracing::info!(address = %peer, "a PROXY header comes from behind a trusted proxy: nobody believes it");
+                self.tell(Event::of(Kind::ProxyHeaderNested).address(peer.ip()));
             } else {
-                tracing::warn!(
-                    address = %peer,
-                    "a PROXY header comes from somebody who is not trusted: if that is your proxy, name its address by \
-                     --trusted-proxy"
-                );
+                self.tell(Event::of(Kind::ProxyHeaderUntrusted).address(peer.ip()));
             }
             answer_in_clear(tcp, NOT_TRUSTED).await?;
             return Err(io::Error::other("it begins with a PROXY header of somebody who is not trusted"));
@@ -279,7 +288,7 @@ impl Front {
             tokio::select! {
                 result = connection.as_mut() => {
                     if let Err(error) = result {
-                        tracing::debug!(address = %whose.peer, %error, "HTTP failed");
+                        self.tell(self.event(Kind::HttpFailed, whose).note(error.to_string()));
                     }
                     return;
                 }
@@ -289,7 +298,11 @@ impl Front {
                     ends_at = Some(Instant::now() + times.look);
                 }
                 _ = look.tick() => {
-                    if writing.waits_for() >= times.read_within || ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+                    if writing.waits_for() >= times.read_within {
+                        self.tell(self.event(Kind::ReaderSlow, whose));
+                        return;
+                    }
+                    if ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
                         return;
                     }
                     if ends_at.is_none() && born.elapsed() >= times.lasts {
@@ -299,6 +312,15 @@ impl Front {
                 }
             }
         }
+    }
+
+    fn tell(&self, event: Event) {
+        self.watch.tell(event);
+    }
+
+    /// An event of a connection, of whose requests nothing is known.
+    fn event(&self, kind: Kind, whose: Whose) -> Event {
+        of_client(kind, self.client(whose, &HeaderMap::new()))
     }
 
     fn client(&self, whose: Whose, headers: &HeaderMap) -> Client {
@@ -321,6 +343,7 @@ impl Front {
             let text = "There are too many connections from your address.";
             let mut response = Response::new(Body::from(text));
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            self.tell(of_client(Kind::TooManyConnections, client));
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
@@ -337,6 +360,11 @@ impl Front {
         }
         Ok(response)
     }
+}
+
+/// An event of a client; of nobody's address where that is not known.
+fn of_client(kind: Kind, client: Client) -> Event {
+    Event::of(kind).address(client.address().unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
 }
 
 /// Who has opened a connection, and for whom.

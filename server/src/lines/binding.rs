@@ -17,6 +17,7 @@ use std::{
 use duologue::DeviceId;
 
 use super::{Duologue, Shared};
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
         seat::Seat,
@@ -25,7 +26,6 @@ use crate::{
     },
     services::others::Others,
     state::store::{AccountError, DeviceStatus},
-    watch::log::OWNERS,
 };
 
 /// How many pairs of a subject and a device each half remembers: 32 bytes each.
@@ -76,17 +76,20 @@ impl Duologue {
             let store = Arc::clone(own.shared.state.store());
             let name = subject.clone();
             let bound = own.shared.work.of(device).run(move || store.bind_by_proof(device, name.as_str())).await;
+            let failed = Event::of(Kind::BindingFailed).device(device);
             match bound {
                 Ok(Ok(Ok(true))) => {
-                    tracing::info!(target: OWNERS, %device, %subject, "a token has bound a device");
+                    own.tell(Event::of(Kind::TokenBound).device(device).subject(Some(&subject)));
                     own.look_again(device);
                 }
                 // Another session's was first, and narrows this one too.
                 Ok(Ok(Ok(false) | Err(AccountError::BoundToAnother(_)))) => own.look_again(device),
-                Ok(Ok(Err(error))) => tracing::info!(%device, %error, "a token has not bound a device"),
+                Ok(Ok(Err(error))) => {
+                    own.tell(Event::of(Kind::TokenNotBound).device(device).note(error.to_string()));
+                }
                 // Its next token does.
-                Ok(Err(error)) => tracing::warn!(%device, %error, "a token could not bind a device"),
-                Err(error) => tracing::warn!(%device, %error, "a token could not bind a device"),
+                Ok(Err(error)) => own.tell(failed.note(error.to_string())),
+                Err(error) => own.tell(failed.note(error.to_string())),
             }
         });
     }
@@ -104,7 +107,7 @@ impl Shared {
 
     /// The same of one that was bound to it when it was let in.
     pub(super) fn tell_of_new(&self, subject: &Subject, device: DeviceId) {
-        tracing::info!(target: OWNERS, %device, %subject, "a subject is on a device on which it was not before");
+        self.gate.watch.tell(Event::of(Kind::SubjectOnNewDevice).device(device).subject(Some(subject)));
         let message = serde_json::json!({ "new": { "device": device.to_string() } });
         self.tell(subject, device, LABEL, message.to_string().as_bytes());
     }

@@ -23,6 +23,10 @@ use super::{
     guests::{Guests, NoPlace},
     memory::{Memory, RootOf},
 };
+use crate::watch::{
+    events::{Event, Kind},
+    stream::Watch,
+};
 use crate::{
     door::{holder::Holder, seat::Seat, standing::Level},
     state::{files, random},
@@ -47,6 +51,7 @@ pub struct Directory(Arc<Shared>);
 struct Shared {
     inner: Mutex<Inner>,
     memory: Memory,
+    watch: Watch,
 }
 
 /// A session, and who sits in it.
@@ -115,8 +120,8 @@ impl Inner {
 
 impl Directory {
     /// One whose lines may hold so many bytes in all, and that takes the devices of a branch for one.
-    pub(crate) fn new(memory_len: usize, root_of: RootOf) -> Self {
-        Self(Arc::new(Shared { inner: Mutex::default(), memory: Memory::new(memory_len, root_of) }))
+    pub(crate) fn new(memory_len: usize, root_of: RootOf, watch: Watch) -> Self {
+        Self(Arc::new(Shared { inner: Mutex::default(), memory: Memory::new(memory_len, root_of), watch }))
     }
 
     /// The account on which a session counts, as it is now.
@@ -158,7 +163,7 @@ impl Directory {
     fn put_out(&self, gone: Option<Session>) {
         let Some(Session { id, line, seat }) = gone else { return };
         let device = seat.device();
-        tracing::debug!(%device, "a guest gives way to another");
+        self.0.watch.tell(Event::of(Kind::GuestEvicted).device(device));
         if is_parked(&line) {
             self.bury(device, id, &line, FreshReason::Evicted);
         } else {

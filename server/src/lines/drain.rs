@@ -13,22 +13,28 @@ use duologue::{
 };
 use duologue_native::Line;
 
+use crate::watch::{
+    events::{Event, Kind},
+    stream::Watch,
+};
+
 /// How often a line is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a line must be quiet before services are taken to have said what they had to say.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Drains all lines side by side, each until it is closed.
-pub(crate) async fn drain(lines: Vec<Line>) {
+pub(crate) async fn drain(lines: Vec<Line>, watch: &Watch) {
     let count = u32::try_from(lines.len()).unwrap_or(u32::MAX).max(1);
     let mut draining = tokio::task::JoinSet::new();
     for (line, index) in lines.into_iter().zip(0_u32..) {
         let slot = u64::from(DRAIN_SLOTS_MILLIS) * u64::from(index) / u64::from(count);
         line.command(|line, _| line.drain(u32::try_from(slot).unwrap_or(DRAIN_SLOTS_MILLIS)));
+        let watch = watch.clone();
         draining.spawn(async move {
             let limit = Duration::from_secs(DRAIN_SECS);
             if tokio::time::timeout(limit, quieten(&line)).await.is_err() {
-                tracing::warn!("a line was still busy after {DRAIN_SECS} s");
+                watch.tell(Event::of(Kind::LineBusy).note(format!("{DRAIN_SECS} s")));
             }
             line.close(CloseCode::GoingAway, "");
         });

@@ -27,6 +27,7 @@ use crate::{
 };
 
 use super::{Duologue, Socket, peer_address};
+use crate::watch::events::{Event, Kind};
 
 /// What a server knows of strangers in all.
 #[derive(Debug)]
@@ -132,6 +133,7 @@ pub(super) struct Porter {
     duologue: Duologue,
     place: Place,
     arrival: Option<Arrival>,
+    address: IpAddr,
     strangers: Handle,
     /// Of the M1 that is about to be read, unless it is over a nonce of ours.
     print: Option<Print>,
@@ -143,8 +145,8 @@ impl Porter {
     pub(super) fn of(duologue: Duologue, stranger: Stranger) -> Option<Self> {
         let lobby = &duologue.shared.strangers.lobby;
         let place = lobby.enter(stranger.bounded_as, Worth::Asking)?;
-        let Stranger { arrival, strangers, .. } = stranger;
-        Some(Self { duologue, place, arrival, strangers, print: None, pass: None })
+        let Stranger { arrival, strangers, address, .. } = stranger;
+        Some(Self { duologue, place, arrival, address, strangers, print: None, pass: None })
     }
 
     /// The M1 of the upgrade request is read next.
@@ -153,6 +155,12 @@ impl Porter {
         if slowly {
             self.duologue.shared.strangers.lanes.slow().await;
         }
+    }
+
+    /// What it has sent was here before.
+    fn was_here(&self) {
+        self.is_worth(Worth::Garbage);
+        self.duologue.tell(Event::of(Kind::HandshakeReplayed).address(self.address).code("replayed"));
     }
 
     fn is_worth(&self, worth: Worth) {
@@ -195,7 +203,7 @@ impl Porter {
                 match shared.work.of_strangers().run(look).await {
                     Ok(Ok(found)) => found,
                     Ok(Err(error)) => {
-                        tracing::error!(%error, "an invite could not be looked up");
+                        shared.gate.watch.tell(Event::of(Kind::InviteLookupFailed).note(error.to_string()));
                         (false, None)
                     }
                     Err(_) => (false, None),
@@ -210,7 +218,7 @@ impl Doorkeeper<Socket> for Porter {
         let id = self.duologue.shared.state.identity().public().id();
         match self.duologue.shared.strangers.judge(m1, id, &self.strangers) {
             Judged::Garbage => {
-                self.is_worth(Worth::Garbage);
+                self.was_here();
                 Entrance::Refuse
             }
             Judged::AskFreshness => Entrance::AskFreshness,
@@ -227,7 +235,11 @@ impl Doorkeeper<Socket> for Porter {
             match strangers.seen.remember(print, Instant::now()) {
                 Remembered::New => {}
                 // Two that came at the same time, or more than can be told apart.
-                Remembered::Again | Remembered::Full => {
+                Remembered::Again => {
+                    self.was_here();
+                    return Found::Refused;
+                }
+                Remembered::Full => {
                     self.is_worth(Worth::Garbage);
                     return Found::Refused;
                 }
@@ -235,6 +247,9 @@ impl Doorkeeper<Socket> for Porter {
         }
         self.is_worth(Worth::Made);
         let (known, secret) = self.look_up(credential).await;
+        if secret.is_none() && matches!(credential, Credential::Invite(_)) {
+            self.duologue.tell(Event::of(Kind::InviteUnknown).address(self.address));
+        }
         let own = known.then(|| strangers.lanes.own(credential)).flatten();
         let pass = match own {
             Some(pass) => pass,

@@ -18,6 +18,7 @@ use super::{
     directory::Session,
     person::{Shown, VERDICT},
 };
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
         error::DoorError,
@@ -146,7 +147,7 @@ impl Duologue {
             Ok(answer) => answer,
             Err(refused) => {
                 let (code, detail) = (refused.error.word(), text::shown(&refused.detail));
-                tracing::info!(%device, code, detail, "the hook has said nothing of a device");
+                self.tell(Event::of(Kind::HookSilent).device(device).code(code).note(&detail));
                 return without_answer(hook, refused.error, visit, live, shown);
             }
         };
@@ -157,7 +158,7 @@ impl Duologue {
             Ruling::Ruled(ruled) => {
                 if ruled.names_stranger {
                     let code = DoorError::HookStranger.word();
-                    tracing::warn!(%device, code, "the hook names a subject for whom nothing was proved: it is not taken");
+                    self.tell(Event::of(Kind::HookMisnamed).device(device).code(code));
                 }
                 self.has_ruled(ruled, Some(answer), visit, shown);
                 // A cookie that lives longer than the word of its person says nothing against that.
@@ -196,7 +197,7 @@ impl Duologue {
             let whose = if seat.is_guest() { Whose::Guest { again: true } } else { Whose::Again };
             let turned = own.ask_in_session(&seat, whose, VERDICT, &mut shown).await;
             if let Err(Turned { code, words }) = turned {
-                tracing::info!(device = %seat.device(), code = code.word(), "the hook has turned out a device that was in");
+                own.tell(Event::of(Kind::HookTurnedOut).device(seat.device()).code(code.word()));
                 own.shared.directory.leave(seat.device(), id);
                 return line.close(code, &words);
             }

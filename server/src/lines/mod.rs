@@ -16,6 +16,7 @@ mod memory;
 mod owner;
 mod person;
 mod presence;
+mod seen;
 mod stranger;
 mod verdict;
 
@@ -46,7 +47,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     door::{
-        evidence::{Shown, Transport},
+        evidence::Transport,
         gate::Gate,
         hook::Upgrade,
         passkeys::Passkeys,
@@ -62,6 +63,10 @@ use crate::{
         service::{Opened, Service, Services},
     },
     state::{State, keeper::Keeper},
+    watch::{
+        events::{Event, Kind},
+        stream::Watch,
+    },
 };
 use directory::Directory;
 use handshake::{Offer, Porter, Stranger, Strangers};
@@ -105,10 +110,11 @@ impl Duologue {
         // A store that cannot be read says so when somebody comes. Without tickets nobody has a lane of his own.
         let tickets = state.store().tickets();
         let tickets = tickets.inspect_err(|error| tracing::error!(%error, "the tickets could not be read"));
+        let gate = Gate::new(policy, Some(Arc::clone(state.store())));
         let shared = Shared {
             _keeper: Keeper::start(Arc::clone(state.store())),
-            directory: directory(&state, memory::default_len()),
-            gate: Arc::new(Gate::new(policy, Some(Arc::clone(state.store())))),
+            directory: directory(&state, memory::default_len(), gate.watch.clone()),
+            gate: Arc::new(gate),
             state,
             work: Work::default(),
             strangers: Strangers::default(),
@@ -133,7 +139,7 @@ impl Duologue {
     #[must_use]
     pub fn memory(mut self, len: usize) -> Self {
         let shared = Arc::get_mut(&mut self.shared).expect("nobody else has it yet");
-        shared.directory = directory(&shared.state, len);
+        shared.directory = directory(&shared.state, len, shared.gate.watch.clone());
         self
     }
 
@@ -185,6 +191,16 @@ impl Duologue {
         axum::Router::new().route("/line", self.route()).route(well_known::PATH, self.well_known())
     }
 
+    /// What happens here, to be read and told.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.shared.gate.watch
+    }
+
+    fn tell(&self, event: Event) {
+        self.shared.gate.watch.tell(event);
+    }
+
     /// The devices that are connected, to open channels to them.
     #[must_use]
     pub fn directory(&self) -> &Directory {
@@ -208,7 +224,7 @@ impl Duologue {
     /// as nothing is on its way on it, or after 30 s. Returns when the last one is closed.
     pub async fn drain(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);
-        drain::drain(self.shared.directory.lines()).await;
+        drain::drain(self.shared.directory.lines(), self.watch()).await;
         self.write_tickets().await;
         self.shared.connections.close();
         // Their last records are still on their way out.
@@ -219,11 +235,17 @@ impl Duologue {
         if self.shared.draining.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, "This server is stopping.").into_response();
         }
+        let stranger = Stranger::of(request.extensions_mut());
+        let refused = |kind, code| self.tell(Event::of(kind).address(stranger.address).code(code));
         let mut response = match create_response_with_body(&request, Body::empty) {
             Ok(response) => response,
-            Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}.")).into_response(),
+            Err(error) => {
+                refused(Kind::UpgradeRefused, "no-upgrade");
+                return (StatusCode::BAD_REQUEST, format!("{error}.")).into_response();
+            }
         };
         if !request.headers().get(header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+            refused(Kind::UpgradeRefused, "bad-key");
             return (StatusCode::BAD_REQUEST, "A Sec-WebSocket-Key is 16 bytes as base64.").into_response();
         }
         // More than one header line is as good as one with commas (RFC 6455, 11.3.4).
@@ -231,16 +253,17 @@ impl Duologue {
         let offers: Vec<_> = offers.filter_map(|value| value.to_str().ok()).collect();
         let m1 = match upgrade::read_offer(&offers.join(",")) {
             Offered::Nothing => {
+                refused(Kind::UpgradeRefused, "no-subprotocol");
                 let text = "This is a Duologue line: it needs the WebSocket subprotocol duologue.1.";
                 return (StatusCode::BAD_REQUEST, text).into_response();
             }
             Offered::Bare => None,
             Offered::M1(m1) => Some(m1),
         };
-        let stranger = Stranger::of(request.extensions_mut());
         let offer = self.look_at_offer(m1, &stranger);
         let selected = match &offer {
             Offer::Refused => {
+                refused(Kind::HandshakeReplayed, "replayed");
                 let text = "This M1 was here before: each connection needs one of its own.";
                 return (StatusCode::BAD_REQUEST, text).into_response();
             }
@@ -261,7 +284,9 @@ impl Duologue {
                     let (carrier, ahead) = Carrier::new(upgraded);
                     self.serve(Box::new(WebSocket::with(carrier, ahead)), offer, stranger, (transport, seen)).await;
                 }
-                Err(error) => tracing::debug!(address = %Shown(transport.address), %error, "an upgrade failed"),
+                Err(error) => {
+                    self.tell(Event::of(Kind::UpgradeFailed).address(transport.address).note(error.to_string()));
+                }
             }
         });
         response
@@ -270,9 +295,9 @@ impl Duologue {
     /// Runs one connection to its end.
     async fn serve(self, socket: Socket, offer: Offer, stranger: Stranger, seen: (Transport, Upgrade)) {
         let (transport, upgrade) = seen;
-        let (address, strangers, home) = (Shown(transport.address), stranger.strangers.clone(), stranger.home.clone());
+        let (address, strangers, home) = (transport.address, stranger.strangers.clone(), stranger.home.clone());
         let Some(mut porter) = Porter::of(self.clone(), stranger) else {
-            tracing::debug!(%address, "there was no place in the lobby");
+            self.tell(Event::of(Kind::NoPlace).address(address));
             return;
         };
         let crowded_out = porter.crowded_out();
@@ -307,7 +332,7 @@ impl Duologue {
         let proved = tokio::select! {
             proved = hands => proved,
             () = crowded_out => {
-                tracing::debug!(%address, "crowded out before it had proved itself");
+                self.tell(Event::of(Kind::CrowdedOut).address(address));
                 return;
             }
         };
@@ -321,7 +346,7 @@ impl Duologue {
                 let place = if admitted.endpoint.seat.is_guest() { &strangers } else { &home };
                 connections.spawn_on(self.run(admitted), place);
             }
-            Err(cause) => tracing::info!(%address, code = cause.word(), cause = own_words(&cause), "a line has ended"),
+            Err(cause) => self.tell(seen::of_handshake(&cause).address(address)),
         }
     }
 
@@ -347,19 +372,22 @@ impl Duologue {
                 () = kept => carried.await,
             }
         }
-        let (device, address) = (seat.device(), Shown(seat.transport().address));
+        let (device, address) = (seat.device(), seat.transport().address);
         self.note_seen(&seat);
-        let (closed, parked) = line.command(|line, _| (line.closed().cloned(), line.is_parked()));
+        let (closed, parked, cut) = line.command(|line, _| (line.closed().cloned(), line.is_parked(), line.cut()));
         if let Some(cause) = closed {
             if cause == ConnectionError::Altered {
                 self.shared.directory.bury(device, id, &line, FreshReason::Altered);
             } else {
                 self.shared.directory.leave(device, id);
             }
-            tracing::info!(%device, %address, code = cause.word(), cause = own_words(&cause), "a line has ended");
+            self.tell(seen::of_line(&cause).device(device).subject(seat.subject().as_ref()).address(address));
         } else if parked {
             self.shared.directory.park(device, id);
-            tracing::info!(%device, %address, "a connection was lost; its session waits for another");
+            if let Some(kind) = seen::altered(cut) {
+                self.tell(Event::of(kind).device(device).address(address));
+            }
+            self.tell(Event::of(Kind::ConnectionLost).device(device).address(address));
         }
     }
 
@@ -385,14 +413,9 @@ impl Duologue {
         let store = Arc::clone(self.shared.state.store());
         let written = tokio::task::spawn_blocking(move || store.change_tickets(&changes.added, &changes.removed));
         if let Ok(Err(error)) = written.await {
-            tracing::warn!(%error, "tickets could not be kept");
+            self.tell(Event::of(Kind::TicketsNotKept).note(error.to_string()));
         }
     }
-}
-
-/// Why a line has ended, unless the words are the peer's: the log has none of these.
-fn own_words(cause: &ConnectionError) -> Option<String> {
-    (!matches!(cause, ConnectionError::PeerClosed(_))).then(|| cause.to_string())
 }
 
 /// Boxed: a future has room for what it is given, and once more for where it keeps it.
@@ -439,9 +462,9 @@ impl Endpoint for ServerEndpoint {
 }
 
 /// A directory whose units are the branches of devices that the store knows.
-fn directory(state: &State, memory_len: usize) -> Directory {
+fn directory(state: &State, memory_len: usize, watch: Watch) -> Directory {
     let store = Arc::clone(state.store());
-    Directory::new(memory_len, Box::new(move |device| store.root(device)))
+    Directory::new(memory_len, Box::new(move |device| store.root(device)), watch)
 }
 
 /// Whether a header's value is 16 bytes as base64 (RFC 6455, 4.1).

@@ -18,6 +18,7 @@ use duologue::{AuthRequest, CloseCode, DeviceId, DeviceKey, Evidence, EvidenceKi
 use duologue_native::Line;
 
 use super::{Duologue, directory::Session, hooked::Turned, verdict::TurnedAway};
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
         error::{DoorError, Refused},
@@ -69,6 +70,7 @@ impl Duologue {
     /// If the server is in use: it is to be called before it is cloned or mounted.
     #[must_use]
     pub fn tokens(mut self, tokens: Tokens) -> Self {
+        tokens.tell_to(self.watch());
         Arc::get_mut(&mut self.shared).expect("nobody else has it yet").tokens = Some(tokens);
         self
     }
@@ -111,7 +113,7 @@ impl Duologue {
             Err(refused) => {
                 if refused.error != DoorError::SignedOut {
                     // The particulars are the owner's; the word goes to whoever has shown it.
-                    tracing::info!(%device, code = refused.error.word(), detail = text::shown(&refused.detail), "a token was not taken");
+                    self.tell_refused(device, &refused);
                 }
                 shown.refused = Some(refused.error);
             }
@@ -206,7 +208,7 @@ impl Duologue {
         shown: &Shown,
     ) -> Result<(Session, Outcome), TurnedAway> {
         let device = request.device_id;
-        tracing::info!(%device, "somebody else has signed in: the session that was there is over");
+        self.tell(Event::of(Kind::SubjectChanged).device(device));
         self.shared.directory.bury(device, session.id, &session.line, FreshReason::Subject);
         match request.wanted {
             Wanted::Resume(_) => {
@@ -219,15 +221,25 @@ impl Duologue {
         }
     }
 
+    fn tell_refused(&self, device: DeviceId, refused: &Refused) {
+        let event = |kind| Event::of(kind).device(device).code(refused.error.word());
+        self.tell(event(Kind::TokenRefused).note(&*refused.detail));
+        if refused.error == DoorError::TokenNotYet {
+            self.tell(event(Kind::ClockImpossible));
+        }
+    }
+
     /// False if somebody has signed out since it was shown.
     fn prove(&self, seat: &Seat, standing: Standing, since: Since) -> Result<bool, OtherSubject> {
         if !seat.prove_since(standing.clone(), since)? {
-            tracing::info!(device = %seat.device(), "somebody has signed out while it was judged who it is");
+            self.tell(Event::of(Kind::SignedOutMeanwhile).device(seat.device()));
             return Ok(false);
         }
         if let Proof::Token { id, .. } = &standing.proof {
-            let (device, until) = (seat.device(), standing.until);
-            tracing::info!(%device, subject = standing.subject.as_ref().map(ToString::to_string), level = standing.level.number(), until, token = text::shown(id), "a token was taken");
+            let until = standing.until.map(|until| format!(" until={until}")).unwrap_or_default();
+            let note = format!("level={}{until} token={:?}", standing.level.number(), text::shown(id));
+            let event = Event::of(Kind::TokenTaken).device(seat.device()).address(seat.transport().address);
+            self.tell(event.subject(standing.subject.as_ref()).note(note));
         }
         // Looked at once more: a revocation that came in between has not found this session.
         if self.shared.gate.is_revoked(&standing) {
@@ -253,7 +265,7 @@ impl Duologue {
         if shown.proves() {
             let left = VERDICT.saturating_sub(begun.elapsed());
             if let Err(Turned { code, words }) = self.ask_of_evidence(seat, left, &mut shown).await {
-                tracing::info!(device = %seat.device(), code = code.word(), "the hook has turned out a device that was in");
+                self.tell(Event::of(Kind::HookTurnedOut).device(seat.device()).code(code.word()));
                 return line.close(code, &words);
             }
         }
@@ -262,8 +274,7 @@ impl Duologue {
             return self.sign_out(seat);
         }
         if self.sit(seat, &shown) == Err(OtherSubject) {
-            let device = seat.device();
-            tracing::info!(%device, "somebody else has signed in: the line that was there is over");
+            self.tell(Event::of(Kind::SubjectChanged).device(seat.device()));
             return line.close(CloseCode::SubjectChanged, "");
         }
         line.command(|line, _| line.tell(&seat.told(shown.refused, false)));
@@ -290,7 +301,7 @@ impl Duologue {
     /// sits down there finds them too; and its tickets go.
     fn sign_out(&self, seat: &Seat) {
         let (device, subject) = (seat.device(), seat.subject());
-        tracing::info!(%device, subject = subject.as_ref().map(ToString::to_string), "somebody has signed out");
+        self.tell(Event::of(Kind::SignedOut).device(device).subject(subject.as_ref()));
         self.shared.tickets.forget(device);
         self.write_tickets_soon();
         let own = self.shared.directory.sessions_of(device).into_iter();
@@ -337,9 +348,8 @@ impl Duologue {
                     session.line.command(|line, _| line.tell(&session.seat.told(None, true)));
                 }
                 Some(Ending::Now { of_token }) => {
-                    let device = session.seat.device();
-                    tracing::info!(%device, of_token, "what somebody has proved has ended, and with it what it gave");
                     let why = if of_token { DoorError::TokenExpired } else { DoorError::StandingExpired };
+                    self.tell(Event::of(Kind::StandingEnded).device(session.seat.device()).code(why.word()));
                     self.has_fallen(&session, why);
                 }
                 None => {}

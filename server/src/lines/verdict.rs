@@ -18,22 +18,16 @@ use super::{
     directory::{GUESTS_FULL, Session},
     guests::NoPlace,
     hooked::Turned,
-    person,
+    person, seen,
 };
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
-        evidence::{Shown, Transport},
-        hook::Upgrade,
-        passkeys::presence::Presence,
-        seat::Seat,
-        standing::Standing,
+        evidence::Transport, hook::Upgrade, passkeys::presence::Presence, seat::Seat, standing::Standing,
         tickets::Tickets,
     },
     state::store::{Device, DeviceStatus},
-    watch::{
-        log::{self, OWNERS},
-        text,
-    },
+    watch::{log, text},
 };
 
 /// A connection that carries its device's line.
@@ -75,10 +69,12 @@ impl Duologue {
         upgrade: Upgrade,
     ) -> Option<Box<Admitted>> {
         let device = proved.request.device_id;
-        let address = Shown(transport.address);
+        let at = transport.address;
         // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
-        let refused =
-            |code: CloseCode| tracing::warn!(key = %device, %address, code = code.word(), "a device was refused");
+        let by_invite = matches!(proved.request.credential, Credential::Invite(_));
+        let refused = |code: CloseCode| {
+            self.tell(Event::of(seen::refusal(code, by_invite)).device(device).address(at).code(code.word()));
+        };
         self.follow_standing();
         let is_stranger = self.shared.state.store().status(device).is_none();
         let told = is_stranger.then(|| Box::new(log::stranger(&device, transport.address)));
@@ -139,7 +135,7 @@ impl Duologue {
                     true => Some(id),
                     // It is judged by its key alone, as everybody who shows none.
                     false => {
-                        tracing::warn!(%device, %address, "a ticket of another device was shown");
+                        self.tell(Event::of(Kind::TicketOfAnother).device(device).address(at));
                         None
                     }
                 }
@@ -169,7 +165,7 @@ impl Duologue {
             Err(rejected) => {
                 let Rejected { error, connection } = *rejected;
                 // It ended meanwhile, or this connection broke the rules at once. A client that dials again is told which.
-                tracing::info!(%device, %error, "a connection came to nothing");
+                self.tell(Event::of(Kind::AttachFailed).device(device).note(error.to_string()));
                 let (closed, parked) = line.command(|line, _| (line.closed().is_some(), line.is_parked()));
                 if closed {
                     self.shared.directory.leave(device, id);
@@ -182,11 +178,13 @@ impl Duologue {
         };
         self.shared.directory.share_files(id, &seat);
         self.note_seen(&seat);
-        let name = text::name(&request.claims.name);
+        let begun = |kind| {
+            Event::of(kind).device(device).subject(seat.subject()).address(at).note(text::name(&request.claims.name))
+        };
         match outcome {
-            Outcome::Resumed { .. } => tracing::info!(%device, %address, name, "a line goes on"),
-            Outcome::Fresh(reason) => tracing::info!(%device, %address, name, code = reason.word(), "a line is open"),
-            Outcome::New => tracing::info!(%device, %address, name, "a line is open"),
+            Outcome::Resumed { .. } => self.tell(begun(Kind::LineResumed)),
+            Outcome::Fresh(reason) => self.tell(begun(Kind::LineOpen).code(reason.word())),
+            Outcome::New => self.tell(begun(Kind::LineOpen)),
         }
         let key = self.key_hashes(&request.device);
         let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: request.claims };
@@ -274,7 +272,7 @@ impl Duologue {
         match share.run(move || store.enrol(invite, &device)).await {
             Ok(Ok(verdict)) => {
                 if verdict.is_ok() && !was_known {
-                    tracing::info!(target: OWNERS, device = %id, %address, name, "an invite was used, and a device enrolled");
+                    self.tell(Event::of(Kind::DeviceEnrolled).device(id).address(address).note(&name));
                     // What it has open as a stranger is a device's from now on.
                     self.look_again(id);
                     if let Some(subject) = &self.has(id).standing().subject {
@@ -284,7 +282,7 @@ impl Duologue {
                 verdict
             }
             Ok(Err(error)) => {
-                tracing::error!(%error, "a device could not be enrolled");
+                self.tell(Event::of(Kind::EnrolmentFailed).device(id).address(address).note(error.to_string()));
                 Err(CloseCode::Internal)
             }
             Err(_) => Err(CloseCode::Internal),

@@ -53,6 +53,7 @@ use duologue::DeviceId;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::watch::events::Kind;
 use crate::{
     door::{standing::Level, work::Share},
     services::{
@@ -202,13 +203,15 @@ impl Service for Drops {
         match self.take_in_share(&call.device().to_string(), &call.share(), &mut stream).await {
             Ok(Some(receipt)) => {
                 // Not its name, which is as much content as what is in it.
-                tracing::info!(device = %call.device(), size = receipt.size, "a file was dropped");
+                call.tell(call.event(Kind::FileDropped).note(receipt.size.to_string()));
             }
             Ok(None) => {}
             // The client was told in words, which a reset would overtake.
             Err(error) if error.word().is_some() => {
                 let (code, cause) = (error.word(), error.source().map(ToString::to_string));
-                tracing::warn!(device = %call.device(), code, cause, "a file was not taken");
+                let mut event = call.event(Kind::FileRefused);
+                event.code = code;
+                call.tell(if let Some(cause) = cause { event.note(cause) } else { event });
             }
             Err(error) => return Err(error.into()),
         }

@@ -57,6 +57,7 @@ use hyper_util::client::legacy;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
 use url::Url;
 
+use crate::watch::events::Kind;
 use crate::{
     door::policy::patterns::{InvalidPattern, PathPattern},
     services::{
@@ -248,7 +249,7 @@ impl Http {
             () = progress.stalled(self.0.answer) => return Err(HttpError::Timeout),
         };
         let status = response.status();
-        tracing::debug!(device = %call.device(), %method, path, %status, "a request was forwarded");
+        call.tell(call.event(Kind::RequestForwarded).note(format!("method={method} status={}", status.as_u16())));
         // What is no answer sets no cookie and vouches for nobody.
         let head = self.answer(&response)?;
         // Before its caller hears of it: what is asked next has them.
@@ -361,7 +362,9 @@ impl Service for Http {
                 let Some(word) = error.word() else { return Err(error.into()) };
                 // The sentence for the client may quote its request.
                 let cause = error.source().map(|cause| text::shown_within(&chain(cause), CAUSE_CHARS_MAX));
-                tracing::warn!(device = %call.device(), code = word, cause, "a request was not answered");
+                let kind = if error.is_smuggling() { Kind::RequestSmuggled } else { Kind::RequestFailed };
+                let event = call.event(kind).code(word);
+                call.tell(if let Some(cause) = cause { event.note(cause) } else { event });
                 let refusal = Refusal { error: word, message: error.to_string() };
                 if let Err(error) = say(&mut write, &refusal).await {
                     tracing::debug!(%error, "a client went before it could be told");
@@ -398,6 +401,11 @@ enum HttpError {
 }
 
 impl HttpError {
+    /// Whether the request is one that no client makes: it would be read in two ways, or says what is this server's to say.
+    const fn is_smuggling(&self) -> bool {
+        matches!(self, Self::BadRequest(_))
+    }
+
     /// What the client is told; none if it cannot be told any more.
     fn word(&self) -> Option<&'static str> {
         match self {

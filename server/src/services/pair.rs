@@ -15,11 +15,11 @@ use duologue::limits::INVITE_TTL_SECS;
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Serialize;
 
+use crate::watch::events::Kind;
 use crate::{
     door::standing::Level,
     services::service::{Call, Service, ServiceError},
     state::State,
-    watch::log::OWNERS,
 };
 
 /// Links of one device that could still be used. Revoking the device revokes them.
@@ -63,7 +63,7 @@ impl Service for Pair {
             let answer = match invite {
                 None => Answer::Refusal { error: "too-many" },
                 Some(invite) => {
-                    tracing::info!(target: OWNERS, %device, "a device has made an invite for another");
+                    call.tell(call.event(Kind::DevicePaired));
                     let link = invite.to_link(&self.address);
                     let code = QrCode::encode_text(&link, QrCodeEcc::Medium)?;
                     Answer::Link { link, secs: INVITE_TTL_SECS, size: code.size(), modules: modules(&code) }

@@ -20,6 +20,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, json};
 
+use crate::watch::events::Kind;
 use crate::{
     door::{
         error::{DoorError, Refused},
@@ -37,7 +38,7 @@ use crate::{
         random,
         store::{PASSKEYS_MAX, Passkey, PasskeyError, Store},
     },
-    watch::{log::OWNERS, text},
+    watch::text,
 };
 
 /// The longest message of a client, in bytes.
@@ -197,8 +198,8 @@ impl Service for Passkeys {
             let raises = matches!(ask, Ask::Present { .. });
             let told = self.answer(&call, ask).await?.unwrap_or_else(|refused| {
                 // The particulars are the owner's.
-                let (device, code, detail) = (call.device(), refused.error.word(), text::shown(&refused.detail));
-                tracing::info!(%device, code, detail, "a passkey was not taken");
+                let code = refused.error.word();
+                call.tell(call.event(Kind::PasskeyRefused).code(code).note(&refused.detail));
                 Told::Refused { refused: code }
             });
             // Told whether it has changed or not: on the wire both are the same.
@@ -271,7 +272,7 @@ impl Passkeys {
             Ok(kept) => or_refused!(kept.map_err(said)),
             // One without a counter has nothing that must be kept, and a full disk locks nobody out.
             Err(error) if counter == 0 && passkey.counter == 0 => {
-                tracing::warn!(device = %call.device(), %error, "that a passkey was used could not be kept");
+                call.tell(call.event(Kind::PasskeyNotKept).note(error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -283,8 +284,7 @@ impl Passkeys {
             call.others.passkey_is_gone(subject, id);
             return Ok(Err(DoorError::PasskeyUnknown.into()));
         }
-        let (device, passkey) = (call.device(), passkey.short_id());
-        tracing::info!(%device, %subject, passkey, "somebody has shown to be there");
+        call.tell(call.event(Kind::PresenceShown).subject(Some(&subject)).note(passkey.short_id()));
         Ok(Ok(Told::Level { level: Level::Present }))
     }
 
@@ -358,7 +358,8 @@ impl Passkeys {
         let added = call.blocking(move || store.add_passkey(&kept, is_present)).await??;
         or_refused!(added.map_err(said));
         let (device, id) = (call.device(), passkey.short_id());
-        tracing::info!(target: OWNERS, %device, %subject, passkey = id, name = passkey.name, "a passkey was registered");
+        let note = format!("passkey={id:?} name={:?}", passkey.name);
+        call.tell(call.event(Kind::PasskeyRegistered).subject(Some(&subject)).note(note));
         let shown = Shown::to(call, &passkey);
         let elsewhere = json!({ "registered": Shown { here: false, ..Shown::to(call, &passkey) } });
         call.others.tell(&subject, device, LABEL, &filled(&serde_json::to_vec(&elsewhere)?));
@@ -372,8 +373,8 @@ impl Passkeys {
         let (store, owned) = (Arc::clone(&self.store), subject.clone());
         let removed = call.blocking(move || store.remove_own_passkey(owned.as_str(), &id)).await??;
         let removed = &or_refused!(removed.ok_or(DoorError::PasskeyUnknown));
-        let (device, short) = (call.device(), removed.short_id());
-        tracing::info!(target: OWNERS, %device, %subject, passkey = short, "a passkey was removed by its person");
+        let short = removed.short_id();
+        call.tell(call.event(Kind::PasskeyRemoved).subject(Some(subject)).note(short));
         call.others.passkey_is_gone(subject, removed.id());
         Ok(Ok(Told::One { passkey: Shown::to(call, removed) }))
     }

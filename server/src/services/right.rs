@@ -11,6 +11,7 @@ use duologue_native::Channel;
 use thiserror::Error;
 use tokio::sync::futures::Notified;
 
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
         gate::{Gate, now},
@@ -84,6 +85,16 @@ struct Held {
 }
 
 impl Right {
+    /// An event of this caller.
+    pub(crate) fn event(&self, kind: Kind) -> Event {
+        let event = Event::of(kind).device(self.seat.device()).address(self.seat.transport().address);
+        event.subject(self.seat.subject())
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        self.gate.watch.tell(event);
+    }
+
     pub(crate) const fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
@@ -169,7 +180,7 @@ impl Right {
             Verdict::Opened { rule, until } => (*rule, *until),
             Verdict::Refused(refusal) => {
                 // Label and path are the caller's, of any length and content: `policy explain` is for those.
-                tracing::info!(%device, why = policy.rules.words(refusal), "not allowed");
+                self.tell(self.event(Kind::NotAllowed).note(policy.rules.words(refusal)));
                 // Nothing is told of it to whom a passkey would not open it either.
                 let would_open = |standing: &Standing| {
                     let evidence = Evidence::new(device, standing, &transport).let_in_for(opens.as_deref());
@@ -188,7 +199,7 @@ impl Right {
             let key = (Arc::clone(&rule.name), rule.limits, standing.subject.as_ref(), &holder);
             if !held.permit.as_ref().is_some_and(|permit| permit.is_for(key.0.as_ref(), key.1, key.2, key.3)) {
                 let permit = self.gate.meters.enter(&key.0, key.1, key.2, key.3).map_err(|Full| {
-                    tracing::info!(%device, rule = &*rule.name, "as many channels as the rule has are open");
+                    self.tell(self.event(Kind::RuleFull).note(&*rule.name));
                     NotAllowed::Full
                 })?;
                 held.permit = permit.map(Arc::new);

@@ -15,6 +15,7 @@ use duologue::{
 };
 use duologue_native::{Channel, LineError};
 
+use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
         error::DoorError,
@@ -98,6 +99,15 @@ impl Call {
     pub fn sign_out(&self) {
         self.right.sign_out();
         self.tell_standing(Some(DoorError::SignedOut));
+    }
+
+    /// An event of this caller, at this service.
+    pub(crate) fn event(&self, kind: Kind) -> Event {
+        self.right.event(kind).label(&self.channel.label())
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        self.right.tell(event);
     }
 
     pub(crate) fn tell_standing(&self, refused: Option<DoorError>) {
@@ -365,7 +375,7 @@ impl Services {
     /// Serves a channel in a task of its own, to its end, its caller's or its right's.
     pub(crate) fn start(&self, opened: Opened) {
         let Opened { channel, gate, seat, claims, work, others } = opened;
-        let (label, device) = (channel.label(), seat.device());
+        let label = channel.label();
         let service = self.0.get(&label).cloned();
         let (demands, takes_requests) = self.terms(&label).unwrap_or_default();
         let transport = seat.transport();
@@ -379,7 +389,7 @@ impl Services {
             };
             let Some(service) = service else {
                 // The label is the caller's, and of any length and content.
-                tracing::info!(%device, "no such service");
+                right.tell(right.event(Kind::LabelUnknown));
                 return channel.reset(duologue::ResetCode::Refused);
             };
             let right_of_it = Arc::clone(&right);
@@ -395,7 +405,7 @@ impl Services {
                     }
                     Err(error) => {
                         let error = text::shown_within(&error.to_string(), CAUSE_CHARS_MAX);
-                        tracing::warn!(label, %device, %error, "a service failed");
+                        right.tell(right.event(Kind::ServiceFailed).label(&label).note(error));
                         channel.reset(duologue::ResetCode::Failed);
                     }
                 },

@@ -24,8 +24,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Address, BoundedLog, Certificate, ConfigFile, Duologue, FrontConfig, Hook, HookSettings, OWNERS, Policy, State,
-    listen_with, page_at, parse_size, parse_span, raise_file_limit,
+    Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FrontConfig, Hook, HookSettings, Kind, OWNERS,
+    Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
     services::{
         self,
         desk::Desk,
@@ -311,10 +311,12 @@ pub(crate) async fn run(
     }
     let app = site.address.mount(app);
     let stop = CancellationToken::new();
+    let listening = FrontConfig { watch: duologue.watch().clone(), ..listening };
     let server = tokio::spawn(duologue_server::serve_behind(listener, listening, app, stop.clone()));
     ready()?;
+    duologue.watch().tell(Event::of(Kind::ServerStarted));
     stopped().await?;
-    tracing::info!(target: OWNERS, "stopping");
+    duologue.watch().tell(Event::of(Kind::ServerStopping));
     // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
     tokio::select! {
         () = duologue.drain() => {}
@@ -323,6 +325,7 @@ pub(crate) async fn run(
     }
     stop.cancel();
     server.await?;
+    duologue.watch().flush();
     log.tell();
     // `read_terminal` may be blocked in a read that nothing can end.
     std::process::exit(0);

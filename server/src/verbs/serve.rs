@@ -108,7 +108,8 @@ impl Serve {
         }
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
-        let listening = FrontConfig { tls, trusted_proxies, behind_proxy: self.behind_proxy };
+        let behind_proxy = self.behind_proxy;
+        let listening = FrontConfig { tls, trusted_proxies, behind_proxy, ..FrontConfig::default() };
         let site = Site { address, policy, development: false, config, hook, certificate: self.cert, log };
         super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
             .await

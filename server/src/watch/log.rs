@@ -11,6 +11,7 @@
 //! DEBUG and TRACE are told without a bound: they are asked for by somebody who looks for something.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fmt::{self, Write},
     net::IpAddr,
@@ -85,8 +86,8 @@ impl<S> Filter<S> for BoundedLog {
         let mut seen = Seen { len: OVERHEAD, ..Seen::default() };
         event.record(&mut seen);
         let peer = match (seen.device, seen.address) {
-            (Some(device), _) => match strangers().get(&device) {
-                Some((address, _)) => Peer::of_stranger(*address),
+            (Some(device), _) => match TOLD_AS.get().or_else(|| Some(strangers().get(&device)?.0)) {
+                Some(address) => Peer::of_stranger(address),
                 None => Peer::Device(device),
             },
             (None, Some(address)) => Peer::of_address(&address),
@@ -102,6 +103,34 @@ static STRANGERS: RwLock<BTreeMap<String, (IpAddr, usize)>> = RwLock::new(BTreeM
 
 fn strangers() -> RwLockReadGuard<'static, BTreeMap<String, (IpAddr, usize)>> {
     STRANGERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From where a device has come that nobody has let in.
+pub(super) fn address_of_stranger(device: &impl fmt::Display) -> Option<IpAddr> {
+    let strangers = strangers();
+    if strangers.is_empty() {
+        return None;
+    }
+    strangers.get(&device.to_string()).map(|(address, _)| *address)
+}
+
+thread_local! {
+    /// A line of the stream is written after its stranger may have gone: it brings along what it is told as.
+    static TOLD_AS: Cell<Option<IpAddr>> = const { Cell::new(None) };
+}
+
+/// What this thread logs of a device is told as an address's, until this is dropped.
+pub(super) struct ToldAs;
+
+pub(super) fn tell_as(stranger: Option<IpAddr>) -> ToldAs {
+    TOLD_AS.set(stranger);
+    ToldAs
+}
+
+impl Drop for ToldAs {
+    fn drop(&mut self) {
+        TOLD_AS.set(None);
+    }
 }
 
 /// What a device does is told as its address's until this is dropped.

@@ -24,7 +24,7 @@ mod server;
 
 pub use client::Dialled;
 #[cfg(feature = "server")]
-pub use server::Rejected;
+pub use server::{Cut, Rejected};
 
 use core::time::Duration;
 
@@ -141,6 +141,9 @@ pub struct Line {
     /// Server: since when no connection carries the session.
     #[cfg(feature = "server")]
     parked_at: Option<Instant>,
+    /// What took the last connection.
+    #[cfg(feature = "server")]
+    cut: Cut,
     altered: Option<Altered>,
     closed: Option<ConnectionError>,
 }
@@ -158,6 +161,8 @@ impl Line {
             redial: redial.map(Box::new),
             #[cfg(feature = "server")]
             parked_at: None,
+            #[cfg(feature = "server")]
+            cut: Cut::Lost,
             altered: None,
             closed: None,
         }
@@ -384,7 +389,7 @@ impl Line {
             self.redial_after(now, no, error);
         } else {
             #[cfg(feature = "server")]
-            self.park(now);
+            self.park(now, &error);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     budget::Account,
     close::{CloseCode, FreshReason},
     connection::Connection,
-    error::ConnectionError,
+    error::{ConnectionError, PeerMisbehaved},
     handshake::{
         auth::Grant,
         evidence::{Evidence, Standing},
@@ -35,6 +35,17 @@ pub struct Rejected {
     pub error: ConnectionError,
     /// With its last word to send, if there is one.
     pub connection: Connection,
+}
+
+/// What took a line's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It was lost, or silent for too long.
+    Lost,
+    /// A record did not open.
+    Altered,
+    /// A text message came, which no client sends.
+    Text,
 }
 
 impl Line {
@@ -157,8 +168,19 @@ impl Line {
         !carried || (session.peer_holds() && session.is_quiet())
     }
 
-    pub(super) fn park(&mut self, now: Instant) {
+    /// What took the connection that this line had, while it is parked.
+    #[must_use]
+    pub const fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    pub(super) fn park(&mut self, now: Instant, error: &ConnectionError) {
         self.parked_at = Some(now);
+        self.cut = match error {
+            ConnectionError::Altered => Cut::Altered,
+            ConnectionError::PeerMisbehaved(PeerMisbehaved::TextMessage) => Cut::Text,
+            _ => Cut::Lost,
+        };
         self.become_state(LineState::Resuming);
     }
 

@@ -19,12 +19,16 @@ mod settings;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use crate::watch::{
+    events::{Event, Kind},
+    stream::Watch,
+};
 use duologue::DeviceId;
 use rustls::RootCertStore;
 use tokio::{
@@ -44,7 +48,6 @@ use super::{
     gate::now,
     tokens::sha256,
 };
-use crate::watch::log::OWNERS;
 
 /// Questions about those whom the server knows that are under way at a time.
 const PLACES: usize = 32;
@@ -68,6 +71,8 @@ struct Inner {
     places: Semaphore,
     places_of_strangers: Semaphore,
     has_failed: AtomicBool,
+    /// Hears how it goes.
+    watch: OnceLock<Watch>,
 }
 
 /// Of whom it is asked.
@@ -99,7 +104,19 @@ impl Hook {
             places: Semaphore::new(PLACES),
             places_of_strangers: Semaphore::new(PLACES_OF_STRANGERS),
             has_failed: AtomicBool::new(false),
+            watch: OnceLock::new(),
         })))
+    }
+
+    /// Who hears how it goes.
+    pub(crate) fn tell_to(&self, watch: &Watch) {
+        self.0.watch.get_or_init(|| watch.clone());
+    }
+
+    fn tell(&self, event: Event) {
+        if let Some(watch) = self.0.watch.get() {
+            watch.tell(event);
+        }
     }
 
     /// Where it is, as its owner has written it.
@@ -145,13 +162,14 @@ impl Hook {
         match &asked {
             Ok(_) => {
                 if self.0.has_failed.swap(false, Ordering::Relaxed) {
-                    tracing::info!(target: OWNERS, "the hook answers again");
+                    self.tell(Event::of(Kind::HookAgain));
                 }
             }
             Err(refused) => {
                 if !self.0.has_failed.swap(true, Ordering::Relaxed) {
                     let without = self.0.settings.unreachable.word();
-                    tracing::warn!(target: OWNERS, url = self.url(), without, "{refused}");
+                    let note = format!("{refused} url={:?} without={without:?}", self.url());
+                    self.tell(Event::of(Kind::HookFailed).code(refused.error.word()).note(note));
                 }
             }
         }

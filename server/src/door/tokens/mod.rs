@@ -30,6 +30,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::watch::stream::Watch;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Validation, dangerous::insecure_decode_claims};
 use serde_json::{Map, Value};
@@ -63,6 +64,11 @@ struct Inner {
 }
 
 impl Tokens {
+    /// Who hears how it goes with the keys.
+    pub(crate) fn tell_to(&self, watch: &Watch) {
+        self.0.source.told.get_or_init(|| watch.clone());
+    }
+
     /// Tokens as the settings say. A file of keys is looked for from `directory`. Nobody is asked for anything yet.
     ///
     /// # Errors

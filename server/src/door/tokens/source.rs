@@ -11,7 +11,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,10 @@ use super::{
     shortened,
 };
 use crate::door::fetch::{self, Bounds, FetchError, may_be_asked};
+use crate::watch::{
+    events::{Event, Kind},
+    stream::Watch,
+};
 
 /// How long one document may take. With two (discovery, then the keys) it stays below the 5 s that a verdict has.
 const FETCH: Duration = Duration::from_secs(2);
@@ -69,6 +73,8 @@ pub(super) struct Source {
     state: Mutex<State>,
     /// How many questions have been answered, or not.
     done: watch::Sender<u64>,
+    /// Who hears how it goes.
+    pub(super) told: OnceLock<Watch>,
     #[cfg(test)]
     pub(super) roots: Option<Arc<RootCertStore>>,
 }
@@ -118,6 +124,7 @@ impl Source {
             place,
             issuer: issuer.to_owned(),
             state: Mutex::new(state),
+            told: OnceLock::new(),
             done: watch::Sender::new(0),
             #[cfg(test)]
             roots: None,
@@ -174,6 +181,12 @@ impl Source {
         });
     }
 
+    fn tell(&self, event: Event) {
+        if let Some(watch) = self.told.get() {
+            watch.tell(event);
+        }
+    }
+
     /// What came of a question.
     fn took(&self, state: &mut State, got: Result<(KeySet, [u8; 32]), SourceError>) -> Result<(), SourceError> {
         let now = Instant::now();
@@ -192,7 +205,7 @@ impl Source {
                     state.generation += 1;
                 }
                 if state.has_failed {
-                    tracing::info!(issuer = self.issuer, "the issuer's keys are to be had again");
+                    self.tell(Event::of(Kind::IssuerKeysAgain).note(&self.issuer));
                 }
                 (state.loaded_at, state.due_at, state.has_failed) = (Some(now), now + REFRESH, false);
                 Ok(())
@@ -200,7 +213,8 @@ impl Source {
             Err(error) => {
                 if !state.has_failed {
                     let what = if state.loaded_at.is_some() { "those that are here stay" } else { "no token is taken" };
-                    tracing::warn!(target: "duologue::owner", issuer = self.issuer, %error, "an issuer's keys could not be had: {what}");
+                    let note = format!("{what} issuer={:?} error={error}", self.issuer);
+                    self.tell(Event::of(Kind::IssuerKeysFailed).note(note));
                 }
                 (state.due_at, state.has_failed) = (now + RETRY, true);
                 Err(error)

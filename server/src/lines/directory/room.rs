@@ -18,6 +18,7 @@ use super::{
     super::{guests, memory::Unit},
     Directory, PARKED_MAX, Session, is_parked, lines,
 };
+use crate::watch::events::{Event, Kind};
 use crate::{door::seat::Seat, state::files};
 
 /// How often what waits is looked over.
@@ -48,7 +49,7 @@ impl Directory {
             with_oldest.max_by_key(|(len, _)| *len).map(|(_, session)| session)
         };
         if let Some(Session { line, seat, .. }) = replaced {
-            tracing::info!(device = %seat.device(), "a line had to make room for another of the same branch: files are scarce");
+            self.0.watch.tell(Event::of(Kind::LineReplaced).device(seat.device()));
             line.close(CloseCode::Replaced, "");
         }
     }
@@ -95,7 +96,7 @@ impl Directory {
             let most = most.max_by_key(|(unit, sessions)| (**unit == Unit::Guests, sessions.len()));
             let Some((device, id, line)) = most.and_then(|(_, sessions)| sessions.pop_front()) else { return };
             count -= 1;
-            tracing::warn!(%device, "a session without a connection had to make room: too many wait");
+            self.0.watch.tell(Event::of(Kind::SessionEvicted).device(device));
             self.bury(device, id, &line, FreshReason::Evicted);
         }
     }
@@ -158,7 +159,8 @@ impl Directory {
             }
         }
         if reset + evicted > 0 {
-            tracing::warn!(reset, evicted, held = memory.budget.held(), "memory was full: who held most has made room");
+            let note = format!("reset={reset} evicted={evicted} held={}", memory.budget.held());
+            self.0.watch.tell(Event::of(Kind::MemoryFull).note(note));
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use duologue::Budget;
 
 use super::*;
+use crate::watch::stream::Watch;
 use crate::{
     door::{evidence::Transport, seat::Has},
     lines::memory::Unit,
@@ -22,7 +23,7 @@ fn session(device: DeviceId, id: SessionId, line: Line) -> Session {
 
 /// Devices of tens and more were let in by the one of their ones: 12, 22 by 2.
 fn of_len(memory_len: usize) -> Directory {
-    Directory::new(memory_len, Box::new(|id: DeviceId| device(id.0[0] % 10)))
+    Directory::new(memory_len, Box::new(|id: DeviceId| device(id.0[0] % 10)), Watch::default())
 }
 
 fn parked(directory: &Directory, device: DeviceId) -> (SessionId, Line) {

@@ -24,6 +24,7 @@ use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
 use super::jar::Jar;
+use crate::watch::events::Kind;
 use crate::{
     door::{
         gate::now,
@@ -197,17 +198,16 @@ impl Vouching {
                 Ok(Some((shown, until)))
             }
         });
-        let device = call.device();
         match taken {
             Ok(Some((subject, until))) => {
-                tracing::info!(%device, %subject, until, "the backend has vouched for a session");
+                call.tell(call.event(Kind::Vouched).subject(Some(&subject)).note(format!("until={until}")));
             }
             Ok(None) => {
                 call.sign_out();
-                tracing::info!(%device, "the backend has ended a session's standing");
+                call.tell(call.event(Kind::VouchEnded));
             }
             Err(error) => {
-                tracing::warn!(%device, %error, "what the backend says of a person is not taken");
+                call.tell(call.event(Kind::VouchRefused).note(error.to_string()));
                 // What was typed under one name is never heard under another: who has logged in has a session of his own.
                 if error == Misfit::Refused(NotVouched::OtherSubject) {
                     call.channel.line().close(CloseCode::SubjectChanged, "");

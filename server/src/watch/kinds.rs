@@ -1,0 +1,355 @@
+//! Every kind of event there is: one closed list. What a kind is called is stable, and stands in docs/SECURITY.md, where what it
+//! is seen of stands beside it.
+//!
+//! A kind of [`Origin::Way`] could be made by somebody between a client and this server, who can send whatever he likes from the
+//! client's address: it never counts against a device or a subject, and against an address it leads to a delay at most
+//! (`rules.rs`). [`Origin::Sealed`] is what arrived under a seal that was verified, and so is its device's own doing.
+
+use tracing::Level;
+
+/// Who can have caused an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Anybody on the way between a client and this server.
+    Way,
+    /// A device: it arrived under a verified seal.
+    Sealed,
+    /// This server, or what it asks.
+    Server,
+    /// The owner, by a verb or the API.
+    Owner,
+}
+
+macro_rules! audited {
+    () => {
+        false
+    };
+    (audited) => {
+        true
+    };
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $origin:ident, $level:ident $(, $audited:ident)?;)*) => {
+        /// What an event is of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Kind { $($(#[$doc])* $variant,)* }
+
+        impl Kind {
+            /// All, in their order.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// A stable word for programs.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Who can have caused it.
+            #[must_use]
+            pub const fn origin(self) -> Origin {
+                match self { $(Self::$variant => Origin::$origin,)* }
+            }
+
+            /// Its level in the log.
+            #[must_use]
+            pub const fn level(self) -> Level {
+                match self { $(Self::$variant => Level::$level,)* }
+            }
+
+            /// Whether it stands in the audit log: who was let in, refused, raised, revoked, banned, and what the owner did.
+            #[must_use]
+            pub const fn is_audited(self) -> bool {
+                match self { $(Self::$variant => audited!($($audited)?),)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    // Connections, before anybody has shown anything.
+
+    /// A connection ended before HTTP: TLS did not come about, or it spoke something else.
+    ConnectionFailed = "connection-failed", Way, DEBUG;
+    /// TLS took too long.
+    ConnectionSlow = "connection-slow", Way, DEBUG;
+    /// There was no place for one more connection, in all or of its address.
+    TooManyConnections = "too-many-connections", Way, DEBUG;
+    /// A trusted proxy's PROXY header cannot be read.
+    ProxyHeaderBroken = "proxy-header-broken", Way, WARN;
+    /// A PROXY header came from behind a trusted proxy.
+    ProxyHeaderNested = "proxy-header-nested", Way, INFO;
+    /// A PROXY header came from somebody who is no trusted proxy.
+    ProxyHeaderUntrusted = "proxy-header-untrusted", Way, WARN;
+    /// A connection of a banned address was closed, or its request refused.
+    BannedCame = "banned-came", Way, DEBUG;
+    /// A connection of a network that the owner does not let in.
+    NetworkDenied = "network-denied", Way, DEBUG;
+    /// A connection of a country that the owner does not let in.
+    CountryDenied = "country-denied", Way, DEBUG;
+    /// More than the firewall's budget of somebody.
+    BudgetExceeded = "budget-exceeded", Way, DEBUG;
+    /// What came is no HTTP, or broke off.
+    HttpFailed = "http-failed", Way, DEBUG;
+    /// Somebody did not read what was answered.
+    ReaderSlow = "reader-slow", Way, DEBUG;
+    /// A request for a line that is none.
+    UpgradeRefused = "upgrade-refused", Way, DEBUG;
+    /// A WebSocket did not come about.
+    UpgradeFailed = "upgrade-failed", Way, DEBUG;
+
+    // Handshakes, before a device has signed.
+
+    /// There was no place for one more handshake.
+    NoPlace = "no-place", Way, DEBUG;
+    /// A handshake gave way to others.
+    CrowdedOut = "crowded-out", Way, DEBUG;
+    /// A first message was here before.
+    HandshakeReplayed = "handshake-replayed", Way, DEBUG;
+    /// A handshake for another server's key, or altered on the way.
+    WrongKey = "wrong-key", Way, INFO;
+    /// A handshake of which something did not fit.
+    HandshakeFailed = "handshake-failed", Way, INFO;
+    /// A handshake that was not over in time.
+    HandshakeSlow = "handshake-slow", Way, INFO;
+    /// A connection was lost, or left, before a device had signed.
+    HandshakeLost = "handshake-lost", Way, INFO;
+    /// A device's signature does not fit its key and this handshake.
+    SignatureBad = "signature-bad", Way, INFO;
+    /// Somebody shows an invite that this server does not know.
+    InviteUnknown = "invite-unknown", Way, DEBUG;
+
+    // Alterations on the way.
+
+    /// A record did not open: altered, repeated, dropped or put in another order.
+    RecordAltered = "record-altered", Way, INFO;
+    /// A text message on a WebSocket that carries binary ones alone.
+    TextInjected = "text-injected", Way, INFO;
+    /// A WebSocket's frame that no client makes.
+    FrameBroken = "frame-broken", Way, INFO;
+    /// The outer connection was another one at the client than here.
+    PathRewritten = "path-rewritten", Sealed, WARN, audited;
+
+    // Who comes in.
+
+    /// A device that nobody has let in.
+    DeviceUnknown = "device-unknown", Sealed, WARN, audited;
+    /// A device that the owner has revoked.
+    RevokedCame = "revoked-came", Sealed, WARN, audited;
+    /// An invite that was used, is too old or is none.
+    InviteRefused = "invite-refused", Sealed, WARN, audited;
+    /// A device was refused for another reason.
+    DeviceRefused = "device-refused", Sealed, WARN, audited;
+    /// An invite was used, and a device let in.
+    DeviceEnrolled = "device-enrolled", Sealed, INFO, audited;
+    /// A ticket of another device.
+    TicketOfAnother = "ticket-of-another", Sealed, WARN, audited;
+    /// A line is open.
+    LineOpen = "line-open", Sealed, INFO, audited;
+    /// A session goes on over another connection.
+    LineResumed = "line-resumed", Sealed, INFO;
+    /// A session goes on from another network than before.
+    NetworkChanged = "network-changed", Sealed, DEBUG;
+    /// One device has lines from two networks at the same time.
+    TwoNetworks = "two-networks", Sealed, INFO, audited;
+    /// A connection that was let in came to nothing.
+    AttachFailed = "attach-failed", Sealed, INFO;
+    /// A guest gave way to another.
+    GuestEvicted = "guest-evicted", Server, DEBUG;
+
+    // Who somebody is.
+
+    /// A token was taken.
+    TokenTaken = "token-taken", Sealed, INFO, audited;
+    /// A token was not taken.
+    TokenRefused = "token-refused", Sealed, INFO, audited;
+    /// What somebody shows is of a time that has not come.
+    ClockImpossible = "clock-impossible", Sealed, INFO, audited;
+    /// A token has bound a device to its subject.
+    TokenBound = "token-bound", Sealed, INFO, audited;
+    /// A token could not bind a device.
+    TokenNotBound = "token-not-bound", Sealed, INFO;
+    /// A token could not bind a device, because the store failed.
+    BindingFailed = "binding-failed", Server, WARN;
+    /// A subject is on a device on which it was not before.
+    SubjectOnNewDevice = "subject-on-new-device", Sealed, INFO, audited;
+    /// Somebody else has signed in where a session was.
+    SubjectChanged = "subject-changed", Sealed, INFO, audited;
+    /// Somebody has signed out.
+    SignedOut = "signed-out", Sealed, INFO, audited;
+    /// Somebody has signed out while it was judged who it is.
+    SignedOutMeanwhile = "signed-out-meanwhile", Sealed, INFO;
+    /// What somebody has proved has ended.
+    StandingEnded = "standing-ended", Server, INFO, audited;
+    /// The hook has said nothing of a device.
+    HookSilent = "hook-silent", Server, INFO;
+    /// The hook names a subject for whom nothing was proved.
+    HookMisnamed = "hook-misnamed", Server, WARN, audited;
+    /// The hook has turned out a device that was in.
+    HookTurnedOut = "hook-turned-out", Server, INFO, audited;
+    /// The backend has vouched for a session.
+    Vouched = "vouched", Sealed, INFO, audited;
+    /// The backend has ended what it had vouched for.
+    VouchEnded = "vouch-ended", Sealed, INFO, audited;
+    /// What the backend says of a person is not taken.
+    VouchRefused = "vouch-refused", Server, WARN, audited;
+    /// Somebody has shown to be there.
+    PresenceShown = "presence-shown", Sealed, INFO, audited;
+    /// A passkey was not taken.
+    PasskeyRefused = "passkey-refused", Sealed, INFO, audited;
+    /// A passkey was registered.
+    PasskeyRegistered = "passkey-registered", Sealed, INFO, audited;
+    /// A passkey was removed by its person.
+    PasskeyRemoved = "passkey-removed", Sealed, INFO, audited;
+    /// That a passkey was used could not be kept.
+    PasskeyNotKept = "passkey-not-kept", Server, WARN;
+    /// A device has made an invite for another.
+    DevicePaired = "device-paired", Sealed, INFO, audited;
+
+    // What is done on a line.
+
+    /// A label that no service has.
+    LabelUnknown = "label-unknown", Sealed, INFO;
+    /// The policy does not open this.
+    NotAllowed = "not-allowed", Sealed, INFO, audited;
+    /// As many channels as the rule has are open.
+    RuleFull = "rule-full", Sealed, INFO;
+    /// A service failed, as a rule for what it was sent.
+    ServiceFailed = "service-failed", Sealed, WARN;
+    /// A request went to the backend.
+    RequestForwarded = "request-forwarded", Sealed, DEBUG;
+    /// A request was not answered.
+    RequestFailed = "request-failed", Sealed, WARN;
+    /// A request that two readers would read differently, or that puts on what is the server's to say.
+    RequestSmuggled = "request-smuggled", Sealed, WARN, audited;
+    /// A file was dropped.
+    FileDropped = "file-dropped", Sealed, INFO;
+    /// A file was not taken.
+    FileRefused = "file-refused", Sealed, WARN;
+    /// A file's name that leads somewhere else.
+    PathTrick = "path-trick", Sealed, WARN, audited;
+    /// Bytes under the seal that are no message, or break the rules.
+    ProtocolBroken = "protocol-broken", Sealed, INFO, audited;
+    /// More messages than anybody sends by hand or by a program that waits.
+    MessageFlood = "message-flood", Sealed, INFO;
+    /// More channels.
+    ChannelFlood = "channel-flood", Sealed, INFO;
+    /// More datagrams.
+    DatagramFlood = "datagram-flood", Sealed, INFO;
+    /// More pings.
+    PingFlood = "ping-flood", Way, INFO;
+    /// A connection was lost; its session waits.
+    ConnectionLost = "connection-lost", Way, INFO;
+    /// A line has ended.
+    LineEnded = "line-ended", Way, INFO;
+    /// A line made room for another of the same branch.
+    LineReplaced = "line-replaced", Server, INFO;
+    /// A session without a connection made room.
+    SessionEvicted = "session-evicted", Server, WARN;
+    /// Memory was full, and who held most has made room.
+    MemoryFull = "memory-full", Server, WARN;
+    /// A line was still busy when the server stopped.
+    LineBusy = "line-busy", Server, WARN;
+
+    // The server's own.
+
+    /// An issuer's keys could not be had.
+    IssuerKeysFailed = "issuer-keys-failed", Server, WARN;
+    /// They are to be had again.
+    IssuerKeysAgain = "issuer-keys-again", Server, INFO;
+    /// The hook does not answer.
+    HookFailed = "hook-failed", Server, WARN;
+    /// The hook answers again.
+    HookAgain = "hook-again", Server, INFO;
+    /// A device could not be let in, because the store failed.
+    EnrolmentFailed = "enrolment-failed", Server, ERROR;
+    /// An invite could not be looked up.
+    InviteLookupFailed = "invite-lookup-failed", Server, ERROR;
+    /// Tickets could not be kept.
+    TicketsNotKept = "tickets-not-kept", Server, WARN;
+    /// The listening socket gave no connection.
+    AcceptFailed = "accept-failed", Server, WARN;
+    /// The server serves.
+    ServerStarted = "server-started", Server, DEBUG, audited;
+    /// The server stops.
+    ServerStopping = "server-stopping", Server, INFO, audited;
+
+    // The watch.
+
+    /// A rule's threshold was passed, and it measures nothing or runs dry.
+    RuleMatched = "rule-matched", Server, WARN, audited;
+    /// An address waits before its next handshakes.
+    Slowed = "slowed", Server, WARN, audited;
+    /// Lines were closed by a rule.
+    Closed = "closed", Server, WARN, audited;
+    /// A ban has begun.
+    Banned = "banned", Server, WARN, audited;
+    /// A ban could not be kept: it is in force until the server stops.
+    BanNotKept = "ban-not-kept", Server, ERROR;
+    /// The command of bans could not be run, or did not end well.
+    BanCommandFailed = "ban-command-failed", Server, ERROR;
+    /// The audit log could not be written.
+    AuditFailed = "audit-failed", Server, ERROR;
+    /// It can be written again.
+    AuditAgain = "audit-again", Server, INFO, audited;
+
+    // The owner's verbs.
+
+    /// An invite was made.
+    InviteMade = "invite-made", Owner, INFO, audited;
+    /// An invite was withdrawn.
+    InviteWithdrawn = "invite-withdrawn", Owner, INFO, audited;
+    /// A device was bound to a subject.
+    OwnerBound = "owner-bound", Owner, INFO, audited;
+    /// A device was released.
+    OwnerReleased = "owner-released", Owner, INFO, audited;
+    /// A device, a subject, a group or a token was revoked.
+    OwnerRevoked = "owner-revoked", Owner, INFO, audited;
+    /// A device was revoked with another, or with its account.
+    RevokedWith = "revoked-with", Owner, INFO, audited;
+    /// A revocation was taken back.
+    OwnerRestored = "owner-restored", Owner, INFO, audited;
+    /// A subject's groups were changed.
+    GroupsChanged = "groups-changed", Owner, INFO, audited;
+    /// A passkey was removed by the owner.
+    OwnerRemovedPasskey = "owner-removed-passkey", Owner, INFO, audited;
+    /// The configuration was read again.
+    PolicyReloaded = "policy-reloaded", Owner, INFO, audited;
+    /// The owner has banned somebody.
+    OwnerBanned = "owner-banned", Owner, INFO, audited;
+    /// The owner has lifted a ban.
+    BanLifted = "ban-lifted", Owner, INFO, audited;
+}
+
+impl Kind {
+    /// The kind of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// Its place among all.
+    #[must_use]
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_and_no_two_kinds_share_one() {
+        let mut names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        for (at, (name, kind)) in names.iter().zip(Kind::ALL).enumerate() {
+            assert!(name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{name}");
+            assert_eq!((Kind::named(name), kind.index()), (Some(*kind), at), "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Kind::ALL.len());
+        assert_eq!(Kind::named("no-such-kind"), None);
+    }
+}

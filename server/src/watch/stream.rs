@@ -1,0 +1,338 @@
+//! The stream of events: who tells never waits, who reads has a bounded queue of his own.
+//!
+//! Where a queue is full, what comes is counted by kind and not kept; a quarter of each queue is for what is audited, so that no
+//! flood of connections keeps a revocation out of it. Each reader tells what it has lost.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    events::{Event, Kind},
+    lines, log,
+};
+
+/// Events that the log may be behind, some 200 bytes each.
+const LOG_ROOM: usize = 8_192;
+/// How long a server that stops waits for the log to be written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// What is told to everybody who reads. Clones are the same stream; what reads ends when the last of them is gone.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Stream>);
+
+struct Stream {
+    readers: RwLock<Vec<Arc<Queue>>>,
+    /// How many of each kind there were.
+    told: [AtomicU64; Kind::ALL.len()],
+    /// Where lines of the log went when the stream was made.
+    dispatch: tracing::Dispatch,
+    log: OnceLock<Arc<Queue>>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        readers.drain(..).for_each(|queue| queue.close());
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self(Arc::new(Stream {
+            readers: RwLock::default(),
+            told: [const { AtomicU64::new(0) }; Kind::ALL.len()],
+            dispatch: tracing::dispatcher::get_default(Clone::clone),
+            log: OnceLock::new(),
+        }))
+    }
+}
+
+impl Watch {
+    /// Tells it to all who read. Never waits, and keeps no more than the readers' bounds.
+    pub fn tell(&self, mut event: Event) {
+        if !cfg!(feature = "watch") {
+            return;
+        }
+        event.stranger = event.device.and_then(|device| log::address_of_stranger(&device));
+        if let Some(count) = self.0.told.get(event.kind.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.0.log.get_or_init(|| self.start_log());
+        let event = Arc::new(event);
+        let readers = self.0.readers.read().unwrap_or_else(PoisonError::into_inner);
+        readers.iter().for_each(|queue| queue.push(&event));
+    }
+
+    /// Reads from now on what is told, at most so many events behind.
+    #[must_use]
+    pub fn subscribe(&self, room: usize) -> Reader {
+        let queue = Arc::new(Queue::new(room));
+        let mut readers = self.0.readers.write().unwrap_or_else(PoisonError::into_inner);
+        readers.push(Arc::clone(&queue));
+        Reader(queue)
+    }
+
+    /// How many of each kind there were since the start; those that there were none of are left out.
+    #[must_use]
+    pub fn told(&self) -> Vec<(Kind, u64)> {
+        counts(&self.0.told)
+    }
+
+    /// How many of each kind some reader has lost, because it was too far behind.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(Kind, u64)> {
+        let mut lost = HashMap::<Kind, u64>::new();
+        let readers = self.0.readers.read().unwrap_or_else(PoisonError::into_inner);
+        for (kind, count) in readers.iter().flat_map(|queue| counts(&queue.lost)) {
+            let sum = lost.entry(kind).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        let mut lost: Vec<_> = lost.into_iter().collect();
+        lost.sort_unstable();
+        lost
+    }
+
+    /// Waits a moment until the log has all that was told: before a process ends.
+    pub fn flush(&self) {
+        if let Some(queue) = self.0.log.get() {
+            queue.wait_until_read(FLUSH);
+        }
+    }
+
+    fn start_log(&self) -> Arc<Queue> {
+        let reader = self.subscribe(LOG_ROOM);
+        let queue = Arc::clone(&reader.0);
+        let dispatch = self.0.dispatch.clone();
+        let write = move || match dispatch.is::<tracing::subscriber::NoSubscriber>() {
+            // There is one for the whole process by now, or nobody listens.
+            true => lines::write_all(&reader),
+            false => tracing::dispatcher::with_default(&dispatch, || lines::write_all(&reader)),
+        };
+        if let Err(error) = thread::Builder::new().name("watch-log".to_owned()).spawn(write) {
+            tracing::error!(%error, "the log has no thread: what callers do is not in it");
+        }
+        queue
+    }
+}
+
+/// One who reads the stream.
+#[derive(Debug)]
+pub struct Reader(Arc<Queue>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Reader {
+    /// The next event. None when nobody tells any more.
+    pub async fn next(&self) -> Option<Arc<Event>> {
+        loop {
+            let mut came = std::pin::pin!(self.0.came.notified());
+            came.as_mut().enable();
+            {
+                let mut inner = self.0.lock();
+                if let Some(event) = inner.take() {
+                    return Some(event);
+                }
+                if inner.is_closed {
+                    return None;
+                }
+            }
+            came.await;
+        }
+    }
+
+    /// The same on a thread of its own. [`Read::Nothing`] after `wait` without one.
+    pub fn next_within(&self, wait: Duration) -> Read {
+        let until = Instant::now() + wait;
+        let mut inner = self.0.lock();
+        loop {
+            if let Some(event) = inner.take() {
+                return Read::Event(event);
+            }
+            self.0.read.notify_all();
+            let left = until.saturating_duration_since(Instant::now());
+            if inner.is_closed {
+                return Read::End;
+            }
+            if left.is_zero() {
+                return Read::Nothing;
+            }
+            inner = self.0.waiting.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What this reader has lost of each kind since the start.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(Kind, u64)> {
+        counts(&self.0.lost)
+    }
+}
+
+/// What a reader finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The next event.
+    Event(Arc<Event>),
+    /// None, for as long as was waited.
+    Nothing,
+    /// Nobody tells any more.
+    End,
+}
+
+struct Queue {
+    inner: Mutex<Inner>,
+    /// For a reader that is a thread.
+    waiting: Condvar,
+    /// For one that is a task.
+    came: Notify,
+    /// Everything was taken, and what was taken last is done with.
+    read: Condvar,
+    room: usize,
+    lost: [AtomicU64; Kind::ALL.len()],
+}
+
+#[derive(Default)]
+struct Inner {
+    events: VecDeque<Arc<Event>>,
+    is_closed: bool,
+    /// The reader has one that it has not done with.
+    is_busy: bool,
+}
+
+impl Inner {
+    fn take(&mut self) -> Option<Arc<Event>> {
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > 64 {
+            self.events.shrink_to(64);
+        }
+        self.is_busy = event.is_some();
+        event
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    fn new(room: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            waiting: Condvar::new(),
+            came: Notify::new(),
+            read: Condvar::new(),
+            room: room.max(4),
+            lost: [const { AtomicU64::new(0) }; Kind::ALL.len()],
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, event: &Arc<Event>) {
+        let room = if event.kind.is_audited() { self.room } else { self.room - self.room / 4 };
+        {
+            let mut inner = self.lock();
+            if inner.is_closed {
+                return;
+            }
+            if inner.events.len() >= room {
+                if let Some(count) = self.lost.get(event.kind.index()) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                return;
+            }
+            inner.events.push_back(Arc::clone(event));
+        }
+        self.waiting.notify_one();
+        self.came.notify_one();
+    }
+
+    fn close(&self) {
+        self.lock().is_closed = true;
+        self.waiting.notify_all();
+        self.read.notify_all();
+        self.came.notify_waiters();
+        self.came.notify_one();
+    }
+
+    fn wait_until_read(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        let mut inner = self.lock();
+        while !inner.is_closed && (!inner.events.is_empty() || inner.is_busy) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            inner = self.read.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+fn counts(of: &[AtomicU64; Kind::ALL.len()]) -> Vec<(Kind, u64)> {
+    let counts = Kind::ALL.iter().zip(of).map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)));
+    counts.filter(|(_, count)| *count > 0).collect()
+}
+
+#[cfg(all(test, feature = "watch"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_is_too_slow_loses_by_kind_and_nothing_that_is_audited_before_the_last_quarter_is_full() {
+        let watch = Watch::default();
+        let slow = watch.subscribe(100);
+        for _ in 0..1_000 {
+            watch.tell(Event::of(Kind::ConnectionFailed));
+        }
+        for _ in 0..30 {
+            watch.tell(Event::of(Kind::OwnerRevoked));
+        }
+        assert_eq!(slow.lost(), [(Kind::ConnectionFailed, 925), (Kind::OwnerRevoked, 5)]);
+        let mut read = Vec::new();
+        while let Read::Event(event) = slow.next_within(Duration::ZERO) {
+            read.push(event.kind);
+        }
+        assert_eq!((read.len(), read.iter().filter(|kind| **kind == Kind::OwnerRevoked).count()), (100, 25));
+        // And it goes on.
+        watch.tell(Event::of(Kind::LineOpen));
+        assert!(matches!(slow.next_within(Duration::ZERO), Read::Event(event) if event.kind == Kind::LineOpen));
+        assert_eq!(watch.told().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_task_reads_what_comes_later_and_hears_of_the_end() {
+        let watch = Watch::default();
+        let reader = watch.subscribe(8);
+        let teller = tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            watch.tell(Event::of(Kind::LineOpen).code("normal"));
+        });
+        let event = reader.next().await.expect("it is told");
+        assert_eq!((event.kind, event.code), (Kind::LineOpen, Some("normal")));
+        teller.await.expect("no panic");
+        assert_eq!(reader.next().await, None, "nobody tells any more");
+    }
+}
