@@ -132,10 +132,11 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
         move || {
             let store = target.state.store();
             let status = store.status(device);
-            (status, if status.is_some() { Has::of(&store.known(device)) } else { Has::guest() })
+            let has = if status.is_some() { Has::of(&store.known(device)) } else { Has::guest() };
+            (status, has, store.signed_out_at(device))
         }
     };
-    let (status, has) = blocking(work).await?;
+    let (status, has, signed_out_at) = blocking(work).await?;
     if status == Some(DeviceStatus::Revoked) {
         let answer = PolicyAnswer {
             allowed: false,
@@ -163,7 +164,7 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
     };
     let method = asked.path.is_some().then(|| asked.method.unwrap_or_else(|| "GET".to_owned()));
     let request = asked.path.as_deref().zip(method.as_deref());
-    let question = Question { device, label: &asked.label, request, supposed, transport };
+    let question = Question { device, label: &asked.label, request, supposed, transport, signed_out_at };
     let explained = explain(target.running.as_ref(), file, has, question);
     let Some(Explained { allowed, rule, why, standing, hook, cookies_prove }) = explained else {
         let message = "no server runs here, so that no policy is in force: add --config FILE to ask that file's";

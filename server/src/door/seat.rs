@@ -130,6 +130,11 @@ impl Since {
     pub(crate) fn now() -> Self {
         Self(SIGN_OUTS.load(Ordering::SeqCst))
     }
+
+    /// Somebody signs out: later than all that was shown before.
+    pub(crate) fn sign_out() -> Self {
+        Self(SIGN_OUTS.fetch_add(1, Ordering::SeqCst).saturating_add(1))
+    }
 }
 
 impl Default for Since {
@@ -411,6 +416,17 @@ impl Seat {
         may
     }
 
+    /// Somebody has signed out in another session of its device, while it may have been judged here who sits at that: what was shown
+    /// until now counts no more.
+    pub(crate) fn throw_away(&self) {
+        self.lock().signed_out = Since::sign_out();
+    }
+
+    /// Whether somebody has signed out since.
+    pub(crate) fn has_signed_out(&self, since: Since) -> bool {
+        self.lock().signed_out > since
+    }
+
     /// Something was proved: from now on it counts, as long as it lasts. A session has one subject at most, so that what is
     /// open under one person's name never becomes another's.
     pub(crate) fn prove(&self, standing: Standing) -> Result<(), OtherSubject> {
@@ -484,7 +500,7 @@ impl Seat {
     /// What was proved counts no more.
     pub(crate) fn sign_out(&self) {
         let mut now = self.lock();
-        now.signed_out = Since(SIGN_OUTS.fetch_add(1, Ordering::SeqCst).saturating_add(1));
+        now.signed_out = Since::sign_out();
         (now.proved, now.kept) = (None, None);
         if let Some(presence) = &mut now.presence {
             presence.forget();

@@ -29,6 +29,8 @@ pub(crate) struct Question<'a> {
     pub(crate) supposed: Option<Standing>,
     /// None: where its newest line is, else nowhere that is known.
     pub(crate) transport: Option<Transport>,
+    /// When somebody last signed out at the device.
+    pub(crate) signed_out_at: Option<u64>,
 }
 
 /// What is answered.
@@ -64,7 +66,7 @@ pub(crate) fn explain(
     has: Has,
     question: Question<'_>,
 ) -> Option<Explained> {
-    let Question { device, label, request, supposed, transport } = question;
+    let Question { device, label, request, supposed, transport, signed_out_at } = question;
     let live = running.and_then(|duologue| duologue.shared.directory.seat(device));
     let transport = transport.or_else(|| live.as_ref().map(|seat| seat.transport()));
     let transport = transport.unwrap_or(Transport { address: [0; 4].into(), origin: None, app_origin: None });
@@ -77,7 +79,7 @@ pub(crate) fn explain(
         let visit = hooked.as_ref().map(|hooked| hooked.visit.without_secrets());
         let visit = visit.unwrap_or_else(|| Visit::unknown(transport.origin.as_deref()));
         let token = hooked.as_ref().and_then(|hooked| hooked.token.as_deref());
-        serde_json::to_value(hook::Question::new(device, &has, token, &transport, &visit)).ok()
+        serde_json::to_value(hook::Question::new(device, &has, signed_out_at, token, &transport, &visit)).ok()
     });
     let standing = supposed.map_or_else(|| seat.standing(now()), Arc::new);
     let gate = match (file.map(|file| file.rules), running) {

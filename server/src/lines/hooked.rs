@@ -135,7 +135,8 @@ impl Duologue {
 
     async fn ask(&self, hook: &Hook, of: Of<'_>, time: Duration, shown: &mut Shown) -> Result<(), Turned> {
         let Of { device, has, transport, visit, live, whose } = of;
-        let question = Question::new(device, has, shown.token.as_deref(), transport, &visit);
+        let signed_out_at = self.shared.state.store().signed_out_at(device);
+        let question = Question::new(device, has, signed_out_at, shown.token.as_deref(), transport, &visit);
         let cookies_prove = hook.cookies_prove_of(&question);
         if whose == Whose::Stranger && !cookies_prove {
             // Nothing that could be answered would let him in. Should he show who he is, it is asked then.
@@ -208,7 +209,7 @@ impl Duologue {
             if says_nothing || (shown.standing.is_some() && (is_older || seat.is_signed_out())) {
                 return;
             }
-            match own.sit(&seat, &shown) {
+            match own.sit(&seat, &mut shown) {
                 Ok(()) => line.command(|line, _| line.tell(&seat.told(None, false))),
                 Err(OtherSubject) => line.close(CloseCode::SubjectChanged, ""),
             }

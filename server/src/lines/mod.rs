@@ -18,6 +18,7 @@ mod person;
 mod presence;
 mod seen;
 mod stranger;
+mod under_way;
 mod verdict;
 
 use std::{
@@ -98,6 +99,7 @@ struct Shared {
     /// For whom passkeys are made.
     passkeys: Option<Passkeys>,
     familiar: binding::Familiar,
+    under_way: under_way::UnderWay,
     /// It is looked whose standing ends.
     ends_are_watched: AtomicBool,
     _keeper: Keeper,
@@ -125,6 +127,7 @@ impl Duologue {
             tokens: None,
             passkeys: None,
             familiar: binding::Familiar::default(),
+            under_way: under_way::UnderWay::default(),
             ends_are_watched: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
@@ -442,7 +445,7 @@ impl Endpoint for ServerEndpoint {
                 let Duologue { shared, services } = &self.own;
                 let (gate, seat, claims) = (Arc::clone(&shared.gate), Arc::clone(&self.seat), self.claims.clone());
                 let work = shared.work.clone();
-                let others = Arc::clone(shared) as Arc<dyn Others>;
+                let others = Arc::new(self.own.clone()) as Arc<dyn Others>;
                 services.start(Opened { channel, gate, seat, claims, work, others });
                 None
             }

@@ -17,7 +17,7 @@ use std::{
 use duologue::{AuthRequest, CloseCode, DeviceId, DeviceKey, Evidence, EvidenceKind, FreshReason, Outcome, Wanted};
 use duologue_native::Line;
 
-use super::{Duologue, directory::Session, hooked::Turned, verdict::TurnedAway};
+use super::{Duologue, directory::Session, hooked::Turned, under_way::Judging, verdict::TurnedAway};
 use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
@@ -60,6 +60,14 @@ impl Shown {
     pub(super) const fn proves(&self) -> bool {
         self.standing.is_some()
     }
+
+    /// Somebody has signed out while it was judged: it says nothing any more.
+    fn is_thrown_away(&mut self) {
+        (self.standing, self.token, self.refused) = (None, None, Some(DoorError::SignedOut));
+        if let Some(hooked) = &mut self.hooked {
+            hooked.token = None;
+        }
+    }
 }
 
 impl Duologue {
@@ -87,8 +95,9 @@ impl Duologue {
         transport: &Transport,
         upgrade: Upgrade,
         is_let_in: bool,
+        since: Since,
     ) -> Result<Shown, Turned> {
-        let (begun, since) = (Instant::now(), Since::now());
+        let begun = Instant::now();
         let mut shown = match request.evidence.last() {
             Some(evidence) => {
                 self.judge_evidence(request.device_id, || DeviceBinding::of(&request.device), evidence).await
@@ -154,9 +163,10 @@ impl Duologue {
         &self,
         request: &AuthRequest,
         transport: &Transport,
-        shown: &Shown,
+        shown: &mut Shown,
+        judging: &Judging<'_>,
     ) -> Result<(Session, Outcome), TurnedAway> {
-        let (session, outcome) = self.find_session(request, transport, shown.standing.as_ref())?;
+        let (session, outcome) = self.find_session_for(request, transport, shown, judging)?;
         let goes_on = matches!(outcome, Outcome::Resumed { .. });
         if shown.keeps.is_some() && !goes_on {
             // It has ended since it was looked at. Whoever comes again is asked of.
@@ -173,23 +183,48 @@ impl Duologue {
         }
         match self.sit(&session.seat, shown) {
             Ok(()) => Ok((session, outcome)),
-            Err(OtherSubject) => self.seat_anew(request, transport, &session, shown),
+            Err(OtherSubject) => self.seat_anew(request, transport, &session, shown, judging),
         }
     }
 
-    /// Gives a session what somebody has shown, and what the owner's backend has ruled.
-    pub(super) fn sit(&self, seat: &Seat, shown: &Shown) -> Result<(), OtherSubject> {
-        let is_taken = match &shown.standing {
-            Some(standing) => self.prove(seat, standing.clone(), shown.since)?,
-            None => true,
+    /// The session of an AUTH. Where it is a new one, and somebody has signed out at its device while it was judged who this is, it is
+    /// nobody's.
+    fn find_session_for(
+        &self,
+        request: &AuthRequest,
+        transport: &Transport,
+        shown: &mut Shown,
+        judging: &Judging<'_>,
+    ) -> Result<(Session, Outcome), TurnedAway> {
+        let (session, outcome) = self.find_session(request, transport, shown.standing.as_ref())?;
+        let Some(standing) = shown.standing.as_ref().filter(|_| !matches!(outcome, Outcome::Resumed { .. })) else {
+            return Ok((session, outcome));
         };
-        if let (true, Some(_), Some(token)) = (is_taken, &shown.standing, &shown.token) {
+        if judging.is_thrown_away(standing.subject.as_ref()) {
+            self.tell(Event::of(Kind::SignedOutMeanwhile).device(request.device_id));
+            shown.is_thrown_away();
+            session.seat.sign_out();
+            // It is here as what its device is without, if it may be.
+            self.stays(&session, DoorError::SignedOut.word()).inspect_err(|_| {
+                self.shared.directory.leave(request.device_id, session.id);
+            })?;
+        }
+        Ok((session, outcome))
+    }
+
+    /// Gives a session what somebody has shown, and what the owner's backend has ruled.
+    pub(super) fn sit(&self, seat: &Seat, shown: &mut Shown) -> Result<(), OtherSubject> {
+        if let Some(standing) = &shown.standing
+            && !self.prove(seat, standing.clone(), shown.since)?
+        {
+            shown.is_thrown_away();
+        }
+        if let (Some(_), Some(token)) = (&shown.standing, &shown.token) {
             self.has_shown(seat, token);
         }
         match (&shown.hooked, &shown.keeps) {
             (Some(hooked), _) => {
-                let token = hooked.token.clone().filter(|_| is_taken);
-                seat.rule(Hooked { token, ..hooked.clone() }, now());
+                seat.rule(hooked.clone(), now());
                 self.shared.gate.has_changed(seat.device());
                 self.watch_ends();
             }
@@ -205,14 +240,15 @@ impl Duologue {
         request: &AuthRequest,
         transport: &Transport,
         session: &Session,
-        shown: &Shown,
+        shown: &mut Shown,
+        judging: &Judging<'_>,
     ) -> Result<(Session, Outcome), TurnedAway> {
         let device = request.device_id;
         self.tell(Event::of(Kind::SubjectChanged).device(device));
         self.shared.directory.bury(device, session.id, &session.line, FreshReason::Subject);
         match request.wanted {
             Wanted::Resume(_) => {
-                let (session, _) = self.find_session(request, transport, shown.standing.as_ref())?;
+                let (session, _) = self.find_session_for(request, transport, shown, judging)?;
                 self.sit(&session.seat, shown).map_err(|OtherSubject| CloseCode::SubjectChanged)?;
                 Ok((session, Outcome::Fresh(FreshReason::Subject)))
             }
@@ -273,7 +309,7 @@ impl Duologue {
         if shown.refused == Some(DoorError::SignedOut) {
             return self.sign_out(seat);
         }
-        if self.sit(seat, &shown) == Err(OtherSubject) {
+        if self.sit(seat, &mut shown) == Err(OtherSubject) {
             self.tell(Event::of(Kind::SubjectChanged).device(seat.device()));
             return line.close(CloseCode::SubjectChanged, "");
         }
@@ -298,15 +334,20 @@ impl Duologue {
     }
 
     /// Somebody signs out: all sessions of the device that are the same subject's fall to what it has without, since the next who
-    /// sits down there finds them too; and its tickets go.
+    /// sits down there finds them too; and its tickets go. What was shown there before, and is judged still, counts no more.
     fn sign_out(&self, seat: &Seat) {
         let (device, subject) = (seat.device(), seat.subject());
         self.tell(Event::of(Kind::SignedOut).device(device).subject(subject.as_ref()));
         self.shared.tickets.forget(device);
         self.write_tickets_soon();
+        // Before the directory is looked through: whoever is not in it yet finds it there.
+        self.shared.under_way.sign_out(device, subject.as_ref());
         let own = self.shared.directory.sessions_of(device).into_iter();
-        let own: Vec<_> = own.filter(|session| session.seat.subject() == subject).collect();
+        let (own, others): (Vec<_>, Vec<_>) = own.partition(|session| session.seat.subject() == subject);
         own.iter().for_each(|session| session.seat.sign_out());
+        self.shared.state.store().note_signed_out(device);
+        // Where it is being judged who it is, it may be the same person.
+        others.iter().filter(|it| it.seat.subject().is_none()).for_each(|it| it.seat.throw_away());
         self.shared.gate.forget_answers_of(device);
         // Each is told why, before whatever is open there asks again.
         own.iter().for_each(|session| self.has_fallen(session, DoorError::SignedOut));

@@ -7,8 +7,10 @@ use duologue::{DeviceId, ResetCode};
 use super::{Duologue, Shared, directory::Session};
 use crate::{
     door::{
+        error::DoorError,
         gate::now,
         passkeys::{self, Passkeys, presence::Presence},
+        seat::Seat,
         standing::Subject,
     },
     services::{others::Others, passkeys::Passkeys as Service},
@@ -53,10 +55,9 @@ impl Shared {
     fn sessions_of(&self, subject: &Subject) -> Vec<Session> {
         self.directory.sessions(|session| session.seat.subject().as_ref() == Some(subject))
     }
-}
 
-impl Others for Shared {
-    fn tell(&self, subject: &Subject, but: DeviceId, label: &str, message: &[u8]) {
+    /// Tells the subject's other devices that are here something, on a channel of this label that is opened for it.
+    pub(super) fn tell(&self, subject: &Subject, but: DeviceId, label: &str, message: &[u8]) {
         // A session stays hers when she has signed out, and whoever sits there now is not she.
         let now = now();
         let is_hers = |it: &Session| it.seat.standing(now).subject.as_ref() == Some(subject);
@@ -81,10 +82,7 @@ impl Others for Shared {
         }
     }
 
-    fn has_come(&self, subject: &Subject, device: DeviceId) {
-        Self::has_come(self, subject, device);
-    }
-
+    /// Nobody is present by a passkey any more.
     fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId) {
         for Session { line, seat, .. } in self.sessions_of(subject) {
             if seat.presence(|presence| presence.by() == Some(id)) == Some(true) {
@@ -92,6 +90,30 @@ impl Others for Shared {
                 self.gate.has_changed(seat.device());
                 line.command(|line, _| line.tell(&seat.told(None, false)));
             }
+        }
+    }
+}
+
+impl Others for Duologue {
+    fn tell(&self, subject: &Subject, but: DeviceId, label: &str, message: &[u8]) {
+        self.shared.tell(subject, but, label, message);
+    }
+
+    fn has_come(&self, subject: &Subject, device: DeviceId) {
+        self.shared.has_come(subject, device);
+    }
+
+    fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId) {
+        self.shared.passkey_is_gone(subject, id);
+    }
+
+    fn has_signed_out(&self, seat: &Arc<Seat>) {
+        self.shared.state.store().note_signed_out(seat.device());
+        let of_device = self.shared.directory.sessions_of(seat.device());
+        match of_device.iter().find(|session| Arc::ptr_eq(&session.seat, seat)) {
+            Some(session) => self.has_fallen(session, DoorError::SignedOut),
+            // It has ended meanwhile.
+            None => self.shared.gate.has_changed(seat.device()),
         }
     }
 }

@@ -10,10 +10,7 @@ use std::sync::Weak;
 
 use duologue::{AuthRequest, CloseCode, DeviceId};
 
-use super::{
-    Duologue, Shared,
-    directory::{GUESTS_FULL, Session},
-};
+use super::{Duologue, Shared, directory::Session, verdict::TurnedAway};
 use crate::{
     door::{
         error::DoorError,
@@ -82,16 +79,20 @@ impl Duologue {
         }
     }
 
+    /// Counts a session as what it is now, if it may be here as that; else why not, if need be for this reason.
+    pub(super) fn stays(&self, session: &Session, why: &'static str) -> Result<(), TurnedAway> {
+        match self.may_stay(&session.seat) {
+            true => Ok(self.shared.directory.count(session)?),
+            false => Err(TurnedAway { code: CloseCode::NotEnrolled, reason: why }),
+        }
+    }
+
     /// False if it is put out, with a reason for its client.
-    fn look_whether_it_stays(&self, session: &Session, why: &str) -> bool {
+    fn look_whether_it_stays(&self, session: &Session, why: &'static str) -> bool {
         let Session { id, line, seat } = session;
-        let stays = match self.may_stay(seat) {
-            true => self.shared.directory.count(session).map_err(|_| (CloseCode::GoingAway, GUESTS_FULL)),
-            false => Err((CloseCode::NotEnrolled, why)),
-        };
-        let Err((code, why)) = stays else { return true };
+        let Err(TurnedAway { code, reason }) = self.stays(session, why) else { return true };
         self.shared.directory.leave(seat.device(), *id);
-        line.close(code, why);
+        line.close(code, reason);
         false
     }
 

@@ -23,8 +23,8 @@ use super::{
 use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
-        evidence::Transport, hook::Upgrade, passkeys::presence::Presence, seat::Seat, standing::Standing,
-        tickets::Tickets,
+        error::DoorError, evidence::Transport, hook::Upgrade, passkeys::presence::Presence, seat::Seat,
+        standing::Standing, tickets::Tickets,
     },
     state::store::{Device, DeviceStatus},
     watch::{log, text},
@@ -44,8 +44,8 @@ pub(super) struct Admitted {
 /// Why somebody is turned away, and in which words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TurnedAway {
-    code: CloseCode,
-    reason: &'static str,
+    pub(super) code: CloseCode,
+    pub(super) reason: &'static str,
 }
 
 impl From<CloseCode> for TurnedAway {
@@ -78,16 +78,17 @@ impl Duologue {
         self.follow_standing();
         let is_stranger = self.shared.state.store().status(device).is_none();
         let told = is_stranger.then(|| Box::new(log::stranger(&device, transport.address)));
+        let judging = self.shared.under_way.begin(device);
         let judged = self.judge(&proved.request, &transport).await;
         let signs_out = self.hear_sign_out(&proved.request);
         // Nobody else's tokens are looked at: that costs more than to say no.
         let shown = match judged {
             Ok(()) | Err(CloseCode::NotEnrolled) => {
-                self.shown(&proved.request, &transport, upgrade, judged.is_ok()).await
+                self.shown(&proved.request, &transport, upgrade, judged.is_ok(), judging.since()).await
             }
             Err(_) => Ok(person::Shown::default()),
         };
-        let shown = match shown {
+        let mut shown = match shown {
             Ok(shown) => shown,
             Err(Turned { code, words }) => {
                 refused(code);
@@ -101,8 +102,14 @@ impl Duologue {
             Err(CloseCode::NotEnrolled) if may_come_so => Ok(()),
             judged => judged,
         };
-        let found = may_come(judged).map_err(TurnedAway::from);
-        let found = found.and_then(|()| self.seat(&proved.request, &transport, &shown));
+        // Of what he has shown he is told why it lets him in no more than nothing does.
+        let because = shown.refused.filter(|_| shown.number.is_some()).map_or("", DoorError::word);
+        let found = may_come(judged).map_err(|code| match code {
+            CloseCode::NotEnrolled => TurnedAway { code, reason: because },
+            code => code.into(),
+        });
+        let found = found.and_then(|()| self.seat(&proved.request, &transport, &mut shown, &judging));
+        drop(judging);
         let (Session { id, line, seat }, outcome) = match found {
             Ok(found) => found,
             Err(TurnedAway { code, reason }) => {

@@ -237,6 +237,7 @@ impl Http {
         let _file = share::file().await?;
         let progress = Arc::new(Progress::default());
         // A new one once somebody has signed out.
+        let call = &call.anew();
         let session = call.kept::<Jar>();
         let jar = session.as_ref().filter(|_| self.0.keeps_cookies && !head.omits_credentials());
         let asked = head.target.split('?').next().unwrap_or_default().to_owned();

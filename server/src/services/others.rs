@@ -1,10 +1,13 @@
 //! What a service may do to the other sessions of the person who calls.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use duologue::DeviceId;
 
-use crate::{door::standing::Subject, state::store::PasskeyId};
+use crate::{
+    door::{seat::Seat, standing::Subject},
+    state::store::PasskeyId,
+};
 
 /// The other sessions, as far as services are concerned.
 pub(crate) trait Others: fmt::Debug + Send + Sync {
@@ -16,4 +19,7 @@ pub(crate) trait Others: fmt::Debug + Send + Sync {
 
     /// A passkey is no more: nobody is present by it.
     fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId);
+
+    /// A service has ended what was proved in the session of this seat: its client is told, and put out if it was here by that alone.
+    fn has_signed_out(&self, seat: &Arc<Seat>);
 }

@@ -330,6 +330,7 @@ impl Passkeys {
         name: String,
         credential: Registered,
     ) -> Answer<Told> {
+        let since = Since::now();
         let RegisteredResponse { client_data, attestation_object, transports } = credential.response;
         let handle = or_refused!(self.take_challenge(call, &client_data.0, Purpose::Register));
         let registration = Registration { client_data: &client_data.0, attestation: &attestation_object.0 };
@@ -358,6 +359,12 @@ impl Passkeys {
         let added = call.blocking(move || store.add_passkey(&kept, is_present)).await??;
         or_refused!(added.map_err(said));
         let (device, id) = (call.device(), passkey.short_id());
+        // It was asked for before: whoever sits there now may be somebody else.
+        if call.right.seat.has_signed_out(since) {
+            let store = Arc::clone(&self.store);
+            call.blocking(move || store.remove_own_passkey(subject.as_str(), &id)).await??;
+            return Ok(Err(DoorError::SignedOut.into()));
+        }
         let note = format!("passkey={id:?} name={:?}", passkey.name);
         call.tell(call.event(Kind::PasskeyRegistered).subject(Some(&subject)).note(note));
         let shown = Shown::to(call, &passkey);
@@ -388,7 +395,10 @@ impl Passkeys {
     /// made for them.
     async fn has_just_logged_in(&self, call: &Call, subject: &Subject) -> Result<bool, ServiceError> {
         let at = call.right.seat.presence(|presence| presence.logged_in_at()).flatten();
-        if at.is_some_and(is_fresh) {
+        // A token that is shown again says when its person logged in, and not that she has signed out since.
+        let signed_out_at = self.store.signed_out_at(call.device());
+        let is_current = |at: u64| signed_out_at.is_none_or(|out| out <= at.saturating_add(LEEWAY_SECS));
+        if at.is_some_and(|at| is_fresh(at) && is_current(at)) {
             return Ok(true);
         }
         let (store, device, subject) = (Arc::clone(&self.store), call.device(), subject.clone());

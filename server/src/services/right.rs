@@ -63,6 +63,10 @@ pub enum NotVouched {
     /// The owner has revoked the subject, or a group of it.
     #[error("the owner has revoked the subject, or one of its groups")]
     Revoked,
+    /// Somebody has signed out since the call began, or since [`Call::anew`](crate::Call::anew): what was asked for before that counts
+    /// no more.
+    #[error("somebody has signed out since this was asked for: let the person log in again")]
+    SignedOut,
 }
 
 /// One channel's.
@@ -116,12 +120,15 @@ impl Right {
         self.ask().map(drop)
     }
 
-    /// Something was proved in this session.
-    pub(crate) fn prove(&self, standing: Standing) -> Result<(), NotVouched> {
+    /// Something was proved in this session, by what was asked for then.
+    pub(crate) fn prove(&self, standing: Standing, since: Since) -> Result<(), NotVouched> {
         if self.gate.is_revoked(&standing) {
             return Err(NotVouched::Revoked);
         }
-        self.seat.prove(standing.clone()).map_err(|OtherSubject| NotVouched::OtherSubject)?;
+        let taken = self.seat.prove_since(standing.clone(), since).map_err(|OtherSubject| NotVouched::OtherSubject)?;
+        if !taken {
+            return Err(NotVouched::SignedOut);
+        }
         // Looked at once more: a revocation that came in between has not found this session.
         let is_revoked = self.gate.is_revoked(&standing);
         if is_revoked {
@@ -135,7 +142,6 @@ impl Right {
     pub(crate) fn sign_out(&self) {
         self.seat.sign_out();
         self.gate.forget_answers_of(self.seat.device());
-        self.gate.has_changed(self.seat.device());
     }
 
     /// Somebody has shown to be there, by this passkey. False if that counts no more: nobody knows who it is, somebody has signed out

@@ -22,7 +22,7 @@ use crate::{
         evidence::{Identity, Transport},
         gate::Gate,
         holder::Holder,
-        seat::Seat,
+        seat::{Seat, Since},
         standing::{Group, Level, Proof, Standing, Subject},
         work::{Share, Work},
     },
@@ -51,6 +51,8 @@ pub struct Call {
     pub(crate) right: Arc<Right>,
     /// Of the same person.
     pub(crate) others: Arc<dyn Others>,
+    /// When what is asked for was asked.
+    pub(crate) since: Since,
 }
 
 impl Call {
@@ -79,26 +81,37 @@ impl Call {
     /// Names the subject of this session, by an own login of the app: it counts as [`Level::Account`] until `until`, in seconds
     /// since 1970, and on this session alone. What the subject may open is open from now on.
     ///
+    /// It is the answer to what was asked for when the call began: where somebody has signed out since, it comes too late. A service
+    /// whose channel has more than one question takes each by [`Call::anew`].
+    ///
     /// # Errors
-    /// If the session is another subject's, or the owner has revoked this one or a group of it.
+    /// If the session is another subject's, the owner has revoked this one or a group of it, or somebody has signed out since.
     pub fn vouch(&self, subject: Subject, groups: &[Group], until: u64) -> Result<(), NotVouched> {
-        self.right.prove(Standing {
+        let standing = Standing {
             subject: Some(subject.clone()),
             groups: groups.into(),
             level: Level::Account,
             until: Some(until),
             present_at: None,
             proof: Proof::Vouch,
-        })?;
+        };
+        self.right.prove(standing, self.since)?;
         self.others.has_come(&subject, self.right.seat.device());
         self.tell_standing(None);
         Ok(())
     }
 
-    /// Ends what was proved on this session: it falls to what its device has without, and what that does not open is reset.
+    /// The same call, for another question of its channel that comes now: who has signed out before it has not signed out since.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { since: Since::now(), ..self.clone() }
+    }
+
+    /// Ends what was proved on this session: it falls to what its device has without, and what that does not open is reset. A device
+    /// that was here by that alone is put out.
     pub fn sign_out(&self) {
         self.right.sign_out();
-        self.tell_standing(Some(DoorError::SignedOut));
+        self.others.has_signed_out(&self.right.seat);
     }
 
     /// An event of this caller, at this service.
@@ -301,7 +314,7 @@ where
     T: Future<Output = Result<R::Response, ServiceError>>,
 {
     while let Some(message) = call.channel.recv().await? {
-        let response = respond(decode(&message)?, call.clone()).await?;
+        let response = respond(decode(&message)?, call.anew()).await?;
         call.channel.send(encode(&response)?).await?;
     }
     Ok(())
@@ -375,7 +388,7 @@ impl Services {
     /// Serves a channel in a task of its own, to its end, its caller's or its right's.
     pub(crate) fn start(&self, opened: Opened) {
         let Opened { channel, gate, seat, claims, work, others } = opened;
-        let label = channel.label();
+        let (label, since) = (channel.label(), Since::now());
         let service = self.0.get(&label).cloned();
         let (demands, takes_requests) = self.terms(&label).unwrap_or_default();
         let transport = seat.transport();
@@ -393,7 +406,7 @@ impl Services {
                 return channel.reset(duologue::ResetCode::Refused);
             };
             let right_of_it = Arc::clone(&right);
-            let call = Call { channel: channel.clone(), transport, claims, work, right: right_of_it, others };
+            let call = Call { channel: channel.clone(), transport, claims, work, right: right_of_it, others, since };
             let broken = channel.broken();
             tokio::select! {
                 code = right.lost(changed, until) => channel.reset(code),

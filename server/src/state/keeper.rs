@@ -32,6 +32,7 @@ impl Keeper {
             while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
                 pause = if store.mend() { CALM } else { BUSY };
                 store.keep_seen(false);
+                store.keep_signed_out();
                 let (not_stored, not_on_disk) = store.not_stored();
                 if not_stored > 0 {
                     pause = BUSY;
@@ -44,6 +45,7 @@ impl Keeper {
                 }
             }
             store.keep_seen(true);
+            store.keep_signed_out();
         };
         let thread = std::thread::Builder::new().name("duologue-store".to_owned()).spawn(work);
         let thread = thread.inspect_err(|error| tracing::error!(%error, "nobody looks after the store")).ok();

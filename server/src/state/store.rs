@@ -19,6 +19,7 @@ mod lineage;
 mod passkeys;
 mod revocation;
 mod seen;
+mod signed_out;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -83,6 +84,7 @@ pub struct Store {
     lineage: lineage::Lineage,
     accounts: accounts::Accounts,
     seen: seen::Seen,
+    signed_out: signed_out::SignedOut,
     journal: Mutex<Journal>,
     room: Room,
     /// When the file was opened last, and how often: who has seen it fail knows by that whether another has opened it since.
@@ -123,6 +125,7 @@ impl Store {
             lineage: lineage::Lineage::default(),
             accounts: accounts::Accounts::default(),
             seen: seen::Seen::default(),
+            signed_out: signed_out::SignedOut::default(),
             journal: Mutex::new(journal),
             room: Room::open(path.parent().unwrap_or(Path::new("."))),
             reopened: Mutex::default(),
@@ -356,6 +359,7 @@ impl Store {
         })?;
         self.lineage.load(self.database.read(lineage::read)?);
         self.accounts.load(self.database.read(accounts::read)?);
+        self.signed_out.load(self.database.read(signed_out::read)?);
         let mut statuses = self.statuses();
         let known = std::mem::replace(&mut *statuses, found);
         for (id, status) in known {

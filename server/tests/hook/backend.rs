@@ -1,4 +1,5 @@
 //! A backend of the tests' own that is asked, and does with the question what it is told to.
+#![allow(dead_code, reason = "each test file has its own use for it")]
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,5 @@
 //! A server that takes passkeys, devices of people, and what they ask.
+#![allow(dead_code, reason = "each test file has its own use for it")]
 
 use std::{
     net::SocketAddr,
@@ -107,7 +108,7 @@ impl Bench {
 pub(crate) fn serving(state: &State, settings: &PasskeySettings, directory: &std::path::Path) -> Duologue {
     let labels = |open: &[&str]| open.iter().map(|label| LabelPattern::new(label).expect("a pattern")).collect();
     let rules = vec![
-        Rule::new("devices", labels(&["login", "passkeys"])),
+        Rule::new("devices", labels(&["login", "logout", "passkeys"])),
         Rule { level: Level::Present, ..Rule::new("the vault", labels(&["vault"])) },
         Rule { level: Level::Present, age: Some(1), ..Rule::new("this moment", labels(&["moment"])) },
     ];
@@ -123,6 +124,11 @@ pub(crate) fn serving(state: &State, settings: &PasskeySettings, directory: &std
         call.channel.send("done").await?;
         Ok(())
     };
+    let logout = |call: Call| async move {
+        call.sign_out();
+        call.channel.send("done").await?;
+        Ok(())
+    };
     let tokens = TokenSettings { keys: Some("keys.json".to_owned()), ..TokenSettings::new(ISSUER, "app") };
     Duologue::new(state.clone(), Policy::loopback().with_rules(Rules::new(rules)))
         .tokens(Tokens::new(tokens, directory).expect("settings"))
@@ -130,6 +136,7 @@ pub(crate) fn serving(state: &State, settings: &PasskeySettings, directory: &std
         .service("vault", waits)
         .service("moment", waits)
         .service("login", login)
+        .service("logout", logout)
 }
 
 pub(crate) async fn listening(duologue: &Duologue) -> SocketAddr {

@@ -70,6 +70,9 @@ struct ProvedSide<'a> {
     groups: &'a [Group],
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<TokenSide<'a>>,
+    /// When somebody last signed out at the device, in seconds since 1970: no login of before says who uses it now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_out_at: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -112,10 +115,11 @@ struct SaidSide<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// `has` is what the device has by its key alone.
+    /// `has` is what the device has by its key alone, and `signed_out_at` when somebody last signed out at it.
     pub(crate) fn new(
         device: DeviceId,
         has: &'a Standing,
+        signed_out_at: Option<u64>,
         token: Option<&'a Verified>,
         transport: &'a Transport,
         visit: &'a Visit,
@@ -138,6 +142,7 @@ impl<'a> Question<'a> {
                 subject: has.subject.as_ref(),
                 groups: &has.groups,
                 token,
+                signed_out_at,
             },
             seen: SeenSide {
                 address: Some(transport.address).filter(|address| !address.is_unspecified()),

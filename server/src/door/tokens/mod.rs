@@ -21,6 +21,8 @@ mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod testing_issuer;
+#[cfg(test)]
 mod tests;
 mod verdicts;
 

@@ -19,7 +19,7 @@ use super::{
     },
     Device, DeviceStatus, Store, StoreError, Terms,
     accounts::{self, Names},
-    lineage,
+    lineage, signed_out,
 };
 
 /// An invite that a device has made, and that device.
@@ -265,6 +265,7 @@ impl Store {
             }
             let account = match subject {
                 Some(subject) => {
+                    signed_out::let_in(write, device.id, &subject)?;
                     let account = accounts::bind_in(write, device.id, &subject, &groups)?;
                     Some((subject, account))
                 }

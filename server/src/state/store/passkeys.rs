@@ -254,17 +254,6 @@ impl Store {
         })?;
         Ok(removed)
     }
-
-    /// Whether a device came in by an invite that was made for this subject, and when it was used, in seconds since 1970.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub(crate) fn let_in_for(&self, device: DeviceId, subject: &str) -> Result<Option<u64>, StoreError> {
-        let is_its = |invite: &super::InviteRecord| {
-            invite.used_by == Some(device) && invite.terms.subject.as_deref() == Some(subject)
-        };
-        Ok(self.invites()?.into_iter().filter(is_its).filter_map(|invite| invite.used_at).max())
-    }
 }
 
 /// The subject is out, and with it its passkeys.

@@ -2,10 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -14,114 +10,23 @@ use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
-};
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
+use super::{
+    super::testing_issuer::{Answer, Issuer},
+    *,
+};
 
-/// An issuer that answers as it is told to.
-struct Issuer {
-    url: String,
-    answer: Arc<Mutex<Answer>>,
-    asked: Arc<AtomicUsize>,
-}
-
-#[derive(Clone)]
-enum Answer {
-    /// This body, with status 200.
-    Keys(String),
-    /// These bytes, whatever they are.
-    Raw(String),
-    /// This head, and then more and more.
-    Endless,
-    /// Nothing, for ever.
-    Hang,
-    /// A discovery document for this issuer with keys there; the keys at `/jwks`.
-    Discovery { issuer: String, jwks_uri: String },
-}
-
-impl Issuer {
-    async fn start(answer: Answer) -> Self {
-        Self::start_with(answer, None).await
-    }
-
-    async fn start_with(answer: Answer, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let issuer = Self {
-            url: format!("{scheme}://localhost:{port}"),
-            answer: Arc::new(Mutex::new(answer)),
-            asked: Arc::default(),
-        };
-        let (answer, asked) = (Arc::clone(&issuer.answer), Arc::clone(&issuer.asked));
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let (answer, asked, tls) = (Arc::clone(&answer), Arc::clone(&asked), tls.clone());
-                tokio::spawn(async move {
-                    match tls {
-                        None => serve(socket, &answer, &asked).await,
-                        Some(tls) => {
-                            if let Ok(socket) = tls.accept(socket).await {
-                                serve(socket, &answer, &asked).await;
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        issuer
-    }
-
-    fn answers(&self, answer: Answer) {
-        *self.answer.lock().expect("no panic") = answer;
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    fn tokens(&self) -> Tokens {
-        let settings = TokenSettings { keys: Some(format!("{}/jwks", self.url)), ..settings() };
-        Tokens::new(settings, Path::new("")).expect("settings")
-    }
-}
-
-async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, answer: &Mutex<Answer>, asked: &AtomicUsize) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let Ok(byte) = socket.read_u8().await else { return };
-        head.push(byte);
-    }
-    asked.fetch_add(1, Ordering::Relaxed);
-    let answer = answer.lock().expect("no panic").clone();
-    let ok = |body: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    let whole = match answer {
-        Answer::Keys(body) => ok(&body),
-        Answer::Raw(bytes) => bytes,
-        Answer::Discovery { .. } if head.starts_with(b"GET /jwks ") => ok(&key_set(&Signer::ALL)),
-        Answer::Discovery { issuer, jwks_uri } => ok(&json!({ "issuer": issuer, "jwks_uri": jwks_uri }).to_string()),
-        Answer::Hang => std::future::pending().await,
-        Answer::Endless => {
-            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-            let mut sent = socket.write_all(head).await;
-            while sent.is_ok() {
-                sent = socket.write_all(&[b"8000\r\n".as_slice(), &[b' '; 0x8000], b"\r\n"].concat()).await;
-            }
-            return;
-        }
-    };
-    let _ = socket.write_all(whole.as_bytes()).await;
-    let _ = socket.shutdown().await;
+/// Those of an issuer, by its keys.
+fn tokens_of(issuer: &Issuer) -> Tokens {
+    let settings = TokenSettings { keys: Some(format!("{}/jwks", issuer.url)), ..settings() };
+    Tokens::new(settings, Path::new("")).expect("settings")
 }
 
 #[tokio::test]
 async fn keys_that_rotate_are_found_by_the_first_token_and_the_old_ones_are_gone_with_the_issuer() {
     let issuer = Issuer::start(Answer::Keys(key_set(&[Signer::Es256]))).await;
-    let tokens = issuer.tokens();
+    let tokens = tokens_of(&issuer);
     let (old, new) = (Signer::Es256.token(&claims()), Signer::EdDsa.token(&claims()));
     said(&tokens, &old).await.expect("the first asks for the keys");
     said(&tokens, &old).await.expect("the second has them");
@@ -142,7 +47,7 @@ async fn keys_that_rotate_are_found_by_the_first_token_and_the_old_ones_are_gone
 #[tokio::test]
 async fn tokens_of_unknown_keys_ask_an_issuer_a_few_times_and_not_a_thousand() {
     let issuer = Issuer::start(Answer::Keys(key_set(&[Signer::Es256]))).await;
-    let tokens = issuer.tokens();
+    let tokens = tokens_of(&issuer);
     said(&tokens, &Signer::Es256.token(&claims())).await.expect("good");
     let foreign: Vec<_> = (0..1_000)
         .map(|number| {
@@ -165,7 +70,7 @@ async fn tokens_of_unknown_keys_ask_an_issuer_a_few_times_and_not_a_thousand() {
 #[tokio::test]
 async fn an_issuer_that_does_not_answer_as_it_should_keeps_nobody_out_who_has_a_known_key() {
     let issuer = Issuer::start(Answer::Keys(key_set(&[Signer::Es256]))).await;
-    let tokens = issuer.tokens();
+    let tokens = tokens_of(&issuer);
     said(&tokens, &Signer::Es256.token(&claims())).await.expect("good");
     let redirect = |to: &str| Answer::Raw(format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"));
     for (answer, why) in [
