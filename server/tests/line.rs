@@ -1,6 +1,8 @@
 //! The library as a Rust user meets it: a line mounted into an axum app of one's own, over plain TCP on loopback.
 #![allow(missing_docs, reason = "tests are named for their scenario")]
 
+mod captured;
+
 use std::{
     sync::{
         Arc,
@@ -10,6 +12,7 @@ use std::{
 };
 
 use axum::Router;
+use captured::Log;
 use duologue::{ChannelError, CloseCode, ConnectionError, DeviceId, ResetCode, limits::MESSAGE_LEN_MAX};
 use duologue_client::{Client, EvidenceKind, Keyring, Line, LineError, LineState, Target};
 use duologue_server::{
@@ -219,38 +222,6 @@ async fn a_typed_request_is_answered_in_json() {
     assert_eq!(line.request("add", r#"{"a":9223372036854775807,"b":1}"#).await, Ok(b"null".to_vec()));
 }
 
-/// What the server logs meanwhile, on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        // Else what another test's thread meets first, where nobody listens, may be off for this one too.
-        static EVERYWHERE: std::sync::Once = std::sync::Once::new();
-        EVERYWHERE.call_once(|| drop(tracing_subscriber::fmt().with_writer(std::io::sink).try_init()));
-        let log = self.clone();
-        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
-        tracing::subscriber::set_default(log)
-    }
-
-    /// The lines that have `what`.
-    fn of(&self, what: &str) -> Vec<String> {
-        let log = String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text");
-        log.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
-    }
-}
-
 #[tokio::test]
 async fn hostile_json_fails_its_channel_alone_and_the_log_says_why() {
     let log = Log::default();
@@ -266,9 +237,7 @@ async fn hostile_json_fails_its_channel_alone_and_the_log_says_why() {
     assert_eq!(line.request("add", r#"{"a":9007199254740991,"b":1}"#).await, failed);
     assert_eq!(line.request("add", r#"{"a":9007199254740990,"b":1}"#).await, Ok(b"9007199254740991".to_vec()));
 
-    // The log is written by a thread of its own.
-    until("the log says it", || log.of("a service failed").len() >= 8).await;
-    let lines = log.of("a service failed");
+    let lines = log.has("a service failed", 8).await;
     assert_eq!(lines.len(), 8, "{lines:#?}");
     assert!(lines.iter().all(|line| line.contains("label=\"add\"") && line.len() < 400), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("not of the type expected: missing field `b`")), "{lines:#?}");

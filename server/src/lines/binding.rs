@@ -24,8 +24,8 @@ use crate::{
         standing::Subject,
         tokens::{BoundTo, Verified, sha256},
     },
-    services::others::Others,
     state::store::{AccountError, DeviceStatus},
+    watch::text,
 };
 
 /// How many pairs of a subject and a device each half remembers: 32 bytes each.
@@ -58,6 +58,11 @@ impl Familiar {
 impl Duologue {
     /// A token was taken in a session.
     pub(super) fn has_shown(&self, seat: &Seat, token: &Arc<Verified>) {
+        if let Some(first) = token.was_shown_by(seat.device()) {
+            let (device, id) = (seat.device(), text::shown(&token.id));
+            let copied = Event::of(Kind::TokenCopied).device(device).subject(Some(&token.subject));
+            self.tell(copied.note(format!("first={first} token={id:?}")));
+        }
         self.shared.has_come(&token.subject, seat.device());
         let binds = |tokens: &crate::door::tokens::Tokens| token.bound_to != BoundTo::Bearer || tokens.bearer_binds();
         if self.shared.tokens.as_ref().is_some_and(binds) {

@@ -165,7 +165,7 @@ fn in_lines(verified: &Verified, now: u64, is_of_device: bool) -> Vec<String> {
 }
 
 fn as_json(verified: &Verified) -> String {
-    let Verified { subject, groups, level, from, until, id, issuer, key, auth_time, bound_to } = verified;
+    let Verified { subject, groups, level, from, until, id, issuer, key, auth_time, bound_to, .. } = verified;
     let bound_to = match bound_to {
         BoundTo::Thumbprint(jkt) => json!({ "jkt": jkt }),
         BoundTo::Nonce(nonce) => json!({ "nonce": nonce }),

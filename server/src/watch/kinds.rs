@@ -164,6 +164,8 @@ kinds! {
     TokenTaken = "token-taken", Sealed, INFO, audited;
     /// A token was not taken.
     TokenRefused = "token-refused", Sealed, INFO, audited;
+    /// A bearer token was shown by another device than before.
+    TokenCopied = "token-copied", Sealed, WARN, audited;
     /// What somebody shows is of a time that has not come.
     ClockImpossible = "clock-impossible", Sealed, INFO, audited;
     /// A token has bound a device to its subject.

@@ -113,6 +113,9 @@ pub(super) fn write(event: &Event) {
         Kind::GuestEvicted => debug!(device, "a guest gives way to another"),
         Kind::TokenTaken => info!(device, subject, "a token was taken{beside}"),
         Kind::TokenRefused => info!(device, code, detail = note, "a token was not taken"),
+        Kind::TokenCopied => {
+            warn!(device, subject, "a bearer token was shown by another device than before: it may be a copy{beside}");
+        }
         Kind::ClockImpossible => info!(device, code, "what was shown is of a time that has not come"),
         Kind::TokenBound => info!(target: OWNERS, device, subject, "a token has bound a device"),
         Kind::TokenNotBound => info!(device, error = shown, "a token has not bound a device"),

@@ -1,7 +1,8 @@
 //! What a token says, once its signature is good: parsed into types, each with a bound, and held against the settings.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use duologue::DeviceId;
 use jsonwebtoken::errors::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -91,6 +92,8 @@ pub struct Verified {
     pub auth_time: Option<u64>,
     /// Whose it may be.
     pub bound_to: BoundTo,
+    /// The device that has shown it first, as long as it is remembered.
+    pub(crate) shown_by: OnceLock<DeviceId>,
 }
 
 impl Verified {
@@ -109,6 +112,13 @@ impl Verified {
             return Err(DoorError::TokenOfAnotherDevice.into());
         }
         Ok(self.worth())
+    }
+
+    /// A device has shown it: the one that did first, if it is a bearer's and that was another. It may be a copy, which is as good as
+    /// the first until its end.
+    pub(crate) fn was_shown_by(&self, device: DeviceId) -> Option<DeviceId> {
+        let first = *self.shown_by.get_or_init(|| device);
+        (self.bound_to == BoundTo::Bearer && first != device).then_some(first)
     }
 
     /// What it is worth, where it is taken.
@@ -177,6 +187,7 @@ pub(super) fn verified(
         // One that cannot be read says nothing: it is no claim that a login needs.
         auth_time: claims.get("auth_time").and_then(seconds),
         bound_to: bound_to(claims)?,
+        shown_by: OnceLock::new(),
     })
 }
 
