@@ -52,6 +52,7 @@ pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
 pub use control::ask;
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
+pub use door::firewall::{Budgets, CountryList, CountrySettings, Firewall, FirewallSettings, InvalidList, Otherwise};
 pub use door::hook::{Hook, HookSettings, InvalidHookSettings, WithoutHook};
 pub use door::origin::InvalidOrigin;
 pub use door::passkeys::{InvalidPasskeySettings, PasskeySettings, Passkeys};

@@ -27,7 +27,7 @@ const SEEDS_IN_TESTS: u64 = 2_000;
 /// An entry of `tests/forms.json`.
 #[derive(Debug, Deserialize)]
 struct Form {
-    /// The whole name of an end-to-end test.
+    /// The whole name of an end-to-end test, or of a unit test of the server's.
     test: String,
     /// What the two numbers count.
     what: String,

@@ -50,6 +50,8 @@ const PROXY_TESTS: &str = "proxies::cases::";
 const BUSY_TESTS: &str = "busy::";
 /// Likewise, on an example with what it needs of npm.
 const EXAMPLE_TESTS: &str = "examples::";
+/// The name of one that is a unit test of the server's begins with this.
+const OF_THE_SERVER: &str = "door::";
 /// The name of one that needs nginx too ends with this.
 const NGINX_TESTS: &str = "behind_nginx";
 /// Says in which form tests with two forms are run.
@@ -370,7 +372,14 @@ impl<'a> Run<'a> {
     /// One test in its whole form, alone on the machine; what it came to.
     pub(crate) fn whole_form(&mut self, test: &str) -> Counts {
         let before = self.tally.counts();
-        self.busy_tests(&format!("whole form, {test}"), &[test]);
+        let group = format!("whole form, {test}");
+        if test.starts_with(OF_THE_SERVER) {
+            // Whatever is counted in millions takes an hour without optimisation.
+            let mut command = cargo(["test", "--release", "-p", "duologue-server", "--lib", "--", "--exact", test]);
+            self.stream(&group, &mut command);
+        } else {
+            self.busy_tests(&group, &[test]);
+        }
         self.tally.counts().since(before)
     }
 

@@ -9,6 +9,7 @@
 //! A file counts whole or not at all. Flags say where a server is and what it serves; nothing of it stands in both.
 
 mod error;
+mod firewall;
 mod schema;
 #[cfg(test)]
 mod second;
@@ -21,6 +22,7 @@ pub use error::{ConfigError, ConfigErrors};
 
 use crate::{
     door::{
+        firewall::{Firewall, FirewallSettings, InvalidList},
         hook::{Hook, HookSettings, InvalidHookSettings},
         passkeys::{InvalidPasskeySettings, PasskeySettings, Passkeys},
         policy::rules::Rules,
@@ -46,6 +48,8 @@ pub struct Config {
     pub vouch: Option<VouchSettings>,
     /// For whom passkeys are made; none if it has no `[door.passkey]`.
     pub passkey: Option<PasskeySettings>,
+    /// Which networks may connect, and how much each may have.
+    pub firewall: FirewallSettings,
 }
 
 impl Config {
@@ -69,9 +73,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { rules, token, hook, vouch, passkey } =
+        let schema::Read { rules, token, hook, vouch, passkey, firewall } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey })
+        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey, firewall })
     }
 }
 
@@ -107,8 +111,7 @@ impl ConfigFile {
     /// # Errors
     /// If the settings cannot be used.
     pub fn tokens(&self) -> Result<Option<Tokens>, InvalidTokenSettings> {
-        let directory = self.path.parent().unwrap_or(Path::new(""));
-        self.token.clone().map(|settings| Tokens::new(settings, directory)).transpose()
+        self.token.clone().map(|settings| Tokens::new(settings, self.directory())).transpose()
     }
 
     /// For whom passkeys are made by a server whose address has this host; none if none are.
@@ -132,6 +135,26 @@ impl ConfigFile {
     #[must_use]
     pub fn vouches(&self) -> Vouches {
         self.vouches.clone()
+    }
+
+    /// Has a server let in whom these settings of the file let in. Files of networks stand beside this one.
+    ///
+    /// # Errors
+    /// If one of those files cannot be used.
+    pub fn set_firewall(&self, settings: FirewallSettings, duologue: &Duologue) -> Result<(), InvalidList> {
+        duologue.set_firewall(settings, self.directory())
+    }
+
+    /// Looks at the files that these settings of the file name.
+    ///
+    /// # Errors
+    /// If one of them cannot be used.
+    pub fn check_firewall(&self, settings: FirewallSettings) -> Result<(), InvalidList> {
+        Firewall::load(settings, self.directory()).map(drop)
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// Whose tokens are taken.
@@ -158,7 +181,11 @@ impl ConfigFile {
             );
             return Err(ConfigErrors::whole(&self.path.display().to_string(), why));
         }
+        let shown = self.path.display().to_string();
+        let firewall = Firewall::load(config.firewall.clone(), self.directory())
+            .map_err(|error| ConfigErrors::whole(&shown, format!("has a [firewall] that cannot be used: {error}")))?;
         self.vouches.set(config.vouch.clone().unwrap_or_default());
+        duologue.put_firewall(firewall);
         duologue.set_rules(config.rules.clone());
         Ok(config)
     }

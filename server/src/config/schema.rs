@@ -3,12 +3,12 @@
 use std::{collections::HashSet, num::NonZeroU32, ops::Range, time::Duration};
 
 use duologue::DeviceId;
-use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{Wrong, alike, of_toml};
 use crate::door::{
+    firewall::{FirewallSettings, network},
     hook::HookSettings,
     origin::{self, Owner},
     passkeys::{self, PasskeySettings},
@@ -21,7 +21,6 @@ use crate::door::{
     standing::{Group, Level, Subject},
     tokens::TokenSettings,
 };
-use crate::front::proxied::read_network;
 use crate::services::http::VouchSettings;
 
 /// More than anybody can keep in mind.
@@ -45,6 +44,8 @@ const NOT_FOR_GUESTS: [&str; 2] = ["drop", "pair"];
 struct File {
     #[serde(default)]
     door: Door,
+    #[serde(default)]
+    firewall: super::firewall::Table,
     #[serde(default)]
     rule: Vec<Spanned<Table>>,
 }
@@ -78,7 +79,7 @@ struct Vouch {
     groups: Option<Spanned<Texts>>,
 }
 
-type Texts = Vec<Spanned<String>>;
+pub(super) type Texts = Vec<Spanned<String>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,7 +120,7 @@ struct Table {
 /// A number, or a text that stands for one.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a number, or a text")]
-enum Number {
+pub(super) enum Number {
     Number(i64),
     Text(String),
 }
@@ -131,6 +132,7 @@ pub(super) struct Read {
     pub(super) hook: Option<HookSettings>,
     pub(super) vouch: Option<VouchSettings>,
     pub(super) passkey: Option<PasskeySettings>,
+    pub(super) firewall: FirewallSettings,
 }
 
 /// All that a text says; or all that is wrong in it.
@@ -162,6 +164,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     {
         reader.says(hook.span(), error.to_string());
     }
+    let firewall = reader.firewall(&file.firewall);
     let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
     let mut names = HashSet::new();
     let mut rules = Vec::with_capacity(file.rule.len() + 1);
@@ -182,7 +185,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         true => {
             let Door { token, hook, passkey, .. } = file.door;
             let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
-            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner) })
+            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall })
         }
         false => Err(reader.wrong),
     }
@@ -197,12 +200,12 @@ fn of_passkeys() -> Rule {
 }
 
 /// Notes what is wrong, and reads on.
-struct Reader {
+pub(super) struct Reader {
     wrong: Vec<Wrong>,
 }
 
 impl Reader {
-    fn says(&mut self, span: Range<usize>, message: impl Into<String>) {
+    pub(super) fn says(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.wrong.push(Wrong::new(span, message));
     }
 
@@ -276,7 +279,11 @@ impl Reader {
     }
 
     /// A list that is there has something in it: an empty one would open to nobody, or to everybody, and nobody knows which.
-    fn list<T, E: ToString>(&mut self, list: Option<&Spanned<Texts>>, read: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+    pub(super) fn list<T, E: ToString>(
+        &mut self,
+        list: Option<&Spanned<Texts>>,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
         let Some(list) = list else { return Vec::new() };
         if list.get_ref().is_empty() || list.get_ref().len() > ENTRIES_MAX {
             self.says(
@@ -342,7 +349,7 @@ impl Reader {
         found
     }
 
-    fn size(&mut self, key: &str, size: &Spanned<Number>) -> Option<NonZeroU32> {
+    pub(super) fn size(&mut self, key: &str, size: &Spanned<Number>) -> Option<NonZeroU32> {
         let found = match size.get_ref() {
             Number::Number(number) => u32::try_from(*number).ok(),
             Number::Text(text) => parse_size(text).ok().and_then(|len| u32::try_from(len).ok()),
@@ -355,17 +362,6 @@ impl Reader {
             );
         }
         found
-    }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    match read_network(text) {
-        Some((network, true)) => Ok(network),
-        Some((network, false)) => {
-            let (address, network) = (network.addr(), network.trunc());
-            Err(format!("\"{text}\" is an address and a network in one: write {address} or {network}"))
-        }
-        None => Err(format!("\"{text}\" is no network: write it as 192.0.2.1, 10.0.0.0/8 or fd00::/8")),
     }
 }
 

@@ -3,7 +3,10 @@
 use duologue::DeviceId;
 
 use super::*;
-use crate::door::standing::Level;
+use crate::door::{
+    firewall::{Budgets, CountryList, Otherwise},
+    standing::Level,
+};
 
 fn wrong(text: &str) -> Vec<(usize, usize, String)> {
     let errors = Config::parse("a.toml", text).expect_err(text);
@@ -136,5 +139,58 @@ fn no_text_makes_the_reader_panic() {
                 let _ = Config::parse("a.toml", &format!("{before}{byte}{after}"));
             }
         }
+    }
+}
+
+#[test]
+fn everything_that_the_firewall_can_be_told_is_read() {
+    let text = "[firewall]\nallow = [\"192.0.2.7\", \"::ffff:192.0.2.8\"]\ndeny = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n\
+                allow_files = [\"office.txt\"]\ndeny_files = [\"/etc/drop.txt\", \"bad.txt\"]\nexempt = [\"10.0.0.0/8\"]\n\
+                otherwise = \"deny\"\n[firewall.countries]\nfile = \"c.mmdb\"\nallow = [\"FR\", \"de\"]\nunknown = \"allow\"\n\
+                [firewall.address]\nconnections_per_minute = 60\nhandshakes_per_minute = 30\nmessages_per_second = 100\n\
+                bytes_per_second = \"1MB\"\nrequests_per_second = 9\n[firewall.identity]\nhandshakes_per_minute = 5\n\
+                [firewall.all]\nconnections_per_minute = 6000\nbytes_per_second = \"100MB\"\n";
+    let read = |text| Config::parse("a.toml", text).unwrap_or_else(|errors| panic!("{errors}")).firewall;
+    let firewall = read(text);
+    assert_eq!((firewall.allow.len(), firewall.deny.len(), firewall.exempt.len()), (2, 2, 1));
+    assert_eq!((firewall.allow_files.len(), firewall.deny_files.len()), (1, 2));
+    assert_eq!(firewall.otherwise, Otherwise::Deny);
+    let countries = firewall.countries.expect("they are named");
+    assert_eq!(countries.list, CountryList::Allow(vec![*b"FR", *b"DE"]));
+    assert_eq!(countries.unknown, Otherwise::Allow);
+    let numbers = |it: Budgets| {
+        [it.connections, it.handshakes, it.messages, it.bytes, it.requests].map(|number| number.map_or(0, u32::from))
+    };
+    assert_eq!(numbers(firewall.address), [60, 30, 100, 1_000_000, 9]);
+    assert_eq!(numbers(firewall.identity), [0, 5, 0, 0, 0]);
+    assert_eq!(numbers(firewall.all), [6_000, 0, 0, 100_000_000, 0]);
+    assert_eq!(read(""), FirewallSettings::default());
+    let deny = read("[firewall.countries]\nfile = \"c.mmdb\"\ndeny = [\"FR\"]\n").countries.expect("they are named");
+    assert_eq!(deny.unknown, Otherwise::Allow, "who is not on the list may come");
+}
+
+#[test]
+fn what_is_wrong_in_the_firewall_is_told_with_its_place() {
+    for (text, line, column, said) in [
+        ("[firewal]\n", 1, 2, "did you mean `firewall`?"),
+        ("[firewall]\ndenny = []\n", 2, 1, "did you mean `deny`?"),
+        ("[firewall]\ndeny = []\n", 2, 8, "1 to 1000 entries"),
+        ("[firewall]\ndeny = [\"10.0.0.0/8\", \"10.1.2.3/8\"]\n", 2, 23, "write 10.1.2.3 or 10.0.0.0/8"),
+        ("[firewall]\nallow = [\"example.org\"]\n", 2, 10, "is no network: write it as"),
+        ("[firewall]\ndeny_files = [\"\"]\n", 2, 15, "no file's name"),
+        ("[firewall]\nallow = [\"10.0.0.0/8\"]\notherwise = \"dney\"\n", 3, 13, "did you mean \"deny\"?"),
+        ("[firewall]\notherwise = \"deny\"\n", 2, 13, "nobody in but this machine"),
+        ("[firewall.countries]\nfile = \"a\"\n", 1, 1, "either those that may connect, by `allow`"),
+        ("[firewall.countries]\nfile = \"a\"\nallow = [\"FR\"]\ndeny = [\"DE\"]\n", 1, 1, "either those"),
+        ("[firewall.countries]\nfile = \"a\"\nallow = [\"FRA\"]\n", 3, 10, "two letters, such as FR"),
+        ("[firewall.countries]\nallow = [\"FR\"]\n", 1, 1, "missing field `file`"),
+        ("[firewall.address]\nconnections_per_minute = 0\n", 2, 26, "leave it out for the default"),
+        ("[firewall.address]\nconnections_per_second = 10\n", 2, 1, "did you mean `connections_per_minute`?"),
+        ("[firewall.identity]\nconnections_per_minute = 10\n", 2, 1, "unknown field"),
+        ("[firewall.all]\nbytes_per_second = \"much\"\n", 2, 20, "is a size of 1 byte to 4GB"),
+    ] {
+        let all = wrong(text);
+        let is_told = all.iter().any(|(at, from, message)| (*at, *from) == (line, column) && message.contains(said));
+        assert!(is_told, "{text}: {all:?}");
     }
 }

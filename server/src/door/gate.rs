@@ -14,6 +14,7 @@ use duologue::DeviceId;
 use tokio::sync::{Notify, futures::Notified};
 
 use super::{
+    firewall::Firewall,
     hook::Hook,
     policy::{
         Policy,
@@ -43,6 +44,7 @@ pub(crate) struct Gate {
     pub(crate) meters: Meters,
     /// Hears what happens.
     pub(crate) watch: Watch,
+    pub(crate) firewall: Firewall,
     /// Hears whose standing has changed, before anybody acts by it.
     follower: OnceLock<Follower>,
 }
@@ -59,13 +61,15 @@ impl fmt::Debug for Follower {
 
 impl Gate {
     pub(crate) fn new(policy: Policy, store: Option<Arc<Store>>) -> Self {
+        let watch = Watch::default();
         Self {
             policy: RwLock::new(Arc::new(policy)),
             store,
             changed: std::array::from_fn(|_| Notify::new()),
             hook: OnceLock::new(),
             meters: Meters::default(),
-            watch: Watch::default(),
+            firewall: Firewall::new(watch.clone()),
+            watch,
             follower: OnceLock::new(),
         }
     }
@@ -132,6 +136,11 @@ impl Gate {
             *policy = Arc::new(Policy::clone(&policy).with_rules(rules));
         }
         self.forget_answers();
+        self.changed.iter().for_each(Notify::notify_waiters);
+    }
+
+    /// Something else holds for everybody: whoever has something open asks again.
+    pub(crate) fn look_again(&self) {
         self.changed.iter().for_each(Notify::notify_waiters);
     }
 

@@ -5,6 +5,7 @@
 pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod fetch;
+pub(crate) mod firewall;
 pub(crate) mod gate;
 pub(crate) mod holder;
 pub(crate) mod hook;

@@ -30,7 +30,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, rt::TokioTimer};
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, Interest, unix::AsyncFd},
     net::{TcpListener, TcpStream},
     runtime::Handle,
 };
@@ -39,7 +39,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
-    door::lobby::{Lobby, Place, Worth},
+    door::{
+        firewall::{Firewall, Refusal, What},
+        lobby::{Lobby, Place, Worth},
+    },
     state::files,
     watch::{
         events::{Event, Kind},
@@ -67,6 +70,10 @@ const TIMES: Times = Times {
 };
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
+/// Connections that are turned away before anybody else has a turn.
+const AT_ONCE: u32 = 64;
+/// For how long nobody is waited for by himself while connections are turned away.
+const TOGETHER: Duration = Duration::from_millis(1);
 /// How long no connection is accepted when all files are in use.
 const FULL: Duration = Duration::from_millis(5);
 
@@ -98,6 +105,9 @@ pub struct FrontConfig {
     pub behind_proxy: bool,
     /// Hears of connections that come to nothing: [`crate::Duologue::watch`].
     pub watch: Watch,
+    /// Which networks may connect, and how often: [`Duologue::firewall`](crate::Duologue::firewall), so that a configuration that
+    /// is read again counts here too. Unless told, one that denies nobody.
+    pub firewall: Firewall,
 }
 
 /// Serves an app until `stop` is cancelled. Without `tls` in clear: behind a proxy of this machine.
@@ -126,6 +136,7 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
         proxies: listening.trusted_proxies,
         behind_proxy: listening.behind_proxy,
         watch: listening.watch,
+        firewall: listening.firewall,
         app: head::judged(app),
         stop,
         lobby: Arc::new(Lobby::new(files::strangers_max(0), CONNECTIONS_OF_AN_ADDRESS_MAX)),
@@ -136,7 +147,7 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
     let strangers = front.strangers.clone();
     // The listener is told of connections where they are accepted.
     let accepting = strangers.spawn(async move {
-        match listener.into_std().and_then(deepen).and_then(TcpListener::from_std) {
+        match listener.into_std().and_then(deepen).and_then(readable) {
             Ok(listener) => Arc::new(front).accept(listener).await,
             Err(error) => tracing::error!(%error, "the listening socket cannot be used"),
         }
@@ -150,6 +161,16 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
 fn deepen(listener: std::net::TcpListener) -> io::Result<std::net::TcpListener> {
     SockRef::from(&listener).listen(BACKLOG)?;
     Ok(listener)
+}
+
+/// A listener that is waited for and asked apart: tokio's own makes a socket of its reactor of each connection, also of one that is
+/// closed at once.
+#[expect(
+    deprecated,
+    reason = "what is to be used in its place is unsafe; a listener of std's keeps its descriptor, as it asks"
+)]
+fn readable(listener: std::net::TcpListener) -> io::Result<AsyncFd<std::net::TcpListener>> {
+    AsyncFd::with_interest(listener, Interest::READABLE)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +190,7 @@ struct Front {
     proxies: TrustedProxies,
     behind_proxy: bool,
     watch: Watch,
+    firewall: Firewall,
     app: Router,
     stop: CancellationToken,
     lobby: Arc<Lobby>,
@@ -178,7 +200,7 @@ struct Front {
 }
 
 impl Front {
-    async fn accept(self: Arc<Self>, listener: TcpListener) {
+    async fn accept(self: Arc<Self>, listener: AsyncFd<std::net::TcpListener>) {
         loop {
             // What is closed because others came is closed first: its file is wanted.
             tokio::task::yield_now().await;
@@ -188,29 +210,59 @@ impl Front {
                     () = self.stop.cancelled() => return,
                 }
             }
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let mut ready = tokio::select! {
+                ready = listener.readable() => match ready {
+                    Ok(ready) => ready,
+                    Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
+                },
                 () = self.stop.cancelled() => return,
             };
-            let (tcp, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, as a rule: others will be given back.
-                    self.tell(Event::of(Kind::AcceptFailed).note(error.to_string()));
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
+            let mut turned_away = 0;
+            let rest = loop {
+                match ready.try_io(|listener| listener.get_ref().accept()) {
+                    Ok(Ok((tcp, address))) => match self.take(tcp, address) {
+                        Ok(true) => break None,
+                        Ok(false) => {
+                            turned_away += 1;
+                            if turned_away == AT_ONCE {
+                                break None;
+                            }
+                        }
+                        Err(error) => self.tell(Event::of(Kind::AcceptFailed).note(error.to_string())),
+                    },
+                    Ok(Err(error)) => {
+                        // Out of file descriptors, as a rule: others will be given back.
+                        self.tell(Event::of(Kind::AcceptFailed).note(error.to_string()));
+                        break Some(Duration::from_millis(50));
+                    }
+                    // Those who come next are taken together: to wait for each by itself costs more than to turn it away.
+                    Err(_) => break (turned_away > 0).then_some(TOGETHER),
                 }
             };
-            // An IPv4 address where the listener has both kinds.
-            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            let client = self.client(Whose { peer: address, proxied: None }, &HeaderMap::new());
-            self.lobby.set_max(files::strangers_max(self.lobby.len()));
-            let Some(place) = self.lobby.enter(client.bounded_as(), Worth::Begun) else {
-                self.tell(of_client(Kind::TooManyConnections, client));
-                continue;
-            };
-            tokio::spawn(Arc::clone(&self).serve(tcp, address, place));
+            if let Some(rest) = rest {
+                tokio::time::sleep(rest).await;
+            }
         }
+    }
+
+    /// Somebody has connected. False if he is turned away.
+    fn take(self: &Arc<Self>, tcp: std::net::TcpStream, address: SocketAddr) -> io::Result<bool> {
+        // An IPv4 address where the listener has both kinds.
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let client = self.client(Whose { peer: address, proxied: None }, &HeaderMap::new());
+        // A proxy's is judged as its client's, when that is known.
+        if !self.proxies.contains(address.ip()) && self.admits(client).is_err() {
+            return Ok(false);
+        }
+        self.lobby.set_max(files::strangers_max(self.lobby.len()));
+        let Some(place) = self.lobby.enter(client.bounded_as(), Worth::Begun) else {
+            self.tell(of_client(Kind::TooManyConnections, client));
+            return Ok(false);
+        };
+        tcp.set_nonblocking(true)?;
+        let tcp = TcpStream::from_std(tcp)?;
+        tokio::spawn(Arc::clone(self).serve(tcp, address, place));
+        Ok(true)
     }
 
     /// One connection, to its end or to where it becomes a line's.
@@ -248,6 +300,9 @@ impl Front {
             false => None,
         };
         // Before another byte is waited for, whose connection it is counts already.
+        if proxied.is_some() {
+            self.admits(self.client(Whose { peer, proxied }, &HeaderMap::new())).map_err(io::Error::other)?;
+        }
         if proxied.is_some() && !place.is_of(self.client(Whose { peer, proxied }, &HeaderMap::new()).bounded_as()) {
             return Err(io::Error::other("there are too many connections from its address"));
         }
@@ -330,6 +385,12 @@ impl Front {
         }
     }
 
+    /// Whether whoever has just come may connect: his network, and how many have come from there.
+    fn admits(&self, client: Client) -> Result<(), Refusal> {
+        self.firewall.admits(client.address())?;
+        self.firewall.takes(What::Connection, client.bounded_as())
+    }
+
     async fn answer(
         &self,
         mut request: Request<Incoming>,
@@ -339,6 +400,16 @@ impl Front {
     ) -> Result<Response<Body>, std::convert::Infallible> {
         place.is_worth(Worth::Asking);
         let client = self.client(whose, request.headers());
+        // Whom only a field of the request names is judged by it; he counts as having come with the first of his connection.
+        if whose.proxied.is_none() && self.proxies.contains(whose.peer.ip()) {
+            let judged = match requests.load(Ordering::Relaxed) {
+                0 => self.admits(client),
+                _ => self.firewall.admits(client.address()),
+            };
+            if let Err(refusal) = judged {
+                return Ok(refused(refusal));
+            }
+        }
         if !place.is_of(client.bounded_as()) {
             let text = "There are too many connections from your address.";
             let mut response = Response::new(Body::from(text));
@@ -365,6 +436,20 @@ impl Front {
 /// An event of a client; of nobody's address where that is not known.
 fn of_client(kind: Kind, client: Client) -> Event {
     Event::of(kind).address(client.address().unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
+}
+
+/// What is said to whoever may not be here.
+pub(crate) fn refused(why: Refusal) -> Response<Body> {
+    let mut response = Response::new(Body::from(why.to_string()));
+    *response.status_mut() = match why {
+        Refusal::Network | Refusal::Country => StatusCode::FORBIDDEN,
+        Refusal::Budget => StatusCode::TOO_MANY_REQUESTS,
+    };
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if why == Refusal::Budget {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    }
+    response
 }
 
 /// Who has opened a connection, and for whom.

@@ -10,7 +10,7 @@
 //! A proxy writes one of the two fields and passes on the other as its client sent it. Where both are there and say different
 //! things, one of them is the client's, and nobody can tell which.
 
-use std::{fmt, io, net::IpAddr, str::FromStr};
+use std::{fmt, io, net::IpAddr};
 
 use axum::http::{HeaderMap, HeaderName, header};
 use bytes::BytesMut;
@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
 
 use super::stream::Tcp;
+use crate::door::firewall::read_network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const V1_PREFIX: &[u8] = b"PROXY ";
@@ -40,14 +41,6 @@ pub struct TrustedProxies(Vec<IpNet>);
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("\"{0}\" is no network: write it as 127.0.0.1, 10.0.0.0/8 or fd00::/8")]
 pub struct InvalidNetwork(String);
-
-/// A network, or an address as a network of one; and whether it is only that: 10.1.2.3/8 is meant as one address or as a network,
-/// and nobody can tell.
-pub(crate) fn read_network(text: &str) -> Option<(IpNet, bool)> {
-    let one = |address: IpAddr| IpNet::from(address.to_canonical());
-    let network = text.parse().map(one).or_else(|_| IpNet::from_str(text)).ok()?;
-    Some((network, network.addr() == network.network()))
-}
 
 impl TrustedProxies {
     /// One more: an address, or a network of them.

@@ -105,6 +105,13 @@ impl Stranger {
     }
 }
 
+impl Stranger {
+    /// On whom it counts what he begins; none where nobody knows, or he may be many.
+    pub(super) const fn bounded_as(&self) -> Option<IpAddr> {
+        self.bounded_as
+    }
+}
+
 /// The M1 of an upgrade request, and what becomes of it.
 pub(super) enum Offer {
     /// The request is refused.

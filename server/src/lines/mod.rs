@@ -9,6 +9,7 @@ mod binding;
 pub(crate) mod directory;
 mod drain;
 pub(crate) mod explain;
+mod firewall;
 mod guests;
 mod handshake;
 mod hooked;
@@ -58,7 +59,12 @@ use crate::{
         tokens::{KeyHashes, Tokens},
         work::Work,
     },
-    front::{http::Peer, socket::WebSocket, stream::Carrier, well_known},
+    front::{
+        http::{self, Peer},
+        socket::WebSocket,
+        stream::Carrier,
+        well_known,
+    },
     services::{
         others::Others,
         service::{Opened, Service, Services},
@@ -102,6 +108,8 @@ struct Shared {
     under_way: under_way::UnderWay,
     /// It is looked whose standing ends.
     ends_are_watched: AtomicBool,
+    /// It is looked whether the firewall's files change.
+    files_are_watched: AtomicBool,
     _keeper: Keeper,
 }
 
@@ -129,6 +137,7 @@ impl Duologue {
             familiar: binding::Familiar::default(),
             under_way: under_way::UnderWay::default(),
             ends_are_watched: AtomicBool::new(false),
+            files_are_watched: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
     }
@@ -263,6 +272,9 @@ impl Duologue {
             Offered::Bare => None,
             Offered::M1(m1) => Some(m1),
         };
+        if let Err(refusal) = self.takes_handshake(&stranger) {
+            return http::refused(refusal);
+        }
         let offer = self.look_at_offer(m1, &stranger);
         let selected = match &offer {
             Offer::Refused => {

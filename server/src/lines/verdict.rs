@@ -54,6 +54,12 @@ impl From<CloseCode> for TurnedAway {
     }
 }
 
+impl TurnedAway {
+    pub(super) const fn saying(code: CloseCode, reason: &'static str) -> Self {
+        Self { code, reason }
+    }
+}
+
 impl From<NoPlace> for TurnedAway {
     fn from(NoPlace: NoPlace) -> Self {
         Self { code: CloseCode::GoingAway, reason: GUESTS_FULL }
@@ -120,7 +126,7 @@ impl Duologue {
         };
         // Into the directory first, then looked at again: a revocation, a binding or a drain in between finds the line, or is
         // found here.
-        let verdict = match self.shared.draining.load(Ordering::Relaxed) {
+        let verdict = match self.shared.draining.load(Ordering::Relaxed) || self.is_denied(at) {
             true => Err(CloseCode::GoingAway),
             false => may_come(self.status(device)),
         };
@@ -128,11 +134,12 @@ impl Duologue {
             true => Ok(()),
             false => Err(CloseCode::GoingAway),
         });
-        if let Err(code) = verdict {
+        let verdict = verdict.map_err(TurnedAway::from).and_then(|()| self.takes_proof(&seat));
+        if let Err(TurnedAway { code, reason }) = verdict {
             refused(code);
             self.shared.directory.leave(device, id);
-            line.close(code, "");
-            proved.refuse(code).await;
+            line.close(code, reason);
+            proved.refuse_saying(code, reason).await;
             return None;
         }
         let Proved { connection, request, socket, .. } = proved;
@@ -184,6 +191,7 @@ impl Duologue {
             }
         };
         self.shared.directory.share_files(id, &seat);
+        self.lets_in(&seat);
         self.note_seen(&seat);
         let begun = |kind| {
             Event::of(kind).device(device).subject(seat.subject()).address(at).note(text::name(&request.claims.name))

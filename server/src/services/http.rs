@@ -234,6 +234,9 @@ impl Http {
         let _turn = self.0.shares.turn(call.holder()).await?;
         let mut stream = BufReader::with_capacity(BLOCK_BYTES, stream);
         let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+        if !call.right.request_comes(share::TURN).await {
+            return Err(Busy::Budget.into());
+        }
         let _file = share::file().await?;
         let progress = Arc::new(Progress::default());
         // A new one once somebody has signed out.

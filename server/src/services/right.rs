@@ -17,7 +17,7 @@ use crate::{
         gate::{Gate, now},
         passkeys::presence::present,
         policy::{
-            limits::{Full, Permit},
+            limits::{Full, Permit, Permits},
             patterns::Path,
             rules::{Asked, Evidence, Target, Verdict},
         },
@@ -86,6 +86,8 @@ struct Held {
     /// Method and path, as soon as they are known.
     request: Option<(String, String)>,
     permit: Option<Arc<Permit>>,
+    /// The same with what the firewall counts, where it bounds anything.
+    all: Option<Arc<Permits>>,
 }
 
 impl Right {
@@ -118,6 +120,20 @@ impl Right {
     pub(crate) fn request(&self, method: &str, path: &str) -> Result<(), NotAllowed> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).request = Some((method.to_owned(), path.to_owned()));
         self.ask().map(drop)
+    }
+
+    /// Waits until one more request to a backend may be made; false if that takes longer than anybody waits.
+    pub(crate) async fn request_comes(&self, patience: Duration) -> bool {
+        let all = self.held.lock().unwrap_or_else(PoisonError::into_inner).all.clone();
+        let Some(all) = all else { return true };
+        let wait = all.request_waits();
+        if wait > patience {
+            return false;
+        }
+        // Its turn is taken before it waits for it: who comes meanwhile waits for longer.
+        all.takes_request();
+        tokio::time::sleep(wait).await;
+        true
     }
 
     /// Something was proved in this session, by what was asked for then.
@@ -200,8 +216,9 @@ impl Right {
                 return Err(if needs_presence { NotAllowed::StepUpNeeded } else { NotAllowed::Closed });
             }
         };
+        let holder = self.seat.holder();
+        let mut has_changed = false;
         if let Some(rule) = policy.rules.rule(rule).filter(|_| is_final) {
-            let holder = self.seat.holder();
             let key = (Arc::clone(&rule.name), rule.limits, standing.subject.as_ref(), &holder);
             if !held.permit.as_ref().is_some_and(|permit| permit.is_for(key.0.as_ref(), key.1, key.2, key.3)) {
                 let permit = self.gate.meters.enter(&key.0, key.1, key.2, key.3).map_err(|Full| {
@@ -209,8 +226,19 @@ impl Right {
                     NotAllowed::Full
                 })?;
                 held.permit = permit.map(Arc::new);
-                self.channel.set_pace(held.permit.clone().map(|permit| permit as _));
+                has_changed = true;
             }
+        }
+        let Gate { firewall, meters, .. } = &*self.gate;
+        let mut all = firewall.purses(meters, transport.address, standing.subject.as_ref(), &holder);
+        let has_purses = !all.is_empty();
+        all.extend(held.permit.clone().filter(|_| has_purses));
+        if has_changed || !held.all.as_ref().map_or(all.is_empty(), |held| held.are(&all)) {
+            held.all = has_purses.then(|| Arc::new(Permits::new(all)));
+            self.channel.set_pace(match &held.all {
+                Some(all) => Some(Arc::clone(all) as _),
+                None => held.permit.clone().map(|permit| permit as _),
+            });
         }
         Ok(until.filter(|until| *until > now))
     }

@@ -22,7 +22,7 @@ const OF_A_DEVICE_MAX: usize = 32;
 /// Of the guests of one network, of those that all guests have.
 const OF_A_NETWORK_MAX: usize = 8;
 /// How long one waits who wants an answer. A page that asks for a hundred things at once has them all.
-const TURN: Duration = Duration::from_secs(10);
+pub(crate) const TURN: Duration = Duration::from_secs(10);
 /// How often it looks for a file where all are in use.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -54,6 +54,8 @@ struct Own {
 pub(crate) enum Busy {
     #[error("this device has {OF_A_DEVICE_MAX} requests under way, and none of them ends: ask again when one has")]
     Device,
+    #[error("more requests come from here than this server takes in a second: ask again in a moment")]
+    Budget,
     #[error("guests have as many requests under way as they may: ask again in a moment, or sign in")]
     Guests,
     #[error("the server has as many requests under way as it may: ask again in a moment")]

@@ -41,7 +41,7 @@ impl Dev {
     pub(crate) async fn run(self, log: BoundedLog) -> anyhow::Result<()> {
         let network = if self.lan { lan::addresses()? } else { Vec::new() };
         let configured = self.config.apply(self.origins.apply(Policy::loopback())?, &self.services)?;
-        let super::Configured { mut policy, file: config, hook } = configured;
+        let super::Configured { mut policy, file: config, hook, firewall } = configured;
         let state = State::open(&self.directory.state)?;
         let tls = development_at(state.directory(), &network)?;
         let listener = match self.lan {
@@ -66,7 +66,16 @@ impl Dev {
         let is_desk_served = desk.is_some();
         let extras = Extras { pair: Some(Pair::new(state.clone(), &address.to_string())), desk, ..extras };
         let fingerprint = state.identity().public().fingerprint();
-        let site = Site { address: address.clone(), policy, development: true, config, hook, certificate: None, log };
+        let site = Site {
+            address: address.clone(),
+            policy,
+            development: true,
+            config,
+            hook,
+            firewall,
+            certificate: None,
+            log,
+        };
         let listening = FrontConfig { tls: Some(tls), ..FrontConfig::default() };
         super::run(state, site, extras, listener, listening, || {
             eprintln!("The server's fingerprint: {fingerprint}");

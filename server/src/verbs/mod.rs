@@ -24,8 +24,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FrontConfig, Hook, HookSettings, Kind, OWNERS,
-    Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
+    Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FirewallSettings, FrontConfig, Hook, HookSettings,
+    Kind, OWNERS, Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
     services::{
         self,
         desk::Desk,
@@ -160,6 +160,7 @@ pub(crate) struct Configured {
     pub(crate) policy: Policy,
     pub(crate) file: Option<ConfigFile>,
     pub(crate) hook: Option<HookSettings>,
+    pub(crate) firewall: FirewallSettings,
 }
 
 impl ConfigOption {
@@ -167,7 +168,9 @@ impl ConfigOption {
     pub(crate) fn apply(self, policy: Policy, services: &ServiceOptions) -> anyhow::Result<Configured> {
         let hook = self.hook.map(HookSettings::new);
         hook.as_ref().map_or(Ok(()), HookSettings::check).context("--hook")?;
-        let Some(path) = self.config else { return Ok(Configured { policy, file: None, hook }) };
+        let Some(path) = self.config else {
+            return Ok(Configured { policy, file: None, hook, firewall: FirewallSettings::default() });
+        };
         let (file, config) = ConfigFile::open(&path)?;
         if config.vouch.is_some() && !services.has_backend() {
             bail!("[door.vouch] of {} is of an HTTP server's logins: name that server by --http", path.display());
@@ -176,7 +179,8 @@ impl ConfigOption {
             bail!("--hook and [door.hook] of {} say who is asked: leave one of them out", path.display());
         }
         let hook = hook.or(config.hook);
-        Ok(Configured { policy: policy.with_rules(config.rules), file: Some(file), hook })
+        let policy = policy.with_rules(config.rules);
+        Ok(Configured { policy, file: Some(file), hook, firewall: config.firewall })
     }
 }
 
@@ -242,6 +246,8 @@ pub(crate) struct Site {
     pub(crate) config: Option<ConfigFile>,
     /// Who is asked of everybody that connects.
     pub(crate) hook: Option<HookSettings>,
+    /// Which networks may connect, and how much each may have.
+    pub(crate) firewall: FirewallSettings,
     /// The file, where the owner has brought one.
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) log: BoundedLog,
@@ -268,6 +274,7 @@ pub(crate) async fn run(
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
     let mut duologue = Duologue::new(state.clone(), site.policy);
+    let firewall = site.firewall;
     if let Some(len) = extras.memory {
         duologue = duologue.memory(len);
     }
@@ -300,6 +307,10 @@ pub(crate) async fn run(
     if let Some(pair) = extras.pair {
         duologue = duologue.service("pair", pair);
     }
+    if let Some(file) = &site.config {
+        file.set_firewall(firewall, &duologue).context("[firewall]")?;
+    }
+    let listening = FrontConfig { firewall: duologue.firewall(), ..listening };
     let _control = listen_with(state, duologue.clone(), site.config).context("cannot make the control socket")?;
     if let Some(desk) = extras.desk {
         tokio::spawn(desk.read_terminal());

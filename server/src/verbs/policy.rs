@@ -3,7 +3,9 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
-use duologue_server::{Config, ExplainPolicy, Group, Level, PolicyAnswer, Reloaded, Subject, Supposed, ask, shown};
+use duologue_server::{
+    Config, ConfigFile, ExplainPolicy, Group, Level, PolicyAnswer, Reloaded, Subject, Supposed, ask, shown,
+};
 use hyper::Method;
 
 use super::say;
@@ -72,7 +74,9 @@ impl Policy {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Check { file } => {
-                let rules = Config::read(&file)?.rules;
+                let (opened, config) = ConfigFile::open(&file)?;
+                opened.check_firewall(config.firewall).context("[firewall]")?;
+                let rules = config.rules;
                 match rules.all().len() {
                     0 => say(&format!("{}: in order, with no rule: nothing is open", file.display())),
                     number => say(&format!("{}: in order, {number} rules", file.display())),

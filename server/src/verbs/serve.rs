@@ -82,7 +82,7 @@ impl Serve {
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
         let configured = self.config.apply(self.origins.apply(own)?, &self.services)?;
-        let super::Configured { policy, file: config, hook } = configured;
+        let super::Configured { policy, file: config, hook, firewall } = configured;
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,
@@ -110,7 +110,7 @@ impl Serve {
         let extras = Extras { pair, desk, ..self.services.open(None)? };
         let behind_proxy = self.behind_proxy;
         let listening = FrontConfig { tls, trusted_proxies, behind_proxy, ..FrontConfig::default() };
-        let site = Site { address, policy, development: false, config, hook, certificate: self.cert, log };
+        let site = Site { address, policy, development: false, config, hook, firewall, certificate: self.cert, log };
         super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
             .await
     }

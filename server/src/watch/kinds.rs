@@ -256,6 +256,10 @@ kinds! {
 
     // The server's own.
 
+    /// The firewall's files have changed, and count as they are now.
+    FirewallRead = "firewall-read", Server, INFO, audited;
+    /// One of them cannot be used: what was read before still counts.
+    FirewallBroken = "firewall-broken", Server, ERROR, audited;
     /// An issuer's keys could not be had.
     IssuerKeysFailed = "issuer-keys-failed", Server, WARN;
     /// They are to be had again.

@@ -170,6 +170,12 @@ pub(super) fn write(event: &Event) {
         }
         Kind::MemoryFull => warn!("memory was full: who held most has made room{beside}"),
         Kind::LineBusy => warn!("a line was still busy after{beside}"),
+        Kind::FirewallRead => {
+            info!(target: OWNERS, "the firewall's files have changed, and count as they are now");
+        }
+        Kind::FirewallBroken => {
+            error!(target: OWNERS, error = shown, "the firewall goes on with what it has read before");
+        }
         Kind::IssuerKeysFailed => warn!(target: OWNERS, "an issuer's keys could not be had:{beside}"),
         Kind::IssuerKeysAgain => info!(issuer = note, "the issuer's keys are to be had again"),
         Kind::HookFailed => warn!(target: OWNERS, "{}", note.unwrap_or_default()),

@@ -18,7 +18,7 @@ use std::{
 
 use duologue_native::Pace;
 
-use crate::door::{holder::Holder, standing::Subject};
+use crate::door::{firewall::Key, holder::Holder, standing::Subject};
 
 /// What a rule bounds. None: nothing beyond what holds for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,11 +33,28 @@ pub struct Limits {
     pub size: Option<NonZeroU32>,
 }
 
+/// What a meter bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Bounds {
+    pub(crate) limits: Limits,
+    /// Requests to a backend a second; a second's worth may come at once. No rule bounds them.
+    pub(crate) requests: Option<NonZeroU32>,
+}
+
+impl From<Limits> for Bounds {
+    fn from(limits: Limits) -> Self {
+        Self { limits, requests: None }
+    }
+}
+
 impl Limits {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
+
+/// Which rule, none of what holds beside the rules; what it bounds, and on whom it counts.
+type Name = (Option<Arc<str>>, Bounds, Whose);
 
 /// The meters that are in use.
 #[derive(Debug, Default)]
@@ -45,17 +62,35 @@ pub(crate) struct Meters(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    of: HashMap<(Arc<str>, Limits, Holder), Arc<Meter>>,
+    of: HashMap<Name, Arc<Meter>>,
     /// How many there may be before those that nothing is counted on any more are removed.
     tidy_at: usize,
 }
 
 #[derive(Debug)]
 struct Meter {
-    rule: Arc<str>,
-    limits: Limits,
-    who: Holder,
+    name: Name,
     state: Mutex<State>,
+}
+
+/// On whom a meter counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Whose {
+    /// A subject on whatever devices, else a device; all guests, from wherever they come.
+    Identity(Holder),
+    /// Everybody of a network.
+    Network(Key),
+    All,
+}
+
+impl Whose {
+    pub(crate) fn of(subject: Option<&Subject>, holder: &Holder) -> Self {
+        Self::Identity(match (subject, holder) {
+            (Some(subject), _) => Holder::Subject(subject.clone()),
+            (None, Holder::Guests(_)) => Holder::Guests(None),
+            (None, holder) => holder.clone(),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -63,11 +98,16 @@ struct State {
     channels: u32,
     messages: Bucket,
     bytes: Bucket,
+    requests: Bucket,
 }
 
 /// A channel's place in a meter, which is given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Meter>);
+
+/// The pace of a channel on which several meters count.
+#[derive(Debug)]
+pub(crate) struct Permits(Vec<Arc<Permit>>);
 
 impl Meters {
     /// A place for one more channel; nothing where there are no limits.
@@ -84,8 +124,7 @@ impl Meters {
         if limits.is_empty() {
             return Ok(None);
         }
-        let who = who(subject, holder);
-        let meter = self.meter((Arc::clone(rule), limits, who));
+        let meter = self.meter((Some(Arc::clone(rule)), limits.into(), Whose::of(subject, holder)));
         let mut state = meter.state.lock().unwrap_or_else(PoisonError::into_inner);
         if limits.channels.is_some_and(|max| state.channels >= max.get()) {
             return Err(Full);
@@ -95,9 +134,16 @@ impl Meters {
         Ok(Some(Permit(meter)))
     }
 
-    fn meter(&self, key: (Arc<str>, Limits, Holder)) -> Arc<Meter> {
+    /// A place in what is counted beside the rules.
+    pub(crate) fn purse(&self, bounds: Bounds, whose: Whose) -> Permit {
+        let meter = self.meter((None, bounds, whose));
+        meter.state.lock().unwrap_or_else(PoisonError::into_inner).channels += 1;
+        Permit(meter)
+    }
+
+    fn meter(&self, name: Name) -> Arc<Meter> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meter) = table.of.get(&key) {
+        if let Some(meter) = table.of.get(&name) {
             return Arc::clone(meter);
         }
         if table.of.len() >= table.tidy_at {
@@ -105,11 +151,11 @@ impl Meters {
             table.of.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.owes(now));
             table.tidy_at = 2 * table.of.len() + 64;
         }
-        let limits = key.1;
-        let (messages, bytes) = (Bucket::new(limits.messages), Bucket::new(limits.bytes));
-        let state = Mutex::new(State { channels: 0, messages, bytes });
-        let meter = Arc::new(Meter { rule: Arc::clone(&key.0), limits, who: key.2.clone(), state });
-        table.of.insert(key, Arc::clone(&meter));
+        let Bounds { limits, requests } = name.1;
+        let [messages, bytes, requests] = [limits.messages, limits.bytes, requests].map(Bucket::new);
+        let state = Mutex::new(State { channels: 0, messages, bytes, requests });
+        let meter = Arc::new(Meter { name: name.clone(), state });
+        table.of.insert(name, Arc::clone(&meter));
         meter
     }
 }
@@ -117,16 +163,7 @@ impl Meters {
 impl Meter {
     fn owes(&self, now: Instant) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.messages.owes(now) || state.bytes.owes(now)
-    }
-}
-
-/// Who is counted as one: a subject on whatever devices, and all guests, from wherever they come.
-fn who(subject: Option<&Subject>, holder: &Holder) -> Holder {
-    match (subject, holder) {
-        (Some(subject), _) => Holder::Subject(subject.clone()),
-        (None, Holder::Guests(_)) => Holder::Guests(None),
-        (None, holder) => holder.clone(),
+        [&state.messages, &state.bytes, &state.requests].iter().any(|bucket| bucket.owes(now))
     }
 }
 
@@ -137,7 +174,56 @@ pub(crate) struct Full;
 impl Permit {
     /// Whether it is what would be given now, so that a channel keeps it.
     pub(crate) fn is_for(&self, rule: &str, limits: Limits, subject: Option<&Subject>, holder: &Holder) -> bool {
-        self.0.who == who(subject, holder) && *self.0.rule == *rule && self.0.limits == limits
+        let (own, bounds, whose) = &self.0.name;
+        *whose == Whose::of(subject, holder) && own.as_deref() == Some(rule) && *bounds == limits.into()
+    }
+}
+
+impl Permit {
+    /// How long until one more request may be made.
+    fn request_waits(&self, now: Instant) -> Duration {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).requests.debt(now)
+    }
+
+    fn takes_request(&self, now: Instant) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).requests.take(now, 1);
+    }
+}
+
+impl Permits {
+    pub(crate) const fn new(all: Vec<Arc<Permit>>) -> Self {
+        Self(all)
+    }
+
+    /// Whether they are those that would be given now.
+    pub(crate) fn are(&self, others: &[Arc<Permit>]) -> bool {
+        self.0.len() == others.len() && self.0.iter().zip(others).all(|(own, other)| Arc::ptr_eq(&own.0, &other.0))
+    }
+
+    /// How long until one more request may be made.
+    pub(crate) fn request_waits(&self) -> Duration {
+        let now = Instant::now();
+        self.0.iter().map(|permit| permit.request_waits(now)).max().unwrap_or_default()
+    }
+
+    /// A request is made.
+    pub(crate) fn takes_request(&self) {
+        let now = Instant::now();
+        self.0.iter().for_each(|permit| permit.takes_request(now));
+    }
+}
+
+impl Pace for Permits {
+    fn wait(&self) -> Duration {
+        self.0.iter().map(|permit| permit.wait()).max().unwrap_or_default()
+    }
+
+    fn took(&self, messages: u32, len: usize) {
+        self.0.iter().for_each(|permit| permit.took(messages, len));
+    }
+
+    fn size_max(&self) -> Option<u64> {
+        self.0.iter().filter_map(|permit| permit.size_max()).min()
     }
 }
 
@@ -162,7 +248,7 @@ impl Pace for Permit {
     }
 
     fn size_max(&self) -> Option<u64> {
-        self.0.limits.size.map(|size| size.get().into())
+        self.0.name.1.limits.size.map(|size| size.get().into())
     }
 }
 
