@@ -42,10 +42,10 @@ mod state;
 mod watch;
 
 pub use api::{
-    AccountInfo, AccountList, AccountShown, Bind, Bound, ChangeGroups, DeviceInfo, DeviceList, ExplainPolicy,
-    GuestInfo, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, Listening, NewInvite, PasskeyInfo,
-    PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, Supposed,
-    Withdrawn, listen, listen_with,
+    AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
+    DeviceInfo, DeviceList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept,
+    KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys,
+    Restored, Revoke, Revoked, ServerState, Supposed, WatchList, WatchRule, Withdrawn, listen, listen_with,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
@@ -96,8 +96,10 @@ pub use state::{State, StateError, server_key};
 pub use tokio_util::sync::CancellationToken;
 #[cfg(feature = "typescript")]
 pub use ts_rs;
+pub use watch::bans::{Ban, Banned, Bans, NotBannable};
 pub use watch::events::{Event, Kind, Origin};
 pub use watch::log::{BoundedLog, OWNERS};
+pub use watch::settings::WatchSettings;
 pub use watch::stream::{Read, Reader, Watch};
 pub use watch::text::{name as shown_name, shown};
 

@@ -40,6 +40,12 @@ enum Verb {
     /// The people whose devices these are, and their groups.
     #[command(subcommand)]
     Accounts(verbs::accounts::Accounts),
+    /// Who is kept out for a time.
+    #[command(subcommand)]
+    Bans(verbs::bans::Bans),
+    /// What happens here, and by which rules somebody is stopped.
+    #[command(subcommand)]
+    Watch(verbs::bans::Watch),
     /// Whether a server runs, and whether everything is on disk.
     State(verbs::state::StateVerb),
     /// Opens a line from this terminal: sends its lines, prints what comes back.
@@ -61,6 +67,8 @@ async fn main() -> std::process::ExitCode {
         Verb::Policy(verb) => verb.run().await,
         Verb::Token(verb) => verb.run().await,
         Verb::Accounts(verb) => verb.run().await,
+        Verb::Bans(verb) => verb.run().await,
+        Verb::Watch(verb) => verb.run().await,
         Verb::State(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
     };

@@ -17,6 +17,10 @@
 //! | `POST /invites/ID/withdraw` | 200 `{"withdrawn":true}` |
 //! | `POST /policy/explain` [`ExplainPolicy`] | 200 [`PolicyAnswer`]: whether a device may open something, and by which rule |
 //! | `POST /policy/reload` | 200 `{"rules"}`: how many are in force now; 400 what is wrong in the file, and nothing was changed |
+//! | `GET /watch` | 200 [`WatchList`]: rules and what they have counted, events, losses, networks on whose way lines are altered |
+//! | `GET /bans` | 200 `{"bans":[{"what","which","by","since","until","repeats"}]}`, the one that ends first at first |
+//! | `POST /bans` `{"what","which","secs"}` | 201 the ban: of an `address`, a `device` or a `subject`; lines that are there end |
+//! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
 //!
 //! Names in a path are percent-encoded. An empty body is `{}`; a word in it that is not listed is refused.
@@ -37,6 +41,7 @@ mod policy;
 mod revocations;
 mod socket;
 mod types;
+mod watch;
 
 use std::sync::Arc;
 
@@ -72,6 +77,7 @@ pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen, listen_with};
 pub(crate) use types::Refused;
 pub use types::ServerState;
+pub use watch::{AddBan, AlteringWay, BanInfo, BanList, KindCount, LiftBan, WatchList, WatchRule};
 
 /// Longest request body in bytes.
 const BODY_LEN_MAX: usize = 16 * 1_024;
@@ -103,6 +109,7 @@ pub(crate) fn router(state: State, running: Option<Duologue>, config: Option<Con
         .merge(invites::routes())
         .merge(passkeys::routes())
         .merge(policy::routes())
+        .merge(watch::routes())
         .route("/state", get(server_state))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {

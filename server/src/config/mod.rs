@@ -15,6 +15,7 @@ mod schema;
 mod second;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{fs, path::Path, path::PathBuf};
 
@@ -30,6 +31,7 @@ use crate::{
     },
     lines::Duologue,
     services::http::{VouchSettings, Vouches},
+    watch::settings::WatchSettings,
 };
 
 /// The longest file, in bytes.
@@ -50,6 +52,8 @@ pub struct Config {
     pub passkey: Option<PasskeySettings>,
     /// Which networks may connect, and how much each may have.
     pub firewall: FirewallSettings,
+    /// Rules of the watch beside those that are shipped, and on whom no measure falls.
+    pub watch: WatchSettings,
 }
 
 impl Config {
@@ -73,9 +77,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { rules, token, hook, vouch, passkey, firewall } =
+        let schema::Read { rules, token, hook, vouch, passkey, firewall, watch } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey, firewall })
+        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey, firewall, watch })
     }
 }
 
@@ -89,6 +93,8 @@ pub struct ConfigFile {
     passkey: Option<PasskeySettings>,
     /// Who is asked since the start.
     hook: Option<HookSettings>,
+    /// Of the start.
+    watch: WatchSettings,
     /// Followed by the service `http`.
     vouches: Vouches,
 }
@@ -103,7 +109,8 @@ impl ConfigFile {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let vouches = Vouches::new(config.vouch.clone().unwrap_or_default());
         let (token, hook, passkey) = (config.token.clone(), config.hook.clone(), config.passkey.clone());
-        Ok((Self { path, token, hook, passkey, vouches }, config))
+        let watch = config.watch.clone();
+        Ok((Self { path, token, hook, passkey, watch, vouches }, config))
     }
 
     /// Who judges the tokens that are taken; none if none are. A file of keys stands beside this one.
@@ -157,6 +164,12 @@ impl ConfigFile {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
+    /// The rules of the watch, and on whom no measure falls, as the file said it at the start.
+    #[must_use]
+    pub const fn watch(&self) -> &WatchSettings {
+        &self.watch
+    }
+
     /// Whose tokens are taken.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
@@ -187,6 +200,7 @@ impl ConfigFile {
         self.vouches.set(config.vouch.clone().unwrap_or_default());
         duologue.put_firewall(firewall);
         duologue.set_rules(config.rules.clone());
+        duologue.set_watch(&config.watch);
         Ok(config)
     }
 }

@@ -22,6 +22,7 @@ use crate::door::{
     tokens::TokenSettings,
 };
 use crate::services::http::VouchSettings;
+use crate::watch::settings::WatchSettings;
 
 /// More than anybody can keep in mind.
 const RULES_MAX: usize = 1_000;
@@ -46,6 +47,8 @@ struct File {
     door: Door,
     #[serde(default)]
     firewall: super::firewall::Table,
+    #[serde(default)]
+    watch: super::watch::Table,
     #[serde(default)]
     rule: Vec<Spanned<Table>>,
 }
@@ -133,6 +136,7 @@ pub(super) struct Read {
     pub(super) vouch: Option<VouchSettings>,
     pub(super) passkey: Option<PasskeySettings>,
     pub(super) firewall: FirewallSettings,
+    pub(super) watch: WatchSettings,
 }
 
 /// All that a text says; or all that is wrong in it.
@@ -165,6 +169,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         reader.says(hook.span(), error.to_string());
     }
     let firewall = reader.firewall(&file.firewall);
+    let watch = super::watch::read(&file.watch, &mut reader.wrong);
     let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
     let mut names = HashSet::new();
     let mut rules = Vec::with_capacity(file.rule.len() + 1);
@@ -185,7 +190,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         true => {
             let Door { token, hook, passkey, .. } = file.door;
             let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
-            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall })
+            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall, watch })
         }
         false => Err(reader.wrong),
     }

@@ -420,6 +420,10 @@ async fn real_lines_and_a_second_evaluator_agree_in_1_000_random_cases() {
     let invite = state.new_invite(Duration::from_secs(60)).expect("an invite");
     let http = Http::new(&address).expect("an address");
     let duologue = Duologue::new(state, Policy::loopback()).service("echo", services::echo).service("http", http);
+    // More is refused here than any page asks for.
+    let dry = "[[watch.rule]]\nname = \"labels-refused\"\nevents = [\"not-allowed\"]\nby = \"device\"\nthreshold = 600\n\
+               window = \"1m\"\nmeasure = \"close\"\ndry = true\n";
+    duologue.set_watch(&Config::parse("dry", dry).expect("it is right").watch);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(serve(listener, None, duologue.router(), Default::default()));

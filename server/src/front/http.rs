@@ -43,7 +43,7 @@ use crate::{
         firewall::{Firewall, Refusal, What},
         lobby::{Lobby, Place, Worth},
     },
-    state::files,
+    state::{files, records::now},
     watch::{
         events::{Event, Kind},
         stream::Watch,
@@ -387,8 +387,24 @@ impl Front {
 
     /// Whether whoever has just come may connect: his network, and how many have come from there.
     fn admits(&self, client: Client) -> Result<(), Refusal> {
-        self.firewall.admits(client.address())?;
+        self.lets(client)?;
         self.firewall.takes(What::Connection, client.bounded_as())
+    }
+
+    /// Whether he may be here at all.
+    fn lets(&self, client: Client) -> Result<(), Refusal> {
+        let bans = self.watch.bans();
+        if let Some(address) = client.address()
+            && let now = now()
+            && bans.of_address(address, now).is_some()
+        {
+            // How often somebody comes who is banned is in nobody's interest but his.
+            if bans.tells(now) {
+                self.tell(of_client(Kind::BannedCame, client));
+            }
+            return Err(Refusal::Banned);
+        }
+        self.firewall.admits(client.address())
     }
 
     async fn answer(
@@ -404,7 +420,7 @@ impl Front {
         if whose.proxied.is_none() && self.proxies.contains(whose.peer.ip()) {
             let judged = match requests.load(Ordering::Relaxed) {
                 0 => self.admits(client),
-                _ => self.firewall.admits(client.address()),
+                _ => self.lets(client),
             };
             if let Err(refusal) = judged {
                 return Ok(refused(refusal));
@@ -442,7 +458,7 @@ fn of_client(kind: Kind, client: Client) -> Event {
 pub(crate) fn refused(why: Refusal) -> Response<Body> {
     let mut response = Response::new(Body::from(why.to_string()));
     *response.status_mut() = match why {
-        Refusal::Network | Refusal::Country => StatusCode::FORBIDDEN,
+        Refusal::Banned | Refusal::Network | Refusal::Country => StatusCode::FORBIDDEN,
         Refusal::Budget => StatusCode::TOO_MANY_REQUESTS,
     };
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -56,6 +56,10 @@ impl TrustedProxies {
         Ok(self)
     }
 
+    pub(crate) fn networks(&self) -> &[IpNet] {
+        &self.0
+    }
+
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }

@@ -164,6 +164,15 @@ impl Porter {
         }
     }
 
+    /// Of an address that is slowed, a handshake waits before anything is done for it; in a place that goes first to others.
+    pub(super) async fn waits_if_slowed(&self) {
+        if let Some(wait) = self.duologue.slows(self.address) {
+            self.is_worth(Worth::Garbage);
+            tokio::time::sleep(wait).await;
+            self.is_worth(Worth::Asking);
+        }
+    }
+
     /// What it has sent was here before.
     fn was_here(&self) {
         self.is_worth(Worth::Garbage);

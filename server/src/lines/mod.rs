@@ -13,6 +13,7 @@ mod firewall;
 mod guests;
 mod handshake;
 mod hooked;
+mod measures;
 mod memory;
 mod owner;
 mod person;
@@ -69,7 +70,7 @@ use crate::{
         others::Others,
         service::{Opened, Service, Services},
     },
-    state::{State, keeper::Keeper},
+    state::{State, keeper::Keeper, records::now},
     watch::{
         events::{Event, Kind},
         stream::Watch,
@@ -110,6 +111,8 @@ struct Shared {
     ends_are_watched: AtomicBool,
     /// It is looked whether the firewall's files change.
     files_are_watched: AtomicBool,
+    /// What rules of the watch say, and who does it.
+    measures: measures::Measures,
     _keeper: Keeper,
 }
 
@@ -138,6 +141,7 @@ impl Duologue {
             under_way: under_way::UnderWay::default(),
             ends_are_watched: AtomicBool::new(false),
             files_are_watched: AtomicBool::new(false),
+            measures: measures::Measures::default(),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
     }
@@ -176,6 +180,7 @@ impl Duologue {
 
     /// What to mount in a router, at any path. Browsers look for it at `/line`. [`Duologue::router`] has all there is.
     pub fn route<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
+        self.start_measures();
         let duologue = self.clone();
         axum::routing::get(move |request: Request| {
             let duologue = duologue.clone();
@@ -248,6 +253,13 @@ impl Duologue {
             return (StatusCode::SERVICE_UNAVAILABLE, "This server is stopping.").into_response();
         }
         let stranger = Stranger::of(request.extensions_mut());
+        // The listener has looked already, where it is this crate's.
+        if self.is_banned(stranger.address) {
+            if self.watch().bans().tells(now()) {
+                self.tell(Event::of(Kind::BannedCame).address(stranger.address));
+            }
+            return (StatusCode::FORBIDDEN, "Your address is kept out for a time.").into_response();
+        }
         let refused = |kind, code| self.tell(Event::of(kind).address(stranger.address).code(code));
         let mut response = match create_response_with_body(&request, Body::empty) {
             Ok(response) => response,
@@ -319,6 +331,7 @@ impl Duologue {
         let config = ServerConfig { identity: Arc::clone(self.shared.state.identity()) };
         // Boxed: what the handshake needs is given back when it is over.
         let hands = Box::pin(async {
+            porter.waits_if_slowed().await;
             let mut asks = false;
             let m1 = match offer {
                 Offer::Now { m1, slowly, print } => {

@@ -18,8 +18,9 @@ use super::{
     directory::{GUESTS_FULL, Session},
     guests::NoPlace,
     hooked::Turned,
-    person, seen,
+    measures, person, seen,
 };
+use crate::state::records::now;
 use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
@@ -81,6 +82,13 @@ impl Duologue {
         let refused = |code: CloseCode| {
             self.tell(Event::of(seen::refusal(code, by_invite)).device(device).address(at).code(code.word()));
         };
+        let banned = |subject: Option<&str>| self.watch().bans().of_device(device, subject, now()).is_some();
+        if banned(None) {
+            let (code, words) = measures::BANNED;
+            refused(code);
+            proved.refuse_saying(code, words).await;
+            return None;
+        }
         self.follow_standing();
         let is_stranger = self.shared.state.store().status(device).is_none();
         let told = is_stranger.then(|| Box::new(log::stranger(&device, transport.address)));
@@ -129,6 +137,11 @@ impl Duologue {
         let verdict = match self.shared.draining.load(Ordering::Relaxed) || self.is_denied(at) {
             true => Err(CloseCode::GoingAway),
             false => may_come(self.status(device)),
+        };
+        // It may have been banned meanwhile, or whose it is.
+        let verdict = match banned(seat.subject().as_ref().map(AsRef::as_ref)) {
+            true => Err(measures::BANNED.0),
+            false => verdict,
         };
         let verdict = verdict.and_then(|()| match seat.has_now(self.has(device)) {
             true => Ok(()),

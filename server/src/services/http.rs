@@ -385,6 +385,8 @@ impl Service for Http {
 enum HttpError {
     #[error("this is not forwarded: {0}")]
     BadRequest(String),
+    #[error("this is not forwarded: {0}")]
+    Smuggled(String),
     #[error("{0}")]
     NotAllowed(NotAllowed),
     #[error("the body is not as announced: {0}")]
@@ -407,13 +409,13 @@ enum HttpError {
 impl HttpError {
     /// Whether the request is one that no client makes: it would be read in two ways, or says what is this server's to say.
     const fn is_smuggling(&self) -> bool {
-        matches!(self, Self::BadRequest(_))
+        matches!(self, Self::Smuggled(_))
     }
 
     /// What the client is told; none if it cannot be told any more.
     fn word(&self) -> Option<&'static str> {
         match self {
-            Self::BadRequest(_) => Some("bad-request"),
+            Self::BadRequest(_) | Self::Smuggled(_) => Some("bad-request"),
             Self::BadBody(_) => Some("bad-body"),
             Self::NotAllowed(refused) => Some(refused.code().word()),
             Self::Unreachable(_) => Some("unreachable"),

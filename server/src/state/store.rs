@@ -12,6 +12,7 @@
 //! everything is as it says, but for what memory has revoked.
 
 mod accounts;
+mod bans;
 #[cfg(test)]
 mod failing;
 mod invites;
@@ -56,6 +57,7 @@ pub use super::{
     records::{Device, DeviceStatus, Terms},
 };
 pub(crate) use accounts::{Account, AccountError, GROUPS_MAX, Known, Names};
+pub(crate) use bans::StoredBan;
 pub(crate) use invites::{InviteRecord, Withdrawal};
 pub(crate) use passkeys::{PASSKEYS_MAX, Passkey, PasskeyError, PasskeyId};
 pub use revocation::Revocation;

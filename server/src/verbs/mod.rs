@@ -1,6 +1,7 @@
 //! The binary's verbs.
 
 pub(crate) mod accounts;
+pub(crate) mod bans;
 pub(crate) mod connect;
 pub(crate) mod dev;
 pub(crate) mod devices;
@@ -25,7 +26,7 @@ use std::{
 use anyhow::{Context, bail};
 use duologue_server::{
     Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FirewallSettings, FrontConfig, Hook, HookSettings,
-    Kind, OWNERS, Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
+    Kind, OWNERS, Policy, State, WatchSettings, listen_with, page_at, parse_size, parse_span, raise_file_limit,
     services::{
         self,
         desk::Desk,
@@ -195,6 +196,11 @@ pub(crate) struct ServiceOptions {
     /// quarter of the machine's memory unless told, and 1 GiB at most. Who holds more than its share gives way then.
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<usize>,
+    /// Runs this program, without a shell, for each ban that begins or is lifted: --ban-command /usr/local/bin/ban ARGUMENT… \;
+    /// Behind its arguments it gets five more: `ban` or `lift`, `address`, `device` or `subject`, which one, the rule, and
+    /// for how many seconds.
+    #[arg(long, value_name = "PROGRAM ARGUMENT", num_args = 1.., value_terminator = ";", allow_hyphen_values = true)]
+    ban_command: Vec<String>,
 }
 
 /// The services that an owner has asked for.
@@ -202,6 +208,7 @@ pub(crate) struct Extras {
     drops: Option<Drops>,
     http: Option<Http>,
     memory: Option<usize>,
+    ban_command: Vec<String>,
     pub(crate) pair: Option<Pair>,
     pub(crate) desk: Option<Desk>,
 }
@@ -215,7 +222,7 @@ impl ServiceOptions {
     /// With the directory for files where none was named.
     pub(crate) fn open(self, directory: Option<PathBuf>) -> anyhow::Result<Extras> {
         let (drops, http) = (self.drop.open(directory)?, self.http.open()?);
-        Ok(Extras { drops, http, memory: self.memory, pair: None, desk: None })
+        Ok(Extras { drops, http, memory: self.memory, ban_command: self.ban_command, pair: None, desk: None })
     }
 }
 
@@ -311,6 +318,13 @@ pub(crate) async fn run(
         file.set_firewall(firewall, &duologue).context("[firewall]")?;
     }
     let listening = FrontConfig { firewall: duologue.firewall(), ..listening };
+    duologue.trust(&listening.trusted_proxies);
+    if let Some(file) = &site.config {
+        duologue.set_watch(file.watch());
+    } else {
+        duologue.set_watch(&WatchSettings::default());
+    }
+    duologue.tell_of_bans(&extras.ban_command);
     let _control = listen_with(state, duologue.clone(), site.config).context("cannot make the control socket")?;
     if let Some(desk) = extras.desk {
         tokio::spawn(desk.read_terminal());

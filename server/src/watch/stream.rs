@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -17,6 +17,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
+    bans::Bans,
     events::{Event, Kind},
     lines, log,
 };
@@ -31,6 +32,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 pub struct Watch(Arc<Stream>);
 
 struct Stream {
+    bans: Bans,
     readers: RwLock<Vec<Arc<Queue>>>,
     /// How many of each kind there were.
     told: [AtomicU64; Kind::ALL.len()],
@@ -55,6 +57,7 @@ impl Drop for Stream {
 impl Default for Watch {
     fn default() -> Self {
         Self(Arc::new(Stream {
+            bans: Bans::default(),
             readers: RwLock::default(),
             told: [const { AtomicU64::new(0) }; Kind::ALL.len()],
             dispatch: tracing::dispatcher::get_default(Clone::clone),
@@ -86,6 +89,16 @@ impl Watch {
         let mut readers = self.0.readers.write().unwrap_or_else(PoisonError::into_inner);
         readers.push(Arc::clone(&queue));
         Reader(queue)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakWatch {
+        WeakWatch(Arc::downgrade(&self.0))
+    }
+
+    /// Who is kept out for a time.
+    #[must_use]
+    pub fn bans(&self) -> &Bans {
+        &self.0.bans
     }
 
     /// How many of each kind there were since the start; those that there were none of are left out.
@@ -128,6 +141,17 @@ impl Watch {
             tracing::error!(%error, "the log has no thread: what callers do is not in it");
         }
         queue
+    }
+}
+
+/// The same, of somebody whom nobody waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakWatch(Weak<Stream>);
+
+impl WeakWatch {
+    /// None if nobody tells any more.
+    pub(crate) fn upgrade(&self) -> Option<Watch> {
+        self.0.upgrade().map(Watch)
     }
 }
 

@@ -106,6 +106,8 @@ struct OfAll {
 /// Why somebody is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Refusal {
+    #[error("Your address is kept out for a time.")]
+    Banned,
     #[error("Your network may not connect to this server.")]
     Network,
     #[error("This server takes no connections from your country.")]
@@ -117,6 +119,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     const fn kind(self) -> Kind {
         match self {
+            Self::Banned => Kind::BannedCame,
             Self::Network => Kind::NetworkDenied,
             Self::Country => Kind::CountryDenied,
             Self::Budget => Kind::BudgetExceeded,

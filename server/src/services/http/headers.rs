@@ -6,7 +6,11 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
-use super::{HttpError, trust::Refused, wire::bad};
+use super::{
+    HttpError,
+    trust::Refused,
+    wire::{bad, smuggled},
+};
 use crate::services::service::Call;
 
 /// The most headers of a request.
@@ -66,12 +70,13 @@ fn clean(said: &[(String, String)], refused: &Refused) -> Result<HeaderMap, Http
     for (name, value) in said {
         let plain = plain(name.as_bytes());
         if refused.contains(&plain) {
-            return Err(bad(&format!("the header {name:?}, which is this server's or a proxy's to say")));
+            return Err(smuggled(&format!("the header {name:?}, which is this server's or a proxy's to say")));
         }
         // Before it is dropped: what is no header is refused wherever it stands.
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(&format!("the header name {name:?}")))?;
+        let header =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| smuggled(&format!("the header name {name:?}")))?;
         let value = bytes(value).and_then(|value| HeaderValue::from_bytes(&value).ok());
-        let value = value.ok_or_else(|| bad(&format!("the value of the header {name:?}")))?;
+        let value = value.ok_or_else(|| smuggled(&format!("the value of the header {name:?}")))?;
         if !is_for_one_hop(&plain, &named) && !DROPPED.contains(&&*plain) {
             headers.append(header, value);
         }
@@ -167,7 +172,7 @@ impl Place {
     ///
     /// Browsers send no `.` and `..`: they resolve them. Here nothing is resolved, since the backend may do it otherwise.
     pub(super) fn target(&self, target: &str) -> Result<String, HttpError> {
-        let wrong = || bad(&format!("the target {target:?}"));
+        let wrong = || smuggled(&format!("the target {target:?}"));
         let (path, _query) = target.split_once('?').unwrap_or((target, ""));
         let is_printable = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         if !path.starts_with('/') || path.contains('\\') || !is_printable || target.len() > TARGET_BYTES_MAX {

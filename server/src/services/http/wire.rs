@@ -64,6 +64,11 @@ fn parse(line: &[u8]) -> Result<Head, HttpError> {
     serde_json::from_slice(line).map_err(|error| bad(&format!("the first line is no request: {error}")))
 }
 
+/// What no client makes: two readers would read it differently, or it says what is this server's or a proxy's to say.
+pub(super) fn smuggled(reason: &str) -> HttpError {
+    HttpError::Smuggled(harmless(reason))
+}
+
 /// The reason may quote the client, and it goes into the log.
 pub(super) fn bad(reason: &str) -> HttpError {
     HttpError::BadRequest(harmless(reason))
