@@ -1,31 +1,36 @@
 //! The native backend: ring.
 //!
 //! The one file of this crate that names ring. ring does not wipe a key's memory when it is dropped; `docs/SECURITY.md` says what that means.
+//!
+//! ring's keys have room for whatever cipher needs the most, 544 bytes in the place of 32, and a session has two for as long as it
+//! lives. So the 32 bytes are kept, and ring's key is made of them for each record.
 
 use core::fmt;
 
-use alloc::boxed::Box;
-
 use ring::{aead, digest, hkdf, signature};
 
-use super::{Forged, SignatureAlgorithm, TAG_LEN};
+use super::{Forged, Secret, SignatureAlgorithm, TAG_LEN};
 
 /// A ChaCha20-Poly1305 key (RFC 8439). The caller answers for never using a nonce twice.
-pub struct AeadKey(Box<aead::LessSafeKey>);
+pub struct AeadKey(Secret);
 
 impl AeadKey {
     /// Takes a 256-bit key.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        let key = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, key).expect("a ChaCha20-Poly1305 key has 32 bytes");
-        Self(Box::new(aead::LessSafeKey::new(key)))
+        Self(Secret::new(*key))
+    }
+
+    fn key(&self) -> aead::LessSafeKey {
+        let key = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, self.0.expose());
+        aead::LessSafeKey::new(key.expect("a ChaCha20-Poly1305 key has 32 bytes"))
     }
 
     /// Encrypts in place and returns the tag.
     #[must_use]
     pub fn seal(&self, nonce: [u8; 12], ad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN] {
         let tag = self
-            .0
+            .key()
             .seal_in_place_separate_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(ad), data)
             .expect("ring refuses only inputs of 256 GiB and more");
         let mut out = [0; TAG_LEN];
@@ -39,7 +44,7 @@ impl AeadKey {
     /// [`Forged`] if the tag does not fit; `data` is then worthless.
     pub fn open(&self, nonce: [u8; 12], ad: &[u8], data: &mut [u8], tag: [u8; TAG_LEN]) -> Result<(), Forged> {
         let (nonce, ad) = (aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(ad));
-        self.0.open_in_place_separate_tag(nonce, ad, tag.into(), data, 0..).map(|_| ()).map_err(|_| Forged)
+        self.key().open_in_place_separate_tag(nonce, ad, tag.into(), data, 0..).map(|_| ()).map_err(|_| Forged)
     }
 }
 
