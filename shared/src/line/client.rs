@@ -11,7 +11,7 @@
 
 use core::time::Duration;
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{Altered, ConnectionNo, Line, LineEvent, LineState};
 use crate::{
@@ -64,6 +64,8 @@ pub(super) struct Redial {
     good_form: UpgradeForm,
     /// When the device woke last.
     woken: Option<Instant>,
+    /// What somebody on the way was found to have altered.
+    pub(super) altered: Option<Altered>,
 }
 
 impl Redial {
@@ -103,6 +105,7 @@ impl Line {
             form: UpgradeForm::M1InRequest,
             good_form: UpgradeForm::M1InRequest,
             woken: None,
+            altered: None,
         };
         let session = Session::new(Role::Client, None);
         let mut line = Self::new(LineState::Connecting, session, Some(redial));
@@ -146,7 +149,7 @@ impl Line {
             }
         };
         let (no, offer) = (self.next_no(), connection.upgrade_offer());
-        self.next = Some((no, connection));
+        self.next = Some(Box::new((no, connection)));
         Ok(Dialled { no, offer })
     }
 
@@ -161,15 +164,15 @@ impl Line {
 
     /// The socket did not open.
     pub fn handle_unreachable(&mut self, now: Instant, no: ConnectionNo) {
-        if self.next.take_if(|(other, _)| *other == no).is_some() {
+        if self.next.take_if(|next| next.0 == no).is_some() {
             self.redial_after(now, no, ConnectionError::Unreachable);
         }
     }
 
     /// The device's signature over what [`LineEvent::SignatureWanted`] gave. The session moves into that connection.
     pub fn provide_signature(&mut self, now: Instant, no: ConnectionNo, signature: [u8; 64]) {
-        let asked = self.next.take_if(|(other, connection)| *other == no && connection.awaits_signature());
-        let Some((no, mut connection)) = asked else { return };
+        let asked = self.next.take_if(|next| next.0 == no && next.1.awaits_signature());
+        let Some((no, mut connection)) = asked.map(|next| *next) else { return };
         if let Some((old_no, mut old)) = self.carrier.take() {
             // Nothing is said to it: a CLOSE that overtakes the AUTH of the new one would end the session at the server.
             self.session = old.detach();
@@ -223,12 +226,12 @@ impl Line {
                 if let Some(redial) = &mut self.redial {
                     redial.good_form = redial.form;
                 }
-                if let Some((no, _)) = self.next {
-                    self.events.push_back(LineEvent::SignatureWanted(no, message));
+                if let Some(next) = &self.next {
+                    self.events.push_back(LineEvent::SignatureWanted(next.0, message));
                 }
             }
             Event::Closed(error) => {
-                if let Some((no, gone)) = self.next.take() {
+                if let Some((no, gone)) = self.next.take().map(|next| *next) {
                     self.leaving.push((no, gone));
                     self.redial_after(now, no, error);
                 }
@@ -276,7 +279,7 @@ impl Line {
             _ => false,
         };
         if forged || error == ConnectionError::PeerMisbehaved(PeerMisbehaved::TextMessage) {
-            let altered = self.altered.get_or_insert(Altered { count: 0, since: now });
+            let altered = redial.altered.get_or_insert(Altered { count: 0, since: now });
             altered.count = altered.count.saturating_add(1);
             self.events.push_back(LineEvent::Altered(*altered));
         }

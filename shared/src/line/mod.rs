@@ -130,8 +130,8 @@ pub struct Line {
     /// Here while no connection carries it.
     session: Option<Box<Session>>,
     carrier: Option<(ConnectionNo, Connection)>,
-    /// Client: on its way to become the carrier.
-    next: Option<(ConnectionNo, Connection)>,
+    /// Client: on its way to become the carrier; boxed, because servers have many lines.
+    next: Option<Box<(ConnectionNo, Connection)>>,
     /// Ended, with a last word to send.
     leaving: Vec<(ConnectionNo, Connection)>,
     last_no: u32,
@@ -144,7 +144,6 @@ pub struct Line {
     /// What took the last connection.
     #[cfg(feature = "server")]
     cut: Cut,
-    altered: Option<Altered>,
     closed: Option<ConnectionError>,
 }
 
@@ -163,7 +162,6 @@ impl Line {
             parked_at: None,
             #[cfg(feature = "server")]
             cut: Cut::Lost,
-            altered: None,
             closed: None,
         }
     }
@@ -200,7 +198,7 @@ impl Line {
 
     /// Time has passed. Calling it too often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for (_, connection) in self.carrier.iter_mut().chain(&mut self.next) {
+        for (_, connection) in self.carrier.iter_mut().chain(self.next.as_deref_mut()) {
             connection.handle_timeout(now);
         }
         self.settle(now);
@@ -214,7 +212,7 @@ impl Line {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let connections = self.carrier.iter().chain(&self.next);
+        let connections = self.carrier.iter().chain(self.next.as_deref());
         let connections = connections.filter_map(|(_, connection)| connection.poll_timeout());
         let timeouts = connections.chain(self.redial_at());
         #[cfg(feature = "server")]
@@ -259,7 +257,7 @@ impl Line {
     /// True if the socket has nothing more to carry but what [`Self::poll_transmit`] still writes, and is then to be closed.
     #[must_use]
     pub fn is_done(&self, no: ConnectionNo) -> bool {
-        !self.carrier.iter().chain(&self.next).any(|(other, _)| *other == no)
+        !self.carrier.iter().chain(self.next.as_deref()).any(|(other, _)| *other == no)
     }
 
     // Commands.
@@ -313,8 +311,8 @@ impl Line {
 
     /// Client: what somebody on the way was found to have altered.
     #[must_use]
-    pub const fn altered(&self) -> Option<Altered> {
-        self.altered
+    pub fn altered(&self) -> Option<Altered> {
+        self.redial.as_ref()?.altered
     }
 
     /// The smoothed time between a record and its acknowledgement on the connection that carries the session; none before the
@@ -332,18 +330,18 @@ impl Line {
     // Inner workings.
 
     fn connections(&self) -> impl Iterator<Item = &(ConnectionNo, Connection)> {
-        self.carrier.iter().chain(&self.next).chain(&self.leaving)
+        self.carrier.iter().chain(self.next.as_deref()).chain(&self.leaving)
     }
 
     fn connection(&mut self, no: ConnectionNo) -> Option<&mut Connection> {
-        let mut all = self.carrier.iter_mut().chain(&mut self.next).chain(&mut self.leaving);
+        let mut all = self.carrier.iter_mut().chain(self.next.as_deref_mut()).chain(&mut self.leaving);
         all.find(|(other, _)| *other == no).map(|(_, connection)| connection)
     }
 
     /// The connection, if its input still counts.
     fn live(&mut self, no: ConnectionNo) -> Option<&mut Connection> {
         let replaced = self.leaving.iter_mut().filter(|_| mutated!(ReplacedStillRead));
-        let mut live = self.carrier.iter_mut().chain(&mut self.next).chain(replaced);
+        let mut live = self.carrier.iter_mut().chain(self.next.as_deref_mut()).chain(replaced);
         live.find(|(other, _)| *other == no).map(|(_, connection)| connection)
     }
 
@@ -361,7 +359,7 @@ impl Line {
 
     /// Deals with what the connections have to tell.
     fn settle(&mut self, now: Instant) {
-        while let Some(event) = self.next.as_mut().and_then(|(_, connection)| connection.poll_event()) {
+        while let Some(event) = self.next.as_mut().and_then(|next| next.1.poll_event()) {
             self.handle_next_event(now, event);
         }
         while let Some(event) = self.carrier.as_mut().and_then(|(_, connection)| connection.poll_event()) {

@@ -111,5 +111,9 @@ impl Session {
             }
             self.resend.push(frame, out);
         }
+        if self.farewells.queue.is_empty() && self.channels.is_empty() {
+            // An idle session holds no buffers.
+            self.farewells.queue = VecDeque::new();
+        }
     }
 }
