@@ -6,13 +6,13 @@
 //!    └── CPU seconds of its process ÷ what the clients counted = the cost of one: the clients' speed is not in it
 //! ```
 
-use std::thread::available_parallelism;
+use std::{process::Stdio, thread::available_parallelism};
 
 use anyhow::{Context as _, ensure};
 use duologue_server::{State, development};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::{Kind, Transport, child::Child, device};
+use crate::{Kind, Transport, callgrind, child::Child, device};
 
 /// Descriptors of a process beside its sockets.
 const OTHER_DESCRIPTORS: u32 = 100;
@@ -33,6 +33,15 @@ pub(crate) struct Server {
     pub(crate) transport: Transport,
     /// Its own.
     pub(crate) options: &'static [&'static str],
+}
+
+impl Server {
+    const fn verb(self) -> &'static str {
+        match self.kind {
+            Kind::Duologue => "serve-duologue",
+            Kind::Tungstenite => "serve-tungstenite",
+        }
+    }
 }
 
 /// A server that runs.
@@ -78,15 +87,27 @@ impl Bed {
 
     /// Starts a server and waits until it listens.
     pub(crate) async fn start(&self, server: Server) -> anyhow::Result<Running> {
-        let verb = match server.kind {
-            Kind::Duologue => "serve-duologue",
-            Kind::Tungstenite => "serve-tungstenite",
-        };
-        let mut arguments = self.for_both(server.transport).to_vec();
-        arguments.extend(server.options.iter().map(|option| (*option).to_owned()));
-        let mut process = Child::start(verb, &arguments, self.cores.as_ref().map(|(server, _)| &**server))?;
+        let cores = self.cores.as_ref().map(|(server, _)| &**server);
+        Self::listening(Child::start(server.verb(), &self.arguments(server), cores)?).await
+    }
+
+    /// The same, with its instructions counted: they are told by [`Child::finish`].
+    pub(crate) async fn start_counted(&self, server: Server) -> anyhow::Result<Running> {
+        let mut valgrind = tokio::process::Command::from(callgrind::command()?);
+        valgrind.arg(std::env::current_exe().context("cannot find this program")?);
+        valgrind.arg(server.verb()).args(self.arguments(server)).stderr(Stdio::piped());
+        Self::listening(Child::of(server.verb(), &mut valgrind)?).await
+    }
+
+    async fn listening(mut process: Child) -> anyhow::Result<Running> {
         let port = process.answer("ready").await?;
         Ok(Running { process, port })
+    }
+
+    fn arguments(&self, server: Server) -> Vec<String> {
+        let mut arguments = self.for_both(server.transport).to_vec();
+        arguments.extend(server.options.iter().map(|option| (*option).to_owned()));
+        arguments
     }
 
     /// Starts clients of a verb.

@@ -93,6 +93,14 @@ impl Child {
         self.answer("live").await
     }
 
+    /// Lets go of it, so that it ends by itself, and gives what it has said on its standard error, where that was piped.
+    pub(crate) async fn finish(self) -> anyhow::Result<String> {
+        let Self { name, process, stdin, .. } = self;
+        drop(stdin);
+        let ended = process.wait_with_output().await.with_context(|| format!("{name} did not end"))?;
+        Ok(String::from_utf8_lossy(&ended.stderr).into_owned())
+    }
+
     /// Ends it and waits until it has ended, so that the next one does not share the machine with it.
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
         self.process.kill().await.with_context(|| format!("cannot end {}", self.name))

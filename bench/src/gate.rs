@@ -5,8 +5,9 @@
 //! open-64, open-1024, open-65519      and opened
 //! echo-1, echo-100                    a server's line echoes a message of 64 B that came alone in its record, or with 99 others:
 //!                                     record ─► handle_message ─► recv, send ─► poll_transmit ─► record
-//! ```
 //! handshakes-10                       the server's part of so many, each its own connection and session
+//! verifications-20                    so many tokens that were not seen before are verified
+//! ```
 //!
 //! In `echo-100` the record's own cost is shared by a hundred, so that frames and queues are what it shows. Everything is
 //! fixed: keys, randomness, time. What is done for the first time, such as asking what the processor can, is not counted.
@@ -23,7 +24,9 @@ use duologue::{
     upgrade,
 };
 
-use crate::device::Device;
+use futures_util::FutureExt as _;
+
+use crate::{device::Device, token};
 
 const TIMES: usize = 500;
 /// Bytes of an echoed message.
@@ -54,6 +57,7 @@ impl Gate {
             "open" => (open, TIMES),
             "echo" => (echo, TIMES),
             "handshakes" => (handshakes, number),
+            "verifications" => (verifications, number),
             _ => bail!("there is no such work"),
         };
         work(number)?;
@@ -124,6 +128,23 @@ fn echo(together: usize) -> anyhow::Result<()> {
 fn handshakes(times: usize) -> anyhow::Result<()> {
     Pair::open(false)?;
     (0..times).try_for_each(|_| Pair::open(true).map(drop))
+}
+
+fn verifications(times: usize) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let tokens = token::taken(&directory.path().join("state"))?;
+    let running = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| running.block_on(tokens.load_keys()))?;
+    // The first one does what is done once.
+    for number in 0..=u32::try_from(times)? {
+        let shown = token::Shown::New.by(number);
+        collect(number > 0, &mut || {
+            let verified =
+                tokens.verify(shown.as_bytes(), token::now()).now_or_never().context("the keys are there")?;
+            verified.map(drop).map_err(|refused| anyhow!("{refused:?}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// Two lines with one connection between them.

@@ -8,8 +8,9 @@
 //! real sockets:            clients open and close sessions; sessions ÷ CPU seconds of the server's process
 //! ```
 //!
-//! with a token, with rules: the same, ours alone and without TLS, so that it is the door's part that shows; by turns with
-//! sessions that show nothing, to a server that takes none and has no rules.
+//! With a token, with rules: instructions of the server's process (callgrind) for one session more, ours alone and without TLS, so
+//! that it is the door's part that shows; beside sessions that show nothing, to a server that takes none and has no rules. They
+//! are the same however busy the machine is. What the kernel does for a session is not in them.
 //!
 //! TLS is rustls with ring as the server configures it, with the certificate of development (ECDSA P-256), and resumes
 //! nothing. It agrees by X25519 only: ring has no ML-KEM. What is timed of ours goes from the header of the upgrade request
@@ -35,16 +36,17 @@ use rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData, pki
 use crate::{
     Kind, Transport,
     bed::{Bed, Server},
-    clients,
+    callgrind, clients,
     device::Device,
     report::{self, Comparison, Goal, median},
-    token,
 };
 
 /// Of the server, in all.
 const GOAL_MICROS: f64 = 250.0;
 /// Clients that connect at the same time.
 const CONNECTING: u32 = 16;
+/// How often each of them does where instructions are counted: the second count less the first is free of what a start costs.
+const TIMES: [u32; 2] = [4, 20];
 
 /// A server's options and its clients': plain, a token seen before, a new one, rules.
 const DOOR: [(&[&str], &[&str]); 4] =
@@ -71,8 +73,6 @@ impl Handshake {
         let bed = Bed::pinned(CONNECTING)?;
         let (ours, tls) = (Ours::new(), Tls::new(&bed)?);
         let (mut cpu, mut cpu_tls, mut rate, mut rate_bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut door = [const { Vec::new() }; DOOR.len()];
-        let mut with_verification = Vec::new();
         for round in 1..=self.rounds {
             let (mut each, mut each_tls) = (Vec::new(), Vec::new());
             for _ in 0..self.handshakes {
@@ -84,18 +84,8 @@ impl Handshake {
             cpu_tls.push(median(&each_tls).0);
             rate.push(self.sessions_a_core(&bed, Kind::Duologue).await?);
             rate_bare.push(self.sessions_a_core(&bed, Kind::Tungstenite).await?);
-            for ((options, load), micros) in DOOR.into_iter().zip(&mut door) {
-                micros.push(self.session_micros(&bed, options, load).await?);
-            }
-            let verification = token::verification(Path::new(bed.state()), self.handshakes).await?;
-            eprintln!(
-                "bench: round {round} of {}: one verification {:.1} µs",
-                self.rounds,
-                verification.as_secs_f64() * 1e6
-            );
-            with_verification.extend(door[0].last().map(|plain| plain + verification.as_secs_f64() * 1e6));
+            eprintln!("bench: round {round} of {}", self.rounds);
         }
-        let [plain, seen, new, ruled] = door;
         let comparison = |name: &str, unit, ours: &[f64], baseline: &[f64], baseline_name, goal| Comparison {
             name: name.to_owned(),
             unit,
@@ -122,41 +112,9 @@ impl Handshake {
                 "tokio-tungstenite over the same TLS",
                 Goal::AtLeast(0.6),
             ),
-            comparison(
-                "a session whose token was seen before, server CPU",
-                "µs",
-                &seen,
-                &plain,
-                "a session without a token",
-                Goal::AtMost(1.05),
-            ),
-            comparison(
-                "a session with a new token, server CPU",
-                "µs",
-                &new,
-                &with_verification,
-                "one without, and one verification",
-                Goal::AtMost(1.05),
-            ),
-            comparison(
-                "a session under 200 rules, server CPU",
-                "µs",
-                &ruled,
-                &plain,
-                "a session without rules",
-                Goal::AtMost(1.02),
-            ),
         ];
+        let figures = figures.into_iter().chain(door(&bed).await?).collect::<Vec<_>>();
         report::conclude("handshake", &format!("Handshakes, {} rounds", self.rounds), &self.json, &figures)
-    }
-
-    /// What one session costs the server's processor, of sessions that are opened and closed.
-    async fn session_micros(&self, bed: &Bed, options: &'static [&'static str], load: &[&str]) -> anyhow::Result<f64> {
-        let server = Server { kind: Kind::Duologue, transport: Transport::Clear, options };
-        let (sessions, millis) = (format!("--sessions={CONNECTING}"), format!("--millis={}", self.millis));
-        let mut arguments = vec!["--job=connect".to_owned(), sessions, millis];
-        arguments.extend(load.iter().map(|option| (*option).to_owned()));
-        Ok(1e6 / bed.load(server, &arguments).await?.per_cpu_second())
     }
 
     async fn sessions_a_core(&self, bed: &Bed, kind: Kind) -> anyhow::Result<f64> {
@@ -165,6 +123,55 @@ impl Handshake {
         let load = bed.load(server, &["--job=connect".to_owned(), sessions, millis]).await?;
         Ok(load.per_cpu_second())
     }
+}
+
+/// What the door costs; nothing where instructions cannot be counted.
+async fn door(bed: &Bed) -> anyhow::Result<Vec<Comparison>> {
+    if !callgrind::is_there() {
+        eprintln!("bench: skipped: what tokens and rules cost (it needs valgrind on PATH)");
+        return Ok(Vec::new());
+    }
+    let mut counted = Vec::new();
+    for (options, load) in DOOR {
+        counted.push(session_instructions(bed, options, load).await?);
+    }
+    let verification = callgrind::verification().await?;
+    eprintln!("bench: one verification of a token: {verification:.0} instructions");
+    let [plain, seen, new, ruled] = *counted else { bail!("four were counted") };
+    let comparison = |name: &str, ours, baseline, baseline_name, goal| Comparison {
+        name: format!("{name}, instructions"),
+        unit: "",
+        ours: vec![ours],
+        baseline: vec![baseline],
+        baseline_name,
+        goal: Goal::AtMost(goal),
+    };
+    Ok(vec![
+        comparison("a session whose token was seen before", seen, plain, "a session without a token", 1.05),
+        comparison("a session with a new token", new, plain + verification, "one without, and one verification", 1.05),
+        comparison("a session under 200 rules", ruled, plain, "a session without rules", 1.02),
+    ])
+}
+
+/// Of the server's process, for one session more that is opened and closed.
+async fn session_instructions(bed: &Bed, options: &'static [&'static str], load: &[&str]) -> anyhow::Result<f64> {
+    let server = Server { kind: Kind::Duologue, transport: Transport::Clear, options };
+    let mut counts = Vec::new();
+    for times in TIMES {
+        let running = bed.start_counted(server).await?;
+        let mut arguments =
+            vec!["--job=connect".to_owned(), format!("--sessions={CONNECTING}"), format!("--times={times}")];
+        arguments.extend(load.iter().map(|option| (*option).to_owned()));
+        let mut clients = bed.clients("load", server, running.port, &arguments)?;
+        clients.answer::<u32>("open").await?;
+        clients.ask("run").await?;
+        let count: f64 = clients.answer("count").await?;
+        ensure!(count == f64::from(times * CONNECTING), "{count} sessions in the place of {}", times * CONNECTING);
+        clients.end().await?;
+        counts.push(callgrind::collected(&running.process.finish().await?)?);
+    }
+    let [few, many] = *counts else { bail!("two were counted") };
+    Ok((many - few) / f64::from((TIMES[1] - TIMES[0]) * CONNECTING))
 }
 
 /// Our handshake.

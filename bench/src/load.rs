@@ -62,6 +62,9 @@ pub(crate) struct Load {
     /// Messages a second of all sessions together
     #[arg(long, default_value_t = 1_000)]
     rate: u32,
+    /// Where sessions are opened and closed, how often each is in a run, whatever the time
+    #[arg(long)]
+    times: Option<u64>,
     /// How long a run takes
     #[arg(long, default_value_t = 1_000)]
     millis: u64,
@@ -161,7 +164,7 @@ impl Load {
     async fn connect(&self, dial: &Arc<Dial>, until: Instant) -> anyhow::Result<Counted> {
         let each = (0..self.sessions).map(|number| async move {
             let mut count = 0;
-            while Instant::now() < until {
+            while self.times.map_or_else(|| Instant::now() < until, |times| count < times) {
                 match dial.server_key() {
                     // Dropped, it closes.
                     Some(_) => drop(match self.token {

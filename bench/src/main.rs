@@ -23,6 +23,7 @@
 
 mod attack;
 mod bed;
+mod callgrind;
 mod child;
 mod clients;
 mod connect;

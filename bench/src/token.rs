@@ -1,4 +1,4 @@
-//! People who show tokens, for the group `handshake`: an issuer whose keys everybody has, and what one verification costs.
+//! People who show tokens, for the group `handshake`: an issuer whose keys everybody has, and tokens of it.
 
 #[path = "../../server/src/door/tokens/testing.rs"]
 #[allow(dead_code, reason = "the server's tests have other uses for it")]
@@ -6,14 +6,15 @@ mod testing;
 
 use std::{
     path::Path,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::ValueEnum;
 use duologue_server::{TokenSettings, Tokens};
 use serde_json::json;
-use testing::{Signer, key_set, now};
+pub(crate) use testing::now;
+use testing::{Signer, key_set};
 
 const ISSUER: &str = "https://login.example";
 const AUDIENCE: &str = "bench";
@@ -56,19 +57,4 @@ pub(crate) fn taken(state: &Path) -> anyhow::Result<Tokens> {
     std::fs::write(directory.join("keys.json"), key_set(&[Signer::EdDsa])).context("cannot write the key set")?;
     let settings = TokenSettings { keys: Some("keys.json".to_owned()), ..TokenSettings::new(ISSUER, AUDIENCE) };
     Ok(Tokens::new(settings, directory)?)
-}
-
-/// The time that one verification of a token takes that was not seen before: the median of so many.
-pub(crate) async fn verification(state: &Path, count: u32) -> anyhow::Result<Duration> {
-    let tokens = taken(state)?;
-    tokens.load_keys().await?;
-    let mut each = Vec::new();
-    for number in 0..count {
-        let token = Shown::New.by(number);
-        let begun = Instant::now();
-        tokens.verify(token.as_bytes(), now()).await.map_err(|refused| anyhow!("{refused:?}"))?;
-        each.push(begun.elapsed());
-    }
-    each.sort();
-    each.get(each.len() / 2).copied().context("one at least")
 }
