@@ -44,8 +44,9 @@ mod watch;
 pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
     DeviceInfo, DeviceList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept,
-    KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys,
-    Restored, Revoke, Revoked, ServerState, Supposed, WatchList, WatchRule, Withdrawn, listen, listen_with,
+    KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys,
+    RemovedPasskeys, Restored, Revoke, Revoked, ServerState, Supposed, WatchList, WatchRule, Withdrawn, listen,
+    listen_with,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};

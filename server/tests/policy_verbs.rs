@@ -280,6 +280,69 @@ async fn the_owner_reads_whose_passkeys_there_are_and_removes_one_that_was_lost(
     assert!(code == 2 && told.contains("[door.passkey]") && told.contains("for names only"), "{code}: {told}");
 }
 
+/// A device that was stolen while it was open may have registered a passkey of the thief's.
+#[tokio::test]
+async fn who_revokes_a_device_hears_of_the_passkeys_that_it_has_registered_and_may_remove_them() {
+    use authenticator::{Authenticator, Faults};
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (state, log) = (directory.path().join("state"), directory.path().join("log"));
+    let file = directory.path().join("policy.toml");
+    let config = "[door.passkey]\nname = \"Example\"\nrp_id = \"example.org\"\norigins = [\"https://app.example.org\"]\n\
+                  [[rule]]\nname = \"vault\"\nopen = [\"echo\"]\nage = \"10m\"\n";
+    std::fs::write(&file, config).expect("written");
+    let server = Server::start(&state, &log, Some(&file));
+    let come = async || {
+        let (_, link, _) = verb(&["invite", "new", "--for", "ada"], &state);
+        let target = Target::parse(&link.trim().replace("https://", "http://")).expect("a link");
+        let keyring = Keyring::in_memory();
+        let id = DeviceId::of_spki(keyring.device().spki()).to_string();
+        (Client::new(keyring).connect(&target).await.expect("the invite is good"), id)
+    };
+    let ask = async |line: &duologue_client::Line, question: serde_json::Value| {
+        let answer = line.request("passkeys", question.to_string()).await.expect("an answer");
+        serde_json::from_slice::<serde_json::Value>(&answer).expect("JSON")
+    };
+    let ((stolen, stolens), (line, own)) = (come().await, come().await);
+    let mut thiefs = Authenticator::es256();
+    let options = ask(&stolen, serde_json::json!({ "ask": "register" })).await;
+    let credential = thiefs.create(&options["publicKey"], &Faults::default());
+    let made =
+        ask(&stolen, serde_json::json!({ "ask": "registered", "name": "a key", "credential": credential })).await;
+    let id = made["passkey"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    // It raises at another device of hers too.
+    let options = ask(&line, serde_json::json!({ "ask": "step-up" })).await;
+    let credential = thiefs.get(&options["publicKey"], &Faults::default());
+    let told = ask(&line, serde_json::json!({ "ask": "present", "credential": credential })).await;
+    assert_eq!(told, serde_json::json!({ "level": 3 }));
+
+    let (code, out, told) = verb(&["devices", "revoke", &stolens], &state);
+    assert!(code == 0 && out.ends_with("revoked\n"), "{out}{told}");
+    let named =
+        out.lines().find(|line| line.starts_with(&format!("passkey {id}  "))).unwrap_or_else(|| panic!("{out}"));
+    assert!(named.contains("of ada: it stays") && named.contains("--with-passkeys"), "{named}");
+    assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()), "it stays");
+    let (_, out, _) = verb(&["devices", "revoke", &stolens, "--json"], &state);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("one line of JSON");
+    let passkey = &told["passkeys"][0];
+    assert_eq!(
+        (&passkey["subject"], &passkey["id"], &passkey["device"]),
+        (&"ada".into(), &id.clone().into(), &stolens.clone().into()),
+        "{told}"
+    );
+    assert_eq!(told.get("passkeys_removed"), None, "{told}");
+
+    let (code, out, told) = verb(&["devices", "revoke", &stolens, "--with-passkeys"], &state);
+    assert!(code == 0 && out.starts_with(&format!("removed passkey {id}  ")), "{out}{told}");
+    assert_eq!(line.request("echo", "a").await, STEP_UP_NEEDED, "nobody is present by it any more");
+    let (_, out, _) = verb(&["accounts", "passkeys", "list", "ada"], &state);
+    assert_eq!(out, "", "{out}");
+    // The same of a state at rest.
+    drop(server);
+    let (_, out, _) = verb(&["devices", "revoke", &own, "--with-passkeys", "--json"], &state);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("one line of JSON");
+    assert_eq!((&told["kept"], told.get("passkeys")), (&"stored".into(), None), "it has registered none: {told}");
+}
+
 /// A backend on a socket of this machine, which answers each question so.
 fn backend(path: &Path, answer: &'static str) {
     let listener = UnixListener::bind(path).expect("a socket");

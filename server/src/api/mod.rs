@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /devices` | 200 `{"devices":[{"id","fingerprint","algorithm","name","enrolled_at","invited_by"?,"status","subject"?,"level","opens"?,"last_seen"?,"lines"}],"guests"?:[{"id","fingerprint","address"?,"subject"?,"level","lines"}]}`, the oldest first |
-//! | `POST /devices/ID/revoke` `{"with_descendants":true}`? | 200 `{"kept":"stored","with_it"?,"left"?}`; `"journal"`, `"memory"` or `"nothing"` with a `message`: see [`Kept`] |
+//! | `POST /devices/ID/revoke` `{"with_descendants":true,"with_passkeys":true}`? | 200 `{"kept":"stored","with_it"?,"left"?,"passkeys"?,"passkeys_removed"?,"passkeys_unknown"?}`, passkeys as below, each with its `"subject"`; `"journal"`, `"memory"` or `"nothing"` with a `message`: see [`Kept`] |
 //! | `POST /devices/ID/bind` `{"subject"}` | 200 `{"changed"}`: its lines end, and it comes again as that subject's |
 //! | `POST /devices/ID/release` | 200 `{"changed"}` |
 //! | `GET /accounts` | 200 `{"accounts":[{"subject","groups","since","revoked_at"?,"devices","lines"}]}`, by name |
@@ -71,7 +71,7 @@ pub use devices::{Bind, Bound, DeviceInfo, DeviceList, GuestInfo};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
-pub use revocations::{Kept, Revoke, Revoked};
+pub use revocations::{Kept, PasskeyOf, Revoke, Revoked};
 use socket::By;
 pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen, listen_with};

@@ -55,7 +55,7 @@ pub(super) fn told(target: &Target, subject: &Subject) -> Result<Vec<PasskeyInfo
     Ok(target.state.store().passkeys_of(subject.as_str())?.iter().map(info).collect())
 }
 
-fn info(passkey: &Passkey) -> PasskeyInfo {
+pub(super) fn info(passkey: &Passkey) -> PasskeyInfo {
     PasskeyInfo {
         id: passkey.short_id(),
         name: passkey.name.clone(),

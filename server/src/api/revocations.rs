@@ -5,8 +5,14 @@ use std::sync::Arc;
 use axum::{Extension, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, By, Failure, Target, blocking, by_whom, json};
-use crate::state::{store::Revocation, whom::Whom};
+use super::{
+    Answer, By, Failure, Target, blocking, by_whom, json,
+    passkeys::{self, PasskeyInfo},
+};
+use crate::state::{
+    store::{Passkey, Revocation},
+    whom::Whom,
+};
 use crate::watch::events::{Event, Kind};
 
 /// How somebody is to be revoked.
@@ -16,6 +22,9 @@ pub struct Revoke {
     /// With the devices that were let in by those that are out, and those whom these have, and so on.
     #[serde(default)]
     pub with_descendants: bool,
+    /// With the passkeys that were registered on those devices, whosever they are.
+    #[serde(default)]
+    pub with_passkeys: bool,
 }
 
 /// Somebody was revoked, and is refused from now on.
@@ -30,9 +39,35 @@ pub struct Revoked {
     /// Devices that those had let in, and that may connect still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
+    /// The passkeys that were registered on those devices. They stay their people's: whoever registered one there may have been
+    /// somebody else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passkeys: Vec<PasskeyOf>,
+    /// The same, where they were to go: they are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passkeys_removed: Vec<PasskeyOf>,
+    /// The passkeys were to go, or to be told, and the store could not do it; why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkeys_unknown: Option<String>,
     /// What is not where it should be yet, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// A passkey, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasskeyOf {
+    /// Whose.
+    pub subject: String,
+    /// Which.
+    #[serde(flatten)]
+    pub passkey: PasskeyInfo,
+}
+
+impl PasskeyOf {
+    fn of(passkey: &Passkey) -> Self {
+        Self { subject: passkey.subject.clone(), passkey: passkeys::info(passkey) }
+    }
 }
 
 /// How far a revocation has come.
@@ -54,7 +89,7 @@ pub(super) async fn answer_revocation(
     target: Arc<Target>,
     by: Option<Extension<By>>,
     whom: Whom,
-    Revoke { with_descendants }: Revoke,
+    Revoke { with_descendants, with_passkeys }: Revoke,
     what: String,
 ) -> Answer<Response> {
     let watch = target.watch();
@@ -68,9 +103,16 @@ pub(super) async fn answer_revocation(
             None => (store.refuse(whom).unwrap_or_default(), store.revoke(whom)),
         };
         let left = store.left_by(&out);
-        Ok::<_, Failure>((out, left, revocation))
+        // Who was revoked is out by now, whatever the disk does.
+        let devices: Vec<_> = out.iter().copied().chain(whom.one_device()).collect();
+        let passkeys = match (with_passkeys, &target.running) {
+            (false, _) => store.passkeys_on(&devices),
+            (true, Some(duologue)) => duologue.remove_passkeys_on(&devices),
+            (true, None) => store.remove_passkeys_on(&devices),
+        };
+        Ok::<_, Failure>((out, left, revocation, passkeys))
     };
-    let (mut out, left, revocation) = blocking(work).await??;
+    let (mut out, left, revocation, passkeys) = blocking(work).await??;
     let (kept, message) = match revocation {
         Revocation::Unknown => {
             let message = format!("{what} is not enrolled here: `duologue devices list` shows those that are");
@@ -101,5 +143,15 @@ pub(super) async fn answer_revocation(
     }
     watch.tell(Event::of(Kind::OwnerRevoked).note(format!("whom={what:?} kept={kept:?} by={}", by_whom(by))));
     let ids = |devices: Vec<duologue::DeviceId>| devices.iter().map(ToString::to_string).collect();
-    Ok(json(StatusCode::OK, &Revoked { kept, with_it: ids(out), left: ids(left), message }))
+    let (passkeys, passkeys_unknown) = match passkeys {
+        Ok(passkeys) => (passkeys.iter().map(PasskeyOf::of).collect(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let (passkeys, passkeys_removed) = if with_passkeys { (Vec::new(), passkeys) } else { (passkeys, Vec::new()) };
+    for PasskeyOf { subject, passkey } in &passkeys_removed {
+        let note = format!("passkey={:?} by={}", passkey.id, by_whom(by));
+        watch.tell(Event::of(Kind::OwnerRemovedPasskey).subject(Some(subject)).note(note));
+    }
+    let (with_it, left) = (ids(out), ids(left));
+    Ok(json(StatusCode::OK, &Revoked { kept, with_it, left, passkeys, passkeys_removed, passkeys_unknown, message }))
 }

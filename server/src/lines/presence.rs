@@ -49,6 +49,17 @@ impl Duologue {
         }
         Ok(removed)
     }
+
+    /// The same of all that were registered on one of these devices, whosever they are.
+    pub(crate) fn remove_passkeys_on(&self, devices: &[DeviceId]) -> Result<Vec<Passkey>, StoreError> {
+        let removed = self.shared.state.store().remove_passkeys_on(devices)?;
+        for passkey in &removed {
+            if let Ok(subject) = Subject::new(&passkey.subject) {
+                self.shared.passkey_is_gone(&subject, passkey.id());
+            }
+        }
+        Ok(removed)
+    }
 }
 
 impl Shared {

@@ -48,6 +48,9 @@ pub(crate) enum Accounts {
         /// With them, the devices that they have let in, and those whom these have, and so on.
         #[arg(long)]
         with_descendants: bool,
+        /// With the passkeys that were registered on these devices, whosever they are. Those of the subject itself go in any case.
+        #[arg(long)]
+        with_passkeys: bool,
         #[command(flatten)]
         owner: Owner,
     },
@@ -112,11 +115,11 @@ impl Accounts {
                 let changed: InGroups = owner.ask(Method::POST, &path, Some(&asked)).await?;
                 owner.tell(&changed, |changed| vec![written(&changed.groups)]);
             }
-            Self::Revoke { name, with_descendants, owner } => {
+            Self::Revoke { name, with_descendants, with_passkeys, owner } => {
                 // A token has no devices of its own.
-                let said = name.token.is_none().then_some(Revoke { with_descendants });
+                let said = name.token.is_none().then_some(Revoke { with_descendants, with_passkeys });
                 let revoked = owner.ask(Method::POST, &name.path("revoke"), said.as_ref()).await?;
-                owner.tell_revoked(&revoked)?;
+                owner.tell_revoked(&revoked, with_passkeys)?;
             }
             Self::Passkeys(passkeys) => passkeys.run().await?,
             Self::Restore { name, owner } => {

@@ -27,6 +27,9 @@ pub(crate) enum Devices {
         /// With it, those that it has let in, and those whom these have, and so on.
         #[arg(long)]
         with_descendants: bool,
+        /// With the passkeys that were registered on it, whosever they are. Else they stay, and are named.
+        #[arg(long)]
+        with_passkeys: bool,
         #[command(flatten)]
         owner: Owner,
     },
@@ -60,10 +63,10 @@ impl Devices {
                     devices.chain(list.guests.iter().map(guest)).collect()
                 });
             }
-            Self::Revoke { device, with_descendants, owner } => {
+            Self::Revoke { device, with_descendants, with_passkeys, owner } => {
                 let path = format!("/devices/{}/revoke", escaped(&device));
-                let revoked = owner.ask(Method::POST, &path, Some(&Revoke { with_descendants })).await?;
-                owner.tell_revoked(&revoked)?;
+                let revoked = owner.ask(Method::POST, &path, Some(&Revoke { with_descendants, with_passkeys })).await?;
+                owner.tell_revoked(&revoked, with_passkeys)?;
             }
             Self::Bind { device, subject, owner } => {
                 let path = format!("/devices/{}/bind", escaped(&device));

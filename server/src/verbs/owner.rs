@@ -1,10 +1,10 @@
 //! What every verb of the owner's has: whose state it is about, and how its answer is told.
 
-use duologue_server::{Kept, Revoked, ask};
+use duologue_server::{Kept, PasskeyOf, Revoked, ask, shown_name};
 use hyper::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{StateDirectory, say};
+use super::{StateDirectory, passkeys, say};
 
 /// Where to ask, and how to tell.
 #[derive(Debug, clap::Args)]
@@ -41,13 +41,27 @@ impl Owner {
         }
     }
 
-    /// Tells what became of a revocation. One that is nowhere on disk is an error: a script must hear of it.
-    pub(crate) fn tell_revoked(&self, revoked: &Revoked) -> anyhow::Result<()> {
+    /// Tells what became of a revocation. One that is nowhere on disk is an error, and so are passkeys that were to go with it and have
+    /// not: a script must hear of it.
+    pub(crate) fn tell_revoked(&self, revoked: &Revoked, with_passkeys: bool) -> anyhow::Result<()> {
         let message = revoked.message.as_deref().unwrap_or_default();
-        self.tell(revoked, |Revoked { kept, with_it, left, .. }| {
+        self.tell(revoked, |Revoked { kept, with_it, left, passkeys, passkeys_removed, passkeys_unknown, .. }| {
             let mut lines: Vec<_> = with_it.iter().map(|device| format!("{device}  revoked with it")).collect();
+            let passkey = |of: &PasskeyOf| format!("{}  of {}", passkeys::line(&of.passkey), shown_name(&of.subject));
+            lines.extend(passkeys_removed.iter().map(|of| format!("removed {}", passkey(of))));
+            lines.extend(
+                passkeys
+                    .iter()
+                    .map(|of| format!("{}: it stays, and was registered there (--with-passkeys)", passkey(of))),
+            );
             lines.extend(
                 left.iter().map(|device| format!("{device}  was let in by it, and stays (--with-descendants)")),
+            );
+            lines.extend(
+                passkeys_unknown
+                    .iter()
+                    .filter(|_| !with_passkeys)
+                    .map(|why| format!("whether passkeys were registered there is not known: {why}")),
             );
             match kept {
                 Kept::Stored => lines.push("revoked".to_owned()),
@@ -59,6 +73,9 @@ impl Owner {
         });
         if revoked.kept == Kept::Memory {
             anyhow::bail!("revoked, {message}");
+        }
+        if let (Some(why), true) = (&revoked.passkeys_unknown, with_passkeys) {
+            anyhow::bail!("revoked, and the passkeys that were registered there have NOT gone: {why}");
         }
         Ok(())
     }

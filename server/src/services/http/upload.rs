@@ -235,8 +235,8 @@ mod tests {
         let limit = Duration::from_millis(50);
         progress.note(true);
         tokio::time::timeout(limit * 5, progress.stalled(limit)).await.expect_err("it is the client's turn");
-        progress.note(false);
         let began = Instant::now();
+        progress.note(false);
         progress.stalled(limit).await;
         assert!(began.elapsed() >= limit, "{:?}", began.elapsed());
     }

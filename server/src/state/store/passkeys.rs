@@ -21,7 +21,7 @@ use super::{
         turns::Who,
         whom::Whom,
     },
-    Store, StoreError, accounts,
+    DeviceStatus, Store, StoreError, accounts,
 };
 
 const PASSKEYS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("passkeys");
@@ -84,7 +84,7 @@ pub(crate) enum PasskeyError {
     Unknown,
     #[error("its counter has not risen: there may be a copy of its authenticator")]
     Copied,
-    #[error("the subject is revoked")]
+    #[error("the subject, or the device, is revoked")]
     Revoked,
 }
 
@@ -141,6 +141,8 @@ impl Store {
         let whom = Whom::subject(&passkey.subject);
         let may = |count: usize, is_known: bool| match count {
             _ if self.is_revoked(whom) => Err(PasskeyError::Revoked),
+            // It was under way when its lines were ended.
+            _ if self.status(passkey.device()) == Some(DeviceStatus::Revoked) => Err(PasskeyError::Revoked),
             1.. if !is_present => Err(PasskeyError::NotPresent),
             PASSKEYS_MAX.. => Err(PasskeyError::TooMany),
             _ if is_known => Err(PasskeyError::Known),
@@ -229,6 +231,40 @@ impl Store {
         Ok(removed.into_iter().next())
     }
 
+    /// Those that were registered on one of these devices, whosever they are. It looks at every passkey that there is: for the owner.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn passkeys_on(&self, devices: &[DeviceId]) -> Result<Vec<Passkey>, StoreError> {
+        let mut found = self.read(|read| match read.open_table(PASSKEYS) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            passkeys => on(&passkeys?, devices),
+        })?;
+        found.sort_by(|one, other| (one.made_at, &one.credential).cmp(&(other.made_at, &other.credential)));
+        Ok(found)
+    }
+
+    /// Removes them, as the owner says. Gives them.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn remove_passkeys_on(&self, devices: &[DeviceId]) -> Result<Vec<Passkey>, StoreError> {
+        if self.passkeys_on(devices)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (removed, _turn) = self.write(Who::Owner, |write| {
+            let mut of = write.open_multimap_table(PASSKEYS_OF)?;
+            let mut passkeys = write.open_table(PASSKEYS)?;
+            let removed = on(&passkeys, devices)?;
+            for passkey in &removed {
+                passkeys.remove(passkey.id())?;
+                of.remove(Whom::subject(&passkey.subject).id, passkey.id())?;
+            }
+            Ok(removed)
+        })?;
+        Ok(removed)
+    }
+
     fn remove_passkeys_by(
         &self,
         who: Who,
@@ -274,6 +310,22 @@ const fn counts(before: u32, now: u32) -> bool {
     (before == 0 && now == 0) || now > before
 }
 
+/// Those that were registered on one of these devices.
+fn on(
+    passkeys: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    devices: &[DeviceId],
+) -> Result<Vec<Passkey>, StoreError> {
+    let mut found = Vec::new();
+    for entry in passkeys.iter()? {
+        let (id, bytes) = entry?;
+        let Stored::One(passkey) = decode("passkeys", &id.value(), bytes.value())?;
+        if devices.contains(&passkey.device()) {
+            found.push(passkey);
+        }
+    }
+    Ok(found)
+}
+
 fn find(passkeys: &impl ReadableTable<[u8; 32], &'static [u8]>, id: [u8; 32]) -> Result<Option<Passkey>, StoreError> {
     let stored = passkeys.get(id)?.map(|bytes| decode("passkeys", &id, bytes.value())).transpose()?;
     Ok(stored.map(|Stored::One(passkey)| passkey))
@@ -282,7 +334,7 @@ fn find(passkeys: &impl ReadableTable<[u8; 32], &'static [u8]>, id: [u8; 32]) ->
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::state::store::Revocation;
+    use crate::state::store::{Revocation, tests};
 
     pub(crate) fn passkey(subject: &str, seed: u8, counter: u32) -> Passkey {
         Passkey {
@@ -367,6 +419,34 @@ pub(super) mod tests {
         store.restore(Whom::subject("ada")).expect("it writes").expect("it was revoked");
         assert_eq!(store.passkeys_of("ada").expect("it reads"), []);
         assert_eq!(store.passkeys_of("bob").expect("it reads"), [passkey("bob", 2, 0)]);
+    }
+
+    #[test]
+    fn what_was_registered_on_a_device_is_found_whosever_it_is_and_goes_with_it() {
+        let (_directory, store) = store();
+        let on = |subject: &str, seed: u8, device: u8| Passkey { device: [device; 32], ..passkey(subject, seed, 0) };
+        let (first, bobs) = (on("ada", 1, 7), on("bob", 4, 7));
+        for it in [&first, &on("ada", 2, 8), &on("ada", 3, 9), &bobs] {
+            assert_eq!(store.add_passkey(it, true).expect("it writes"), Ok(()));
+        }
+        let (stolen, others) = (DeviceId([7; 32]), [DeviceId([8; 32]), DeviceId([9; 32])]);
+        assert_eq!(store.passkeys_on(&[stolen]).expect("it reads"), [first.clone(), bobs.clone()]);
+        assert_eq!(store.passkeys_on(&others).expect("it reads").len(), 2);
+        assert_eq!(store.remove_passkeys_on(&[stolen]).expect("it writes").len(), 2);
+        assert_eq!(store.remove_passkeys_on(&[stolen]).expect("it reads"), []);
+        assert_eq!(store.passkeys_of("ada").expect("it reads"), [on("ada", 2, 8), on("ada", 3, 9)]);
+        assert_eq!(store.passkeys_of("bob").expect("it reads"), []);
+    }
+
+    #[test]
+    fn a_registration_that_was_under_way_when_its_device_was_revoked_is_none() {
+        let (_directory, store) = store();
+        store.add_invite(&tests::invite(1), tests::DAY).expect("it writes");
+        let device = tests::device(1);
+        store.enrol(tests::invite(1).id(), &device).expect("it writes").expect("it is good");
+        assert_eq!(store.revoke(DeviceId(device.id)), Revocation::Stored);
+        let late = Passkey { device: device.id, ..passkey("ada", 1, 0) };
+        assert_eq!(store.add_passkey(&late, true).expect("it reads"), Err(PasskeyError::Revoked));
     }
 
     #[test]
