@@ -1,8 +1,10 @@
-//! How much of what a rule opens somebody may have: a subject, else a device, on all its lines together; guests are one.
+//! How much of what a rule opens somebody may have: a subject, else a device, on all its lines together; guests are one, and
+//! within that each network of them has a part.
 //!
 //! ```text
 //! rule and subject ─► Meter ─┬─ places: channels that are open at a time
 //!                            └─ buckets: messages and bytes a second. Who has taken more waits until it is paid for
+//! a guest ─► the meter of all guests, and that of his network, which has a quarter of it
 //! ```
 //!
 //! A bucket is paid for afterwards (GCRA with a debt): how long a message is shows when it is taken, and to look at it first would
@@ -12,7 +14,7 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -47,9 +49,19 @@ impl From<Limits> for Bounds {
     }
 }
 
+/// One network of guests has this part of what all guests have together, so that it leaves the others something.
+const OF_A_NETWORK: u32 = 4;
+
 impl Limits {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What one network of guests has of them: one at least. How long a message may be is the same for everybody.
+    fn of_a_network(self) -> Self {
+        let part =
+            |limit: Option<NonZeroU32>| limit.and_then(|limit| NonZeroU32::new(limit.get().div_ceil(OF_A_NETWORK)));
+        Self { channels: part(self.channels), messages: part(self.messages), bytes: part(self.bytes), size: self.size }
     }
 }
 
@@ -76,7 +88,7 @@ struct Meter {
 /// On whom a meter counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Whose {
-    /// A subject on whatever devices, else a device; all guests, from wherever they come.
+    /// A subject on whatever devices, else a device; all guests, from wherever they come, and those of one network.
     Identity(Holder),
     /// Everybody of a network.
     Network(Key),
@@ -101,9 +113,17 @@ struct State {
     requests: Bucket,
 }
 
-/// A channel's place in a meter, which is given back when this is dropped.
+/// A channel's place in a meter, which is given back when this is dropped; of a guest whose network is known, in that one's too. A
+/// guest who moves keeps both.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Meter>);
+pub(crate) struct Permit {
+    own: Place,
+    network: Option<Place>,
+}
+
+/// One of a meter's.
+#[derive(Debug)]
+struct Place(Arc<Meter>);
 
 /// The pace of a channel on which several meters count.
 #[derive(Debug)]
@@ -124,21 +144,23 @@ impl Meters {
         if limits.is_empty() {
             return Ok(None);
         }
-        let meter = self.meter((Some(Arc::clone(rule)), limits.into(), Whose::of(subject, holder)));
-        let mut state = meter.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if limits.channels.is_some_and(|max| state.channels >= max.get()) {
-            return Err(Full);
-        }
-        state.channels += 1;
-        drop(state);
-        Ok(Some(Permit(meter)))
+        let name = |limits: Limits, whose| (Some(Arc::clone(rule)), limits.into(), whose);
+        let network = match (subject, holder) {
+            (None, Holder::Guests(Some(_))) => Some(name(limits.of_a_network(), Whose::Identity(holder.clone()))),
+            _ => None,
+        };
+        // The first is given back where the second is full.
+        let network = network.map(|name| self.meter(name).enter()).transpose()?;
+        let own = self.meter(name(limits, Whose::of(subject, holder))).enter()?;
+        Ok(Some(Permit { own, network }))
     }
 
     /// A place in what is counted beside the rules.
     pub(crate) fn purse(&self, bounds: Bounds, whose: Whose) -> Permit {
         let meter = self.meter((None, bounds, whose));
-        meter.state.lock().unwrap_or_else(PoisonError::into_inner).channels += 1;
-        Permit(meter)
+        let own = Place(meter);
+        own.state().channels += 1;
+        Permit { own, network: None }
     }
 
     fn meter(&self, name: Name) -> Arc<Meter> {
@@ -161,6 +183,17 @@ impl Meters {
 }
 
 impl Meter {
+    /// One more of its channels.
+    fn enter(self: Arc<Self>) -> Result<Place, Full> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.name.1.limits.channels.is_some_and(|max| state.channels >= max.get()) {
+            return Err(Full);
+        }
+        state.channels += 1;
+        drop(state);
+        Ok(Place(self))
+    }
+
     fn owes(&self, now: Instant) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         [&state.messages, &state.bytes, &state.requests].iter().any(|bucket| bucket.owes(now))
@@ -174,7 +207,7 @@ pub(crate) struct Full;
 impl Permit {
     /// Whether it is what would be given now, so that a channel keeps it.
     pub(crate) fn is_for(&self, rule: &str, limits: Limits, subject: Option<&Subject>, holder: &Holder) -> bool {
-        let (own, bounds, whose) = &self.0.name;
+        let (own, bounds, whose) = &self.own.0.name;
         *whose == Whose::of(subject, holder) && own.as_deref() == Some(rule) && *bounds == limits.into()
     }
 }
@@ -182,11 +215,21 @@ impl Permit {
 impl Permit {
     /// How long until one more request may be made.
     fn request_waits(&self, now: Instant) -> Duration {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).requests.debt(now)
+        self.own.state().requests.debt(now)
     }
 
     fn takes_request(&self, now: Instant) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).requests.take(now, 1);
+        self.own.state().requests.take(now, 1);
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.own).chain(&self.network)
+    }
+}
+
+impl Place {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,7 +240,8 @@ impl Permits {
 
     /// Whether they are those that would be given now.
     pub(crate) fn are(&self, others: &[Arc<Permit>]) -> bool {
-        self.0.len() == others.len() && self.0.iter().zip(others).all(|(own, other)| Arc::ptr_eq(&own.0, &other.0))
+        self.0.len() == others.len()
+            && self.0.iter().zip(others).all(|(own, other)| Arc::ptr_eq(&own.own.0, &other.own.0))
     }
 
     /// How long until one more request may be made.
@@ -227,28 +271,33 @@ impl Pace for Permits {
     }
 }
 
-impl Drop for Permit {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).channels -= 1;
+        self.state().channels -= 1;
     }
 }
 
 impl Pace for Permit {
     fn wait(&self) -> Duration {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        state.messages.debt(now).max(state.bytes.debt(now))
+        let debts = self.places().map(|place| {
+            let state = place.state();
+            state.messages.debt(now).max(state.bytes.debt(now))
+        });
+        debts.max().unwrap_or_default()
     }
 
     fn took(&self, messages: u32, len: usize) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        state.messages.take(now, u64::from(messages));
-        state.bytes.take(now, len as u64);
+        for place in self.places() {
+            let mut state = place.state();
+            state.messages.take(now, u64::from(messages));
+            state.bytes.take(now, len as u64);
+        }
     }
 
     fn size_max(&self) -> Option<u64> {
-        self.0.name.1.limits.size.map(|size| size.get().into())
+        self.own.0.name.1.limits.size.map(|size| size.get().into())
     }
 }
 
@@ -351,6 +400,46 @@ mod tests {
         assert!(first.is_for("login", limits, None, &guest(9)), "a guest who moves keeps it");
         let ada = Subject::new("ada").expect("a subject");
         assert!(!first.is_for("login", limits, Some(&ada), &Holder::Subject(ada.clone())), "who logs in has his own");
+    }
+
+    /// One network of guests once took what the rule has for all of them.
+    #[test]
+    fn one_network_of_guests_has_a_quarter_of_what_all_guests_have_and_leaves_the_others_the_rest() {
+        let (meters, rule): (Meters, Arc<str>) = (Meters::default(), "login".into());
+        let limits = Limits { channels: some(8), messages: some(40), bytes: some(4_000), size: some(9_000) };
+        let guest = |address: &str| Holder::guest(address.parse().expect("an address"));
+        let enter = |address: &str| meters.enter(&rule, limits, None, &guest(address));
+        // Addresses of one /64 are one subscriber's.
+        let first = enter("2001:db8:1:2::1").expect("a place").expect("limits");
+        let second = enter("2001:db8:1:2::2").expect("a place");
+        assert!(enter("2001:db8:1:2:ffff::3").is_err(), "two of eight");
+        let mut others = Vec::new();
+        for network in 3..6 {
+            for _ in 0..2 {
+                others.push(enter(&format!("2001:db8:1:{network}::1")).expect("a place"));
+            }
+        }
+        assert!(enter("2001:db8:1:9::1").is_err(), "all eight are taken");
+        drop(second);
+        assert!(enter("2001:db8:1:3::1").is_err(), "the other's place is not this one's");
+        let again = enter("2001:db8:1:2::3").expect("what was given back").expect("limits");
+        // Ten a second are this network's: who has sent twelve waits, and whoever comes from elsewhere does not.
+        first.took(12, 0);
+        assert!(again.wait() > Duration::ZERO, "in another channel too");
+        let other = others.pop().flatten().expect("limits");
+        assert_eq!(other.wait(), Duration::ZERO);
+        first.took(40, 0);
+        assert!(other.wait() > Duration::ZERO, "together they have forty");
+        assert_eq!(other.size_max(), Some(9_000));
+        // Nobody knows from where: one crowd, without a bound of its own.
+        drop((first, again, other, others));
+        let crowd: Vec<_> = (0..8).map(|_| enter("127.0.0.1").expect("a place")).collect();
+        assert!(enter("127.0.0.1").is_err());
+        drop(crowd);
+        // A rule for one at a time has one for each network, and in all.
+        let one = Limits { channels: some(1), ..Limits::default() };
+        let _held = meters.enter(&rule, one, None, &guest("192.0.2.1")).expect("a place");
+        assert!(meters.enter(&rule, one, None, &guest("192.0.2.2")).is_err());
     }
 
     #[test]
