@@ -6,6 +6,7 @@
  *   DUOLOGUE_BIN      the server       CHROMIUM         the browser; without it, cases for browsers are skipped
  *   DUOLOGUE_EXAMPLE  the server's example `json`
  *   DUOLOGUE_FILTER   only the cases whose name contains this
+ *   DUOLOGUE_NAMES    no case at all: their names are told
  */
 
 import assert from "node:assert/strict";
@@ -21,12 +22,20 @@ import { recipes } from "./harness/recipes.mjs";
 import { needs, runtime } from "./harness/runtimes.mjs";
 import { declarations, startExample, startServer, startServing } from "./harness/server.mjs";
 
-let server;
-before(async () => (server = await startServer()));
-after(() => server?.stop());
+const names = [];
 
 // What is left out by name is not there, rather than skipped.
-const test = (name, ...rest) => name.includes(process.env.DUOLOGUE_FILTER ?? "") && nodeTest(name, ...rest);
+const test = (name, ...rest) => {
+  names.push(name);
+  if (!process.env.DUOLOGUE_NAMES && name.includes(process.env.DUOLOGUE_FILTER ?? "")) nodeTest(name, ...rest);
+};
+
+let server;
+// Where there is no case, a server would run for nobody, and nobody would stop it.
+if (!process.env.DUOLOGUE_NAMES) {
+  before(async () => (server = await startServer()));
+  after(() => server?.stop());
+}
 
 const needsBrowser = { skip: process.env.CHROMIUM ? false : "no browser" };
 const PAGE = "on the page's thread";
@@ -411,3 +420,5 @@ test("arethetypeswrong", async () => {
   // The script of a module worker, which nobody loads by `require`.
   await right("--profile", "esm-only", "--entrypoints", "./worker");
 });
+
+if (process.env.DUOLOGUE_NAMES) console.log(names.join("\n"));

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::process::{self, cargo, step, target};
 use crate::{docs, harness, npm, tools};
@@ -17,6 +17,15 @@ use crate::{docs, harness, npm, tools};
 ///
 /// When the package or the server cannot be built.
 pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
+    if let Some(filter) = filter
+        && tools::has_node()
+    {
+        let names = names()?;
+        if !names.iter().any(|name| name.contains(filter)) {
+            eprintln!("xtask: no case of the matrix has {filter:?} in its name: {}", names.join("; "));
+            return Ok(ExitCode::from(2));
+        }
+    }
     let Some(mut command) = command(filter)? else {
         eprintln!("xtask: skipped: packaging (no node)");
         return Ok(ExitCode::SUCCESS);
@@ -54,6 +63,33 @@ pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
     Ok(Some(command))
 }
 
+/// What the cases are called. With a name that none has, node's test runner would wait for ever for nothing.
+fn names() -> Result<Vec<String>> {
+    let mut command = process::command("node");
+    let output = command.arg("tests/packaging/matrix.test.mjs").env("DUOLOGUE_NAMES", "1").output();
+    let output = output.context("cannot start node")?;
+    ensure!(output.status.success(), "the matrix cannot tell its cases: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
 fn program(name: &str) -> PathBuf {
     target("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A filter that fits none once built everything, started a server and hung.
+    #[test]
+    fn a_filter_that_fits_no_case_is_told_at_once() {
+        if !tools::has_node() {
+            println!("skipped: no node");
+            return;
+        }
+        let names = names().expect("they are told");
+        assert!(names.len() > 20 && names.iter().any(|name| name == "publint"), "{names:?}");
+        let code = verb(Some("no case is called so")).expect("it is told");
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
+    }
 }
