@@ -14,6 +14,7 @@
 //! What text says is not judged: no text is ever handed on.
 
 use std::{
+    cell::Cell,
     io::{self, Cursor},
     mem::MaybeUninit,
     pin::Pin,
@@ -31,6 +32,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 };
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+/// Why a WebSocket ends whose peer says so.
+const PEER_CLOSES: &str = "its peer closes it";
 /// Bytes of the stack that a read of an idle socket goes to: a TLS record's worth (RFC 8446, section 5.1).
 const READ_LEN: usize = 16 * 1_024;
 /// A stranger gets room for a whole frame only when so many bytes of it are there.
@@ -57,6 +60,32 @@ pub(crate) struct WebSocket<S> {
     write: Side,
     /// What the close frame will say.
     status: CloseCode,
+    /// Pings since the last message.
+    pings: u16,
+}
+
+/// What a peer does with its WebSocket that no client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Oddity {
+    /// A frame that RFC 6455 does not have.
+    Broken,
+    /// So many pings without a message between them.
+    Pings,
+}
+
+/// Pings without a message between them that nobody wonders at: a client that pings each second has sent its line's own PONG long
+/// before.
+const PINGS: u16 = 1_000;
+
+thread_local! {
+    /// What the socket has met that this thread has just polled. Who polls it knows whose it is, which each socket would need room
+    /// for.
+    static MET: Cell<Option<Oddity>> = const { Cell::new(None) };
+}
+
+/// What the sockets have met that this thread has polled since this was asked last.
+pub(crate) fn met() -> Option<Oddity> {
+    MET.take()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,6 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             read: Side::Open,
             write: Side::Open,
             status: CloseCode::Normal,
+            pings: 0,
         }
     }
 
@@ -153,6 +183,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         (self.buffer, self.frame, self.fragments) = (BytesMut::new(), None, None);
         Poll::Ready(match end {
             End::Close(status, why) => {
+                if why != PEER_CLOSES {
+                    MET.set(Some(Oddity::Broken));
+                }
                 tracing::debug!(%status, why, "a WebSocket is closed");
                 (self.read, self.status) = (Side::Draining, status);
                 Some(Heard::Closing)
@@ -235,6 +268,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     fn handle_frame(&mut self, header: &FrameHeader, payload: BytesMut) -> Result<Option<Heard>, End> {
         let kind = match header.opcode {
             OpCode::Control(Control::Ping) => {
+                self.pings += 1;
+                if self.pings == PINGS {
+                    self.pings = 0;
+                    MET.set(Some(Oddity::Pings));
+                }
                 // A peer that does not take its answers gets the last one; one that was told the end gets none.
                 self.pong = (self.write == Side::Open).then(|| payload.freeze());
                 return Ok(Some(Heard::Control));
@@ -243,6 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             OpCode::Control(_) => return Ok(Some(Heard::Control)),
             OpCode::Data(kind) => kind,
         };
+        self.pings = 0;
         let message = match (kind, self.fragments.take()) {
             (Data::Continue, Some(mut message)) => {
                 if message.payload.len() + payload.len() > RECORD_LEN_MAX {
@@ -312,7 +351,7 @@ fn check(header: &FrameHeader, len: u64) -> Result<usize, End> {
 fn answer(payload: &[u8]) -> End {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return if payload.is_empty() {
-            End::Close(CloseCode::Normal, "its peer closes it")
+            End::Close(CloseCode::Normal, PEER_CLOSES)
         } else {
             violation("a close frame has half a status code")
         };
@@ -323,7 +362,7 @@ fn answer(payload: &[u8]) -> End {
     } else if std::str::from_utf8(reason).is_err() {
         End::Close(CloseCode::Invalid, "a close frame's reason is not UTF-8")
     } else {
-        End::Close(code, "its peer closes it")
+        End::Close(code, PEER_CLOSES)
     }
 }
 

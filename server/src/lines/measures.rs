@@ -41,6 +41,13 @@ const ROOM: usize = 16_384;
 const SLOWED_SECS: u64 = 10 * 60;
 /// How long each of its handshakes waits meanwhile.
 const SLOW: Duration = Duration::from_secs(2);
+/// How often it is looked what has come on each line, and of what in that time so much is a flood: counted frames, channels,
+/// datagrams.
+const LOOK: Duration = Duration::from_secs(5);
+const FLOODS: [(u32, Kind); 3] =
+    [(20_000, Kind::MessageFlood), (1_000, Kind::ChannelFlood), (2_000, Kind::DatagramFlood)];
+/// A flood is told so often for each look, if it is that many times as much.
+const TOLD_MAX: u32 = 10;
 /// How often what has ended is forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
 /// What a person reads whose line was closed.
@@ -227,6 +234,18 @@ impl Shared {
         }
     }
 
+    fn look_for_floods(&self) {
+        for Session { line, seat, .. } in self.directory.sessions(|_| true) {
+            let came = line.command(|line, _| line.came_since());
+            for (count, (flood, kind)) in came.into_iter().zip(FLOODS) {
+                for _ in 0..(count / flood).min(TOLD_MAX) {
+                    let event = Event::of(kind).device(seat.device()).address(seat.transport().address);
+                    self.watch().tell(event.subject(seat.subject()));
+                }
+            }
+        }
+    }
+
     fn close_all(&self, whom: &Banned) {
         let sessions = match whom {
             Banned::Device(device) => self.directory.sessions_of(*device),
@@ -249,9 +268,9 @@ impl Shared {
 pub(super) const BANNED: (CloseCode, &str) = (CloseCode::HookRefused, CLOSED);
 
 fn act(reader: &Reader, shared: &Weak<Shared>) {
-    let mut swept = Instant::now();
+    let (mut swept, mut looked) = (Instant::now(), Instant::now());
     loop {
-        let read = reader.next_within(SWEEP);
+        let read = reader.next_within(LOOK.saturating_sub(looked.elapsed()));
         let Some(shared) = shared.upgrade() else { return };
         match read {
             Read::Event(event) => {
@@ -261,6 +280,10 @@ fn act(reader: &Reader, shared: &Weak<Shared>) {
             }
             Read::Nothing => {}
             Read::End => return,
+        }
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            shared.look_for_floods();
         }
         if swept.elapsed() >= SWEEP {
             swept = Instant::now();

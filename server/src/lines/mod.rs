@@ -25,12 +25,14 @@ mod verdict;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::{IpAddr, Ipv4Addr},
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
 };
 
 use axum::{
@@ -62,7 +64,7 @@ use crate::{
     },
     front::{
         http::{self, Peer},
-        socket::WebSocket,
+        socket::{Oddity, WebSocket, met},
         stream::Carrier,
         well_known,
     },
@@ -319,6 +321,17 @@ impl Duologue {
         response
     }
 
+    /// Tells what a socket has met that was polled just now, of which nobody else knows whose it is.
+    fn watched<T>(&self, polled: Poll<T>, address: IpAddr) -> Poll<T> {
+        let kind = match met() {
+            None => return polled,
+            Some(Oddity::Broken) => Kind::FrameBroken,
+            Some(Oddity::Pings) => Kind::PingFlood,
+        };
+        self.tell(Event::of(kind).address(address).code("websocket"));
+        polled
+    }
+
     /// Runs one connection to its end.
     async fn serve(self, socket: Socket, offer: Offer, stranger: Stranger, seen: (Transport, Upgrade)) {
         let (transport, upgrade) = seen;
@@ -357,13 +370,15 @@ impl Duologue {
             };
             shake_hands(accept, socket, &mut porter).await
         });
+        let mut hands = hands;
         let proved = tokio::select! {
-            proved = hands => proved,
+            proved = poll_fn(|cx| self.watched(hands.as_mut().poll(cx), address)) => proved,
             () = crowded_out => {
                 self.tell(Event::of(Kind::CrowdedOut).address(address));
                 return;
             }
         };
+        drop(hands);
         match proved {
             Ok(proved) => {
                 let Some(admitted) = Box::pin(self.admit(proved, transport, upgrade)).await else { return };
@@ -395,7 +410,7 @@ impl Duologue {
             let mut carried = pin!(carry(&line, no, socket));
             let kept = pin!(keep(&line, &mut endpoint));
             tokio::select! {
-                () = &mut carried => {}
+                () = poll_fn(|cx| self.watched(carried.as_mut().poll(cx), seat.transport().address)) => {}
                 // The last record is on its way out.
                 () = kept => carried.await,
             }

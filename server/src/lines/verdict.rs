@@ -21,6 +21,7 @@ use super::{
     measures, person, seen,
 };
 use crate::state::records::now;
+use crate::watch::bans::network;
 use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
@@ -180,6 +181,10 @@ impl Duologue {
         self.write_tickets_soon();
         if matches!(outcome, Outcome::Resumed { .. }) {
             // What its channels may do over this connection, they ask anew.
+            let before = seat.transport().address;
+            if network(before) != network(at) {
+                self.tell(Event::of(Kind::NetworkChanged).device(device).address(at));
+            }
             seat.moved(transport);
             self.shared.gate.has_changed(device);
         }
@@ -206,6 +211,9 @@ impl Duologue {
         self.shared.directory.share_files(id, &seat);
         self.lets_in(&seat);
         self.note_seen(&seat);
+        if self.is_elsewhere_too(device, at) {
+            self.tell(Event::of(Kind::TwoNetworks).device(device).subject(seat.subject()).address(at));
+        }
         let begun = |kind| {
             Event::of(kind).device(device).subject(seat.subject()).address(at).note(text::name(&request.claims.name))
         };
@@ -274,6 +282,15 @@ impl Duologue {
             }
             _ => self.status(request.device_id),
         }
+    }
+
+    /// Whether a device has a line of another network at this moment.
+    fn is_elsewhere_too(&self, device: DeviceId, here: IpAddr) -> bool {
+        let is_elsewhere = |session: &Session| {
+            network(session.seat.transport().address) != network(here)
+                && session.line.command(|line, _| !line.is_parked() && line.closed().is_none())
+        };
+        !here.is_unspecified() && self.shared.directory.sessions_of(device).iter().any(is_elsewhere)
     }
 
     /// A device is here now, which is kept of those that were let in.

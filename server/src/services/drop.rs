@@ -200,7 +200,8 @@ impl Service for Drops {
         };
         self.0.knows_branches(|| call.roots());
         let _turn = self.0.shares.wait(call.holder()).await;
-        match self.take_in_share(&call.device().to_string(), &call.share(), &mut stream).await {
+        let tricked = || call.tell(call.event(Kind::PathTrick));
+        match self.take_in_share(&call.device().to_string(), &call.share(), &mut stream, &tricked).await {
             Ok(Some(receipt)) => {
                 // Not its name, which is as much content as what is in it.
                 call.tell(call.event(Kind::FileDropped).note(receipt.size.to_string()));
@@ -246,14 +247,21 @@ impl Drops {
     {
         // Any number of 32 bytes tells one from another.
         let share = self.0.work.of(DeviceId::of_spki(device.as_bytes()));
-        self.take_in_share(device, &share, stream).await
+        self.take_in_share(device, &share, stream, &|| {}).await
     }
 
-    async fn take_in_share<S>(&self, device: &str, share: &Share, stream: &mut S) -> Result<Option<Receipt>, DropError>
+    /// `tricked` hears of a name that leads somewhere else; what of it is a name is taken all the same.
+    async fn take_in_share<S>(
+        &self,
+        device: &str,
+        share: &Share,
+        stream: &mut S,
+        tricked: &(impl Fn() + Sync),
+    ) -> Result<Option<Receipt>, DropError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let result = self.receive(device, share, stream).await;
+        let result = self.receive(device, share, stream, tricked).await;
         match &result {
             Ok(Some(receipt)) => say_last(stream, receipt).await,
             Ok(None) => {}
@@ -268,7 +276,13 @@ impl Drops {
         result
     }
 
-    async fn receive<S>(&self, device: &str, share: &Share, stream: &mut S) -> Result<Option<Receipt>, DropError>
+    async fn receive<S>(
+        &self,
+        device: &str,
+        share: &Share,
+        stream: &mut S,
+        tricked: &(impl Fn() + Sync),
+    ) -> Result<Option<Receipt>, DropError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -278,6 +292,9 @@ impl Drops {
             return Err(DropError::Device);
         }
         let Some(Header { name, size, upload }) = read_header(stream).await? else { return Ok(None) };
+        if names::leads_elsewhere(&name) {
+            tricked();
+        }
         let _file = share::wait_for_file().await;
         let partial = self.0.partial(share, format!("{device}-{}", upload.0), size).await?;
         let stop = partial.stop();

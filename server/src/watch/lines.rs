@@ -160,7 +160,7 @@ pub(super) fn write(event: &Event) {
         Kind::MessageFlood => info!(device, "a flood of messages"),
         Kind::ChannelFlood => info!(device, "a flood of channels"),
         Kind::DatagramFlood => info!(device, "a flood of datagrams"),
-        Kind::PingFlood => info!(device, %address, "a flood of pings"),
+        Kind::PingFlood => info!(%address, "a flood of pings"),
         Kind::ConnectionLost => info!(device, %address, "a connection was lost; its session waits for another"),
         Kind::LineReplaced => {
             info!(device, "a line had to make room for another of the same branch: files are scarce");

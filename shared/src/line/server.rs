@@ -168,6 +168,12 @@ impl Line {
         !carried || (session.peer_holds() && session.is_quiet())
     }
 
+    /// How much has come since this was asked last: counted frames, channels and datagrams.
+    #[must_use]
+    pub fn came_since(&mut self) -> [u32; 3] {
+        self.session().came_since()
+    }
+
     /// What took the connection that this line had, while it is parked.
     #[must_use]
     pub const fn cut(&self) -> Cut {

@@ -50,6 +50,10 @@ impl Session {
                 return Err(PeerMisbehaved::MessageTooLong);
             }
             Frame::Datagram { channel, data } => {
+                #[cfg(feature = "server")]
+                {
+                    self.datagrams_came = self.datagrams_came.wrapping_add(1);
+                }
                 self.flight.received = self.flight.received.wrapping_add(1);
                 self.owe_ack(now, data.len());
                 // Not counted, so that it may come for a channel that is gone, or for one whose OPEN is still to be sent again.

@@ -140,6 +140,11 @@ pub struct Session {
     opened: VecDeque<ChannelId>,
     /// Counted frames received.
     received: u64,
+    /// Datagrams that have come, and what was known of all that when it was asked last.
+    #[cfg(feature = "server")]
+    datagrams_came: u32,
+    #[cfg(feature = "server")]
+    asked: [u32; 3],
     ack: AckState,
     resend: Resend,
     resend_len_max: usize,
@@ -196,6 +201,10 @@ impl Session {
             changed: Ids::new(),
             opened: VecDeque::new(),
             received: 0,
+            #[cfg(feature = "server")]
+            datagrams_came: 0,
+            #[cfg(feature = "server")]
+            asked: [0; 3],
             ack: AckState::default(),
             resend: Resend::default(),
             resend_len_max: role.resend_len(),
@@ -265,6 +274,21 @@ impl Session {
     /// Begins nothing new any more: what has begun to leave still leaves, the rest will be `not sent`.
     pub fn hold(&mut self) {
         self.holds = true;
+    }
+
+    /// How much has come since this was asked last: counted frames, channels and datagrams.
+    #[cfg(feature = "server")]
+    pub(crate) fn came_since(&mut self) -> [u32; 3] {
+        let low = |count: u64| u32::try_from(count & u64::from(u32::MAX)).unwrap_or_default();
+        let now = [low(self.received), self.peers_next_id / 2, self.datagrams_came];
+        let before = core::mem::replace(&mut self.asked, now);
+        let [frames, channels, datagrams] = now;
+        let [frames_before, channels_before, datagrams_before] = before;
+        [
+            frames.wrapping_sub(frames_before),
+            channels.wrapping_sub(channels_before),
+            datagrams.wrapping_sub(datagrams_before),
+        ]
     }
 
     pub(crate) const fn received(&self) -> u64 {

@@ -20,6 +20,14 @@ pub(super) fn safe(name: &str) -> String {
     if name.is_empty() { "file".to_owned() } else { name }
 }
 
+/// Whether somebody tries by a name to reach another place: a step upwards, or a path from the root. A browser gives the last
+/// part of a path alone.
+pub(super) fn leads_elsewhere(name: &str) -> bool {
+    let is_drive = name.as_bytes().get(1) == Some(&b':') && name.starts_with(|char: char| char.is_ascii_alphabetic());
+    let mut parts = name.split(['/', '\\']);
+    name.starts_with(['/', '\\']) || is_drive || name.contains('\0') || parts.any(|part| part == "..")
+}
+
 /// The `number`th choice for a safe name: `a.txt`, `a (2).txt`, `a (3).txt`.
 pub(super) fn numbered(name: &str, number: u32) -> String {
     let (stem, extension) = split(name);
@@ -121,6 +129,18 @@ mod tests {
         ] {
             assert_eq!(safe(name), expected, "{name:?}");
             assert_eq!(safe(expected), expected, "what is safe stays as it is");
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_seen_and_one_that_a_browser_gives_is_not() {
+        for trick in
+            ["../a", "a/../../b", "/etc/passwd", "\\\\server\\share", "C:\\a", "c:a", "a\\..\\b", "..", "a\0.txt"]
+        {
+            assert!(leads_elsewhere(trick), "{trick:?}");
+        }
+        for plain in ["a.txt", "a..b", "...", "a/b", "12:30.txt", "\u{e9}:a", "", "-rf", ".bashrc", "a\\b"] {
+            assert!(!leads_elsewhere(plain), "{plain:?}");
         }
     }
 
