@@ -13,7 +13,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -271,13 +271,14 @@ impl Front {
         let mut tcp = Tcp::new(tcp);
         let writing = tcp.watch();
         let limit = Duration::from_secs(HANDSHAKE_SECS);
+        let said = OnceLock::new();
         let begun = tokio::select! {
-            begun = tokio::time::timeout(limit, self.begin(tcp, peer, &place)) => begun,
+            begun = tokio::time::timeout(limit, self.begin(tcp, peer, &place, &said)) => begun,
             () = place.crowded_out() => return,
             () = self.stop.cancelled() => return,
         };
         // Where a proxy is trusted and has said nobody's address, its own is not the caller's.
-        let of_peer = |kind| self.event(kind, Whose { peer, proxied: None });
+        let of_peer = |kind| self.event(kind, Whose { peer, proxied: said.get().copied() });
         match begun {
             Ok(Ok((stream, proxied))) => {
                 place.is_worth(Worth::Idle);
@@ -289,7 +290,13 @@ impl Front {
     }
 
     /// What comes before HTTP; and the client that a PROXY header names.
-    async fn begin(&self, mut tcp: Tcp, peer: SocketAddr, place: &Place) -> io::Result<(Stream, Option<IpAddr>)> {
+    async fn begin(
+        &self,
+        mut tcp: Tcp,
+        peer: SocketAddr,
+        place: &Place,
+        said: &OnceLock<IpAddr>,
+    ) -> io::Result<(Stream, Option<IpAddr>)> {
         let is_trusted = self.proxies.contains(peer.ip());
         let proxied = match is_trusted {
             true => proxied::read_header(&mut tcp).await.inspect_err(|error| {
@@ -299,6 +306,9 @@ impl Front {
             })?,
             false => None,
         };
+        if let Some(address) = proxied {
+            said.get_or_init(|| address);
+        }
         // Before another byte is waited for, whose connection it is counts already.
         if proxied.is_some() {
             self.admits(self.client(Whose { peer, proxied }, &HeaderMap::new())).map_err(io::Error::other)?;

@@ -10,6 +10,7 @@
 //! it is closed. A device that nobody has let in may come by a token, and stays for as long as that is good.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -100,7 +101,8 @@ impl Duologue {
         let begun = Instant::now();
         let mut shown = match request.evidence.last() {
             Some(evidence) => {
-                self.judge_evidence(request.device_id, || DeviceBinding::of(&request.device), evidence).await
+                let who = (request.device_id, transport.address);
+                self.judge_evidence(who, || DeviceBinding::of(&request.device), evidence).await
             }
             None => Shown::default(),
         };
@@ -112,7 +114,7 @@ impl Duologue {
 
     async fn judge_evidence(
         &self,
-        device: DeviceId,
+        (device, address): (DeviceId, IpAddr),
         binding: impl FnOnce() -> DeviceBinding,
         evidence: &Evidence,
     ) -> Shown {
@@ -122,7 +124,7 @@ impl Duologue {
             Err(refused) => {
                 if refused.error != DoorError::SignedOut {
                     // The particulars are the owner's; the word goes to whoever has shown it.
-                    self.tell_refused(device, &refused);
+                    self.tell_refused(device, address, &refused);
                 }
                 shown.refused = Some(refused.error);
             }
@@ -257,8 +259,8 @@ impl Duologue {
         }
     }
 
-    fn tell_refused(&self, device: DeviceId, refused: &Refused) {
-        let event = |kind| Event::of(kind).device(device).code(refused.error.word());
+    fn tell_refused(&self, device: DeviceId, address: IpAddr, refused: &Refused) {
+        let event = |kind| Event::of(kind).device(device).address(address).code(refused.error.word());
         self.tell(event(Kind::TokenRefused).note(&*refused.detail));
         if refused.error == DoorError::TokenNotYet {
             self.tell(event(Kind::ClockImpossible));
@@ -290,7 +292,9 @@ impl Duologue {
     pub(super) async fn take_evidence(&self, seat: &Seat, key: Option<&KeyHashes>, line: &Line, evidence: &Evidence) {
         let (begun, since) = (Instant::now(), Since::now());
         let mut shown = match key {
-            Some(key) => self.judge_evidence(seat.device(), || key.binding(), evidence).await,
+            Some(key) => {
+                self.judge_evidence((seat.device(), seat.transport().address), || key.binding(), evidence).await
+            }
             None => {
                 let is_sign_out = evidence.kind == EvidenceKind::SignOut;
                 let refused = if is_sign_out { DoorError::SignedOut } else { DoorError::TokenNotTaken };
