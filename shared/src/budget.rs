@@ -161,6 +161,12 @@ impl Account {
         is_near || (self.0.pool.is_tight() && self.is_above_share())
     }
 
+    /// How many sessions have it, beside whoever asks and whoever keeps it.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        Arc::strong_count(&self.0).saturating_sub(2)
+    }
+
     /// True if no session and nobody else has it.
     #[must_use]
     pub fn is_unused(&self) -> bool {

@@ -2,12 +2,13 @@
 //! revoked, and to bound what waits for a connection.
 //!
 //! ```text
-//! enter ─► carried ──connection lost──► parked, at most 120 s and 10,000 in all ──resume──► carried
+//! enter ─► carried ──connection lost──► parked, at most 120 s and as many as memory allows ──resume──► carried
 //!              └── ended ──► gone          └── too long, too many ──► a tombstone, which tells a late client why
 //! ```
 //!
 //! Guests have places of their own (`guests.rs`), and go first wherever room is made.
 
+mod parked;
 mod room;
 
 use std::{
@@ -17,8 +18,8 @@ use std::{
 
 use duologue::{Account, Birth, CloseCode, DeviceId, FreshReason, SessionId};
 use duologue_native::{ByteStream, Channel, Line, LineError};
-use tokio::time::Instant;
 
+use self::parked::Parked;
 use super::{
     guests::{Guests, NoPlace},
     memory::{Memory, RootOf},
@@ -35,8 +36,10 @@ use crate::{
 
 /// Tabs and programs that one device may have open at a time, with those that wait for a connection.
 const LINES_OF_A_DEVICE_MAX: usize = 16;
-/// Sessions that wait for a connection.
-const PARKED_MAX: usize = 10_000;
+/// What is held for a session that waits, beside what its memory's budget counts, and what of that budget's size they may take
+/// together: a half.
+const PARKED_LEN: usize = 4 * 1_024;
+const PARKED_PART: usize = 2;
 /// Sessions whose end is remembered, so that a client that comes back learns why.
 const TOMBSTONES_MAX: usize = 10_000;
 
@@ -50,6 +53,8 @@ pub struct Directory(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
+    /// Sessions that wait for a connection.
+    parked_max: usize,
     memory: Memory,
     watch: Watch,
 }
@@ -68,10 +73,12 @@ struct Inner {
     epoch: [u8; 4],
     /// The lines of each device, the newest last.
     devices: HashMap<DeviceId, Vec<Session>>,
-    /// Those without a connection, the one that waits longest first, and since when. Some may have one again.
-    parked: VecDeque<(DeviceId, SessionId, Instant)>,
+    /// Those without a connection.
+    parked: Parked,
     guests: Guests,
-    tombstones: VecDeque<(DeviceId, SessionId, FreshReason)>,
+    tombstones: HashMap<SessionId, (DeviceId, FreshReason)>,
+    /// The oldest first.
+    buried: VecDeque<SessionId>,
     sweeping: bool,
     /// Somebody looks after memory.
     keeping: bool,
@@ -82,9 +89,10 @@ impl Default for Inner {
         Self {
             epoch: random(),
             devices: HashMap::new(),
-            parked: VecDeque::new(),
+            parked: Parked::default(),
             guests: Guests::new(files::guests_max()),
-            tombstones: VecDeque::new(),
+            tombstones: HashMap::new(),
+            buried: VecDeque::new(),
             sweeping: false,
             keeping: false,
         }
@@ -121,7 +129,13 @@ impl Inner {
 impl Directory {
     /// One whose lines may hold so many bytes in all, and that takes the devices of a branch for one.
     pub(crate) fn new(memory_len: usize, root_of: RootOf, watch: Watch) -> Self {
-        Self(Arc::new(Shared { inner: Mutex::default(), memory: Memory::new(memory_len, root_of), watch }))
+        let memory = Memory::new(memory_len, root_of);
+        Self(Arc::new(Shared {
+            inner: Mutex::default(),
+            parked_max: memory_len / PARKED_PART / PARKED_LEN,
+            memory,
+            watch,
+        }))
     }
 
     /// The account on which a session counts, as it is now.
@@ -141,6 +155,7 @@ impl Directory {
             if inner.session(session.seat.device(), session.id).is_none() {
                 return Ok(());
             }
+            inner.parked.is_of(session.id, self.0.memory.unit(&session.seat));
             inner.place(session)?
         };
         self.put_out(gone);
@@ -248,11 +263,9 @@ impl Directory {
         if id.0.first_chunk() != Some(&inner.epoch) {
             return Err(FreshReason::Restarted);
         }
-        let tombstone = || inner.tombstones.iter().find(|(whose, other, _)| *other == id && *whose == device);
-        inner
-            .session(device, id)
-            .cloned()
-            .ok_or_else(|| tombstone().map_or(FreshReason::Unknown, |(.., reason)| *reason))
+        let tombstone = || inner.tombstones.get(&id).filter(|(whose, _)| *whose == device);
+        let reason = || tombstone().map_or(FreshReason::Unknown, |(_, reason)| *reason);
+        inner.session(device, id).cloned().ok_or_else(reason)
     }
 
     /// The session that the first AUTH of this birth has begun.
@@ -275,15 +288,15 @@ impl Directory {
                 return Ok(Some(born));
             }
             let gone = inner.place(&session)?;
-            let parked = inner.parked.iter().filter(|(whose, ..)| *whose == device).map(|(_, id, _)| *id);
-            let parked: Vec<_> = parked.collect();
-            let lines = inner.devices.entry(device).or_default();
+            let Inner { devices, parked, .. } = &mut *inner;
+            let lines = devices.entry(device).or_default();
             // Most devices have one, and a vector begins with room for four.
             lines.reserve_exact(1);
             lines.push(session);
-            let waits = |id: SessionId| lines.iter().position(|other| other.id == id && is_parked(&other.line));
-            let parked = parked.into_iter().find_map(waits);
-            ((lines.len() > LINES_OF_A_DEVICE_MAX).then(|| lines.remove(parked.unwrap_or(0))), gone)
+            let too_many = lines.len() > LINES_OF_A_DEVICE_MAX;
+            let waiting = lines.iter().enumerate().filter(|(_, other)| is_parked(&other.line));
+            let longest = waiting.filter_map(|(at, other)| Some((parked.place(other.id)?, at))).min();
+            (too_many.then(|| lines.remove(longest.map_or(0, |(_, at)| at))), gone)
         };
         if let Some(Session { id, .. }) = &replaced {
             self.lock().guests.leave(*id);
@@ -309,24 +322,31 @@ impl Directory {
         }
     }
 
+    /// A session goes on over a new connection.
+    pub(crate) fn goes_on(&self, session: SessionId, line: &Line) {
+        let mut inner = self.lock();
+        // It may have lost that one as well.
+        if !is_parked(line) {
+            inner.parked.remove(session);
+        }
+    }
+
     /// A line has lost its connection, and its session waits for another.
     pub(crate) fn park(&self, device: DeviceId, id: SessionId) {
         let (sweeps, crowded, guest) = {
             let mut inner = self.lock();
-            // It may have been here before, and have had a connection since.
-            inner.parked.retain(|(_, other, _)| *other != id);
-            inner.parked.push_back((device, id, Instant::now()));
+            let Some(seat) = inner.session(device, id).map(|session| Arc::clone(&session.seat)) else { return };
+            inner.parked.push(device, id, self.0.memory.unit(&seat));
             let Inner { guests, devices, .. } = &mut *inner;
             guests.parks(id);
             let guest = guests.too_many_wait(|device, id| waits(devices, device, id));
-            (std::mem::replace(&mut inner.sweeping, true), inner.parked.len() > PARKED_MAX, guest)
+            (std::mem::replace(&mut inner.sweeping, true), inner.parked.len() > self.0.parked_max, guest)
         };
         if let Some((device, id)) = guest
             && let Some(line) = self.line(device, id)
         {
             self.bury(device, id, &line, FreshReason::Evicted);
         }
-        // What they hold is counted by the sweep only: a network that fails loses thousands at once.
         if crowded {
             self.make_room();
         }
@@ -345,10 +365,14 @@ impl Directory {
         line.command(|line, _| line.expire(reason));
         self.leave(device, id);
         let mut inner = self.lock();
-        inner.parked.retain(|(_, other, _)| *other != id);
-        inner.tombstones.push_back((device, id, reason));
-        if inner.tombstones.len() > TOMBSTONES_MAX {
-            inner.tombstones.pop_front();
+        inner.parked.remove(id);
+        if inner.tombstones.insert(id, (device, reason)).is_none() {
+            inner.buried.push_back(id);
+        }
+        if inner.buried.len() > TOMBSTONES_MAX
+            && let Some(oldest) = inner.buried.pop_front()
+        {
+            inner.tombstones.remove(&oldest);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::door::{holder::Holder, seat::Seat, standing::Subject};
 /// Whom the server takes for one where something is shared out: a device that the owner has let in, with all that came by it. Else
 /// who pairs nine devices would have ten shares. Device keys that nobody has let in cost nothing, so that there the person is one,
 /// and all guests are. Whoever asks for the unit of a session asks [`Memory::unit`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Unit {
     Branch(DeviceId),
     Subject(Subject),

@@ -1,28 +1,31 @@
 //! Who makes room in the directory: what has waited for too long, what is too much, and who holds most where memory is short.
 //!
 //! ```text
-//! each second, while any waits   ─► over its time: gone · too many: guests first, then the unit of which most wait
+//! one more waits, too many do    ─► guests first, then the unit of which most wait
+//! each second, while any waits   ─► over its time: gone
 //! each line, while files are scarce ─► the branch that has more of them than are left
 //! each 250 ms, while there are lines ─► tight: guests · full: the heaviest unit above its share
 //! ```
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
-use duologue::{CloseCode, DeviceId, FreshReason, SessionId};
+use duologue::{CloseCode, DeviceId, FreshReason, SessionId, limits::RESUME_TTL_SECS};
 use duologue_native::Line;
 
 use super::{
     super::{guests, memory::Unit},
-    Directory, PARKED_MAX, Session, is_parked, lines,
+    Directory, Session, is_parked, lines,
+    parked::Waiting,
 };
 use crate::watch::events::{Event, Kind};
 use crate::{door::seat::Seat, state::files};
 
 /// How often what waits is looked over.
 pub(super) const SWEEP: Duration = Duration::from_secs(1);
+/// How long a session waits for a connection.
+const PARKED: Duration = Duration::from_secs(RESUME_TTL_SECS);
+/// How many are looked at each second, over their time or not.
+const LOOKED_AT: usize = 1_024;
 /// How often somebody looks whether memory is short, while there are lines.
 const KEEP: Duration = Duration::from_millis(250);
 
@@ -36,6 +39,10 @@ impl Directory {
     }
 
     pub(super) fn share(&self, newest: SessionId, unit: &Unit, left: usize, has_one: impl Fn(&Line) -> bool) {
+        // Nobody who has fewer lines is looked for among all.
+        if self.0.memory.account(unit.clone()).users() <= left.max(1) {
+            return;
+        }
         let replaced = {
             let inner = self.lock();
             let carried = |session: &&Session| has_one(&session.line) && self.0.memory.unit(&session.seat) == *unit;
@@ -54,51 +61,63 @@ impl Directory {
         }
     }
 
-    /// Ends what has waited for too long, and the longest-waiting where too much does. False if nothing waits any more.
+    /// Ends what has waited for too long. False if nothing waits any more.
     pub(super) fn sweep(&self) -> bool {
-        let (waiting, guests): (Vec<_>, HashSet<_>) = {
+        let guests: Vec<_> = {
             let inner = self.lock();
-            (inner.parked.iter().copied().collect(), inner.guests.all().into_iter().map(|(_, id)| id).collect())
+            let waiting = inner.guests.all().into_iter().filter_map(|(_, id)| inner.parked.get(id));
+            waiting.filter(|waiting| waiting.since.elapsed() >= guests::PARKED).cloned().collect()
         };
-        for (device, id, since) in waiting {
-            let Some(line) = self.line(device, id) else { continue };
-            line.command(duologue::Line::handle_timeout);
-            if since.elapsed() >= guests::PARKED && guests.contains(&id) && is_parked(&line) {
-                self.bury(device, id, &line, FreshReason::Expired);
-            }
-            if line.command(|line, _| line.closed().is_some()) {
-                self.bury(device, id, &line, FreshReason::Expired);
+        guests.into_iter().for_each(|waiting| self.expire(&waiting));
+        // One after the other: nobody waits for the directory while thousands are over their time.
+        while let Some(waiting) = self.over_time() {
+            self.expire(&waiting);
+        }
+        // What was ended while it waited, and what goes on, is found by looking at some each second.
+        let some = self.lock().parked.look_on(LOOKED_AT);
+        for Waiting { device, id, .. } in some {
+            match self.line(device, id) {
+                Some(line) if line.command(|line, _| line.closed().is_some()) => {
+                    self.bury(device, id, &line, FreshReason::Expired);
+                }
+                Some(line) => self.goes_on(id, &line),
+                None => self.lock().parked.remove(id),
             }
         }
-        self.make_room();
         let mut inner = self.lock();
         inner.sweeping = !inner.parked.is_empty();
         inner.sweeping
     }
 
+    fn over_time(&self) -> Option<Waiting> {
+        let inner = self.lock();
+        inner.parked.longest().filter(|waiting| waiting.since.elapsed() >= PARKED).cloned()
+    }
+
+    fn expire(&self, waiting: &Waiting) {
+        let Waiting { device, id, .. } = *waiting;
+        match self.line(device, id).filter(is_parked) {
+            Some(line) => self.bury(device, id, &line, FreshReason::Expired),
+            None => self.lock().parked.remove(id),
+        }
+    }
+
     /// Beyond the number, guests give way, then the unit that has most of them, with the one that waits longest.
     pub(super) fn make_room(&self) {
-        let entries: Vec<_> = self.lock().parked.iter().copied().collect();
-        let mut waiting: HashMap<Unit, VecDeque<(DeviceId, SessionId, Line)>> = HashMap::new();
-        let mut count = 0;
-        for (device, id, _) in entries {
-            let session = self.lock().session(device, id).cloned();
-            match session.filter(|session| is_parked(&session.line)) {
-                Some(Session { line, seat, .. }) => {
-                    waiting.entry(self.0.memory.unit(&seat)).or_default().push_back((device, id, line));
-                    count += 1;
+        while let Some(Waiting { device, id, .. }) = self.too_many() {
+            match self.line(device, id).filter(is_parked) {
+                Some(line) => {
+                    self.0.watch.tell(Event::of(Kind::SessionEvicted).device(device));
+                    self.bury(device, id, &line, FreshReason::Evicted);
                 }
-                None => self.lock().parked.retain(|(_, other, _)| *other != id),
+                None => self.lock().parked.remove(id),
             }
         }
-        while count > PARKED_MAX {
-            let most = waiting.iter_mut().filter(|(_, sessions)| !sessions.is_empty());
-            let most = most.max_by_key(|(unit, sessions)| (**unit == Unit::Guests, sessions.len()));
-            let Some((device, id, line)) = most.and_then(|(_, sessions)| sessions.pop_front()) else { return };
-            count -= 1;
-            self.0.watch.tell(Event::of(Kind::SessionEvicted).device(device));
-            self.bury(device, id, &line, FreshReason::Evicted);
-        }
+    }
+
+    fn too_many(&self) -> Option<Waiting> {
+        let inner = self.lock();
+        (inner.parked.len() > self.0.parked_max).then(|| inner.parked.longest_of_most().cloned()).flatten()
     }
 
     /// Looks after memory while there are lines.
@@ -150,7 +169,7 @@ impl Directory {
                 }
                 // Nothing is unread or queued any more: what is left is kept to be sent again.
                 let waits = |(_, id, line): &&(DeviceId, SessionId, Line)| {
-                    is_parked(line).then(|| self.lock().parked.iter().position(|(_, other, _)| other == id)).flatten()
+                    is_parked(line).then(|| self.lock().parked.place(*id)).flatten()
                 };
                 let longest = lines.iter().filter(|line| waits(line).is_some()).min_by_key(waits);
                 let Some((device, id, line)) = longest else { break };

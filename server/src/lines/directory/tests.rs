@@ -276,3 +276,32 @@ async fn a_guest_who_rises_leaves_the_guests_with_all_that_he_holds_and_one_who_
     guest(&directory, 31, [192, 0, 2, 1]).expect("its place is free");
     assert_eq!(directory.guests().len(), 18);
 }
+
+/// 18,000 lines of a proxy that starts again used to be minutes in which no handshake passed.
+#[tokio::test]
+async fn a_network_that_fails_parks_as_many_as_memory_allows_and_the_rest_by_whoever_has_most() {
+    // As many as half of 8 MiB has room for, 4 KiB each.
+    let max = 1_024;
+    let directory = of_len(8_192 * KIB);
+    let (first, _) = parked(&directory, device(1));
+    let mut key = [7; 32];
+    let crowd: Vec<_> = (0..2_000_u32)
+        .map(|number| {
+            key[..4].copy_from_slice(&[7, 7, 7, u8::try_from(number / 16).expect("125 devices")]);
+            let (id, line) = parked(&directory, DeviceId(key));
+            (DeviceId(key), id, line)
+        })
+        .collect();
+    assert_eq!(directory.lock().parked.len(), max);
+    assert!(directory.resume(device(1), first).is_ok(), "who has one keeps it, though it waits longest");
+    let evicted = |(device, id, _): &&(DeviceId, SessionId, Line)| {
+        directory.resume(*device, *id).err() == Some(FreshReason::Evicted)
+    };
+    assert_eq!(crowd.iter().take_while(evicted).count(), 2_000 + 1 - max, "those that waited longest, and only they");
+    // Whoever comes back waits no more, and who is lost again waits behind all others.
+    let (device_of, id, line) = &crowd[1_999];
+    directory.goes_on(*id, line);
+    assert_eq!(directory.lock().parked.len(), max, "it has no connection");
+    directory.park(*device_of, *id);
+    assert_eq!(directory.lock().parked.len(), max);
+}
