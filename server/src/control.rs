@@ -2,7 +2,11 @@
 //!
 //! Where no server runs, the verb opens the state itself and asks the same API without a socket. It never makes one.
 
-use std::{io, path::Path, time::Duration};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, bail};
 use axum::{
@@ -14,10 +18,19 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tower::ServiceExt;
 
-use crate::{api, state::State};
+use crate::{
+    api,
+    state::State,
+    watch::{
+        audit::writer::AuditLog,
+        stream::{Read, Reader, Watch},
+    },
+};
 
 /// Longest answer: a list of some ten thousand devices.
 const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
+/// Events of one verb, while no server runs: one for each device that it is about.
+const EVENTS_MAX: usize = 100_000;
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,8 +52,13 @@ pub async fn ask<T: DeserializeOwned>(
             Ok(stream) => exchange(stream, request).await.context("the running server broke off"),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 let state = State::open_existing(directory)?;
-                let response = api::router(state, None, None).oneshot(request).await;
-                whole(response.unwrap_or_else(|never| match never {})).await
+                let watch = Watch::default();
+                let told = watch.subscribe(EVENTS_MAX);
+                let response = api::router_at_rest(state.clone(), watch.clone()).oneshot(request).await;
+                let answered = whole(response.unwrap_or_else(|never| match never {})).await;
+                // While nobody else can open the state.
+                write_audit(state.directory(), &told);
+                answered
             }
             Err(error) => {
                 let socket = directory.join(api::SOCKET);
@@ -64,6 +82,27 @@ pub async fn ask<T: DeserializeOwned>(
     }
     let refused: api::Refused = serde_json::from_slice(&body).with_context(other)?;
     bail!(refused.message)
+}
+
+/// Writes what a verb has done into the audit log, where its owner keeps one and no server runs that does.
+fn write_audit(directory: &Path, told: &Reader) {
+    let mut log = None;
+    while let Read::Event(event) = told.next_within(Duration::ZERO) {
+        if !event.kind.is_audited() {
+            continue;
+        }
+        // Opened by the first: what changes nothing leaves nothing.
+        let opened = log.get_or_insert_with(|| AuditLog::at_rest(directory, SystemTime::now()));
+        match opened {
+            Ok(Some(log)) => log.tell(&event, SystemTime::now()),
+            Ok(None) => return,
+            // It is done all the same: a revocation does not wait for a log.
+            Err(error) => return tracing::error!(%error, "what was done stands in no audit log"),
+        }
+    }
+    if let Some(Ok(Some(log))) = log {
+        log.close(SystemTime::now());
+    }
 }
 
 async fn exchange(stream: UnixStream, request: Request<Body>) -> anyhow::Result<Response<Bytes>> {

@@ -31,6 +31,19 @@
 //! What an app must name of the core stands here too; all of it is [`duologue`]. [`axum`], [`rustls`] and [`CancellationToken`]
 //! are the versions that [`serve`] and [`Duologue::router`] speak of.
 
+/// The audit log: how it is written, read and verified.
+pub mod audit {
+    pub use crate::watch::audit::{
+        AuditKey, DIRECTORY, Hash, Head,
+        book::AuditError,
+        outbox::{Courier, Sink},
+        settings::{Addresses, AuditSettings, Syslog},
+        tail::{AuditEntry, Filter, audit_files, audit_keys, audit_stamp, last_head, tail},
+        verify::{Broken, Expected, HeadSeen, Whole, Why, verify_files, verify_texts},
+        writer::{Audit, AuditLog, AuditState},
+    };
+}
+
 mod api;
 mod config;
 mod control;

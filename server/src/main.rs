@@ -46,6 +46,9 @@ enum Verb {
     /// What happens here, and by which rules somebody is stopped.
     #[command(subcommand)]
     Watch(verbs::bans::Watch),
+    /// The audit log: who was let in, refused, raised, revoked and banned, and what the owner did.
+    #[command(subcommand)]
+    Audit(verbs::audit::AuditVerb),
     /// Whether a server runs, and whether everything is on disk.
     State(verbs::state::StateVerb),
     /// Opens a line from this terminal: sends its lines, prints what comes back.
@@ -69,6 +72,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Accounts(verb) => verb.run().await,
         Verb::Bans(verb) => verb.run().await,
         Verb::Watch(verb) => verb.run().await,
+        Verb::Audit(verb) => verb.run().await,
         Verb::State(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
     };

@@ -14,6 +14,7 @@
 //! crowd.rs    who is served while others hold all there is
 //! accounts.rs whose devices there are             revoking.rs         how soon lines end
 //! pressure.rs a page while the server is under pressure
+//! audit.rs    the audit log under whoever alters it
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -25,6 +26,7 @@
 
 mod accounts;
 mod apart;
+mod audit;
 mod below;
 mod browser;
 mod busy;

@@ -21,6 +21,7 @@
 //! | `GET /bans` | 200 `{"bans":[{"what","which","by","since","until","repeats"}]}`, the one that ends first at first |
 //! | `POST /bans` `{"what","which","secs"}` | 201 the ban: of an `address`, a `device` or a `subject`; lines that are there end |
 //! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
+//! | `GET /audit` | 200 `{"head","n","key","signed_at","waiting_losses","sinks"?:[{"name","waiting","lost"}]}`: signed now, to be kept elsewhere |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
 //!
 //! Names in a path are percent-encoded. An empty body is `{}`; a word in it that is not listed is refused.
@@ -34,6 +35,7 @@
 
 mod accounts;
 mod asked;
+mod audit;
 mod devices;
 mod invites;
 mod passkeys;
@@ -103,6 +105,15 @@ impl Target {
 
 /// The API of a state directory, and of the server that runs there.
 pub(crate) fn router(state: State, running: Option<Duologue>, config: Option<ConfigFile>) -> Router {
+    router_told(state, running, config, Watch::default())
+}
+
+/// The same of a state at rest, for one who hears what is done.
+pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
+    router_told(state, None, None, watch)
+}
+
+fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFile>, watch: Watch) -> Router {
     Router::new()
         .merge(devices::routes())
         .merge(accounts::routes())
@@ -110,13 +121,14 @@ pub(crate) fn router(state: State, running: Option<Duologue>, config: Option<Con
         .merge(passkeys::routes())
         .merge(policy::routes())
         .merge(watch::routes())
+        .merge(audit::routes())
         .route("/state", get(server_state))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this path is asked for in another way")
         })
         .layer(middleware::from_fn(refuse_browsers))
-        .with_state(Arc::new(Target { state, running, config, watch: Watch::default() }))
+        .with_state(Arc::new(Target { state, running, config, watch }))
 }
 
 async fn refuse_browsers(request: Request, next: Next) -> Response {

@@ -8,6 +8,7 @@
 //!
 //! A file counts whole or not at all. Flags say where a server is and what it serves; nothing of it stands in both.
 
+mod audit;
 mod error;
 mod firewall;
 mod schema;
@@ -32,6 +33,7 @@ use crate::{
     lines::Duologue,
     services::http::{VouchSettings, Vouches},
     watch::settings::WatchSettings,
+    watch::audit::settings::AuditSettings,
 };
 
 /// The longest file, in bytes.
@@ -54,6 +56,8 @@ pub struct Config {
     pub firewall: FirewallSettings,
     /// Rules of the watch beside those that are shipped, and on whom no measure falls.
     pub watch: WatchSettings,
+    /// How the audit log is written, `Some(None)` if it is to be none; none if it has no `[audit]`.
+    pub audit: Option<Option<AuditSettings>>,
 }
 
 impl Config {
@@ -77,9 +81,9 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { rules, token, hook, vouch, passkey, firewall, watch } =
+        let schema::Read { rules, token, hook, vouch, passkey, firewall, audit, watch } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey, firewall, watch })
+        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey, firewall, audit, watch })
     }
 }
 
@@ -95,6 +99,8 @@ pub struct ConfigFile {
     hook: Option<HookSettings>,
     /// Of the start.
     watch: WatchSettings,
+    /// How the audit log is written since the start.
+    audit: Option<Option<AuditSettings>>,
     /// Followed by the service `http`.
     vouches: Vouches,
 }
@@ -111,6 +117,8 @@ impl ConfigFile {
         let (token, hook, passkey) = (config.token.clone(), config.hook.clone(), config.passkey.clone());
         let watch = config.watch.clone();
         Ok((Self { path, token, hook, passkey, watch, vouches }, config))
+        let audit = config.audit.clone();
+        Ok((Self { path, token, hook, passkey, audit, vouches }, config))
     }
 
     /// Who judges the tokens that are taken; none if none are. A file of keys stands beside this one.
@@ -168,6 +176,10 @@ impl ConfigFile {
     #[must_use]
     pub const fn watch(&self) -> &WatchSettings {
         &self.watch
+    /// How the audit log is written, `Some(None)` if it is to be none; none if the file has no `[audit]`.
+    #[must_use]
+    pub const fn audit(&self) -> Option<&Option<AuditSettings>> {
+        self.audit.as_ref()
     }
 
     /// Whose tokens are taken.
@@ -183,13 +195,14 @@ impl ConfigFile {
     pub fn reload(&self, duologue: &Duologue) -> Result<Config, ConfigErrors> {
         let config = Config::read(&self.path)?;
         let changed = [
-            ("token", config.token != self.token),
-            ("hook", config.hook != self.hook),
-            ("passkey", config.passkey != self.passkey),
+            ("door.token", config.token != self.token),
+            ("door.hook", config.hook != self.hook),
+            ("door.passkey", config.passkey != self.passkey),
+            ("audit", config.audit != self.audit),
         ];
         if let Some((table, _)) = changed.iter().find(|(_, has_changed)| *has_changed) {
             let why = format!(
-                "has another [door.{table}] than at the start, and that cannot change while the server runs: start it again, or \
+                "has another [{table}] than at the start, and that cannot change while the server runs: start it again, or \
                  write there what stood there"
             );
             return Err(ConfigErrors::whole(&self.path.display().to_string(), why));

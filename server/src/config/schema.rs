@@ -23,6 +23,7 @@ use crate::door::{
 };
 use crate::services::http::VouchSettings;
 use crate::watch::settings::WatchSettings;
+use crate::watch::audit::settings::AuditSettings;
 
 /// More than anybody can keep in mind.
 const RULES_MAX: usize = 1_000;
@@ -51,6 +52,8 @@ struct File {
     watch: super::watch::Table,
     #[serde(default)]
     rule: Vec<Spanned<Table>>,
+    #[serde(default)]
+    audit: Option<super::audit::Table>,
 }
 
 /// What holds for every rule that does not say otherwise.
@@ -137,6 +140,7 @@ pub(super) struct Read {
     pub(super) passkey: Option<PasskeySettings>,
     pub(super) firewall: FirewallSettings,
     pub(super) watch: WatchSettings,
+    pub(super) audit: Option<Option<AuditSettings>>,
 }
 
 /// All that a text says; or all that is wrong in it.
@@ -171,6 +175,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     let firewall = reader.firewall(&file.firewall);
     let watch = super::watch::read(&file.watch, &mut reader.wrong);
     let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
+    let audit = file.audit.as_ref().map(|table| table.read(&mut reader));
     let mut names = HashSet::new();
     let mut rules = Vec::with_capacity(file.rule.len() + 1);
     if file.door.passkey.is_some() {

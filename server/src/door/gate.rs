@@ -187,6 +187,25 @@ impl Gate {
         is_open(&standing) || seat.if_present(&standing, now).is_some_and(|present| is_open(&present))
     }
 
+    /// The first rule that opens a label to a caller as it is now, by its place and its name.
+    pub(crate) fn opened_by(
+        &self,
+        seat: &Seat,
+        label: &str,
+        demands: Level,
+        takes_requests: bool,
+    ) -> Option<(usize, Arc<str>)> {
+        let now = now();
+        let (standing, transport, opens) = (seat.standing(now), seat.transport(), seat.opens());
+        let target = if takes_requests { Target::Later } else { Target::None };
+        let evidence = Evidence::new(seat.device(), &standing, &transport).let_in_for(opens.as_deref());
+        let (policy, verdict) = self.judge(&evidence, &Asked { label, target, demands }, now);
+        match verdict {
+            Verdict::Opened { rule, .. } => policy.rules.rule(rule).map(|it| (rule, Arc::clone(&it.name))),
+            Verdict::Refused(_) => None,
+        }
+    }
+
     fn shard(&self, device: DeviceId) -> &Notify {
         let [first, ..] = device.0;
         let [start, ..] = &self.changed;

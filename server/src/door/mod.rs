@@ -16,6 +16,7 @@ pub(crate) mod passkeys;
 pub(crate) mod policy;
 pub(crate) mod pressure;
 pub(crate) mod quantity;
+pub(crate) mod report;
 pub(crate) mod seat;
 pub(crate) mod seen;
 pub(crate) mod standing;

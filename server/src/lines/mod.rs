@@ -5,6 +5,7 @@
 //!           ─► directory: a new session, or the device's own that waits ─► services ─► lost: parked, or ended
 //! ```
 
+mod audit;
 mod binding;
 pub(crate) mod directory;
 mod drain;
@@ -29,7 +30,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -74,6 +75,7 @@ use crate::{
     },
     state::{State, keeper::Keeper, records::now},
     watch::{
+        audit::writer::Audit,
         events::{Event, Kind},
         stream::Watch,
     },
@@ -109,6 +111,8 @@ struct Shared {
     passkeys: Option<Passkeys>,
     familiar: binding::Familiar,
     under_way: under_way::UnderWay,
+    /// Set once, if one is kept.
+    audit: OnceLock<Audit>,
     /// It is looked whose standing ends.
     ends_are_watched: AtomicBool,
     /// It is looked whether the firewall's files change.
@@ -141,6 +145,7 @@ impl Duologue {
             passkeys: None,
             familiar: binding::Familiar::default(),
             under_way: under_way::UnderWay::default(),
+            audit: OnceLock::new(),
             ends_are_watched: AtomicBool::new(false),
             files_are_watched: AtomicBool::new(false),
             measures: measures::Measures::default(),

@@ -219,8 +219,10 @@ impl Duologue {
         };
         match outcome {
             Outcome::Resumed { .. } => self.tell(begun(Kind::LineResumed)),
-            Outcome::Fresh(reason) => self.tell(begun(Kind::LineOpen).code(reason.word())),
-            Outcome::New => self.tell(begun(Kind::LineOpen)),
+            fresh => {
+                let open = begun(Kind::LineOpen).by(self.evidence(&seat, &request, used.is_some()));
+                self.tell(if let Outcome::Fresh(reason) = fresh { open.code(reason.word()) } else { open });
+            }
         }
         let key = self.key_hashes(&request.device);
         let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: request.claims };

@@ -370,6 +370,18 @@ impl Services {
         duologue::Services::told(labels.iter().map(String::as_str))
     }
 
+    /// The rules that open something to a caller as it is now, each once, in their order; no more than a few.
+    pub(crate) fn rules(&self, gate: &Gate, seat: &Seat, max: usize) -> Vec<Arc<str>> {
+        let rule = |(label, service): (&String, &Arc<dyn Erased>)| {
+            gate.opened_by(seat, label, service.demands(), service.takes_requests())
+        };
+        let mut rules: Vec<_> = self.0.iter().filter_map(rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules.truncate(max);
+        rules.into_iter().map(|(_, name)| name).collect()
+    }
+
     /// Whether anything at all is open to a caller as it is now.
     pub(crate) fn any_is_open(&self, gate: &Gate, seat: &Seat) -> bool {
         self.0.iter().any(|(label, service)| gate.opens(seat, label, service.demands(), service.takes_requests()))

@@ -41,7 +41,7 @@ impl Dev {
     pub(crate) async fn run(self, log: BoundedLog) -> anyhow::Result<()> {
         let network = if self.lan { lan::addresses()? } else { Vec::new() };
         let configured = self.config.apply(self.origins.apply(Policy::loopback())?, &self.services)?;
-        let super::Configured { mut policy, file: config, hook, firewall } = configured;
+        let super::Configured { audit, mut policy, file: config, hook, firewall } = configured;
         let state = State::open(&self.directory.state)?;
         let tls = development_at(state.directory(), &network)?;
         let listener = match self.lan {
@@ -73,7 +73,9 @@ impl Dev {
             config,
             hook,
             firewall,
+
             certificate: None,
+            audit: audit.flatten(),
             log,
         };
         let listening = FrontConfig { tls: Some(tls), ..FrontConfig::default() };

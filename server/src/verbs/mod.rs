@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod bans;
+pub(crate) mod audit;
 pub(crate) mod connect;
 pub(crate) mod dev;
 pub(crate) mod devices;
@@ -27,6 +28,12 @@ use anyhow::{Context, bail};
 use duologue_server::{
     Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FirewallSettings, FrontConfig, Hook, HookSettings,
     Kind, OWNERS, Policy, State, WatchSettings, listen_with, page_at, parse_size, parse_span, raise_file_limit,
+    Kind, OWNERS, Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
+    Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FrontConfig, Hook, HookSettings, Kind, OWNERS,
+    Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
+    Kind, OWNERS, Policy, State,
+    audit::AuditSettings,
+    listen_with, page_at, parse_size, parse_span, raise_file_limit,
     services::{
         self,
         desk::Desk,
@@ -158,6 +165,8 @@ pub(crate) struct ConfigOption {
 
 /// What a configuration comes to.
 pub(crate) struct Configured {
+    /// What the file says of the audit log; none if it says nothing.
+    pub(crate) audit: Option<Option<AuditSettings>>,
     pub(crate) policy: Policy,
     pub(crate) file: Option<ConfigFile>,
     pub(crate) hook: Option<HookSettings>,
@@ -170,7 +179,7 @@ impl ConfigOption {
         let hook = self.hook.map(HookSettings::new);
         hook.as_ref().map_or(Ok(()), HookSettings::check).context("--hook")?;
         let Some(path) = self.config else {
-            return Ok(Configured { policy, file: None, hook, firewall: FirewallSettings::default() });
+            return Ok(Configured { audit: None, policy, file: None, hook, firewall: FirewallSettings::default() });
         };
         let (file, config) = ConfigFile::open(&path)?;
         if config.vouch.is_some() && !services.has_backend() {
@@ -181,7 +190,7 @@ impl ConfigOption {
         }
         let hook = hook.or(config.hook);
         let policy = policy.with_rules(config.rules);
-        Ok(Configured { policy, file: Some(file), hook, firewall: config.firewall })
+        Ok(Configured { audit: config.audit, policy, file: Some(file), hook, firewall: config.firewall })
     }
 }
 
@@ -257,6 +266,8 @@ pub(crate) struct Site {
     pub(crate) firewall: FirewallSettings,
     /// The file, where the owner has brought one.
     pub(crate) certificate: Option<PathBuf>,
+    /// How the audit log is written; none: there is none.
+    pub(crate) audit: Option<AuditSettings>,
     pub(crate) log: BoundedLog,
 }
 
@@ -325,6 +336,10 @@ pub(crate) async fn run(
         duologue.set_watch(&WatchSettings::default());
     }
     duologue.tell_of_bans(&extras.ban_command);
+    match site.audit {
+        Some(settings) => duologue.keep_audit(settings)?,
+        None => duologue.keep_no_audit()?,
+    }
     let _control = listen_with(state, duologue.clone(), site.config).context("cannot make the control socket")?;
     if let Some(desk) = extras.desk {
         tokio::spawn(desk.read_terminal());
@@ -350,6 +365,9 @@ pub(crate) async fn run(
     }
     stop.cancel();
     server.await?;
+    if let Some(audit) = duologue.audit() {
+        audit.stop().await;
+    }
     duologue.watch().flush();
     log.tell();
     // `read_terminal` may be blocked in a read that nothing can end.

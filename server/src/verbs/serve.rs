@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
-    BoundedLog, FrontConfig, Policy, State, TrustedProxies, from_files,
+    BoundedLog, FrontConfig, Policy, State, TrustedProxies,
+    audit::AuditSettings,
+    from_files,
     services::{desk::Desk, pair::Pair},
 };
 use tokio::net::TcpListener;
@@ -82,7 +84,9 @@ impl Serve {
         let desk = self.desk.then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
         let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
         let configured = self.config.apply(self.origins.apply(own)?, &self.services)?;
-        let super::Configured { policy, file: config, hook, firewall } = configured;
+        let super::Configured { audit, policy, file: config, hook, firewall } = configured;
+        // Who lets others in will be asked one day who was.
+        let audit = audit.unwrap_or_else(|| Some(AuditSettings::default()));
         let tls = match (&self.cert, &self.key) {
             (Some(certificate), Some(key)) => Some(from_files(certificate, key)?),
             _ => None,

@@ -36,6 +36,8 @@ pub struct Event {
     pub label: Option<Box<str>>,
     /// A word of a closed set: a close code, why a token was refused.
     pub code: Option<&'static str>,
+    /// By what somebody was let in: the evidence, the level, the rules. For the audit log.
+    pub by: Option<Box<str>>,
     /// What the log says beside: a rule's place, a verb, an error's sentence. Never a message, and never long.
     pub note: Option<Box<str>>,
     /// Nobody has let in this device: in the log it counts as what it comes from.
@@ -48,8 +50,8 @@ impl Event {
     pub fn of(kind: Kind) -> Self {
         // Where nobody is told, nobody needs to know the time.
         let at = if cfg!(feature = "watch") { SystemTime::now() } else { SystemTime::UNIX_EPOCH };
-        let (device, subject, address, label, code, note, stranger) = (None, None, None, None, None, None, None);
-        Self { at, kind, device, subject, address, label, code, note, stranger }
+        let (device, subject, address, label, code, by, note) = (None, None, None, None, None, None, None);
+        Self { at, kind, device, subject, address, label, code, by, note, stranger: None }
     }
 
     /// Of this device.
@@ -84,6 +86,13 @@ impl Event {
     #[must_use]
     pub const fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
+        self
+    }
+
+    /// On this evidence.
+    #[must_use]
+    pub fn by(mut self, by: Option<impl AsRef<str>>) -> Self {
+        self.by = by.map(|by| text::shown_within(by.as_ref(), NOTE_CHARS_MAX).into());
         self
     }
 

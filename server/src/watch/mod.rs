@@ -2,6 +2,7 @@
 
 pub(crate) mod bans;
 pub(crate) mod command;
+pub(crate) mod audit;
 mod counts;
 pub(crate) mod events;
 mod kinds;

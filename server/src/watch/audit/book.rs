@@ -1,0 +1,625 @@
+//! The audit log as it is written: one file after the other, one line after the other. Time is an argument.
+//!
+//! ```text
+//! open ─► the newest file, its last whole line ─► what a crash has left behind it is cut off, and told in the next line
+//! append ─► one write of one line; one that fails leaves nothing behind
+//! rotate ─► key.next made ─► last line, signed: names it ─► key wiped, key.next in its place ─► new file ─► the old one is packed
+//! retire ─► the file's last line is kept ─► a signed line says what is removed ─► the file goes
+//! ```
+//!
+//! A crash between any two of these steps is made good when the log is opened again. Nothing is ever written into the middle of a
+//! file, and a line that stands is never touched.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use thiserror::Error;
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+use super::{
+    BEGUN, HEAD, LOST, REMOVED, ROTATED, TORN,
+    files::{self, Part},
+    key::{Key, Keys, sync_directory},
+    line::{self, AuditKey, Hash, Head, LINE_LEN_MAX, Line},
+};
+use crate::state::StateError;
+
+/// The form of the lines, as a file's first line names it.
+const FORM: u32 = 1;
+
+/// Why the log cannot be opened or written.
+#[derive(Debug, Error)]
+pub enum AuditError {
+    /// The keys.
+    #[error(transparent)]
+    Key(#[from] StateError),
+    /// The files.
+    #[error("the audit log {} cannot be {verb}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+impl AuditError {
+    /// Whether it is only that the disk has no room.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
+        let source = match self {
+            Self::Io { source, .. } | Self::Key(StateError::Io { source, .. }) => source,
+            Self::Key(_) => return false,
+        };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    }
+}
+
+/// How long files are, and how long they stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// A new file after so many bytes.
+    pub(super) size: u64,
+    /// And after so long.
+    pub(super) age: Duration,
+    /// Closed ones go after so long; none: never.
+    pub(super) keep: Option<Duration>,
+}
+
+/// An entry, whatever it is of: its members in the order in which RFC 8785 has them does not matter here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Entry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<String>,
+    pub(super) at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<String>,
+    pub(super) kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) note: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<String>,
+}
+
+/// What the log says of itself.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Own<'a> {
+    Begun {
+        at: String,
+        form: u32,
+        kind: &'static str,
+        version: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<&'a str>,
+    },
+    Head {
+        at: String,
+        kind: &'static str,
+    },
+    Rotated {
+        at: String,
+        first: u64,
+        kind: &'static str,
+        next: String,
+    },
+    Removed {
+        at: String,
+        from: u64,
+        kind: &'static str,
+        last: String,
+        to: u64,
+    },
+    Torn {
+        at: String,
+        bytes: u64,
+        digest: String,
+        kind: &'static str,
+    },
+    Lost {
+        at: String,
+        counts: &'a BTreeMap<&'static str, u64>,
+        kind: &'static str,
+        since: String,
+        why: &'a str,
+    },
+}
+
+/// The log, open.
+#[derive(Debug)]
+pub(super) struct Book {
+    directory: PathBuf,
+    terms: Terms,
+    keys: Keys,
+    key: Key,
+    file: File,
+    path: PathBuf,
+    /// Of the file, without what a failed write has left.
+    len: u64,
+    /// The number of the file's first line.
+    first: u64,
+    begun_at: SystemTime,
+    last: Head,
+    /// The last line of the file names the next one's key: nothing follows it there.
+    next: Option<AuditKey>,
+    /// Lines since the last signature.
+    unsigned: u32,
+    signed_at: SystemTime,
+    /// Behind the file's length stands what could not be removed.
+    is_torn: bool,
+    /// What was found at the opening, and is not in the log yet.
+    found: Option<Found>,
+    /// Lines that were written and not handed on.
+    fresh: Vec<Vec<u8>>,
+}
+
+/// Bytes behind the last whole line.
+#[derive(Debug)]
+struct Found {
+    bytes: u64,
+    digest: Hash,
+}
+
+/// A moment, as entries have it: all of one length, so that their order is that of time.
+pub(super) fn stamp(at: SystemTime) -> String {
+    let time = OffsetDateTime::from(at).to_offset(UtcOffset::UTC);
+    let (hour, minute, second, milli) = time.to_hms_milli();
+    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+fn moment(stamp: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(stamp, &Rfc3339).ok().map(SystemTime::from)
+}
+
+/// What the newest file says, from its beginning.
+struct Newest {
+    key: Option<AuditKey>,
+    next: Option<AuditKey>,
+    begun_at: Option<SystemTime>,
+    signed_at: Option<SystemTime>,
+    unsigned: u32,
+    last: Option<Head>,
+    len: u64,
+    torn: Option<Found>,
+    /// A line that is none stands in it: nothing can follow it there.
+    is_damaged: bool,
+}
+
+impl Book {
+    /// Opens the log of a directory, and makes it where there is none.
+    pub(super) fn open(directory: &Path, terms: Terms, now: SystemTime) -> Result<Self, AuditError> {
+        let book = Self::find(directory, terms, now)?;
+        // A crash may have come before they were packed.
+        for part in files::parts(directory).unwrap_or_default() {
+            let is_closed = |last: Option<Vec<u8>>| last.as_deref().and_then(closing).is_some();
+            if part.first < book.first
+                && !part.is_packed()
+                && files::last_line(&part.path, LINE_LEN_MAX).is_ok_and(is_closed)
+            {
+                pack(&part.path);
+            }
+        }
+        Ok(book)
+    }
+
+    fn find(directory: &Path, terms: Terms, now: SystemTime) -> Result<Self, AuditError> {
+        let failed = |verb, path: &Path| {
+            let path = path.to_owned();
+            move |source| AuditError::Io { verb, path, source }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("made", directory))?;
+        let keys = Keys::of(directory);
+        let parts = files::parts(directory).map_err(failed("read", directory))?;
+        let Some(part) = parts.last() else {
+            return Self::begin(
+                directory,
+                terms,
+                keys.clone(),
+                keys.begin()?,
+                Head { n: 0, hash: Hash::ZERO },
+                None,
+                now,
+            );
+        };
+        let newest = read(part).map_err(failed("read", &part.path))?;
+        let before = || match parts.len().checked_sub(2).and_then(|at| parts.get(at)) {
+            Some(part) => read(part).map_err(failed("read", &part.path)),
+            None => Ok(Newest::nothing()),
+        };
+        // One without a whole line was begun, and not more: the file before it says what it begins with.
+        let is_empty = newest.last.is_none();
+        let has_other = is_empty && newest.len > 0;
+        let mut base = if is_empty { before()? } else { Newest::nothing() };
+        let torn = match is_empty {
+            true => newest.torn,
+            false => {
+                base = newest;
+                base.torn.take()
+            }
+        };
+        let last = base.last.unwrap_or(Head { n: part.first - 1, hash: Hash::ZERO });
+        let wanted = base.next.or(base.key);
+        let found = wanted.map(|wanted| keys.find(&wanted)).transpose()?.flatten();
+        let is_backed = found.is_some();
+        let key = match found {
+            Some(key) => key,
+            None => keys.begin()?,
+        };
+        if has_other {
+            // Whoever has written that, it is no line of ours, and stays for whoever wants to know.
+            fs::rename(&part.path, part.path.with_extension("damaged")).map_err(failed("renamed", &part.path))?;
+        } else if is_empty {
+            fs::remove_file(&part.path).map_err(failed("removed", &part.path))?;
+        }
+        if is_empty || base.is_damaged || !is_backed || base.next.is_some() || part.is_packed() {
+            let note = match (is_backed || wanted.is_none(), base.is_damaged) {
+                (false, _) => Some("the key that signed here is gone"),
+                (true, true) => Some("the file before has a line that is none"),
+                _ if has_other => Some("a file was there that has no line of this log"),
+                _ => None,
+            };
+            let mut book = Self::begin(directory, terms, keys, key, last, note, now)?;
+            // Of a file that goes on as it is, whoever verifies sees it there.
+            book.found = torn.filter(|_| is_empty && !has_other);
+            let _ = book.mend(now);
+            return Ok(book);
+        }
+        let file = OpenOptions::new().append(true).open(&part.path).map_err(failed("opened", &part.path))?;
+        let mut book = Self {
+            directory: directory.to_owned(),
+            terms,
+            keys,
+            key,
+            file,
+            path: part.path.clone(),
+            len: base.len,
+            first: part.first,
+            begun_at: base.begun_at.unwrap_or(now),
+            last,
+            next: None,
+            unsigned: base.unsigned,
+            signed_at: base.signed_at.unwrap_or(now),
+            is_torn: torn.is_some(),
+            found: torn,
+            fresh: Vec::new(),
+        };
+        // Where the disk is full, that is told later.
+        let _ = book.mend(now);
+        Ok(book)
+    }
+
+    /// A new file after a line.
+    fn begin(
+        directory: &Path,
+        terms: Terms,
+        keys: Keys,
+        key: Key,
+        last: Head,
+        note: Option<&str>,
+        now: SystemTime,
+    ) -> Result<Self, AuditError> {
+        let path = files::path_of(directory, last.n + 1);
+        let failed = |source| AuditError::Io { verb: "begun", path: path.clone(), source };
+        let file = new_file(&path).map_err(failed)?;
+        let mut book = Self {
+            directory: directory.to_owned(),
+            terms,
+            keys,
+            key,
+            file,
+            path: path.clone(),
+            len: 0,
+            first: last.n + 1,
+            begun_at: now,
+            last,
+            next: None,
+            unsigned: 0,
+            signed_at: now,
+            is_torn: false,
+            found: None,
+            fresh: Vec::new(),
+        };
+        if let Err(error) = book.write_first(note, now) {
+            // One without a line would stand in the way of the next try.
+            let _ = fs::remove_file(&path);
+            return Err(failed(error));
+        }
+        Ok(book)
+    }
+
+    fn write_first(&mut self, note: Option<&str>, now: SystemTime) -> io::Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        self.write(&Own::Begun { at: stamp(now), form: FORM, kind: BEGUN, version, note }, true, now)?;
+        self.file.sync_all()?;
+        sync_directory(&self.path)
+    }
+
+    /// The last line.
+    pub(super) const fn last(&self) -> Head {
+        self.last
+    }
+
+    /// The key that signs.
+    pub(super) const fn key(&self) -> AuditKey {
+        self.key.public()
+    }
+
+    /// When the last signature was made.
+    pub(super) const fn signed_at(&self) -> SystemTime {
+        self.signed_at
+    }
+
+    /// Lines since then.
+    pub(super) const fn unsigned(&self) -> u32 {
+        self.unsigned
+    }
+
+    /// Lines that were written since this was asked last.
+    pub(super) fn take_fresh(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Writes one entry. If that fails, it is as if nobody had tried.
+    pub(super) fn append(&mut self, entry: &Entry, now: SystemTime) -> io::Result<()> {
+        self.mend(now)?;
+        self.write(entry, false, now)
+    }
+
+    /// Says how many events are missing here, by kind, and why.
+    pub(super) fn append_lost(
+        &mut self,
+        counts: &BTreeMap<&'static str, u64>,
+        since: SystemTime,
+        why: &str,
+        now: SystemTime,
+    ) -> io::Result<()> {
+        self.mend(now)?;
+        self.write(&Own::Lost { at: stamp(now), counts, kind: LOST, since: stamp(since), why }, false, now)
+    }
+
+    /// Signs what was written, and sees that it is on disk.
+    pub(super) fn sign(&mut self, now: SystemTime) -> io::Result<Head> {
+        self.mend(now)?;
+        self.write(&Own::Head { at: stamp(now), kind: HEAD }, true, now)?;
+        self.file.sync_data()?;
+        Ok(self.last)
+    }
+
+    /// Sees that what was written is on disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Whether it is time for a new file.
+    pub(super) fn is_due(&self, now: SystemTime) -> bool {
+        let age = now.duration_since(self.begun_at).unwrap_or_default();
+        self.len >= self.terms.size || age >= self.terms.age
+    }
+
+    /// Closes the file, and begins the next one under a key of its own.
+    pub(super) fn rotate(&mut self, now: SystemTime) -> Result<(), AuditError> {
+        if self.next.is_none() {
+            let next = self.keys.make_next()?.public();
+            let closing = Own::Rotated { at: stamp(now), first: self.first, kind: ROTATED, next: next.to_string() };
+            let path = self.path.clone();
+            let failed = move |source| AuditError::Io { verb: "closed", path, source };
+            self.mend(now).and_then(|()| self.write(&closing, true, now)).map_err(failed)?;
+            // From here on the line stands, whether the disk has it yet or not.
+            self.next = Some(next);
+            if let Err(error) = self.file.sync_all() {
+                tracing::warn!(%error, "{} could not be seen to disk", self.path.display());
+            }
+        }
+        self.follow(now)
+    }
+
+    /// The file after one that is closed.
+    fn follow(&mut self, now: SystemTime) -> Result<(), AuditError> {
+        let Some(next) = self.next else { return Ok(()) };
+        let key = match self.keys.find(&next)? {
+            Some(key) => key,
+            None => self.keys.begin()?,
+        };
+        let fresh = self.take_fresh();
+        let begun = Self::begin(&self.directory, self.terms, self.keys.clone(), key, self.last, None, now);
+        let closed = self.path.clone();
+        match begun {
+            Ok(book) => *self = book,
+            Err(error) => {
+                self.fresh = fresh;
+                return Err(error);
+            }
+        }
+        self.fresh.splice(..0, fresh);
+        pack(&closed);
+        Ok(())
+    }
+
+    /// Removes files whose time is over. How many.
+    pub(super) fn retire(&mut self, now: SystemTime) -> Result<usize, AuditError> {
+        let Some(keep) = self.terms.keep else { return Ok(0) };
+        let failed = |verb, path: &Path| {
+            let path = path.to_owned();
+            move |source| AuditError::Io { verb, path, source }
+        };
+        let parts = files::parts(&self.directory).map_err(failed("read", &self.directory))?;
+        let (mut removed, newest) = (0, self.first);
+        for part in parts.iter().take_while(|part| part.first < newest) {
+            let last = files::last_line(&part.path, LINE_LEN_MAX).map_err(failed("read", &part.path))?;
+            let closed = last.as_deref().and_then(closing);
+            // What is not closed as it should be stays, for whoever wants to know why; so does all after it.
+            let Some((bytes, (line, at))) = last.as_deref().zip(closed) else { break };
+            if now.duration_since(at).is_ok_and(|age| age < keep) || at > now {
+                break;
+            }
+            let stubs = files::removed_path(&self.directory);
+            self.keep_last_line(&stubs, bytes, line.0).map_err(failed("written", &stubs))?;
+            let own =
+                Own::Removed { at: stamp(now), from: part.first, kind: REMOVED, last: line.1.to_string(), to: line.0 };
+            let written =
+                self.mend(now).and_then(|()| self.write(&own, true, now)).and_then(|()| self.file.sync_data());
+            written.map_err(failed("written", &self.path))?;
+            fs::remove_file(&part.path).map_err(failed("removed", &part.path))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn keep_last_line(&self, stubs: &Path, line: &[u8], n: u64) -> io::Result<()> {
+        // What a crash has broken off there is cut off first: those lines stand in files that are still here.
+        let mut len = 0;
+        if let Ok(mut read) = File::open(stubs).map(BufReader::new) {
+            let mut bytes = Vec::new();
+            while files::read_line(&mut read, &mut bytes, LINE_LEN_MAX)? == Some(true) {
+                len += bytes.len() as u64 + 1;
+                if Line::parse(&bytes).is_some_and(|line| line.n == n) {
+                    return Ok(());
+                }
+            }
+        }
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(stubs)?;
+        file.set_len(len)?;
+        file.write_all(&[line, b"\n"].concat())?;
+        file.sync_all()?;
+        sync_directory(stubs)
+    }
+
+    /// What stands in the way of the next line: bytes of one that was not finished; a file that is closed.
+    fn mend(&mut self, now: SystemTime) -> io::Result<()> {
+        if self.next.is_some() {
+            self.follow(now).map_err(io::Error::other)?;
+        }
+        if self.is_torn {
+            self.file.set_len(self.len)?;
+            self.file.sync_all()?;
+            self.is_torn = false;
+        }
+        if let Some(Found { bytes, digest }) = self.found.take() {
+            let own = Own::Torn { at: stamp(now), bytes, digest: digest.to_string(), kind: TORN };
+            self.write(&own, false, now).inspect_err(|_| self.found = Some(Found { bytes, digest }))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) const fn swap_file(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+
+    fn write(&mut self, entry: &impl Serialize, is_signed: bool, now: SystemTime) -> io::Result<()> {
+        let n = self.last.n + 1;
+        let (mut bytes, hash) = line::write(entry, n, self.last.hash, is_signed.then_some(&self.key));
+        bytes.push(b'\n');
+        if let Err(error) = self.file.write_all(&bytes) {
+            // Half of it may be there.
+            self.is_torn = self.file.set_len(self.len).is_err();
+            return Err(error);
+        }
+        self.len += bytes.len() as u64;
+        self.last = Head { n, hash };
+        if is_signed {
+            self.unsigned = 0;
+            self.signed_at = now;
+        } else {
+            self.unsigned += 1;
+        }
+        bytes.pop();
+        self.fresh.push(bytes);
+        Ok(())
+    }
+}
+
+/// Packs a closed file. It is whole as it is: packed it is only shorter.
+fn pack(path: &Path) {
+    if let Err(error) = files::pack(path) {
+        tracing::warn!(%error, "{} could not be packed, and stays as it is", path.display());
+    }
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
+    sync_directory(path)?;
+    Ok(file)
+}
+
+impl Newest {
+    const fn nothing() -> Self {
+        Self {
+            key: None,
+            next: None,
+            begun_at: None,
+            signed_at: None,
+            unsigned: 0,
+            last: None,
+            len: 0,
+            torn: None,
+            is_damaged: false,
+        }
+    }
+}
+
+/// Reads a file to its end.
+fn read(part: &Part) -> io::Result<Newest> {
+    let mut read = files::open(&part.path)?;
+    let mut newest = Newest::nothing();
+    let mut bytes = Vec::new();
+    loop {
+        match files::read_line(&mut read, &mut bytes, LINE_LEN_MAX)? {
+            None => return Ok(newest),
+            Some(true) => {
+                newest.len += bytes.len() as u64 + 1;
+                let Some(line) = Line::parse(&bytes).filter(|line| line.hash() == line.said) else {
+                    newest.is_damaged = true;
+                    continue;
+                };
+                newest.last = Some(Head { n: line.n, hash: line.said });
+                newest.unsigned += 1;
+                if let Some(signed) = line.signed {
+                    let said: Option<serde_json::Value> = serde_json::from_slice(line.entry).ok();
+                    let word = |key: &str| said.as_ref().and_then(|said| said.get(key)?.as_str().map(str::to_owned));
+                    let at = word("at").and_then(|at| moment(&at));
+                    newest.key = Some(signed.key);
+                    newest.next = word("next").and_then(|next| next.parse().ok());
+                    newest.begun_at = newest.begun_at.or(at);
+                    newest.signed_at = at;
+                    newest.unsigned = 0;
+                }
+            }
+            Some(false) => {
+                // To the end, however much that is: the disk's own blocks of zeros too.
+                let mut rest = bytes.clone();
+                io::copy(&mut io::Read::take(&mut read, 1 << 20), &mut rest)?;
+                let behind = io::copy(&mut read, &mut io::sink())?;
+                newest.torn = Some(Found { bytes: rest.len() as u64 + behind, digest: line::digest(&rest) });
+                return Ok(newest);
+            }
+        }
+    }
+}
+
+/// Number and hash of a file's last line, and when it was closed; none if it is not closed.
+fn closing(bytes: &[u8]) -> Option<((u64, Hash), SystemTime)> {
+    let line = Line::parse(bytes).filter(|line| line.hash() == line.said && line.signed.is_some())?;
+    let said: serde_json::Value = serde_json::from_slice(line.entry).ok()?;
+    if said.get("kind")?.as_str()? != ROTATED {
+        return None;
+    }
+    Some(((line.n, line.said), moment(said.get("at")?.as_str()?).unwrap_or(UNIX_EPOCH)))
+}
