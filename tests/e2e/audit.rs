@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
@@ -14,13 +14,13 @@ use std::{
 use duologue_server::{
     DeviceId, Event, Kind,
     audit::{
-        AuditKey, AuditLog, AuditSettings, DIRECTORY, Expected, Head, HeadSeen, audit_files, audit_keys, last_head,
-        verify_texts,
+        AuditKey, AuditLog, AuditSettings, DIRECTORY, Expected, Filter, Head, HeadSeen, audit_files, audit_keys,
+        last_head, tail, verify_files, verify_texts,
     },
 };
 use tempfile::TempDir;
 
-use crate::{chance::Chance, forms, server::workspace};
+use crate::{apart::Apart, chance::Chance, forms, server::workspace};
 
 /// Lines of the log that is altered.
 const LINES: u64 = 10_000;
@@ -260,4 +260,131 @@ fn every_single_change_of_an_audit_log_is_found_and_the_first_bad_line_named() {
     // And a head that is of the past tells what it can.
     let whole = verify(None, Expected { key: None, head: Some(log.head) }).unwrap();
     assert_eq!(whole.head, Some(HeadSeen::Here));
+}
+
+/// Asks `docs/audit_verify.py` of one log after the other: its answers are lines, "whole FROM TO" or "FILE LINE".
+const ASK: &str = "import sys, json, audit_verify as a
+for asked in sys.stdin:
+    asked = json.loads(asked)
+    files = [(name, open(path, 'rb').read().splitlines(keepends=True)) for name, path in asked['files']]
+    head = asked['head'] and (int(asked['head'].split(':')[0]), asked['head'].split(':')[1])
+    try: print('whole', *a.verify(files, asked['key'], head), flush=True)
+    except a.Broken as broken: print(broken.args[0], broken.args[1], flush=True)
+";
+
+#[test]
+fn python_a_second_verifier_written_from_the_document_finds_the_same_first_bad_lines() {
+    let rounds =
+        forms::rounds("audit::python_a_second_verifier_written_from_the_document_finds_the_same_first_bad_lines");
+    let mut chance = Chance::new();
+    let log = Log::written(&mut chance);
+    let directory = TempDir::with_prefix("duologue-audit-").unwrap();
+    let texts = log.texts();
+    let path = |name: &str| directory.path().join(name);
+    let paths: Vec<_> =
+        texts.iter().map(|(name, text)| fs::write(path(name), text).map(|()| path(name)).unwrap()).collect();
+    let mut python = Command::new("python3")
+        .args(["-c", ASK])
+        .env("PYTHONPATH", std::env::join_paths([workspace().join("docs"), packages()]).unwrap())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is there: `cargo xtask test` skips this test by name where it is not");
+    let (mut ask, mut answers) = (python.stdin.take().unwrap(), BufReader::new(python.stdout.take().unwrap()));
+    let mut asked = |files: &[(&str, PathBuf)], expected: Expected| {
+        let (key, head) = (expected.key.map(|key| key.to_string()), expected.head.map(|head| head.to_string()));
+        let question = serde_json::json!({ "files": files, "key": key, "head": head });
+        writeln!(ask, "{question}").expect("it reads");
+        let mut answer = String::new();
+        answers.read_line(&mut answer).expect("it answers");
+        answer.trim_end().to_owned()
+    };
+    let all: Vec<_> = texts.iter().zip(&paths).map(|((name, _), path)| (name.as_str(), path.clone())).collect();
+    let lines: usize = log.files.iter().map(|(_, lines)| lines.len()).sum();
+    let expected = Expected { key: Some(log.key), head: Some(log.head) };
+    assert_eq!(asked(&all, expected), format!("whole 1 {lines}"));
+    assert_eq!(asked(&all, Expected::default()), format!("whole 1 {lines}"));
+    for round in 0..rounds {
+        let change = Change::any(&log, &mut chance);
+        let mut files = Vec::new();
+        for (at, (name, path)) in all.iter().enumerate() {
+            match change.files.get(&at) {
+                Some(None) => {}
+                Some(Some(text)) => {
+                    let changed = directory.path().join(format!("changed-{at}"));
+                    fs::write(&changed, text).unwrap();
+                    files.push((*name, changed));
+                }
+                None => files.push((*name, path.clone())),
+            }
+        }
+        let ours = verify_texts(
+            texts.iter().enumerate().filter_map(|(at, (name, text))| match change.files.get(&at) {
+                Some(changed) => changed.as_ref().map(|text| (name.as_str(), text.as_slice())),
+                None => Some((name.as_str(), text.as_slice())),
+            }),
+            expected,
+        );
+        let ours = ours.expect_err(&change.what);
+        assert_eq!(
+            asked(&files, expected),
+            format!("{} {}", ours.file, ours.line),
+            "round {round}, {}: {ours}",
+            change.what
+        );
+    }
+    drop(ask);
+    assert!(python.wait().unwrap().success());
+}
+
+/// Where `cargo xtask test` puts PyPI's `cryptography`, unless the system has it.
+fn packages() -> PathBuf {
+    workspace().join("target/tools/cryptography")
+}
+
+/// Every step of it: a disk that has no room, what happens meanwhile, and room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_what_happens_is_counted_and_the_count_is_the_first_line_when_there_is_room() {
+    let Some(apart) = Apart::mount("mount -t tmpfs -o size=32m none \"$AT\"").await else { return };
+    // Beside the server's state, so that the owner's reserve is no help.
+    let config = apart.directory.with_file_name("audit.toml");
+    fs::write(&config, "[audit]\nsign_every = \"1s\"\n[[rule]]\nopen = [\"echo\"]\n").unwrap();
+    let config = config.to_str().unwrap().to_owned();
+    let (_server, log, _link) = apart.start(&["dev", "--port", "0", "--config", &config]).await;
+    let made = |answer: &str| assert!(answer.contains("201 Created"), "{answer}");
+    let invite = r#"{"expires_secs":600,"url":"https://line.example/"}"#;
+    made(&apart.ask("POST /invites", invite).await);
+    let entries = |kind: &'static str| {
+        let directory = apart.file(DIRECTORY);
+        let files = audit_files(&directory).unwrap();
+        let filter = Filter { kinds: vec![kind.to_owned()], ..Filter::default() };
+        tail(&files, None, &filter, 1_000).unwrap()
+    };
+    let fill = apart.file("fill");
+    let mut filling = fs::File::create(&fill).unwrap();
+    let zeros = [0; 4_096];
+    while filling.write_all(&zeros).is_ok() {}
+    log.with("the audit log cannot be written").await;
+    // A page may have room left where blocks are pages: until the log's is full too.
+    let before = entries("invite-made").len();
+    for _ in 0..40 {
+        let _ = apart.ask("POST /invites", invite).await;
+        while filling.write_all(&zeros).is_ok() {}
+    }
+    // Told is only a head that is on disk, and what waits behind it.
+    let state = apart.ask("GET /audit", "").await;
+    assert!(state.contains("503") || !state.contains("\"waiting_losses\":0"), "{state}");
+    drop(filling);
+    fs::remove_file(&fill).unwrap();
+    log.with("the audit log is written again").await;
+    let lost = entries("audit-lost");
+    let counts: serde_json::Value = serde_json::from_str(lost[0].note.as_deref().unwrap()).unwrap();
+    println!("{} of 40 invites were written while the disk was full; {counts}", entries("invite-made").len() - before);
+    assert!(counts["counts"].as_object().is_some_and(|counts| !counts.is_empty()), "{counts}");
+    let state = apart.ask("GET /audit", "").await;
+    assert!(state.contains("200 OK"), "{state}");
+    let files = audit_files(&apart.file(DIRECTORY)).unwrap();
+    let whole = verify_files(&files, Expected::default()).unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(whole.lost > 0 && whole.signed_to > lost[0].n, "{whole:?}");
 }

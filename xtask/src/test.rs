@@ -45,6 +45,8 @@ const BROWSER_TESTS: &str = "browser_";
 const AXE_TESTS: &str = "browser_axe_";
 /// The name of one that needs a real issuer of tokens contains this.
 const ISSUER_TESTS: &str = "issuer_";
+/// The name of one that needs python3 with PyPI's cryptography contains this.
+const PYTHON_TESTS: &str = "python_";
 /// How the name of a test begins that is run apart from the other end-to-end tests: before a real proxy, on a busy machine.
 const PROXY_TESTS: &str = "proxies::cases::";
 const BUSY_TESTS: &str = "busy::";
@@ -161,6 +163,9 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
     }
     if !tools::has_issuer() {
         skip(ISSUER_TESTS, "no issuer of tokens");
+    }
+    if !tools::has_cryptography() {
+        skip(PYTHON_TESTS, "no python3 with cryptography");
     }
     run.end_to_end(command, &skipped);
     if full {

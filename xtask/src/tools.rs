@@ -40,6 +40,9 @@ const AXE: &str = "4.14.1";
 const ISSUER: (&str, &str) = ("oidc-provider", "9.13.3");
 const ISSUER_NODE: &str = "22.23.5";
 
+/// PyPI's package that verifies signatures for the second verifier of the audit log.
+const CRYPTOGRAPHY: &str = "48.0.0";
+
 /// What `cargo xtask bench page` measures beside Duologue, and what these need: npm packages in one folder.
 const BENCH: [(&str, &str); 10] = [
     ("socket.io", "4.8.4"),
@@ -163,6 +166,32 @@ pub(crate) fn has_issuer() -> bool {
     npm_packages("oidc-provider", &[ISSUER, (&node, ISSUER_NODE)])
         .inspect_err(|error| eprintln!("xtask: skipped: oidc-provider ({error:#})"))
         .is_ok()
+}
+
+/// Whether PyPI's cryptography is there for the second verifier of the audit log, after trying to install it: in python3, or beside.
+pub(crate) fn has_cryptography() -> bool {
+    let folder = home().join("target/tools/cryptography");
+    let is_there = || {
+        let mut python = command("python3");
+        python.env("PYTHONPATH", &folder);
+        process::output(python.args(["-c", "import cryptography.hazmat.primitives.asymmetric.ed25519"])).is_some()
+    };
+    if is_there() {
+        return true;
+    }
+    if which("python3").is_none() {
+        eprintln!("xtask: skipped: cryptography (needs python3 with pip)");
+        return false;
+    }
+    let package = format!("cryptography=={CRYPTOGRAPHY}");
+    let installed = step("installing cryptography (PyPI)", || {
+        let flags = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--upgrade", "--target"];
+        process::run(command("python3").args(flags).arg(&folder).arg(&package))
+    });
+    if let Err(error) = &installed {
+        eprintln!("xtask: skipped: cryptography ({error:#})");
+    }
+    installed.is_ok() && is_there()
 }
 
 /// The npm packages of the benchmark's baselines: the folder where node finds them.

@@ -4,16 +4,27 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State as Extracted, http::StatusCode, response::Response, routing::get};
 
-use super::{Answer, Failure, Target, json};
+use super::{Answer, Failure, Target, blocking, json};
+use crate::watch::audit::{DIRECTORY, tail::at_rest};
 
 pub(super) fn routes() -> Router<Arc<Target>> {
     Router::new().route("/audit", get(audit))
 }
 
 async fn audit(Extracted(target): Extracted<Arc<Target>>) -> Answer<Response> {
-    let none = "this server keeps no audit log: [audit] of its configuration says so, or it is `duologue dev`";
-    let audit = target.running.as_ref().and_then(|running| running.audit());
-    let audit = audit.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no-audit", none))?;
+    let none = || {
+        let why = "this server keeps no audit log: [audit] of its configuration says so, or it is `duologue dev`";
+        Failure::new(StatusCode::NOT_FOUND, "no-audit", why)
+    };
     let failed = |why: String| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "audit-failed", &why);
-    Ok(json(StatusCode::OK, &audit.head().await.map_err(failed)?))
+    let state = match &target.running {
+        Some(running) => running.audit().ok_or_else(none)?.head().await.map_err(failed)?,
+        // As it lies there; nothing is signed without its server.
+        None => {
+            let directory = target.state.directory().join(DIRECTORY);
+            let found = blocking(move || at_rest(&directory)).await?;
+            found.map_err(|error| failed(error.to_string()))?.ok_or_else(none)?
+        }
+    };
+    Ok(json(StatusCode::OK, &state))
 }

@@ -32,8 +32,8 @@ use crate::{
     },
     lines::Duologue,
     services::http::{VouchSettings, Vouches},
-    watch::settings::WatchSettings,
     watch::audit::settings::AuditSettings,
+    watch::settings::WatchSettings,
 };
 
 /// The longest file, in bytes.
@@ -116,9 +116,8 @@ impl ConfigFile {
         let vouches = Vouches::new(config.vouch.clone().unwrap_or_default());
         let (token, hook, passkey) = (config.token.clone(), config.hook.clone(), config.passkey.clone());
         let watch = config.watch.clone();
-        Ok((Self { path, token, hook, passkey, watch, vouches }, config))
         let audit = config.audit.clone();
-        Ok((Self { path, token, hook, passkey, audit, vouches }, config))
+        Ok((Self { path, token, hook, passkey, audit, watch, vouches }, config))
     }
 
     /// Who judges the tokens that are taken; none if none are. A file of keys stands beside this one.
@@ -176,6 +175,8 @@ impl ConfigFile {
     #[must_use]
     pub const fn watch(&self) -> &WatchSettings {
         &self.watch
+    }
+
     /// How the audit log is written, `Some(None)` if it is to be none; none if the file has no `[audit]`.
     #[must_use]
     pub const fn audit(&self) -> Option<&Option<AuditSettings>> {

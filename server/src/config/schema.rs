@@ -22,8 +22,8 @@ use crate::door::{
     tokens::TokenSettings,
 };
 use crate::services::http::VouchSettings;
-use crate::watch::settings::WatchSettings;
 use crate::watch::audit::settings::AuditSettings;
+use crate::watch::settings::WatchSettings;
 
 /// More than anybody can keep in mind.
 const RULES_MAX: usize = 1_000;
@@ -195,7 +195,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         true => {
             let Door { token, hook, passkey, .. } = file.door;
             let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
-            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall, watch })
+            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall, audit, watch })
         }
         false => Err(reader.wrong),
     }

@@ -5,6 +5,7 @@
 //! store.redb     devices, accounts and invites, mode 0600
 //! revocations.journal   what was revoked, on disk before the store has it; reserve   room for the owner
 //! lock           held by the process that has the directory open, with its pid
+//! audit/   the audit log and its key (`watch/audit/`)
 //! control.sock   while the server runs
 //! tls-cert.pem, tls-key.pem   of `duologue dev`
 //! ```

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use duologue_server::{
     audit::{
         AuditEntry, AuditKey, AuditState, DIRECTORY, Expected, Filter, Head, HeadSeen, Whole, audit_files, audit_keys,
-        audit_stamp, last_head, tail, verify_files,
+        audit_stamp, tail, verify_files,
     },
     parse_span, shown,
 };
@@ -96,19 +96,9 @@ impl AuditVerb {
                 owner.tell(&whole, |whole| sentences(whole, key.is_some()));
             }
             Self::Head(owner) => {
-                let (socket, directory) = (owner.directory.state.join("control.sock"), directory(&owner));
                 // The server signs what there is first; a log at rest is read as it lies there.
-                match owner.get::<AuditState>("/audit").await {
-                    Ok(state) => owner.tell(&state, |state| vec![state.head.clone()]),
-                    Err(error) if socket.exists() => return Err(error),
-                    Err(_) => {
-                        let head = last_head(&directory).context("the audit log cannot be read")?;
-                        let head = head.with_context(|| nothing(&directory))?;
-                        owner.tell(&serde_json::json!({ "head": head.to_string(), "n": head.n }), |_| {
-                            vec![head.to_string()]
-                        });
-                    }
-                }
+                let state: AuditState = owner.get("/audit").await?;
+                owner.tell(&state, |state| vec![state.head.clone()]);
             }
             Self::Key(owner) => {
                 let directory = directory(&owner);

@@ -73,7 +73,6 @@ impl Dev {
             config,
             hook,
             firewall,
-
             certificate: None,
             audit: audit.flatten(),
             log,

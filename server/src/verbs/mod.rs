@@ -1,8 +1,8 @@
 //! The binary's verbs.
 
 pub(crate) mod accounts;
-pub(crate) mod bans;
 pub(crate) mod audit;
+pub(crate) mod bans;
 pub(crate) mod connect;
 pub(crate) mod dev;
 pub(crate) mod devices;
@@ -27,11 +27,7 @@ use std::{
 use anyhow::{Context, bail};
 use duologue_server::{
     Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FirewallSettings, FrontConfig, Hook, HookSettings,
-    Kind, OWNERS, Policy, State, WatchSettings, listen_with, page_at, parse_size, parse_span, raise_file_limit,
-    Kind, OWNERS, Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
-    Address, BoundedLog, Certificate, ConfigFile, Duologue, Event, FrontConfig, Hook, HookSettings, Kind, OWNERS,
-    Policy, State, listen_with, page_at, parse_size, parse_span, raise_file_limit,
-    Kind, OWNERS, Policy, State,
+    Kind, OWNERS, Policy, State, WatchSettings,
     audit::AuditSettings,
     listen_with, page_at, parse_size, parse_span, raise_file_limit,
     services::{
@@ -43,6 +39,7 @@ use duologue_server::{
     },
 };
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Where a server keeps its key and its devices.
@@ -353,15 +350,16 @@ pub(crate) async fn run(
     let stop = CancellationToken::new();
     let listening = FrontConfig { watch: duologue.watch().clone(), ..listening };
     let server = tokio::spawn(duologue_server::serve_behind(listener, listening, app, stop.clone()));
+    let mut signals = Signals::new()?;
     ready()?;
     duologue.watch().tell(Event::of(Kind::ServerStarted));
-    stopped().await?;
+    signals.stop().await;
     duologue.watch().tell(Event::of(Kind::ServerStopping));
     // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
     tokio::select! {
         () = duologue.drain() => {}
         // Whoever asks twice does not want to wait.
-        again = stopped() => again?,
+        () = signals.stop() => {}
     }
     stop.cancel();
     server.await?;
@@ -432,14 +430,23 @@ async fn warn_of(file: PathBuf, host: String) {
     }
 }
 
-/// Waits for Ctrl+C or SIGTERM.
-async fn stopped() -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
+/// Ctrl+C and SIGTERM, heard from its making on: whoever stops a server as soon as it says that it is ready ends it in order too.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Says a line on stdout. Whoever does not listen to the end (`| head`) has heard enough: the verb ends there, quietly.

@@ -114,7 +114,8 @@ impl Serve {
         let extras = Extras { pair, desk, ..self.services.open(None)? };
         let behind_proxy = self.behind_proxy;
         let listening = FrontConfig { tls, trusted_proxies, behind_proxy, ..FrontConfig::default() };
-        let site = Site { address, policy, development: false, config, hook, firewall, certificate: self.cert, log };
+        let site =
+            Site { address, policy, development: false, config, hook, firewall, certificate: self.cert, audit, log };
         super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
             .await
     }

@@ -1,8 +1,8 @@
 //! What happened, and how it is told. Knows nobody above it: it is told events.
 
+pub(crate) mod audit;
 pub(crate) mod bans;
 pub(crate) mod command;
-pub(crate) mod audit;
 mod counts;
 pub(crate) mod events;
 mod kinds;

@@ -10,9 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    address, book,
+    BEGUN, HEAD, REMOVED, ROTATED, address, book,
     files::{self, Part},
     line::{LINE_LEN_MAX, Line},
+    writer::AuditState,
 };
 
 /// Which entries.
@@ -155,6 +156,19 @@ pub fn audit_keys(directory: &Path) -> io::Result<Option<(super::AuditKey, super
     };
     let now = parts.last().map(|part| first_of(&part.path)).transpose()?.flatten();
     Ok(first.zip(now))
+}
+
+/// What is known of a log that nobody writes now. None if there is none.
+pub(crate) fn at_rest(directory: &Path) -> io::Result<Option<AuditState>> {
+    if !directory.exists() {
+        return Ok(None);
+    }
+    let (Some(head), Some((_, key))) = (last_head(directory)?, audit_keys(directory)?) else { return Ok(None) };
+    let kinds = [BEGUN, HEAD, ROTATED, REMOVED].map(str::to_owned).to_vec();
+    let signed = tail(&audit_files(directory)?, None, &Filter { kinds, ..Filter::default() }, 1)?;
+    let signed_at = signed.into_iter().next().map(|entry| entry.at).unwrap_or_default();
+    let (head, n, key) = (head.to_string(), head.n, key.to_string());
+    Ok(Some(AuditState { head, n, key, signed_at, waiting_losses: 0, sinks: Vec::new() }))
 }
 
 /// The last whole line of a log, and the last signed one, as heads; without its server.
