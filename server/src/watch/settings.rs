@@ -1,8 +1,13 @@
 //! What an owner says of the watch: rules of his own beside those that are shipped, and on whom no measure falls.
 
+use std::time::SystemTime;
+
 use ipnet::IpNet;
 
-use super::rules::{Rule, shipped};
+use super::{
+    events::Event,
+    rules::{Engine, Rule, shipped},
+};
 
 /// `[watch]` and `[[watch.rule]]` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +19,17 @@ pub struct WatchSettings {
 }
 
 impl WatchSettings {
+    /// What these rules would have said of what happened, in its order: which rule, and when. To try rules on a record of a day.
+    #[must_use]
+    pub fn would_match<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> Vec<(String, SystemTime)> {
+        let mut engine = Engine::new(self.all_rules(), self.exempt.clone());
+        let matches = |event: &Event| {
+            let matches = engine.handle(event).into_iter();
+            matches.map(|matched| (matched.rule.to_string(), event.at)).collect::<Vec<_>>()
+        };
+        events.into_iter().flat_map(matches).collect()
+    }
+
     /// All that are in force.
     pub(crate) fn all_rules(&self) -> Vec<Rule> {
         let is_replaced = |rule: &Rule| self.rules.iter().any(|own| own.name() == rule.name());

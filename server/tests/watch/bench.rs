@@ -1,4 +1,5 @@
 //! A real server that believes a PROXY header, who comes to it from any address, and what its watch says of that.
+#![allow(dead_code, reason = "each test file has its own use for it")]
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -219,6 +220,20 @@ pub(crate) struct Came {
     pub(crate) answer: Vec<u8>,
 }
 
+impl Came {
+    /// The session, as the server names it.
+    pub(crate) fn session(&self) -> [u8; 16] {
+        self.answer.get(2..18).and_then(|id| id.try_into().ok()).expect("AUTH_OK")
+    }
+
+    /// Sends these frames.
+    pub(crate) async fn sends(&mut self, frames: &[u8]) {
+        let mut sealed = Vec::new();
+        self.transport.seal(frames, &mut sealed);
+        let _ = self.socket.send(Message::binary(sealed)).await;
+    }
+}
+
 impl Raw {
     pub(crate) fn new(seed: u8) -> Self {
         Self::of([seed; 32])
@@ -256,6 +271,18 @@ impl Raw {
 
     /// Comes, as it does or not as it does. None if it was not heard out.
     pub(crate) async fn come(&self, bench: &Bench, from: &str, shows: Shows<'_>, misdeed: Misdeed) -> Option<Came> {
+        self.come_again(bench, from, shows, misdeed, ([7; 16], 1)).await
+    }
+
+    /// The same, to go on with a session, by this attempt.
+    pub(crate) async fn come_again(
+        &self,
+        bench: &Bench,
+        from: &str,
+        shows: Shows<'_>,
+        misdeed: Misdeed,
+        session: ([u8; 16], u32),
+    ) -> Option<Came> {
         let server_key = bench.state.identity().public();
         let mut socket = bench.socket(from).await?;
         let (initiator, m1) = Self::m1(&server_key.0, &shows);
@@ -270,7 +297,7 @@ impl Raw {
             Misdeed::GarbageForAuth => vec![fastrand::u8(..); RECORD_0_LEN + 16],
             Misdeed::None | Misdeed::ForgedSignature => {
                 let mut sealed = Vec::new();
-                transport.seal(&self.auth(&transport, bench.address, misdeed), &mut sealed);
+                transport.seal(&self.auth(&transport, bench.address, misdeed, session), &mut sealed);
                 sealed
             }
         };
@@ -280,8 +307,14 @@ impl Raw {
         Some(Came { socket, transport, answer })
     }
 
-    /// AUTH, which wants to go on with a session that nobody has: it gets a new one.
-    fn auth(&self, transport: &Transport, server: SocketAddr, misdeed: Misdeed) -> Vec<u8> {
+    /// AUTH, which wants to go on with a session: where nobody has it, it gets a new one.
+    fn auth(
+        &self,
+        transport: &Transport,
+        server: SocketAddr,
+        misdeed: Misdeed,
+        (session, attempt): ([u8; 16], u32),
+    ) -> Vec<u8> {
         let spki = self.key.spki();
         let signed = [&b"duologue/1 client-auth\0\x01"[..], transport.handshake_hash(), &sha256(spki)].concat();
         let mut signature = self.pair.sign(&signed).as_ref().to_vec();
@@ -291,7 +324,7 @@ impl Raw {
         let host = server.to_string();
         let len = u16::try_from(host.len()).expect("short").to_be_bytes();
         let mut auth = [&[3, 1, 1, 0, 44][..], spki, &signature, &[0, 0], &len, host.as_bytes(), &[0]].concat();
-        auth.extend_from_slice(&[[7; 16].as_slice(), &0_u64.to_be_bytes(), &1_u32.to_be_bytes()].concat());
+        auth.extend_from_slice(&[session.as_slice(), &0_u64.to_be_bytes(), &attempt.to_be_bytes()].concat());
         auth.resize(RECORD_0_LEN, 0);
         auth
     }
