@@ -189,6 +189,41 @@ impl Account {
     }
 }
 
+/// What is held beside a session, for it: counted on its unit's account too, and given back when dropped.
+#[cfg(feature = "server")]
+#[derive(Debug)]
+pub struct Hold {
+    account: Account,
+    len: usize,
+}
+
+#[cfg(feature = "server")]
+impl Account {
+    /// Counts so many bytes that somebody holds for a session of this unit.
+    #[must_use]
+    pub fn hold(&self, len: usize) -> Hold {
+        self.change(0, len);
+        Hold { account: self.clone(), len }
+    }
+}
+
+#[cfg(feature = "server")]
+impl Hold {
+    /// Counts on another account from now on, of the same budget.
+    pub fn move_to(&mut self, account: &Account) {
+        if !Arc::ptr_eq(&self.account.0, &account.0) {
+            *self = account.hold(self.len);
+        }
+    }
+}
+
+#[cfg(feature = "server")]
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.account.change(self.len, 0);
+    }
+}
+
 /// One session's part; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Claims {
@@ -286,6 +321,23 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1_024 * 1_024;
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn what_is_held_beside_a_session_counts_and_moves_with_its_unit() {
+        let budget = Budget::new(4 * MIB);
+        let (guests, person) = (budget.account_without_share(MIB), budget.account());
+        let mut hold = guests.hold(9_000);
+        let other = guests.hold(1_000);
+        assert_eq!((guests.held(), person.held(), budget.held()), (10_000, 0, 10_000));
+        hold.move_to(&person);
+        assert_eq!((guests.held(), person.held(), budget.held()), (1_000, 9_000, 10_000));
+        hold.move_to(&person);
+        drop(other);
+        assert_eq!((guests.held(), person.held(), budget.held()), (0, 9_000, 9_000));
+        drop(hold);
+        assert_eq!((person.held(), budget.held(), budget.share()), (0, 0, 2 * MIB));
+    }
 
     #[test]
     fn a_session_grows_by_its_part_and_no_more_and_leaves_nothing_behind() {

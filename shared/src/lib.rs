@@ -70,6 +70,8 @@ mod sim;
 mod time;
 pub mod typed;
 
+#[cfg(feature = "server")]
+pub use budget::Hold;
 pub use budget::{Account, Budget};
 pub use channel::{Delivery, Received};
 pub use close::{Close, CloseCode, FreshReason, ResetCode};

@@ -20,7 +20,7 @@ use std::{
     },
 };
 
-use duologue::DeviceId;
+use duologue::{Account, DeviceId, Hold};
 
 use thiserror::Error;
 
@@ -190,6 +190,8 @@ struct Ruling {
     again_at: u64,
     /// Somebody has signed out since: what proved him does so no more.
     is_signed_out: bool,
+    /// What it is asked again with is memory of the session's.
+    held: Option<Hold>,
 }
 
 impl Now {
@@ -361,7 +363,7 @@ impl Seat {
             None => hooked.until.saturating_add(ASK_AGAIN_SECS),
         };
         let is_signed_out = now.ruling.as_ref().is_some_and(|ruling| ruling.is_signed_out);
-        now.ruling = Some(Box::new(Ruling { hooked, lowered: None, again_at, is_signed_out }));
+        now.ruling = Some(Box::new(Ruling { hooked, lowered: None, again_at, is_signed_out, held: None }));
         now.lower();
     }
 
@@ -369,6 +371,20 @@ impl Seat {
     pub(crate) fn asks_of(&self, visit: Arc<Visit>) {
         if let Some(ruling) = &mut self.lock().ruling {
             ruling.hooked.visit = visit;
+        }
+    }
+
+    /// What is kept of its connection, to ask of it again, counts on this account from now on.
+    pub(crate) fn counts_on(&self, account: &Account) {
+        if let Some(ruling) = &mut self.lock().ruling {
+            ruling.held = Some(account.hold(ruling.hooked.visit.held_len()));
+        }
+    }
+
+    /// Its session is over.
+    pub(crate) fn holds_nothing(&self) {
+        if let Some(ruling) = &mut self.lock().ruling {
+            ruling.held = None;
         }
     }
 

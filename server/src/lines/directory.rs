@@ -149,6 +149,7 @@ impl Directory {
     /// If it is a guest's now, and there is no place for one more.
     pub(crate) fn count(&self, session: &Session) -> Result<(), NoPlace> {
         let account = self.account(&session.seat);
+        session.seat.counts_on(&account);
         session.line.command(|line, _| line.count_on(account));
         let gone = {
             let mut inner = self.lock();
@@ -240,6 +241,7 @@ impl Directory {
         let lines = self.lock().devices.remove(&device).unwrap_or_default();
         for session in lines {
             self.lock().guests.leave(session.id);
+            session.seat.holds_nothing();
             session.line.close(code, "");
         }
     }
@@ -315,6 +317,8 @@ impl Directory {
         let mut inner = self.lock();
         inner.guests.leave(id);
         if let Some(lines) = inner.devices.get_mut(&device) {
+            // Whoever still looks at a session that is over does not keep its memory from others.
+            lines.iter().filter(|other| other.id == id).for_each(|gone| gone.seat.holds_nothing());
             lines.retain(|other| other.id != id);
             if lines.is_empty() {
                 inner.devices.remove(&device);

@@ -309,7 +309,8 @@ impl Duologue {
         let origin = origin.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let (origin, app_origin) = self.shared.gate.policy().seen(origin);
         let transport = Transport { address: stranger.address, origin, app_origin };
-        let seen = self.shared.gate.hook().map(|_| Upgrade::of(request.headers())).unwrap_or_default();
+        let is_page = transport.origin.is_some();
+        let seen = self.shared.gate.hook().map(|_| Upgrade::of(request.headers(), is_page)).unwrap_or_default();
         let upgraded = hyper::upgrade::on(&mut request);
         let connections = self.shared.connections.clone();
         connections.spawn(async move {

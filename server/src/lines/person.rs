@@ -179,7 +179,7 @@ impl Duologue {
         let is_news = |evidence: &Evidence| session.line.command(|line, _| line.is_newer(evidence));
         if goes_on && shown.hooked.is_none() && !request.evidence.last().is_some_and(is_news) {
             if let Some(visit) = &shown.keeps {
-                session.seat.asks_of(Arc::clone(visit));
+                self.asks_of(&session.seat, visit);
             }
             return Ok((session, outcome));
         }
@@ -227,13 +227,21 @@ impl Duologue {
         match (&shown.hooked, &shown.keeps) {
             (Some(hooked), _) => {
                 seat.rule(hooked.clone(), now());
+                // Before it is counted anew as whoever it is now.
+                seat.counts_on(&self.shared.directory.account(seat));
                 self.shared.gate.has_changed(seat.device());
                 self.watch_ends();
             }
-            (None, Some(visit)) => seat.asks_of(Arc::clone(visit)),
+            (None, Some(visit)) => self.asks_of(seat, visit),
             (None, None) => {}
         }
         Ok(())
+    }
+
+    /// A session goes on over a connection of which the hook is to be asked.
+    fn asks_of(&self, seat: &Seat, visit: &Arc<Visit>) {
+        seat.asks_of(Arc::clone(visit));
+        seat.counts_on(&self.shared.directory.account(seat));
     }
 
     /// The session is another's: it ends, and nothing of it is carried over.

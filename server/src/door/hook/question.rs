@@ -26,7 +26,8 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// `is_page`: of others no cookies are told, so that none are kept.
+    pub(crate) fn of(headers: &HeaderMap, is_page: bool) -> Self {
         let one = |name: HeaderName, separator: &str, len_max: usize| {
             let values: Option<Vec<_>> = headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
             values.map(|values| values.join(separator)).filter(|text| (1..=len_max).contains(&text.len()))
@@ -34,7 +35,7 @@ impl Upgrade {
         Self {
             host: one(header::HOST, ", ", HEADER_BYTES_MAX),
             // More than one line is as good as one with semicolons (RFC 6265, 4.2.1; RFC 9113, 8.2.3).
-            cookie: one(header::COOKIE, "; ", COOKIE_BYTES_MAX),
+            cookie: one(header::COOKIE, "; ", COOKIE_BYTES_MAX).filter(|_| is_page),
             user_agent: one(header::USER_AGENT, ", ", HEADER_BYTES_MAX),
         }
     }
@@ -178,6 +179,14 @@ pub(crate) struct Visit {
 impl Visit {
     pub(crate) fn new(upgrade: Upgrade, claims: Claims) -> Arc<Self> {
         Arc::new(Self { upgrade, claims })
+    }
+
+    /// What it holds, in bytes.
+    pub(crate) fn held_len(&self) -> usize {
+        let Self { upgrade: Upgrade { host, cookie, user_agent }, claims } = self;
+        let seen = [host, cookie, user_agent].into_iter().flatten().map(String::capacity).sum::<usize>();
+        let said = [&claims.origin, &claims.host, &claims.name].map(String::capacity).iter().sum::<usize>();
+        size_of::<Self>() + seen + said
     }
 
     /// Of somebody who is not connected, and of whom nothing is seen.

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use duologue::Budget;
+use axum::http::{HeaderMap, HeaderValue};
+use duologue::{Budget, Claims};
 
 use super::*;
 use crate::watch::stream::Watch;
 use crate::{
-    door::{evidence::Transport, seat::Has},
+    door::{
+        evidence::Transport,
+        hook::{Ceiling, Upgrade, Visit},
+        seat::{Has, Hooked},
+        standing::{Standing, Subject},
+    },
     lines::memory::Unit,
     state::store::Known,
 };
@@ -250,13 +256,9 @@ async fn a_guest_who_rises_leaves_the_guests_with_all_that_he_holds_and_one_who_
     fill(&line, 1_000 * KIB);
     let memory = &directory.0.memory;
     assert!(memory.account(Unit::Guests).held() > 1_000 * KIB);
-    let ada = crate::door::standing::Subject::new("ada").expect("a name");
-    seat.prove(crate::door::standing::Standing {
-        subject: Some(ada.clone()),
-        level: Level::Account,
-        ..crate::door::standing::Standing::device()
-    })
-    .expect("nobody's so far");
+    let ada = Subject::new("ada").expect("a name");
+    seat.prove(Standing { subject: Some(ada.clone()), level: Level::Account, ..Standing::device() })
+        .expect("nobody's so far");
     let session = Session { id, line: line.clone(), seat: Arc::clone(&seat) };
     assert_eq!(directory.count(&session), Ok(()));
     assert!(directory.guests().is_empty() && directory.resume(seat.device(), id).is_ok());
@@ -304,4 +306,61 @@ async fn a_network_that_fails_parks_as_many_as_memory_allows_and_the_rest_by_who
     assert_eq!(directory.lock().parked.len(), max, "it has no connection");
     directory.park(*device_of, *id);
     assert_eq!(directory.lock().parked.len(), max);
+}
+
+/// What the hook is asked again with was once kept beside the budget: 9 KiB of each session, also of guests.
+#[tokio::test]
+async fn what_the_hook_is_asked_again_with_counts_as_memory_of_whoever_the_session_is() {
+    let directory = of_len(1 << 20);
+    let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None };
+    let mut headers = HeaderMap::new();
+    headers.insert("cookie", HeaderValue::from_str(&"c".repeat(8 * 1_024)).expect("text"));
+    let visit = |is_page| Visit::new(Upgrade::of(&headers, is_page), Claims::default());
+    let hooked = |visit| Hooked {
+        visit,
+        answer: None,
+        token: None,
+        ceiling: Ceiling::default(),
+        until: u64::MAX,
+        is_owed: false,
+    };
+    let come = |number: u8, has: Has| {
+        let seat = Arc::new(Seat::new(device(number), transport.clone(), has));
+        let line = Line::new(duologue::Line::server(directory.account(&seat)));
+        let session = Session { id: directory.new_session_id(), line, seat };
+        directory.enter(session.clone()).expect("a place");
+        session.seat.rule(hooked(visit(true)), 0);
+        directory.count(&session).expect("a place");
+        session
+    };
+    let held = |unit: &Unit| directory.0.memory.account(unit.clone()).held();
+    let hers = come(1, Has::of(&Known::default()));
+    let guest = come(2, Has::guest());
+    assert!((8_000..9_000).contains(&held(&Unit::Branch(device(1)))), "{}", held(&Unit::Branch(device(1))));
+    assert!((8_000..9_000).contains(&held(&Unit::Guests)), "{}", held(&Unit::Guests));
+    // Who logs in counts as that person from then on.
+    let ada = Subject::new("ada").expect("a name");
+    let standing = Standing { subject: Some(ada.clone()), level: Level::Account, ..Standing::device() };
+    guest.seat.prove(standing).expect("nobody's so far");
+    directory.count(&guest).expect("no guest's");
+    assert_eq!(held(&Unit::Guests), 0);
+    assert!(held(&Unit::Subject(ada.clone())) > 8_000);
+    // No cookie of a native client is told, so that none is kept.
+    hers.seat.rule(hooked(visit(false)), 0);
+    directory.count(&hers).expect("no guest's");
+    assert!(held(&Unit::Branch(device(1))) < 1_000);
+    // Who still looks at a session that is over keeps nothing of it.
+    directory.leave(device(1), hers.id);
+    directory.close(device(2), CloseCode::GoingAway);
+    assert_eq!((held(&Unit::Subject(ada)), directory.0.memory.budget.held()), (0, 0));
+
+    // Guests have an eighth of all: those that wait go, until what is left fits.
+    let waiting: Vec<_> = (10..26).map(|number| come(number, Has::guest())).collect();
+    assert!(held(&Unit::Guests) > (1 << 20) / 8);
+    for session in &waiting {
+        directory.park(session.seat.device(), session.id);
+    }
+    directory.relieve();
+    let left = directory.guests().len();
+    assert!((1..16).contains(&left) && held(&Unit::Guests) <= (1 << 20) / 8, "{left} of 16");
 }
