@@ -2,10 +2,12 @@
 //! core itself, whatever the application does.
 //!
 //! ```text
-//! server   PING each 25 s ──► no PONG within 10 s: dead
-//! client   35 s of silence: dead (a live server would have pinged)
+//! server   PING where 25 s passed without a record from there, or without one to there ──► no PONG within 10 s: dead
+//! client   35 s of silence: dead (a live server would have said something, or pinged)
 //!          probe(): PING ──► no PONG within 2 s: dead     after sleep, or when the network is back
 //! ```
+//!
+//! Both directions count: a server that only hears must be heard, too, and one that only sends would not know that nobody hears it.
 
 use super::secs;
 use crate::{
@@ -19,8 +21,8 @@ pub(super) struct Liveness {
     role: Role,
     /// When this end was last sure of the other.
     heard: Instant,
-    /// Server: when the next PING is due.
-    next_ping: Instant,
+    /// Server: when this end last sent a record.
+    sent: Instant,
     /// The PING that waits for its PONG, and until when.
     asked: Option<(u32, Instant)>,
     nonce: u32,
@@ -39,13 +41,18 @@ pub(super) enum Pulse {
 impl Liveness {
     /// From the moment at which the line is open.
     pub(super) fn new(role: Role, now: Instant) -> Self {
-        let next_ping = now + secs(PING_INTERVAL_SECS);
-        Self { role, heard: now, next_ping, asked: None, nonce: 0, ping: None, pong: None }
+        Self { role, heard: now, sent: now, asked: None, nonce: 0, ping: None, pong: None }
     }
 
     /// A record has been opened.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
+    }
+
+    /// A record has been sealed.
+    #[cfg(feature = "server")]
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.sent = now;
     }
 
     /// The latest PING is answered; one that was not yet answered is not missed.
@@ -71,16 +78,26 @@ impl Liveness {
         if unanswered || silent {
             return Pulse::Dead;
         }
-        if self.role.is_server() && self.next_ping <= now {
-            self.next_ping = now + secs(PING_INTERVAL_SECS);
+        if self.role.is_server() && self.asked.is_none() && self.due() <= now {
             self.ask(now + secs(PONG_SECS));
         }
         Pulse::Alive
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
-        let due = if self.role.is_server() { self.next_ping } else { self.heard + secs(SILENCE_SECS) };
-        self.asked.map_or(due, |(_, until)| until.min(due))
+        match self.asked {
+            Some((_, until)) if self.role.is_server() => until,
+            Some((_, until)) => until.min(self.due()),
+            None => self.due(),
+        }
+    }
+
+    /// When somebody must be asked, or is dead.
+    fn due(&self) -> Instant {
+        match self.role.is_server() {
+            true => self.heard.min(self.sent) + secs(PING_INTERVAL_SECS),
+            false => self.heard + secs(SILENCE_SECS),
+        }
     }
 
     pub(super) const fn has_frames(&self) -> bool {
@@ -101,5 +118,90 @@ impl Liveness {
         self.nonce = self.nonce.wrapping_add(1);
         self.asked = Some((self.nonce, until));
         self.ping = Some(self.nonce);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::default() + core::time::Duration::from_millis(millis)
+    }
+
+    /// Lets a server's time pass, a second each step, and gives when it asked. `each` is what happens each second.
+    fn asked(secs: u64, mut each: impl FnMut(&mut Liveness, Instant)) -> Vec<u64> {
+        let mut liveness = Liveness::new(Role::Server, at(0));
+        let mut asked = Vec::new();
+        for second in 1..=secs {
+            let now = at(second * 1_000);
+            each(&mut liveness, now);
+            assert_eq!(liveness.handle_timeout(now), Pulse::Alive, "second {second}");
+            assert!(liveness.poll_timeout() > now);
+            if let Some(nonce) = liveness.take_ping() {
+                asked.push(second);
+                liveness.sent(now);
+                // The answer is there at once.
+                liveness.handle_pong(nonce);
+                liveness.heard(now);
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn a_line_that_speaks_in_both_directions_is_not_asked_and_a_silent_one_each_25_seconds() {
+        let both = asked(1_000, |liveness, now| {
+            liveness.heard(now);
+            liveness.sent(now);
+        });
+        assert_eq!(both, [] as [u64; 0]);
+        assert_eq!(asked(100, |_, _| ()), [25, 50, 75, 100]);
+    }
+
+    /// Its client takes 35 s without a record for death, however much the server hears.
+    #[test]
+    fn a_server_that_hears_and_has_nothing_to_say_asks_so_that_it_is_heard() {
+        assert_eq!(asked(100, Liveness::heard), [25, 50, 75, 100]);
+    }
+
+    #[test]
+    fn a_server_that_streams_into_a_dead_socket_finds_out() {
+        assert_eq!(asked(100, Liveness::sent), [25, 50, 75, 100]);
+        let mut liveness = Liveness::new(Role::Server, at(0));
+        let dead = (1..100).find(|second| {
+            liveness.sent(at(second * 1_000));
+            liveness.handle_timeout(at(second * 1_000)) == Pulse::Dead
+        });
+        assert_eq!(dead, Some(PING_INTERVAL_SECS + PONG_SECS));
+    }
+
+    /// What was said early in an interval is no word for all of it.
+    #[test]
+    fn nobody_is_left_without_a_record_for_longer_than_the_interval() {
+        let seed = 0x5eed;
+        let mut chance: u64 = seed;
+        let (mut liveness, mut last) = (Liveness::new(Role::Server, at(0)), at(0));
+        for step in 1..20_000 {
+            let now = at(step * 500);
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if chance >> 60 == 0 {
+                liveness.heard(now);
+            }
+            if chance >> 59 & 15 == 3 {
+                liveness.sent(now);
+                last = now;
+            }
+            assert_eq!(liveness.handle_timeout(now), Pulse::Alive, "seed {seed}, step {step}");
+            if let Some(nonce) = liveness.take_ping() {
+                liveness.sent(now);
+                liveness.handle_pong(nonce);
+                liveness.heard(now);
+                last = now;
+            }
+            assert!(now - last < core::time::Duration::from_secs(PING_INTERVAL_SECS), "seed {seed}, step {step}");
+        }
     }
 }

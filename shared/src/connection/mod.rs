@@ -260,6 +260,10 @@ impl Connection {
         record::pad(&mut self.scratch);
         let start = out.len();
         transport.seal(&self.scratch, out);
+        #[cfg(feature = "server")]
+        if let Some(liveness) = &mut self.liveness {
+            liveness.sent(now);
+        }
         if matches!(self.state, State::AwaitVerdict { .. }) {
             self.early_room = self.early_room.saturating_sub(out.len() - start);
         }
