@@ -154,6 +154,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_example_is_in_order() {
+        let document = include_str!("../../../docs/WATCH.md");
+        let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+        let config = Config::parse("WATCH.md", example).unwrap_or_else(|errors| panic!("{example}\n{errors}"));
+        assert_eq!((config.watch.rules.len(), config.watch.exempt.len()), (1, 2));
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place_and_what_may_have_been_meant() {
         for (from, to, expected) in [
             (

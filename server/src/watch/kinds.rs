@@ -358,4 +358,35 @@ mod tests {
         assert_eq!(names.len(), Kind::ALL.len());
         assert_eq!(Kind::named("no-such-kind"), None);
     }
+
+    #[test]
+    fn every_event_stands_beside_what_it_is_seen_of_and_in_the_owners_document() {
+        let security = include_str!("../../../docs/SECURITY.md");
+        let watch = include_str!("../../../docs/WATCH.md");
+        // The last column of a table of attacks.
+        let seen_as: Vec<_> = security.lines().filter(|line| line.starts_with("| ")).filter_map(last_cell).collect();
+        for kind in Kind::ALL {
+            let name = format!("`{}`", kind.name());
+            assert!(
+                seen_as.iter().any(|cell| cell.contains(&name)),
+                "{name} is in no column \"seen as\" of docs/SECURITY.md"
+            );
+            let row = watch.lines().find(|line| line.starts_with(&format!("| {name} | ")));
+            let row = row.unwrap_or_else(|| panic!("{name} is in no table of docs/WATCH.md"));
+            let whose = match kind.origin() {
+                Origin::Way => "the way",
+                Origin::Sealed => "a device",
+                Origin::Server => "the server",
+                Origin::Owner => "the owner",
+            };
+            let audited = if kind.is_audited() { "yes" } else { "" };
+            assert!(row.ends_with(&format!(" | {whose} | {audited} |")), "{row}");
+        }
+    }
+
+    /// The fourth of four.
+    fn last_cell(line: &str) -> Option<&str> {
+        let cells: Vec<_> = line.split(" | ").collect();
+        (cells.len() >= 4).then(|| cells.last().copied()).flatten()
+    }
 }

@@ -251,6 +251,40 @@ mod tests {
         fn exit(&self, _: &Id) {}
     }
 
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// docs/WATCH.md has it, and the filter that reads it.
+    #[test]
+    fn the_line_that_fail2ban_reads_stays_as_it_is() {
+        let written = Written::default();
+        let writer = written.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_target(false).without_time();
+        let log = log.with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            let note = "rule=smuggling-of-many count=40 secs=3600 until=1795963209";
+            write(&Event::of(Kind::Banned).address([192, 0, 2, 13].into()).note(note));
+            write(&Event::of(Kind::Banned).device(DeviceId([7; 32])).note(note));
+        });
+        let written = String::from_utf8(written.0.lock().expect("no panic").clone()).expect("text");
+        let [address, device] = &written.lines().collect::<Vec<_>>()[..] else { panic!("{written}") };
+        let line = "WARN banned rule=smuggling-of-many count=40 secs=3600 until=1795963209 address=192.0.2.13";
+        assert_eq!(address.trim_start(), line);
+        assert!(include_str!("../../../docs/WATCH.md").contains(&format!("Z  {line}\n")), "as documented");
+        assert!(device.contains(" device=") && device.ends_with(" address=unknown"), "{device}");
+    }
+
     #[test]
     fn each_kind_has_one_line_of_its_level_and_what_the_owner_did_is_always_told() {
         let levels = Levels::default();

@@ -72,4 +72,16 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), ROWS.len());
     }
+
+    #[test]
+    fn the_owners_document_has_each_as_it_is() {
+        let document = include_str!("../../../../docs/WATCH.md");
+        for (name, events, by, threshold, minutes, measure) in ROWS {
+            let events: Vec<_> = events.iter().map(|kind| format!("`{}`", kind.name())).collect();
+            let then = if *measure == HOUR { "ban, an hour" } else { measure.word() };
+            let row =
+                format!("| `{name}` | {} | {} | {threshold} | {minutes} min | {then} |", events.join(", "), by.word());
+            assert!(document.contains(&row), "docs/WATCH.md lacks: {row}");
+        }
+    }
 }
