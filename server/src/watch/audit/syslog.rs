@@ -153,3 +153,104 @@ fn read_to_end(stream: &mut impl Read) -> io::Result<()> {
         done => done.map(drop),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, os::unix::net::UnixListener, thread};
+
+    use rustls::{
+        ServerConfig, ServerConnection,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    };
+
+    use super::*;
+
+    fn lines() -> [Arc<str>; 2] {
+        ["{\"entry\":{\"note\":\"é\"}}".into(), "{\"n\":2}".into()]
+    }
+
+    /// What octets counted are of: each message by its length, in bytes.
+    fn unframed(mut bytes: &[u8]) -> Vec<String> {
+        let mut messages = Vec::new();
+        while !bytes.is_empty() {
+            let at = bytes.iter().position(|byte| *byte == b' ').expect("a length");
+            let len: usize = std::str::from_utf8(&bytes[..at]).expect("digits").parse().expect("digits");
+            let (message, rest) = bytes[at + 1..].split_at(len);
+            messages.push(String::from_utf8(message.to_vec()).expect("a text"));
+            bytes = rest;
+        }
+        messages
+    }
+
+    fn check(messages: &[String]) {
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        for (message, line) in messages.iter().zip(lines()) {
+            assert!(message.starts_with("<85>1 20") && message.ends_with(&format!(" - {line}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn over_udp_each_line_is_a_datagram() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let to = Syslog::Udp(socket.local_addr().expect("bound").to_string());
+        Post::new(to, Arc::new(RootCertStore::empty())).deliver(&lines()).expect("sent");
+        let mut message = [0; 1_000];
+        let messages: Vec<_> = (0..2).map(|_| socket.recv(&mut message).map(|len| message[..len].to_vec())).collect();
+        let text = |bytes: std::io::Result<Vec<u8>>| String::from_utf8(bytes.expect("it came")).expect("a text");
+        check(&messages.into_iter().map(text).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn over_tcp_and_a_stream_of_this_machine_octets_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let to = Syslog::Tcp(listener.local_addr().expect("bound").to_string());
+        let told = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            listener.accept().expect("it comes").0.read_to_end(&mut bytes).expect("to its end");
+            bytes
+        });
+        Post::new(to, Arc::new(RootCertStore::empty())).deliver(&lines()).expect("sent");
+        check(&unframed(&told.join().expect("no panic")));
+
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("log.sock");
+        let listener = UnixListener::bind(&path).expect("bound");
+        let told = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            listener.accept().expect("it comes").0.read_to_end(&mut bytes).expect("to its end");
+            bytes
+        });
+        Post::new(Syslog::Unix(path), Arc::new(RootCertStore::empty())).deliver(&lines()).expect("sent");
+        check(&unframed(&told.join().expect("no panic")));
+    }
+
+    #[test]
+    fn over_tls_only_a_syslog_whose_certificate_is_trusted_gets_them() {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("a certificate");
+        let (listener, config) = (TcpListener::bind("127.0.0.1:0").expect("a port"), Arc::new(config));
+        let to = Syslog::Tls(format!("localhost:{}", listener.local_addr().expect("bound").port()));
+        let told = thread::spawn(move || {
+            [(); 2].map(|()| {
+                let (socket, _) = listener.accept().expect("it comes");
+                let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).expect("begun"), socket);
+                let mut bytes = Vec::new();
+                stream.read_to_end(&mut bytes).map(|_| bytes).map_err(|error| error.to_string())
+            })
+        });
+        let refused = Post::new(to.clone(), Arc::new(RootCertStore::empty())).deliver(&lines());
+        assert!(refused.is_err_and(|error| error.contains("certificate")), "nobody trusts it");
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("a certificate");
+        Post::new(to, Arc::new(roots)).deliver(&lines()).expect("sent");
+        let [refused, told] = told.join().expect("no panic");
+        assert!(refused.is_err() || refused.is_ok_and(|bytes| bytes.is_empty()), "not a byte of it");
+        check(&unframed(&told.expect("to its end")));
+    }
+}
