@@ -36,7 +36,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::{
     chance::random,
     forms::rounds,
-    logs::{SECRET, counted, ill_formed, line_to, log_of, open_unknown},
+    logs::{SECRET, counted, ill_formed, line_to, log_of, open_unknown, with_dry_rules},
     proxy::name,
     raw::{Device, Place, Raw},
     server::{Server, invite_of, target},
@@ -207,7 +207,8 @@ async fn every_flood_and_the_worst_device_leave_a_short_log() {
     });
     let device = tokio::spawn(async move {
         // Nobody listens there.
-        let server = Server::dev_with(&["--http", "http://127.0.0.1:9"]).await;
+        let (_directory, config) = with_dry_rules();
+        let server = Server::dev_with(&["--http", "http://127.0.0.1:9", "--config", &config]).await;
         let (client, line) = line_to(&server).await;
         let worst = (0..AT_ONCE).map(async |mut number| {
             let mut done = 0;

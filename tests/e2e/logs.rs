@@ -94,12 +94,33 @@ pub(crate) async fn open_unknown(line: &Line, label: &str) {
     channel.broken().await;
 }
 
+/// A configuration in which no rule of the watch ends what a device does at its worst.
+pub(crate) fn with_dry_rules() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("dry.toml");
+    let rule = |name: &str, events: &str| {
+        format!(
+            "[[watch.rule]]\nname = \"{name}\"\nevents = [{events}]\nby = \"device\"\nthreshold = 600\nwindow = \"1m\"\n\
+             measure = \"observe\"\ndry = true\n"
+        )
+    };
+    let rules = [
+        "[[rule]]\nopen = [\"*\"]\n".to_owned(),
+        rule("labels-refused", "\"label-unknown\", \"not-allowed\""),
+        rule("smuggling", "\"request-smuggled\""),
+    ];
+    std::fs::write(&path, rules.concat()).unwrap();
+    let path = path.display().to_string();
+    (directory, path)
+}
+
 #[tokio::test]
 async fn a_device_that_does_its_worst_writes_no_more_than_a_count() {
     const LABELS: u64 = 20_000;
     const EACH: usize = 500;
     // Nobody listens there.
-    let server = Server::dev_with(&["--http", "http://127.0.0.1:9"]).await;
+    let (_directory, config) = with_dry_rules();
+    let server = Server::dev_with(&["--http", "http://127.0.0.1:9", "--config", &config]).await;
     let (_client, line) = line_to(&server).await;
     for number in 0..LABELS {
         open_unknown(&line, &format!("{SECRET}-{number}")).await;

@@ -186,11 +186,11 @@ pub(super) fn write(event: &Event) {
         Kind::AcceptFailed => warn!(error = shown, "a connection could not be accepted"),
         Kind::ServerStarted => debug!("the server serves"),
         Kind::ServerStopping => info!(target: OWNERS, "stopping"),
-        Kind::RuleMatched => warn!(target: OWNERS, device, subject, %address, "a rule has matched{beside}"),
-        Kind::Slowed => warn!(target: OWNERS, %address, "slowed{beside}"),
-        Kind::Closed => warn!(target: OWNERS, device, subject, %address, "lines were closed{beside}"),
-        // The line that fail2ban may read (docs/WATCH.md): it does not change.
-        Kind::Banned => warn!(target: OWNERS, device, subject, %address, "banned{beside}"),
+        Kind::RuleMatched => warn!(device, subject, %address, "a rule has matched{beside}"),
+        Kind::Slowed => warn!(%address, "slowed{beside}"),
+        Kind::Closed => warn!(device, subject, %address, "lines were closed{beside}"),
+        // The line that fail2ban may read (docs/WATCH.md): it does not change. Bounded as what peers do is: keys cost nothing.
+        Kind::Banned => warn!(device, subject, %address, "banned{beside}"),
         Kind::BanNotKept => error!(error = shown, "a ban is in force until this server stops, and NOT on disk"),
         Kind::BanCommandFailed => error!(error = shown, "the command of bans did not end well"),
         Kind::AuditFailed => error!(error = shown, "the audit log cannot be written"),
