@@ -434,7 +434,7 @@ impl Audit {
             self.0.send(Asked::Stop(answer)).await.ok()?;
             answered.await.ok()
         };
-        if tokio::time::timeout(PATIENCE, asked).await.is_err() {
+        if tokio::time::timeout(2 * PATIENCE, asked).await.is_err() {
             tracing::error!("the audit log has not ended in time: its disk may hang");
         }
     }
