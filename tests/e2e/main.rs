@@ -13,6 +13,7 @@
 //! login.rs    a real issuer of tokens, and people who sign in there; login/ is its script
 //! crowd.rs    who is served while others hold all there is
 //! accounts.rs whose devices there are             revoking.rs         how soon lines end
+//! firewall.rs floods from ever more addresses, in a network of the test's own
 //! pressure.rs a page while the server is under pressure
 //! audit.rs    the audit log under whoever alters it
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
@@ -41,6 +42,7 @@ mod enrolment;
 mod examples;
 mod failures;
 mod fetch;
+mod firewall;
 mod first_run;
 mod floods;
 mod forms;
