@@ -6,6 +6,7 @@
 //! used-invites    TLS ─ upgrade with an M1 made for it, which shows an invite that was used ─ gone at M2
 //! garbage         TLS ─ upgrades that are none, one behind another, for as long as the server goes on listening
 //! stopped-tls     ClientHello, and nothing more; so many are held, then the oldest goes
+//! banned          connections from an address that may not connect, as fast as they can be opened and reset (`banned.rs`)
 //! ```
 //!
 //! Told `run`, it does so for its time, and answers how many it made.
@@ -14,6 +15,7 @@ use std::{
     collections::VecDeque,
     fmt,
     io::{BufRead as _, Write as _},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,6 +29,7 @@ use duologue::{Claims, ClientConfig, Connection, Offer, limits::M1_HEADER_LEN, u
 use duologue_native::randomness;
 use futures_util::{SinkExt as _, StreamExt as _, future};
 use rustls::pki_types::ServerName;
+use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -48,6 +51,8 @@ use crate::{
 
 /// Strangers at the same time: enough to keep a core busy.
 const STRANGERS: usize = 128;
+/// Threads that open connections one after the other.
+const BANNED: usize = 4;
 /// Handshakes that were begun and are held open.
 const STOPPED_MAX: usize = 2_000;
 /// The server's backlog may be full: then the system would try again after a second.
@@ -65,6 +70,7 @@ pub(crate) enum Attack {
     UsedInvites,
     Garbage,
     StoppedTls,
+    Banned,
 }
 
 #[derive(clap::Args)]
@@ -76,6 +82,9 @@ pub(crate) struct Attackers {
     /// How long a run takes
     #[arg(long)]
     millis: u64,
+    /// Where the server is, and where the banned come from
+    #[arg(long, default_value_t = IpAddr::from([127, 0, 0, 1]))]
+    at: IpAddr,
 }
 
 /// What all strangers of a flood share.
@@ -97,6 +106,7 @@ impl Attack {
             Self::UsedInvites => "used invites",
             Self::Garbage => "garbage upgrades",
             Self::StoppedTls => "TLS handshakes that stop",
+            Self::Banned => "banned addresses",
         }
     }
 }
@@ -109,6 +119,7 @@ impl fmt::Display for Attack {
             Self::UsedInvites => "used-invites",
             Self::Garbage => "garbage",
             Self::StoppedTls => "stopped-tls",
+            Self::Banned => "banned",
         })
     }
 }
@@ -130,10 +141,10 @@ impl Attackers {
             ensure!(line?.trim() == "run", "`run` was expected");
             flood.made.store(0, Ordering::Relaxed);
             let until = Instant::now() + Duration::from_millis(self.millis);
-            if self.attack == Attack::StoppedTls {
-                flood.stopped_tls(until).await;
-            } else {
-                future::join_all((0..STRANGERS).map(|_| flood.stranger(until))).await;
+            match self.attack {
+                Attack::StoppedTls => flood.stopped_tls(until).await,
+                Attack::Banned => flood.banned((self.at, flood.port).into(), until),
+                _ => drop(future::join_all((0..STRANGERS).map(|_| flood.stranger(until))).await),
             }
             writeln!(std::io::stdout(), "count {}", flood.made.load(Ordering::Relaxed))?;
         }
@@ -167,7 +178,7 @@ impl Flood {
             }
             Attack::UsedInvites => self.used_invite().await,
             Attack::Garbage => self.garbage(until).await,
-            Attack::StoppedTls => Ok(()),
+            Attack::StoppedTls | Attack::Banned => Ok(()),
         }
     }
 
@@ -246,6 +257,28 @@ impl Flood {
                 _ => drop(held.pop_front()),
             }
         }
+    }
+}
+
+impl Flood {
+    /// From the server's own address, so that none is from loopback. Reset, so that neither end keeps a port for a minute.
+    fn banned(&self, server: SocketAddr, until: Instant) {
+        let once = || {
+            let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+            socket.set_linger(Some(Duration::ZERO))?;
+            socket.connect_timeout(&server.into(), PATIENCE)
+        };
+        std::thread::scope(|threads| {
+            for _ in 0..BANNED {
+                threads.spawn(|| {
+                    while Instant::now() < until {
+                        if once().is_ok() {
+                            self.made.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
     }
 }
 

@@ -110,6 +110,16 @@ impl Bed {
         arguments
     }
 
+    /// Starts anything where servers are.
+    pub(crate) fn on_servers_core(&self, verb: &'static str, options: &[String]) -> anyhow::Result<Child> {
+        Child::start(verb, options, self.cores.as_ref().map(|(server, _)| &**server))
+    }
+
+    /// Starts anything where clients are.
+    pub(crate) fn on_others_cores(&self, verb: &'static str, options: &[String]) -> anyhow::Result<Child> {
+        Child::start(verb, options, self.cores.as_ref().map(|(_, clients)| &**clients))
+    }
+
     /// Starts clients of a verb.
     pub(crate) fn clients(
         &self,

@@ -65,6 +65,11 @@ impl Child {
 
     /// Seconds of all cores that it has used, its threads together and the kernel's work for it included.
     pub(crate) fn cpu_secs(&self) -> anyhow::Result<f64> {
+        self.cpu_parts().map(|(user, system)| user + system)
+    }
+
+    /// The same in two parts: in its own code, and in the kernel.
+    pub(crate) fn cpu_parts(&self) -> anyhow::Result<(f64, f64)> {
         /// What the kernel counts in here is of a fixed length (proc_pid_stat(5), `USER_HZ`).
         const TICKS_A_SECOND: f64 = 100.0;
         let id = self.process.id().with_context(|| format!("{} has ended", self.name))?;
@@ -72,9 +77,10 @@ impl Child {
         let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: Linux only"))?;
         // Behind the name, which may have anything in it, the third field comes first.
         let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
-        let ticks =
-            fields.map(|fields| fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>());
-        Ok(ticks.with_context(|| format!("{path} is not as expected"))? / TICKS_A_SECOND)
+        let mut ticks = fields.into_iter().flatten().skip(11).filter_map(|ticks| ticks.parse::<f64>().ok());
+        let (user, system) = (ticks.next(), ticks.next());
+        let parts = user.zip(system).map(|(user, system)| (user / TICKS_A_SECOND, system / TICKS_A_SECOND));
+        parts.with_context(|| format!("{path} is not as expected"))
     }
 
     /// Bytes of its memory that no file stands behind: heap and stacks. What the kernel holds for its sockets is not in it.

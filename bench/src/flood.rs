@@ -17,6 +17,7 @@ use duologue_server::State;
 use crate::{
     Kind, Transport,
     attack::Attack,
+    banned,
     bed::{Bed, Running, Server},
     child::Child,
     device,
@@ -78,11 +79,11 @@ impl Flood {
         }
         // Its process is the only one that has the store open.
         drop(state);
-        let attacks = Attack::value_variants().iter().copied();
+        let attacks = Attack::value_variants().iter().copied().filter(|attack| *attack != Attack::Banned);
         let attacks = attacks.filter(|attack| self.only.is_none_or(|only| only == *attack));
         let mut all: Vec<_> = attacks.map(Measured::new).collect();
         let (mut quiet, mut memory) = (Vec::new(), Vec::new());
-        for round in 1..=self.rounds {
+        for round in 1..=(if all.is_empty() { 0 } else { self.rounds }) {
             let running = bed.start(server).await?;
             let mut good = self.good(&bed, server, &running, round).await?;
             let (_, p99) = good.echoes().await?;
@@ -96,7 +97,12 @@ impl Flood {
             good.newcomers.end().await?;
             running.process.end().await?;
         }
-        let figures: Vec<_> = all.iter().flat_map(|measured| measured.figures(&quiet, &memory)).collect();
+        let banned = match self.only {
+            None | Some(Attack::Banned) => banned::measure(&bed, self.rounds, self.millis).await?,
+            Some(_) => Vec::new(),
+        };
+        let figures = all.iter().flat_map(|measured| measured.figures(&quiet, &memory));
+        let figures: Vec<_> = figures.chain(banned).collect();
         let title = format!("Floods of {} s, from one core", self.millis / 1_000);
         report::conclude("flood", &title, &self.json, &figures)
     }

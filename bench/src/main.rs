@@ -13,7 +13,7 @@
 //! # Layout
 //!
 //! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs`,
-//! `flood.rs` with its `attack.rs` ·
+//! `flood.rs` with its `attack.rs` and `banned.rs` ·
 //! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
 //! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
 //! processes that a group starts · `report.rs` what every group reports
@@ -22,6 +22,7 @@
 //! outlives whoever started it.
 
 mod attack;
+mod banned;
 mod bed;
 mod callgrind;
 mod child;
@@ -79,6 +80,9 @@ enum Verb {
     /// The baseline's process: tokio-tungstenite
     #[command(hide = true)]
     ServeTungstenite(server::ServeTungstenite),
+    /// The baseline of the banned
+    #[command(hide = true)]
+    ServeBare(banned::ServeBare),
     /// Whoever connects to either and is idle
     #[command(hide = true)]
     Clients(clients::Clients),
@@ -141,6 +145,7 @@ async fn main() -> ExitCode {
         Verb::ServeTungstenite(verb) => verb.run().await,
         Verb::Clients(verb) => verb.run().await,
         Verb::Load(verb) => verb.run().await,
+        Verb::ServeBare(verb) => verb.run(),
         Verb::Gate(verb) => verb.run(),
     };
     match result {

@@ -4,11 +4,18 @@
 //! router, tuned for many idle links: what its handshakes need is boxed and given back, one task a link, small buffers.
 //! Neither knows that it is measured.
 
-use std::{io::Write as _, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use axum::Router;
-use duologue_server::{Duologue, LabelPattern, Policy, Rule, Rules, State, development, page, services};
+use duologue_server::{
+    Duologue, FirewallSettings, FrontConfig, LabelPattern, Policy, Rule, Rules, State, development, page, services,
+};
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -40,6 +47,12 @@ pub(crate) struct Serve {
     /// Has so many rules, of which the last opens what there is
     #[arg(long, default_value_t = 0)]
     rules: usize,
+    /// Where it listens
+    #[arg(long, default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
+    at: IpAddr,
+    /// Has banned that address
+    #[arg(long)]
+    banned: bool,
 }
 
 #[derive(clap::Args)]
@@ -70,7 +83,18 @@ impl Serve {
         }
         let duologue = duologue.service("echo", services::echo);
         let app = Router::new().route("/line", duologue.route()).merge(page(true));
-        duologue_server::serve(listener, tls, app, CancellationToken::new()).await;
+        if self.banned {
+            let deny = FirewallSettings { deny: vec![self.at.into()], ..FirewallSettings::default() };
+            duologue.set_firewall(deny, &self.state)?;
+        }
+        // As the binary does.
+        let front = FrontConfig {
+            tls,
+            firewall: duologue.firewall(),
+            watch: duologue.watch().clone(),
+            ..FrontConfig::default()
+        };
+        duologue_server::serve_behind(listener, front, app, CancellationToken::new()).await;
         Ok(())
     }
 
@@ -81,7 +105,7 @@ impl Serve {
             Transport::Tls => Some(development(&self.state)?),
             Transport::Clear => None,
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen")?;
+        let listener = TcpListener::bind((self.at, 0)).await.context("cannot listen")?;
         writeln!(std::io::stdout(), "ready {}", listener.local_addr()?.port())?;
         Ok((listener, tls))
     }
