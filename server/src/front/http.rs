@@ -12,6 +12,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsFd as _, BorrowedFd},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -74,6 +75,8 @@ const BACKLOG: i32 = 1_024;
 const AT_ONCE: u32 = 64;
 /// For how long nobody is waited for by himself while connections are turned away.
 const TOGETHER: Duration = Duration::from_millis(1);
+/// How long none is accepted when one could not be.
+const FAILED: Duration = Duration::from_millis(50);
 /// How long no connection is accepted when all files are in use.
 const FULL: Duration = Duration::from_millis(5);
 
@@ -147,7 +150,7 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
     let strangers = front.strangers.clone();
     // The listener is told of connections where they are accepted.
     let accepting = strangers.spawn(async move {
-        match listener.into_std().and_then(deepen).and_then(readable) {
+        match listener.into_std().and_then(deepen) {
             Ok(listener) => Arc::new(front).accept(listener).await,
             Err(error) => tracing::error!(%error, "the listening socket cannot be used"),
         }
@@ -163,14 +166,23 @@ fn deepen(listener: std::net::TcpListener) -> io::Result<std::net::TcpListener> 
     Ok(listener)
 }
 
-/// A listener that is waited for and asked apart: tokio's own makes a socket of its reactor of each connection, also of one that is
-/// closed at once.
+/// Tells when somebody waits at a listener, which is asked apart: tokio's own makes a socket of its reactor of each connection, also of
+/// one that is closed at once.
 #[expect(
     deprecated,
     reason = "what is to be used in its place is unsafe; a listener of std's keeps its descriptor, as it asks"
 )]
-fn readable(listener: std::net::TcpListener) -> io::Result<AsyncFd<std::net::TcpListener>> {
-    AsyncFd::with_interest(listener, Interest::READABLE)
+fn readable(listener: &std::net::TcpListener) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    AsyncFd::with_interest(listener.as_fd(), Interest::READABLE)
+}
+
+/// What has come of asking a listener.
+enum Taken {
+    /// Somebody was let in, or more may wait.
+    Some,
+    NoneWasLetIn,
+    Nobody,
+    Failed,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -200,49 +212,74 @@ struct Front {
 }
 
 impl Front {
-    async fn accept(self: Arc<Self>, listener: AsyncFd<std::net::TcpListener>) {
+    async fn accept(self: Arc<Self>, listener: std::net::TcpListener) {
+        let mut waits = None;
         loop {
             // What is closed because others came is closed first: its file is wanted.
             tokio::task::yield_now().await;
+            if self.stop.is_cancelled() {
+                return;
+            }
             if files::is_full() {
                 tokio::select! {
                     () = tokio::time::sleep(FULL) => continue,
                     () = self.stop.cancelled() => return,
                 }
             }
-            let mut ready = tokio::select! {
-                ready = listener.readable() => match ready {
-                    Ok(ready) => ready,
-                    Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
-                },
-                () = self.stop.cancelled() => return,
-            };
-            let mut turned_away = 0;
-            let rest = loop {
-                match ready.try_io(|listener| listener.get_ref().accept()) {
-                    Ok(Ok((tcp, address))) => match self.take(tcp, address) {
-                        Ok(true) => break None,
-                        Ok(false) => {
-                            turned_away += 1;
-                            if turned_away == AT_ONCE {
-                                break None;
-                            }
-                        }
-                        Err(error) => self.tell(Event::of(Kind::AcceptFailed).note(error.to_string())),
-                    },
-                    Ok(Err(error)) => {
-                        // Out of file descriptors, as a rule: others will be given back.
-                        self.tell(Event::of(Kind::AcceptFailed).note(error.to_string()));
-                        break Some(Duration::from_millis(50));
+            let rest = match self.take_all(&listener) {
+                Taken::Some => continue,
+                // Those who come next are taken together: to be told of each, and wait for the next, costs more than to turn it away.
+                Taken::NoneWasLetIn => {
+                    waits = None;
+                    TOGETHER
+                }
+                Taken::Failed => FAILED,
+                Taken::Nobody => {
+                    let waits = match &waits {
+                        Some(waits) => waits,
+                        None => match readable(&listener) {
+                            Ok(registered) => waits.insert(registered),
+                            Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
+                        },
+                    };
+                    tokio::select! {
+                        ready = waits.readable() => match ready {
+                            // Whoever comes from now on makes it so again.
+                            Ok(mut ready) => ready.clear_ready(),
+                            Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
+                        },
+                        () = self.stop.cancelled() => return,
                     }
-                    // Those who come next are taken together: to wait for each by itself costs more than to turn it away.
-                    Err(_) => break (turned_away > 0).then_some(TOGETHER),
+                    continue;
                 }
             };
-            if let Some(rest) = rest {
-                tokio::time::sleep(rest).await;
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = self.stop.cancelled() => return,
             }
         }
+    }
+
+    /// Takes those who wait, up to the first who is let in.
+    fn take_all(self: &Arc<Self>, listener: &std::net::TcpListener) -> Taken {
+        for turned_away in 0..AT_ONCE {
+            match listener.accept() {
+                Ok((tcp, address)) => match self.take(tcp, address) {
+                    Ok(true) => return Taken::Some,
+                    Ok(false) => {}
+                    Err(error) => self.tell(Event::of(Kind::AcceptFailed).note(error.to_string())),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if turned_away > 0 { Taken::NoneWasLetIn } else { Taken::Nobody };
+                }
+                // Out of file descriptors, as a rule: others will be given back.
+                Err(error) => {
+                    self.tell(Event::of(Kind::AcceptFailed).note(error.to_string()));
+                    return Taken::Failed;
+                }
+            }
+        }
+        Taken::Some
     }
 
     /// Somebody has connected. False if he is turned away.
