@@ -12,9 +12,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::Router;
+use axum::{Router, http::Method};
 use duologue_server::{
-    Duologue, FirewallSettings, FrontConfig, LabelPattern, Policy, Rule, Rules, State, development, page, services,
+    AddBan, BanInfo, Duologue, FrontConfig, LabelPattern, Policy, Rule, Rules, State, ask, development, listen, page,
+    services,
 };
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::{
@@ -77,16 +78,21 @@ impl Serve {
             0 => Policy::loopback(),
             count => Policy::loopback().with_rules(rules(count)?),
         };
-        let mut duologue = Duologue::new(state, policy);
+        let mut duologue = Duologue::new(state.clone(), policy);
         if self.tokens {
             duologue = duologue.tokens(token::taken(&self.state)?);
         }
         let duologue = duologue.service("echo", services::echo);
         let app = Router::new().route("/line", duologue.route()).merge(page(true));
-        if self.banned {
-            let deny = FirewallSettings { deny: vec![self.at.into()], ..FirewallSettings::default() };
-            duologue.set_firewall(deny, &self.state)?;
-        }
+        let _control = match self.banned {
+            true => {
+                let control = listen(state, duologue.clone())?;
+                let ban = AddBan { what: "address".to_owned(), which: self.at.to_string(), secs: 3_600 };
+                let _: BanInfo = ask(&self.state, Method::POST, "/bans", Some(&ban)).await?;
+                Some(control)
+            }
+            false => None,
+        };
         // As the binary does.
         let front = FrontConfig {
             tls,
