@@ -170,6 +170,16 @@ fn everything_that_the_firewall_can_be_told_is_read() {
 }
 
 #[test]
+fn the_examples_of_the_watchs_document_are_in_order() {
+    let document = include_str!("../../../docs/WATCH.md");
+    let examples: Vec<_> = document.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        Config::parse("WATCH.md", example).unwrap_or_else(|errors| panic!("{example}\n{errors}"));
+    }
+}
+
+#[test]
 fn what_is_wrong_in_the_firewall_is_told_with_its_place() {
     for (text, line, column, said) in [
         ("[firewal]\n", 1, 2, "did you mean `firewall`?"),
