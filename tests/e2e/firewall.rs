@@ -146,7 +146,7 @@ async fn flood() {
     let come = |number: u32| {
         let (of_v6, of_v4, of_worst) = (&of_v6, &of_v4, &of_worst);
         async move {
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 // Each /64 once, and in no order.
                 let mixed = (number / 2).wrapping_mul(0x9e37_79b1).to_be_bytes();
                 let [a, b, c, d] = mixed;
@@ -157,7 +157,7 @@ async fn flood() {
                 let from = Ipv4Addr::new(127, a, b, c.max(1));
                 of_v4.fetch_add(u32::from(is_answered(from.into(), v4).await), Ordering::Relaxed);
             }
-            if number % gap == 0 {
+            if number.is_multiple_of(gap) {
                 let whose = number / gap % WORST;
                 let answered = is_answered(worst(whose), v6).await;
                 of_worst[whose as usize].fetch_add(u32::from(answered), Ordering::Relaxed);
