@@ -276,7 +276,7 @@ impl Firewall {
         let address = address.filter(|address| is_bounded(*address));
         let is_exempt = address.is_some_and(|address| lists.exempt.find(address).is_some());
         let networks = address.map(table::networks);
-        if is_exempt || (all.is_none() && (own.is_none() || networks.is_none())) {
+        if !cfg!(feature = "watch") || is_exempt || (all.is_none() && (own.is_none() || networks.is_none())) {
             return Ok(());
         }
         let mut counted = self.counted();
@@ -317,7 +317,8 @@ impl Firewall {
     /// # Errors
     /// If none of them is left.
     pub(crate) fn proves(&self, holder: &Holder) -> Result<(), Refusal> {
-        let Some(per_minute) = self.lists().settings.identity.of(What::Handshake) else { return Ok(()) };
+        let bound = self.lists().settings.identity.of(What::Handshake).filter(|_| cfg!(feature = "watch"));
+        let Some(per_minute) = bound else { return Ok(()) };
         let key = Key::identity(self.0.identities.hash_one(holder));
         let now = self.now();
         let taken = self.counted().table().take(now, What::Handshake, per_minute, [(key, 1)].into_iter());
@@ -359,7 +360,7 @@ impl Firewall {
         if [of_address, identity, all].iter().all(|budgets| budgets.bounds(1).is_none()) {
             return Vec::new();
         }
-        if lists.exempt.find(address).is_some() {
+        if !cfg!(feature = "watch") || lists.exempt.find(address).is_some() {
             return Vec::new();
         }
         let networks = Some(address).filter(|it| is_bounded(*it)).map(table::networks).into_iter().flatten();
