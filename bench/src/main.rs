@@ -13,7 +13,7 @@
 //! # Layout
 //!
 //! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs`,
-//! `flood.rs` with its `attack.rs` and `banned.rs` ·
+//! `flood.rs` with its `attack.rs` and `banned.rs`, `watch.rs` ·
 //! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
 //! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
 //! processes that a group starts · `report.rs` what every group reports
@@ -42,6 +42,7 @@ mod report;
 mod scale;
 mod server;
 mod token;
+mod watch;
 
 use std::{fmt, process::ExitCode};
 
@@ -80,6 +81,9 @@ enum Verb {
     /// The baseline's process: tokio-tungstenite
     #[command(hide = true)]
     ServeTungstenite(server::ServeTungstenite),
+    /// What an echo costs the server, in instructions
+    #[command(hide = true)]
+    Watch(watch::Watch),
     /// The baseline of the banned
     #[command(hide = true)]
     ServeBare(banned::ServeBare),
@@ -145,6 +149,7 @@ async fn main() -> ExitCode {
         Verb::ServeTungstenite(verb) => verb.run().await,
         Verb::Clients(verb) => verb.run().await,
         Verb::Load(verb) => verb.run().await,
+        Verb::Watch(verb) => verb.run().await,
         Verb::ServeBare(verb) => verb.run(),
         Verb::Gate(verb) => verb.run(),
     };

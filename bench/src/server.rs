@@ -7,6 +7,7 @@
 use std::{
     io::Write as _,
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     path::PathBuf,
     sync::Arc,
 };
@@ -14,8 +15,8 @@ use std::{
 use anyhow::Context as _;
 use axum::{Router, http::Method};
 use duologue_server::{
-    AddBan, BanInfo, Duologue, FrontConfig, LabelPattern, Policy, Rule, Rules, State, ask, development, listen, page,
-    services,
+    AddBan, BanInfo, Budgets, Duologue, FirewallSettings, FrontConfig, LabelPattern, Policy, Rule, Rules, State, ask,
+    development, listen, page, services,
 };
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::{
@@ -48,6 +49,9 @@ pub(crate) struct Serve {
     /// Has so many rules, of which the last opens what there is
     #[arg(long, default_value_t = 0)]
     rules: usize,
+    /// Counts all that the firewall can count
+    #[arg(long)]
+    watched: bool,
     /// Where it listens
     #[arg(long, default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
     at: IpAddr,
@@ -84,6 +88,9 @@ impl Serve {
         }
         let duologue = duologue.service("echo", services::echo);
         let app = Router::new().route("/line", duologue.route()).merge(page(true));
+        if self.watched {
+            duologue.set_firewall(everything(), &self.state)?;
+        }
         let _control = match self.banned {
             true => {
                 let control = listen(state, duologue.clone())?;
@@ -115,6 +122,13 @@ impl Serve {
         writeln!(std::io::stdout(), "ready {}", listener.local_addr()?.port())?;
         Ok((listener, tls))
     }
+}
+
+/// A bound on all that has one, so high that nobody meets it.
+fn everything() -> FirewallSettings {
+    let most = NonZeroU32::new(u32::MAX);
+    let all = Budgets { connections: most, handshakes: most, messages: most, bytes: most, requests: most };
+    FirewallSettings { address: all, identity: all, all, ..FirewallSettings::default() }
 }
 
 /// Rules as owners write them, each with a label of its own; the last opens `echo`.

@@ -17,10 +17,10 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 
 use crate::process::{self, cargo, command, step, target, which};
-use crate::{figures, gate, size, tools, wasm};
+use crate::{figures, gate, size, tools, wasm, watch_cost};
 
 /// The groups in the order of the report, and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 8] = [
+pub(crate) const GROUPS: [(&str, &str); 9] = [
     ("page", "Between a page in Chromium and a server"),
     ("native", "What a core of the server moves for native clients"),
     ("handshake", "Handshakes"),
@@ -28,6 +28,7 @@ pub(crate) const GROUPS: [(&str, &str); 8] = [
     ("scale", "One server, many sessions"),
     ("idle", "Memory of an idle session"),
     ("flood", "Floods of strangers, made by one core"),
+    ("watch", "What the watch costs, beside a build without it"),
     ("size", "Download"),
 ];
 
@@ -73,6 +74,8 @@ pub(crate) enum Group {
         #[arg(long, value_name = "MILLISECONDS")]
         millis: Option<u64>,
     },
+    /// What the watch costs an echo in instructions and an idle session in bytes, beside a build without it
+    Watch,
     /// What a page loads, beside Socket.IO and js-libp2p
     Size,
     /// Join what was measured last and write docs/BENCHMARKS.md
@@ -113,6 +116,7 @@ pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
             group.args(rounds.option()).args(only.as_ref().map(|only| format!("--only={only}")));
             group.args(millis.map(|millis| format!("--millis={millis}")))
         })?,
+        Some(Group::Watch) => watch_cost::measure()?,
         Some(Group::Size) => size::measure()?,
         Some(Group::Report) => figures::report()?,
         Some(Group::Gate { accept }) => return gate::verb(*accept),
@@ -133,6 +137,7 @@ fn all(rounds: Rounds) -> Result<()> {
         match group {
             "page" => page(rounds, None)?,
             "size" => size::measure()?,
+            "watch" => watch_cost::measure()?,
             _ => run(group, |group| group.args(rounds.option()))?,
         }
     }

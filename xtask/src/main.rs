@@ -45,6 +45,7 @@ mod tidy;
 mod tools;
 mod unsteady;
 mod wasm;
+mod watch_cost;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
