@@ -161,6 +161,7 @@ async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>
         let now = shared.now();
         shared.with(|state| match message {
             Incoming::Binary(bytes) => {
+                state.moved.received = state.moved.received.wrapping_add(bytes.len() as u64);
                 if let Err(error) = state.line.handle_message(now, no, &bytes) {
                     tracing::debug!(%error, "a connection ends");
                 }
@@ -184,6 +185,7 @@ async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, soc
             wake.looks();
             let mut record = Vec::new();
             let sent = state.line.poll_transmit(now, no, &mut record);
+            state.moved.sent = state.moved.sent.wrapping_add(record.len() as u64);
             (sent.then_some(record), state.line.is_done(no))
         });
         match record {

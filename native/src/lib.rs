@@ -22,5 +22,5 @@ pub use driver::{
 };
 pub use duologue;
 pub use line::Line;
-pub use shared::LineError;
+pub use shared::{LineError, Moved};
 pub use stream::ByteStream;

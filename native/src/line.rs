@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use duologue::{BadEvidence, CloseCode, ConnectionError, EvidenceKind, Instant, Line as Core, LineState, Standing};
 use tokio::sync::watch;
 
-use crate::shared::{LineError, Shared, State, wait};
+use crate::shared::{LineError, Moved, Shared, State, wait};
 
 /// One line to one peer. Clones are the same line; when the last one and the last channel are dropped, it closes.
 #[derive(Clone)]
@@ -55,6 +55,12 @@ impl Line {
     pub fn altered(&self) -> Option<(u32, Duration)> {
         let now = self.shared.now();
         self.shared.with(|state| state.line.altered()).map(|altered| (altered.count, now - altered.since))
+    }
+
+    /// How much it has moved so far.
+    #[must_use]
+    pub fn moved(&self) -> Moved {
+        self.shared.with(|state| state.moved)
     }
 
     /// The smoothed round trip of the connection that carries the line, as acknowledgements tell it, which may take 25 ms; none

@@ -77,8 +77,19 @@ pub(crate) struct State {
     sockets: Sockets,
     /// Until when the keeper sleeps.
     armed: Option<Instant>,
+    /// What its connections have brought and taken, in bytes of their messages.
+    pub(crate) moved: Moved,
     /// Client: what the server tells of this device; none before it has, or somebody has asked.
     standing: Option<watch::Sender<Standing>>,
+}
+
+/// How much a line has moved on all its connections, in bytes of their messages: what is on the wire, less WebSocket and TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// What has come.
+    pub received: u64,
+    /// What has left.
+    pub sent: u64,
 }
 
 struct Ended {
@@ -186,6 +197,7 @@ impl Shared {
                 incoming: VecDeque::new(),
                 sockets: Vec::new(),
                 armed: None,
+                moved: Moved::default(),
                 standing: None,
             }),
             wake: Notify::new(),

@@ -56,9 +56,9 @@ mod watch;
 
 pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
-    DeviceInfo, DeviceList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept,
+    DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept,
     KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys,
-    RemovedPasskeys, Restored, Revoke, Revoked, ServerState, Supposed, WatchList, WatchRule, Withdrawn, listen,
+    RemovedPasskeys, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList, Supposed, WatchList, WatchRule, Withdrawn, listen,
     listen_with,
 };
 pub use axum;
@@ -87,6 +87,7 @@ pub use duologue::{
     Secret, ServerIdentity, ServerKey, SignatureAlgorithm, limits,
     typed::{self, Request},
 };
+pub use duologue_native::Moved;
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use front::address::{Address, InvalidAddress};
 pub use front::assets::{page, page_at};

@@ -76,6 +76,7 @@ mod resume;
 mod revoking;
 mod room;
 mod server;
+mod sight;
 mod silence;
 mod slow;
 mod tabs;

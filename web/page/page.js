@@ -65,7 +65,7 @@ const serves = (label) => link?.services?.includes(label) ?? true;
 function offer() {
   part("foot");
   pairServed(serves("pair"));
-  for (const [name, label] of [["desk", "desk"], ["files", "drop"], ["echo", "echo"], ["present", "passkeys"]]) {
+  for (const [name, label] of [["desk", "desk"], ["files", "drop"], ["echo", "echo"], ["present", "passkeys"], ["owner", "owner"]]) {
     if (serves(label)) part(name).then((module) => module?.served(serves(label)));
     else if (parts[name]) parts[name].served(false);
     else document.getElementById(name).hidden = true;
@@ -110,6 +110,7 @@ const LATER = {
     },
   ],
   present: [() => import("./present.js"), (present) => present.startPresent(() => (isOpen() ? link : undefined), offer)],
+  owner: [() => import("./owner.js"), (owner) => owner.startOwner(() => (isOpen() ? link : undefined))],
   foot: [() => import("./foot.js"), () => {}],
   break: [
     () => import("./break.js"),

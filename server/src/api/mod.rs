@@ -18,6 +18,8 @@
 //! | `POST /policy/explain` [`ExplainPolicy`] | 200 [`PolicyAnswer`]: whether a device may open something, and by which rule |
 //! | `POST /policy/reload` | 200 `{"rules"}`: how many are in force now; 400 what is wrong in the file, and nothing was changed |
 //! | `GET /watch` | 200 [`WatchList`]: rules and what they have counted, events, losses, networks on whose way lines are altered |
+//! | `GET /sessions` | 200 `{"sessions":[{"id","device","name"?,"subject"?,"level","address"?,"since","connected","received","sent"}],"all"}`, the newest first, 1,000 at most of all |
+//! | `GET /events?after=N` | 200 [`EventList`]: the events behind that number, as far as they are kept, and the number for the next time |
 //! | `GET /bans` | 200 `{"bans":[{"what","which","by","since","until","repeats"}]}`, the one that ends first at first |
 //! | `POST /bans` `{"what","which","secs"}` | 201 the ban: of an `address`, a `device` or a `subject`; lines that are there end |
 //! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
@@ -41,6 +43,7 @@ mod invites;
 mod passkeys;
 mod policy;
 mod revocations;
+mod sight;
 mod socket;
 mod types;
 mod watch;
@@ -74,6 +77,7 @@ pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, With
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
 pub use revocations::{Kept, PasskeyOf, Revoke, Revoked};
+pub use sight::{EventInfo, EventList, SessionInfo, SessionList};
 use socket::By;
 pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen, listen_with};
@@ -122,6 +126,7 @@ fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFil
         .merge(policy::routes())
         .merge(watch::routes())
         .merge(audit::routes())
+        .merge(sight::routes())
         .route("/state", get(server_state))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {

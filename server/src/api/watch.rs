@@ -12,6 +12,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Said, Target, blocking, by_whom, json};
+pub use crate::services::owner::told::BanInfo;
 use crate::{
     state::{
         records::now,
@@ -83,23 +84,6 @@ pub struct WatchList {
     pub lost: Vec<KindCount>,
     /// Alterations on the way, the last one first.
     pub ways: Vec<AlteringWay>,
-}
-
-/// A ban.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BanInfo {
-    /// `address`, `device` or `subject`.
-    pub what: String,
-    /// Which one.
-    pub which: String,
-    /// The rule, or `owner`.
-    pub by: String,
-    /// Seconds since 1970.
-    pub since: u64,
-    /// The same: its end.
-    pub until: u64,
-    /// How many there were before.
-    pub repeats: u32,
 }
 
 /// All that are in force.
@@ -263,9 +247,7 @@ fn read(what: &str, which: &str) -> Answer<Banned> {
 }
 
 fn info(ban: &Ban) -> BanInfo {
-    let Ban { whom, since, until, repeats, by } = ban;
-    let (what, which) = (whom.what().to_owned(), whom.which());
-    BanInfo { what, which, by: by.to_string(), since: *since, until: *until, repeats: *repeats }
+    ban.into()
 }
 
 fn of_stored(ban: StoredBan) -> BanInfo {

@@ -56,8 +56,9 @@ struct Asked {
     request: Option<(String, &'static str)>,
 }
 
-const LABELS: [&str; 10] = ["echo", "http", "http", "http", "echo", "Echo", "app/a", "app/", "echo\0", "\u{ff45}cho"];
-const OPENS: [&str; 6] = ["echo", "http", "app/*", "*", "app/a", "htt*"];
+const LABELS: [&str; 11] =
+    ["echo", "http", "http", "http", "echo", "Echo", "app/a", "app/", "echo\0", "\u{ff45}cho", "owner"];
+const OPENS: [&str; 8] = ["echo", "http", "app/*", "*", "app/a", "htt*", "owner", "own*"];
 const SUBJECTS: [&str; 4] = ["ada", "Ada", "ben", "\u{e9}ve"];
 const GROUPS: [&str; 3] = ["staff", "Staff", "admins"];
 const NETWORKS: [&str; 6] = ["10.0.0.0/8", "192.0.2.0/25", "127.0.0.1", "fd00::/8", "::1", "0.0.0.0/1"];
@@ -176,7 +177,7 @@ impl Written {
     /// Point by point, as the table of the document has it.
     fn opens(&self, asked: &Asked, default_level: u8) -> bool {
         let opens_label = self.open.iter().any(|open| match open.strip_suffix('*') {
-            Some(start) => asked.label.as_bytes().starts_with(start.as_bytes()),
+            Some(start) => asked.label != "owner" && asked.label.as_bytes().starts_with(start.as_bytes()),
             None => asked.label.as_bytes() == open.as_bytes(),
         });
         let holds =

@@ -114,6 +114,8 @@ impl Has {
 #[derive(Debug)]
 pub(crate) struct Seat {
     device: DeviceId,
+    /// When its session began, in seconds since 1970.
+    began: u64,
     now: Mutex<Now>,
 }
 
@@ -212,6 +214,7 @@ impl Seat {
     pub(crate) fn new(device: DeviceId, transport: Transport, has: Has) -> Self {
         Self {
             device,
+            began: now(),
             now: Mutex::new(Now {
                 has,
                 proved: None,
@@ -229,6 +232,10 @@ impl Seat {
 
     pub(crate) const fn device(&self) -> DeviceId {
         self.device
+    }
+
+    pub(crate) const fn began(&self) -> u64 {
+        self.began
     }
 
     /// Its session goes on over another connection.

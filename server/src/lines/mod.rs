@@ -20,6 +20,7 @@ mod owner;
 mod person;
 mod presence;
 mod seen;
+mod sight;
 mod stranger;
 mod under_way;
 mod verdict;

@@ -13,7 +13,10 @@ use crate::{
         seat::Seat,
         standing::Subject,
     },
-    services::{others::Others, passkeys::Passkeys as Service},
+    services::{
+        others::{Others, Owned},
+        passkeys::Passkeys as Service,
+    },
     state::store::{Passkey, PasskeyId, StoreError},
 };
 
@@ -116,6 +119,10 @@ impl Others for Duologue {
 
     fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId) {
         self.shared.passkey_is_gone(subject, id);
+    }
+
+    fn owned(&self) -> &dyn Owned {
+        self
     }
 
     fn has_signed_out(&self, seat: &Arc<Seat>) {

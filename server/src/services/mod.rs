@@ -6,6 +6,7 @@ pub mod http;
 pub(crate) mod json;
 pub(crate) mod json_line;
 pub(crate) mod others;
+pub mod owner;
 pub mod pair;
 pub(crate) mod passkeys;
 pub(crate) mod right;

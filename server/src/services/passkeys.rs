@@ -433,7 +433,8 @@ fn is_fresh(at: u64) -> bool {
     at <= now.saturating_add(LEEWAY_SECS) && now < at.saturating_add(FRESH_SECS)
 }
 
-fn is_just_present(standing: &Standing) -> bool {
+/// Whether its person has shown to be there in the last five minutes.
+pub(crate) fn is_just_present(standing: &Standing) -> bool {
     standing.level == Level::Present && standing.present_at.is_some_and(is_fresh)
 }
 

@@ -207,6 +207,23 @@ impl Store {
         Ok(devices)
     }
 
+    /// The names of these devices, as far as they were let in.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn names(&self, of: &[DeviceId]) -> Result<HashMap<DeviceId, String>, StoreError> {
+        self.read(|read| {
+            let table = read.open_table(DEVICES)?;
+            let mut names = HashMap::new();
+            for id in of {
+                if let Some(bytes) = table.get(id.0)? {
+                    names.insert(*id, read_device(id.0, bytes.value())?.name);
+                }
+            }
+            Ok(names)
+        })
+    }
+
     /// The address under which the server was last reached, for links made while it does not run.
     ///
     /// # Errors

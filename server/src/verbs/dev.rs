@@ -9,8 +9,8 @@ use std::{
 use anyhow::Context;
 use duologue::limits::INVITE_TTL_SECS;
 use duologue_server::{
-    Address, BoundedLog, FrontConfig, Language, Policy, State, development_at,
-    services::{desk::Desk, pair::Pair},
+    Address, BoundedLog, FrontConfig, LabelPattern, Language, Policy, Rule, State, development_at,
+    services::{desk::Desk, owner, pair::Pair},
     spoken,
 };
 use tokio::net::TcpListener;
@@ -42,6 +42,9 @@ impl Dev {
         let network = if self.lan { lan::addresses()? } else { Vec::new() };
         let configured = self.config.apply(self.origins.apply(Policy::loopback())?, &self.services)?;
         let super::Configured { audit, mut policy, file: config, hook, firewall } = configured;
+        if config.is_none() {
+            policy.rules = policy.rules.with(owners_rule()?);
+        }
         let state = State::open(&self.directory.state)?;
         let tls = development_at(state.directory(), &network)?;
         let listener = match self.lan {
@@ -98,6 +101,13 @@ impl Dev {
         })
         .await
     }
+}
+
+/// Whoever sits at this machine sees what happens here; a phone of its network does not.
+fn owners_rule() -> anyhow::Result<Rule> {
+    let mut rule = Rule::new("the owner, on this machine", vec![LabelPattern::new(owner::LABEL)?]);
+    rule.networks = vec!["127.0.0.0/8".parse()?, "::1/128".parse()?];
+    Ok(rule)
 }
 
 fn at(host: &str) -> anyhow::Result<Address> {

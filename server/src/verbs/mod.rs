@@ -35,6 +35,7 @@ use duologue_server::{
         desk::Desk,
         drop::{DropError, Drops},
         http::Http,
+        owner as owner_service,
         pair::Pair,
     },
 };
@@ -306,7 +307,7 @@ pub(crate) async fn run(
     if let Some(settings) = site.hook {
         duologue = duologue.hook(Hook::new(settings, &site.address.origin())?);
     }
-    duologue = duologue.service("echo", services::echo);
+    duologue = duologue.service("echo", services::echo).service(owner_service::LABEL, owner_service::Owner::default());
     if let Some(desk) = extras.desk.clone() {
         duologue = duologue.service("desk", desk);
     }

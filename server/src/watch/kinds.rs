@@ -320,6 +320,8 @@ kinds! {
     GroupsChanged = "groups-changed", Owner, INFO, audited;
     /// A passkey was removed by the owner.
     OwnerRemovedPasskey = "owner-removed-passkey", Owner, INFO, audited;
+    /// The owner has ended a session.
+    OwnerEnded = "owner-ended", Owner, INFO, audited;
     /// The configuration was read again.
     PolicyReloaded = "policy-reloaded", Owner, INFO, audited;
     /// The owner has banned somebody.

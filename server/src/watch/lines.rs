@@ -206,6 +206,7 @@ pub(super) fn write(event: &Event) {
         Kind::OwnerRestored => info!(target: OWNERS, "the owner has restored{beside}"),
         Kind::GroupsChanged => info!(target: OWNERS, subject, "the owner has changed groups{beside}"),
         Kind::OwnerRemovedPasskey => info!(target: OWNERS, subject, "the owner has removed a passkey{beside}"),
+        Kind::OwnerEnded => info!(target: OWNERS, "the owner has ended a session{beside}"),
         Kind::PolicyReloaded => info!(target: OWNERS, "the owner has read the policy again{beside}"),
         Kind::OwnerBanned => info!(target: OWNERS, "the owner has banned{beside}"),
         Kind::BanLifted => info!(target: OWNERS, "the owner has lifted a ban{beside}"),

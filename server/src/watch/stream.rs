@@ -20,6 +20,7 @@ use super::{
     bans::Bans,
     events::{Event, Kind},
     lines, log,
+    recent::{Recent, Since},
 };
 
 /// Events that the log may be behind, some 200 bytes each.
@@ -39,6 +40,7 @@ struct Stream {
     /// Where lines of the log went when the stream was made.
     dispatch: tracing::Dispatch,
     log: OnceLock<Arc<Queue>>,
+    recent: Recent,
 }
 
 impl fmt::Debug for Stream {
@@ -62,6 +64,7 @@ impl Default for Watch {
             told: [const { AtomicU64::new(0) }; Kind::ALL.len()],
             dispatch: tracing::dispatcher::get_default(Clone::clone),
             log: OnceLock::new(),
+            recent: Recent::default(),
         }))
     }
 }
@@ -78,6 +81,7 @@ impl Watch {
         }
         self.0.log.get_or_init(|| self.start_log());
         let event = Arc::new(event);
+        self.0.recent.push(&event);
         let readers = self.0.readers.read().unwrap_or_else(PoisonError::into_inner);
         readers.iter().for_each(|queue| queue.push(&event));
     }
@@ -87,6 +91,8 @@ impl Watch {
     pub fn subscribe(&self, room: usize) -> Reader {
         let queue = Arc::new(Queue::new(room));
         let mut readers = self.0.readers.write().unwrap_or_else(PoisonError::into_inner);
+        // Those who read no more are forgotten, so that whoever tells does not pass them for ever.
+        readers.retain(|reader| !reader.lock().is_closed);
         readers.push(Arc::clone(&queue));
         Reader(queue)
     }
@@ -105,6 +111,11 @@ impl Watch {
     #[must_use]
     pub fn told(&self) -> Vec<(Kind, u64)> {
         counts(&self.0.told)
+    }
+
+    /// The last events behind this number, at most so many.
+    pub(crate) fn since(&self, number: u64, most: usize) -> Since {
+        self.0.recent.since(number, most)
     }
 
     /// How many of each kind some reader has lost, because it was too far behind.

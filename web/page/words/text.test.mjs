@@ -39,11 +39,14 @@ const later = [
   "forget.js",
   "amounts.js",
   "offline.js",
+  "owner.js",
   "pair.js",
   "pin.js",
   "present.js",
+  "rows.js",
   "sealed.js",
   "shut.js",
+  "sight.js",
   "unfinished.js",
   "upload.js",
   "text-altered.js",
@@ -57,6 +60,7 @@ const later = [
   "text-files.js",
   "text-foot.js",
   "text-forget.js",
+  "text-owner.js",
   "text-pair.js",
   "text-present.js",
   "text-sealed.js",
@@ -108,7 +112,7 @@ test("what is asked for at once does not wait for words that are fetched later",
   const first = sources.filter((name) => !later.includes(name)).map(read);
   const asked = all(first.join("\n"), /"([a-z]+\.[a-z-]+)"/g).filter((key) => keys.includes(key));
   // But for the parts of the page that are shown by a script that is fetched later, with its words.
-  const isLater = (key) => (/^(break|echo|files|foot|present|seal)\./.test(key) && key !== "seal.title") || key === "desk.intro";
+  const isLater = (key) => (/^(break|echo|files|foot|owner|present|seal)\./.test(key) && key !== "seal.title") || key === "desk.intro";
   // And for what may be done about causes whose words come later as well.
   const ofRareCauses = (key) => key.startsWith("pin.") || ["action.keep-pin", "action.without-invite"].includes(key);
   const shown = inPage.filter((key) => !isLater(key));

@@ -1,7 +1,7 @@
 //! What a rule says of labels and of paths, and how a path is read.
 //!
 //! ```text
-//! label  pay          this one            app/*   all that begin with app/       *    all
+//! label  pay          this one            app/*   all that begin with app/       *    all but owner
 //! path   /login       this one            /api/*  /api and all below it          /*   all
 //! ```
 //!
@@ -37,6 +37,9 @@ pub enum InvalidPattern {
     Unclear(String),
 }
 
+/// The label of what the owner sees and does. Who opens everything has not said that it is to be opened: only its own name does.
+pub(crate) const OWNER: &str = "owner";
+
 /// Labels of channels: one, or all that begin so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelPattern {
@@ -60,7 +63,7 @@ impl LabelPattern {
     }
 
     pub(super) fn fits(&self, label: &str) -> bool {
-        if self.is_whole { *self.start == *label } else { label.starts_with(&*self.start) }
+        if self.is_whole { *self.start == *label } else { label != OWNER && label.starts_with(&*self.start) }
     }
 
     /// The one label; none if it is the start of several.

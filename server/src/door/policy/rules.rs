@@ -280,6 +280,13 @@ impl Rules {
         Self(Arc::new(Table { rules, of_one, of_many, is_default }))
     }
 
+    /// One more, behind these.
+    #[must_use]
+    pub fn with(&self, rule: Rule) -> Self {
+        let rules = self.0.rules.iter().cloned().chain([rule]).collect();
+        Self::made(rules, self.0.is_default)
+    }
+
     /// In their order.
     #[must_use]
     pub fn all(&self) -> &[Rule] {
