@@ -16,7 +16,7 @@ use std::{
     io::{self, BufReader, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use serde::Serialize;
@@ -24,10 +24,10 @@ use thiserror::Error;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{
-    BEGUN, HEAD, LOST, REMOVED, ROTATED, TORN,
-    files::{self, Part},
+    BEGUN, HEAD, LOST, REMOVED, ROTATED, TORN, files,
     key::{Key, Keys, sync_directory},
     line::{self, AuditKey, Hash, Head, LINE_LEN_MAX, Line},
+    newest::{Found, Newest, closing, read},
 };
 use crate::state::StateError;
 
@@ -169,13 +169,6 @@ pub(super) struct Book {
     fresh: Vec<Vec<u8>>,
 }
 
-/// Bytes behind the last whole line.
-#[derive(Debug)]
-struct Found {
-    bytes: u64,
-    digest: Hash,
-}
-
 /// A moment, as entries have it: all of one length, so that their order is that of time.
 pub(super) fn stamp(at: SystemTime) -> String {
     let time = OffsetDateTime::from(at).to_offset(UtcOffset::UTC);
@@ -184,22 +177,8 @@ pub(super) fn stamp(at: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-fn moment(stamp: &str) -> Option<SystemTime> {
+pub(super) fn moment(stamp: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(stamp, &Rfc3339).ok().map(SystemTime::from)
-}
-
-/// What the newest file says, from its beginning.
-struct Newest {
-    key: Option<AuditKey>,
-    next: Option<AuditKey>,
-    begun_at: Option<SystemTime>,
-    signed_at: Option<SystemTime>,
-    unsigned: u32,
-    last: Option<Head>,
-    len: u64,
-    torn: Option<Found>,
-    /// A line that is none stands in it: nothing can follow it there.
-    is_damaged: bool,
 }
 
 impl Book {
@@ -557,69 +536,4 @@ fn new_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
     sync_directory(path)?;
     Ok(file)
-}
-
-impl Newest {
-    const fn nothing() -> Self {
-        Self {
-            key: None,
-            next: None,
-            begun_at: None,
-            signed_at: None,
-            unsigned: 0,
-            last: None,
-            len: 0,
-            torn: None,
-            is_damaged: false,
-        }
-    }
-}
-
-/// Reads a file to its end.
-fn read(part: &Part) -> io::Result<Newest> {
-    let mut read = files::open(&part.path)?;
-    let mut newest = Newest::nothing();
-    let mut bytes = Vec::new();
-    loop {
-        match files::read_line(&mut read, &mut bytes, LINE_LEN_MAX)? {
-            None => return Ok(newest),
-            Some(true) => {
-                newest.len += bytes.len() as u64 + 1;
-                let Some(line) = Line::parse(&bytes).filter(|line| line.hash() == line.said) else {
-                    newest.is_damaged = true;
-                    continue;
-                };
-                newest.last = Some(Head { n: line.n, hash: line.said });
-                newest.unsigned += 1;
-                if let Some(signed) = line.signed {
-                    let said: Option<serde_json::Value> = serde_json::from_slice(line.entry).ok();
-                    let word = |key: &str| said.as_ref().and_then(|said| said.get(key)?.as_str().map(str::to_owned));
-                    let at = word("at").and_then(|at| moment(&at));
-                    newest.key = Some(signed.key);
-                    newest.next = word("next").and_then(|next| next.parse().ok());
-                    newest.begun_at = newest.begun_at.or(at);
-                    newest.signed_at = at;
-                    newest.unsigned = 0;
-                }
-            }
-            Some(false) => {
-                // To the end, however much that is: the disk's own blocks of zeros too.
-                let mut rest = bytes.clone();
-                io::copy(&mut io::Read::take(&mut read, 1 << 20), &mut rest)?;
-                let behind = io::copy(&mut read, &mut io::sink())?;
-                newest.torn = Some(Found { bytes: rest.len() as u64 + behind, digest: line::digest(&rest) });
-                return Ok(newest);
-            }
-        }
-    }
-}
-
-/// Number and hash of a file's last line, and when it was closed; none if it is not closed.
-fn closing(bytes: &[u8]) -> Option<((u64, Hash), SystemTime)> {
-    let line = Line::parse(bytes).filter(|line| line.hash() == line.said && line.signed.is_some())?;
-    let said: serde_json::Value = serde_json::from_slice(line.entry).ok()?;
-    if said.get("kind")?.as_str()? != ROTATED {
-        return None;
-    }
-    Some(((line.n, line.said), moment(said.get("at")?.as_str()?).unwrap_or(UNIX_EPOCH)))
 }

@@ -15,6 +15,7 @@ mod files;
 mod gate;
 mod key;
 mod line;
+mod newest;
 pub(crate) mod outbox;
 pub(crate) mod settings;
 pub(crate) mod syslog;
