@@ -56,10 +56,10 @@ mod watch;
 
 pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
-    DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept,
-    KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys,
-    RemovedPasskeys, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList, Supposed, WatchList, WatchRule, Withdrawn, listen,
-    listen_with,
+    DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList,
+    InviteStatus, Invited, Kept, KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer,
+    Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList,
+    Supposed, WatchList, WatchRule, Withdrawn, listen, listen_with,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};

@@ -106,10 +106,11 @@ async fn browser_the_owner_sees_who_comes_and_goes_and_what_is_refused_and_acts(
     for event in ["owner-ended", "owner-revoked", "ban-lifted"] {
         browser.wait_until(&format!("document.getElementById('owner-events').textContent.includes('{event}')")).await;
     }
-    // The page's device was the first.
     let devices = server.devices().await;
-    let (own, line) = devices.first().unwrap();
-    assert!(!line.contains("revoked"), "{devices:?}");
+    let fingerprint = browser.text("#device-fingerprint").await;
+    let own = devices.iter().find(|(_, line)| line.contains(&fingerprint));
+    let (own, line) = own.unwrap_or_else(|| panic!("{fingerprint} is not in {devices:?}"));
+    assert!(!line.contains("revoked"), "{line}");
     let told = browser.text("#owner-events").await;
     assert!(told.contains(&format!("by=device {own}")), "{told}");
     browser.finish().await;
