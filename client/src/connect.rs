@@ -17,7 +17,11 @@ use duologue::{
     Claims, ClientConfig, ConnectionError, ConnectionNo, EvidenceKind, Invite, LineEvent, Offer, Outcome, ServerKey,
     Ticket, limits,
 };
-use duologue_native::{Endpoint, Line, LineError, carry, keep, randomness};
+use duologue_native::{
+    Endpoint, Line, LineError, carry, keep,
+    path::{Form, Known, Tls},
+    randomness,
+};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
@@ -36,6 +40,7 @@ use tokio_tungstenite::{
 use crate::{
     device::Device,
     keyring::{Keyring, KeyringError, KnownServer},
+    path::{Noted, Path as WayReport, PathError, Paths, of_tls},
     refusal,
     socket::WebSocket,
     target::Target,
@@ -105,6 +110,7 @@ pub struct Client {
     waits: bool,
     token: Option<TokenSource>,
     server_key: Option<ServerKey>,
+    paths: Arc<Paths>,
 }
 
 impl Client {
@@ -128,6 +134,7 @@ impl Client {
             waits: false,
             token: None,
             server_key: None,
+            paths: Arc::default(),
         }
     }
 
@@ -202,7 +209,7 @@ impl Client {
     pub async fn connect(&self, target: &Target) -> Result<Line, ConnectError> {
         let place = target.place();
         let config = self.config(target)?;
-        let server_key = config.server_key;
+        let (server_key, claims) = (config.server_key, config.claims.clone());
         let mut core = duologue::Line::client(config, chance());
         if self.m1_first {
             core = core.with_m1_as_message();
@@ -221,7 +228,8 @@ impl Client {
         let line = Line::new(core);
         let (failed, failure) = std::sync::mpsc::channel();
         let dialler = Dialler { client: self.clone(), target: target.clone(), failed };
-        let mut endpoint = ClientEndpoint { dialler, place, server_key, token };
+        let noted = self.paths.begin(&line, claims);
+        let mut endpoint = ClientEndpoint { dialler, place, server_key, token, _noted: noted };
         let own = line.unguarded();
         tokio::spawn(async move { keep(&own, &mut endpoint).await });
         match line.ready().await {
@@ -229,6 +237,16 @@ impl Client {
             // The line knows only that its socket did not open; the dialler knows why.
             Err(error) => Err(failure.try_iter().last().unwrap_or(error.into())),
         }
+    }
+
+    /// Asks the server what it saw of the connection that carries a line of this client, outside the seal, and compares that with what
+    /// this end knows of it: what somebody in between has rewritten. It proves nothing: whoever ends TLS may send on all of it
+    /// unchanged, and reads nothing of the line either way.
+    ///
+    /// # Errors
+    /// If the line is not this client's, or the server tells nothing.
+    pub async fn path(&self, line: &Line) -> Result<WayReport, PathError> {
+        self.paths.ask(line).await
     }
 
     fn config(&self, target: &Target) -> Result<ClientConfig, ConnectError> {
@@ -290,8 +308,11 @@ impl Dialler {
         let opening = async {
             let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
             tcp.set_nodelay(true).map_err(unreachable)?;
+            let form = Some(if offer.len() > 1 { Form::InRequest } else { Form::AsMessage });
+            let address = tcp.local_addr().ok().map(|address| address.ip());
+            let known = Known { form, address, tls: Some(Tls::None), certificate: None };
             if !self.target.is_tls() {
-                return self.upgrade(line, no, offer, tcp).await;
+                return self.upgrade(line, no, offer, tcp, known).await;
             }
             let tls = tls::config(self.target.is_loopback(), self.client.extra_roots.as_deref());
             let tls = tls.map_err(ConnectError::Tls)?;
@@ -299,7 +320,8 @@ impl Dialler {
                 ServerName::try_from(self.target.host_name()).map_err(|error| ConnectError::Tls(error.to_string()))?;
             let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
             let stream = stream.map_err(|error| ConnectError::Tls(refusal::of_tls(&error)))?;
-            self.upgrade(line, no, offer, stream).await
+            let (tls, certificate) = of_tls(stream.get_ref().1);
+            self.upgrade(line, no, offer, stream, Known { tls, certificate, ..known }).await
         };
         let opened = tokio::time::timeout(limit, opening).await;
         opened.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?
@@ -311,6 +333,7 @@ impl Dialler {
         no: ConnectionNo,
         offer: &[String],
         stream: S,
+        known: Known,
     ) -> Result<Carried, ConnectError> {
         let url = self.target.websocket_url();
         let no_line = |reason: String| ConnectError::NoLine { url: url.clone(), reason };
@@ -321,6 +344,7 @@ impl Dialler {
         let (socket, response) = upgraded.map_err(|error| no_line(refusal::of_upgrade(&error)))?;
         let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        self.client.paths.opened(line, no, known);
         line.command(|line, now| line.handle_upgrade(now, no, selected));
         let line = line.unguarded();
         Ok(Box::pin(async move { carry(&line, no, WebSocket(socket)).await }))
@@ -339,6 +363,7 @@ struct ClientEndpoint {
     place: String,
     server_key: ServerKey,
     token: Option<TokenKeeper>,
+    _noted: Noted,
 }
 
 impl ClientEndpoint {
@@ -385,9 +410,9 @@ impl Endpoint for ClientEndpoint {
                     token.told(line, &told.standing());
                 }
             }
+            LineEvent::ConnectionFailed { no, .. } => self.dialler.client.paths.failed(line, no),
             // What the handles see for themselves.
             LineEvent::ChannelChanged(_)
-            | LineEvent::ConnectionFailed { .. }
             | LineEvent::Altered(_)
             | LineEvent::StateChanged(_)
             | LineEvent::Evidence(_)

@@ -14,13 +14,14 @@
 //! # Layout
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
-//! special · `device.rs` what issuers of tokens call this device · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
+//! special · `device.rs` what issuers of tokens call this device · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `path.rs` what both ends know of the way between them · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
 //!
 //! What a program must name of the core stands here too; all of it is [`duologue`].
 
 mod connect;
 mod device;
 mod keyring;
+mod path;
 mod refusal;
 mod socket;
 mod target;
@@ -35,8 +36,12 @@ pub use duologue::{
     ResetCode, ServerKey, SignatureAlgorithm, Standing, limits,
     typed::{self, Request},
 };
-pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
+pub use duologue_native::{
+    ByteStream, Channel, Line, LineError, Sent,
+    path::{AddressFrom, Difference, Differences, Form, Known, Seen, Tls},
+};
 pub use keyring::{Keyring, KeyringError};
+pub use path::{Path, PathError};
 pub use socket::WebSocket;
 pub use target::{InvalidTarget, Target};
 pub use token::TokenError;

@@ -12,6 +12,7 @@ mod channel;
 mod driver;
 mod line;
 mod open;
+pub mod path;
 mod shared;
 mod stream;
 

@@ -37,6 +37,12 @@ impl Line {
         Self { _guard: None, shared: Arc::clone(&self.shared) }
     }
 
+    /// Whether both are handles of one line.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Waits until the server has let this device in.
     ///
     /// # Errors

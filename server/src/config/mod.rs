@@ -81,9 +81,11 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { rules, token, hook, vouch, passkey, firewall, audit, watch } =
+        let schema::Read { rules, as_sent, token, hook, vouch, passkey, firewall, audit, watch } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
-        Ok(Self { rules: Rules::new(rules), token, hook, vouch, passkey, firewall, audit, watch })
+        let rules = Rules::new(rules);
+        let rules = if as_sent { rules.as_sent() } else { rules };
+        Ok(Self { rules, token, hook, vouch, passkey, firewall, audit, watch })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, num::NonZeroU32, ops::Range, time::Duration};
 
 use duologue::DeviceId;
+use duologue_native::path::PATH_LABEL;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -36,7 +37,11 @@ const AGE_SECS_MAX: u64 = 24 * 60 * 60;
 /// The longest that a login by the backend's word is good: 31 days, as a token.
 const VOUCH_SECS_MAX: u64 = 31 * 24 * 60 * 60;
 /// Services of the binary whose channels carry no requests with a path.
-const WITHOUT_REQUESTS: [&str; 5] = ["echo", "desk", "drop", "pair", passkeys::LABEL];
+const WITHOUT_REQUESTS: [&str; 6] = ["echo", "desk", "drop", "pair", PATH_LABEL, passkeys::LABEL];
+
+/// What becomes of a connection whose Host or Origin was rewritten on the way.
+const AS_SENT: &str = "as-sent";
+const PATHS: [&str; 2] = ["told", AS_SENT];
 
 /// Services of the binary that ask for a device that was let in, whatever a rule says.
 const NOT_FOR_GUESTS: [&str; 2] = ["drop", "pair"];
@@ -62,6 +67,8 @@ struct File {
 struct Door {
     #[serde(default)]
     level: Option<Spanned<Number>>,
+    #[serde(default)]
+    path: Option<Spanned<String>>,
     #[serde(default)]
     token: Option<Spanned<TokenSettings>>,
     #[serde(default)]
@@ -134,6 +141,8 @@ pub(super) enum Number {
 /// What a text says.
 pub(super) struct Read {
     pub(super) rules: Vec<Rule>,
+    /// Nobody is served whose connection was rewritten on the way.
+    pub(super) as_sent: bool,
     pub(super) token: Option<TokenSettings>,
     pub(super) hook: Option<HookSettings>,
     pub(super) vouch: Option<VouchSettings>,
@@ -172,6 +181,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     {
         reader.says(hook.span(), error.to_string());
     }
+    let as_sent = file.door.path.as_ref().is_some_and(|path| reader.path(path));
     let firewall = reader.firewall(&file.firewall);
     let watch = super::watch::read(&file.watch, &mut reader.wrong);
     let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
@@ -195,7 +205,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         true => {
             let Door { token, hook, passkey, .. } = file.door;
             let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
-            Ok(Read { rules, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall, audit, watch })
+            Ok(Read { rules, as_sent, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall, audit, watch })
         }
         false => Err(reader.wrong),
     }
@@ -338,6 +348,23 @@ impl Reader {
             }
             (found, _) => found,
         }
+    }
+
+    /// Whether nobody is to be served whose connection was rewritten on the way.
+    fn path(&mut self, path: &Spanned<String>) -> bool {
+        let found = PATHS.into_iter().find(|word| word == path.get_ref());
+        if found.is_none() {
+            let meant = alike(path.get_ref(), PATHS.into_iter());
+            let meant = meant.map_or(String::new(), |word| format!(": did you mean \"{word}\"?"));
+            self.says(
+                path.span(),
+                format!(
+                    "`path` is \"told\", which tells of connections that were rewritten on the way, or \"as-sent\", which \
+                     refuses them{meant}"
+                ),
+            );
+        }
+        found == Some(AS_SENT)
     }
 
     fn age(&mut self, age: &Spanned<String>) -> Option<u64> {

@@ -341,7 +341,7 @@ fn explain_and_a_second_evaluator_name_the_same_rule_in_100_000_random_cases() {
             let asked = asked(&mut random, device);
             let request = asked.request.as_ref().map(|(path, method)| (path.as_str(), *method));
             let transport =
-                Transport { address: asked.address, origin: asked.origin.map(str::to_owned), app_origin: None };
+                Transport { address: asked.address, origin: asked.origin.map(str::to_owned), app_origin: None, ..Transport::default() };
             let question = Question {
                 device,
                 label: asked.label,

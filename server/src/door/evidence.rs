@@ -1,11 +1,15 @@
 //! What the server knows of a caller: proved by the handshake, or seen by the transport. What a client merely says of itself
 //! is `Claims`, of the core.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use duologue::DeviceId;
+use duologue_native::path::{AddressFrom, Difference, Differences, Form, Tls};
 
-use super::standing::{Group, Level, Subject};
+use super::{path::Rewritten, standing::{Group, Level, Subject}};
 
 /// What is proved: this device holds this key, and whose it is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,4 +34,43 @@ pub struct Transport {
     /// That of an app, such as `capacitor://localhost`. Every app of its kind has the same, so that it counts as a native
     /// client: nothing may be allowed by it that is not allowed to these.
     pub app_origin: Option<String>,
+    /// From where the address is known.
+    pub(crate) address_from: AddressFrom,
+    /// A proxy that the owner has put there has brought the connection.
+    pub(crate) own_proxy: bool,
+    /// How M1 came.
+    pub(crate) form: Option<Form>,
+    /// TLS of the own listener, where it is this crate's.
+    pub(crate) tls: Option<Tls>,
+    /// What of the upgrade request is not as every client sends it. An idle session has no room for what is.
+    pub(crate) rewritten: Option<Arc<Rewritten>>,
+    /// In what the connection was another one at the client, as far as that was found.
+    pub(crate) differs: Differences,
+    /// Of these the owner was told, for the session's sake.
+    pub(crate) told: Differences,
+}
+
+impl Default for Transport {
+    /// One of which nothing is known.
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            origin: None,
+            app_origin: None,
+            address_from: AddressFrom::default(),
+            own_proxy: false,
+            form: None,
+            tls: None,
+            rewritten: None,
+            differs: Differences::default(),
+            told: Differences::default(),
+        }
+    }
+}
+
+impl Transport {
+    /// Whether `Host` and `Origin` have come as the client has sent them.
+    pub(crate) const fn is_as_sent(&self) -> bool {
+        !self.differs.has(Difference::Host) && !self.differs.has(Difference::Origin)
+    }
 }

@@ -7,7 +7,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use duologue::DeviceId;
@@ -19,7 +22,7 @@ use super::{
     policy::{
         Policy,
         limits::Meters,
-        rules::{Asked, Evidence, Refusal, Rules, Target, Verdict},
+        rules::{Asked, Evidence, OF_PATH, Refusal, Rules, Target, Verdict},
     },
     seat::Seat,
     standing::{Level, Proof, Standing},
@@ -47,6 +50,8 @@ pub(crate) struct Gate {
     pub(crate) firewall: Firewall,
     /// Hears whose standing has changed, before anybody acts by it.
     follower: OnceLock<Follower>,
+    /// The service of the path report is there.
+    tells_paths: AtomicBool,
 }
 
 type Follow = Box<dyn Fn(DeviceId) + Send + Sync>;
@@ -71,7 +76,13 @@ impl Gate {
             firewall: Firewall::new(watch.clone()),
             watch,
             follower: OnceLock::new(),
+            tells_paths: AtomicBool::new(false),
         }
+    }
+
+    /// Every device that was let in may ask for the report of its own path.
+    pub(crate) fn tell_paths(&self) {
+        self.tells_paths.store(true, Ordering::Relaxed);
     }
 
     /// Asks this hook from now on, if none is asked so far.
@@ -168,6 +179,14 @@ impl Gate {
         let verdict = match policy.takes(evidence.origin, evidence.app_origin) {
             true => policy.rules.judge(evidence, asked, now),
             false => Verdict::Refused(Refusal::Address),
+        };
+        let verdict = match verdict {
+            Verdict::Refused(refusal)
+                if self.tells_paths.load(Ordering::Relaxed) && Rules::opens_path(evidence, asked, &refusal) =>
+            {
+                Verdict::Opened { rule: OF_PATH, until: None }
+            }
+            verdict => verdict,
         };
         (policy, verdict)
     }

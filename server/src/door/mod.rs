@@ -12,6 +12,7 @@ pub(crate) mod hook;
 pub(crate) mod lanes;
 pub(crate) mod lobby;
 pub(crate) mod origin;
+pub(crate) mod path;
 pub(crate) mod passkeys;
 pub(crate) mod policy;
 pub(crate) mod pressure;

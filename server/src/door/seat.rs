@@ -21,7 +21,7 @@ use std::{
 };
 
 use duologue::{Account, DeviceId, Hold};
-
+use duologue_native::path::Differences;
 use thiserror::Error;
 
 use super::{
@@ -240,7 +240,18 @@ impl Seat {
 
     /// Its session goes on over another connection.
     pub(crate) fn moved(&self, transport: Transport) {
-        self.lock().transport = transport;
+        let mut now = self.lock();
+        // What was told of the session is not told again.
+        let told = now.transport.told.and(transport.told);
+        now.transport = Transport { told, ..transport };
+    }
+
+    /// In these its connection was another one at its client. Gives those of which nobody was told in this session.
+    pub(crate) fn differs(&self, found: Differences) -> Differences {
+        let mut now = self.lock();
+        let news = found.without(now.transport.told);
+        now.transport.told = now.transport.told.and(news);
+        news
     }
 
     pub(crate) fn transport(&self) -> Transport {

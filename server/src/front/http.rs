@@ -27,6 +27,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
 };
 use duologue::limits::HANDSHAKE_SECS;
+use duologue_native::path::{AddressFrom, Tls};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{rt::TokioIo, rt::TokioTimer};
 use socket2::SockRef;
@@ -95,6 +96,17 @@ pub(crate) struct Arrival {
     pub(crate) strangers: Handle,
     /// The runtime of whoever has called [`serve`]: of lines.
     pub(crate) home: Handle,
+    /// What is around its requests.
+    pub(crate) outer: Outer,
+}
+
+/// What the listener saw of a connection, for the path report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outer {
+    pub(crate) tls: Tls,
+    pub(crate) address_from: AddressFrom,
+    /// Whoever has connected is a proxy that the owner has put there.
+    pub(crate) own_proxy: bool,
 }
 
 /// Whose word on addresses counts, and what connections speak.
@@ -432,6 +444,18 @@ impl Front {
         }
     }
 
+    fn outer(&self, whose: Whose, headers: &HeaderMap) -> Outer {
+        let is_trusted = self.proxies.contains(whose.peer.ip());
+        let address_from = match whose.proxied {
+            Some(_) => AddressFrom::ProxyHeader,
+            None if is_trusted && proxied::says_whose(headers) => AddressFrom::Forwarded,
+            None => AddressFrom::Connection,
+        };
+        // This listener takes nothing older than TLS 1.3.
+        let tls = if self.acceptor.is_some() { Tls::V13 } else { Tls::None };
+        Outer { tls, address_from, own_proxy: is_trusted || (self.behind_proxy && whose.peer.ip().is_loopback()) }
+    }
+
     /// Whether whoever has just come may connect: his network, and how many have come from there.
     fn admits(&self, client: Client) -> Result<(), Refusal> {
         self.lets(client)?;
@@ -484,7 +508,8 @@ impl Front {
         let address = client.address().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         request.extensions_mut().insert(ConnectInfo(Peer(SocketAddr::new(address, whose.peer.port()))));
         let (strangers, home) = (self.strangers.clone(), self.home.clone());
-        request.extensions_mut().insert(Arrival { client, place: Arc::clone(place), strangers, home });
+        let outer = self.outer(whose, request.headers());
+        request.extensions_mut().insert(Arrival { client, place: Arc::clone(place), strangers, home, outer });
         let mut response = self.app.clone().oneshot(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             place.is_worth(Worth::Idle);

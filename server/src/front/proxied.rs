@@ -136,6 +136,11 @@ pub(crate) fn client(proxies: &TrustedProxies, peer: IpAddr, proxied: Option<IpA
     }
 }
 
+/// Whether a request has one of the fields by which proxies say whose it is.
+pub(crate) fn says_whose(headers: &HeaderMap) -> bool {
+    [header::FORWARDED, X_FORWARDED_FOR].iter().any(|name| headers.contains_key(name))
+}
+
 /// The first address from the right that is no trusted proxy's; the leftmost where all are.
 fn from_the_right(proxies: &TrustedProxies, field: &str, read: fn(&str) -> Option<IpAddr>) -> Option<IpAddr> {
     let mut last = None;

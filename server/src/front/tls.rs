@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -94,6 +95,17 @@ pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     let all = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
     let chain = all.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
     if chain.is_empty() { Err(missing("certificate", path)) } else { Ok(chain) }
+}
+
+/// SHA-256 of the `SubjectPublicKeyInfo` of a file's first certificate, as base64url: what a client finds in the certificate that it is
+/// shown.
+pub(crate) fn spki_hash(path: &Path) -> Result<String, TlsError> {
+    let chain = chain(path)?;
+    let unusable = |source| TlsError::Unusable { path: path.to_owned(), source };
+    let first = chain.first().ok_or_else(|| missing("certificate", path))?;
+    let parsed = rustls::server::ParsedCertificate::try_from(first).map_err(unusable)?;
+    let digest = ::ring::digest::digest(&::ring::digest::SHA256, parsed.subject_public_key_info().as_ref());
+    Ok(URL_SAFE_NO_PAD.encode(digest))
 }
 
 /// What a file holds that should hold something else.

@@ -69,7 +69,7 @@ pub(crate) fn explain(
     let Question { device, label, request, supposed, transport, signed_out_at } = question;
     let live = running.and_then(|duologue| duologue.shared.directory.seat(device));
     let transport = transport.or_else(|| live.as_ref().map(|seat| seat.transport()));
-    let transport = transport.unwrap_or(Transport { address: [0; 4].into(), origin: None, app_origin: None });
+    let transport = transport.unwrap_or_default();
     let seat = live.unwrap_or_else(|| Arc::new(Seat::new(device, transport.clone(), has)));
     let of_file = file.as_ref().and_then(|file| file.hook.as_ref());
     let of_server = running.and_then(|duologue| duologue.shared.gate.hook());
@@ -108,16 +108,20 @@ pub(crate) fn explain(
         Verdict::Opened { rule, .. } => {
             let opened = name(*rule).unwrap_or_default();
             let which = if is_later { ", for some requests: ask with --path" } else { "" };
+            let way = match policy.rules.is_as_sent() {
+                true => "; `[door] path = \"as-sent\"` refuses connections whose Host or Origin was rewritten on the way",
+                false => "",
+            };
             let missing = match (running, terms) {
                 (Some(_), None) => ", but no service has this label",
                 _ => "",
             };
-            (true, Some(opened.clone()), format!("the rule \"{opened}\" opens it{which}{missing}"))
+            (true, Some(opened.clone()), format!("the rule \"{opened}\" opens it{which}{missing}{way}"))
         }
         Verdict::Refused(refusal) => {
             let rule = match refusal {
                 Refusal::Misses { rule, .. } | Refusal::Demands { rule } => name(*rule),
-                Refusal::Address | Refusal::NoRule | Refusal::LetInForOthers => None,
+                Refusal::Address | Refusal::Rewritten | Refusal::NoRule | Refusal::LetInForOthers => None,
             };
             (false, rule, policy.rules.words(refusal))
         }

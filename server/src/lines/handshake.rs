@@ -17,12 +17,16 @@ use tokio::runtime::Handle;
 
 use crate::{
     door::{
+        evidence::Transport,
         lanes::{Lanes, Pass},
         lobby::{HANDSHAKES_MAX, HANDSHAKES_OF_AN_ADDRESS_MAX, Lobby, Place, Worth},
         pressure::Pressure,
         seen::{Print, Remembered, Seen},
     },
-    front::{http::Arrival, strangers},
+    front::{
+        http::{Arrival, Outer},
+        strangers,
+    },
     state::store::StoreError,
 };
 
@@ -106,6 +110,13 @@ impl Stranger {
 }
 
 impl Stranger {
+    /// With what the listener knows of his connection.
+    pub(super) fn transport(&self, transport: Transport) -> Transport {
+        let (address, outer) = (self.address, self.arrival.as_ref().map(|arrival| arrival.outer));
+        let Some(Outer { tls, address_from, own_proxy }) = outer else { return Transport { address, ..transport } };
+        Transport { address, address_from, own_proxy, tls: Some(tls), ..transport }
+    }
+
     /// On whom it counts what he begins; none where nobody knows, or he may be many.
     pub(super) const fn bounded_as(&self) -> Option<IpAddr> {
         self.bounded_as

@@ -48,7 +48,11 @@ use duologue::{
     Connection, ConnectionError, FreshReason, LineEvent, ServerConfig,
     upgrade::{self, Offered},
 };
-use duologue_native::{Endpoint, Line, carry, keep, randomness, shake_hands};
+use duologue_native::{
+    Endpoint, Line, carry, keep,
+    path::{Form, PATH_LABEL},
+    randomness, shake_hands,
+};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::task::TaskTracker;
 
@@ -68,10 +72,12 @@ use crate::{
         http::{self, Peer},
         socket::{Oddity, WebSocket, met},
         stream::Carrier,
+        tls::{self, TlsError},
         well_known,
     },
     services::{
         others::Others,
+        path::PathReport,
         service::{Opened, Service, Services},
     },
     state::{State, keeper::Keeper, records::now},
@@ -186,6 +192,18 @@ impl Duologue {
         self
     }
 
+    /// Tells each device that was let in what was seen of its connection outside the seal, so that both ends find out what somebody
+    /// between them rewrites; under the label `path`, whatever the rules open. `certificate` is the file of the certificate that
+    /// this server itself shows, if it does.
+    ///
+    /// # Errors
+    /// If the certificate cannot be read.
+    pub fn telling_paths(self, certificate: Option<&std::path::Path>) -> Result<Self, TlsError> {
+        self.shared.gate.tell_paths();
+        let certificate = certificate.map(tls::spki_hash).transpose()?;
+        Ok(self.service(PATH_LABEL, PathReport::new(certificate)))
+    }
+
     /// What to mount in a router, at any path. Browsers look for it at `/line`. [`Duologue::router`] has all there is.
     pub fn route<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
         self.start_measures();
@@ -295,6 +313,7 @@ impl Duologue {
         if let Err(refusal) = self.takes_handshake(&stranger) {
             return http::refused(refusal);
         }
+        let offered_m1 = m1.is_some();
         let offer = self.look_at_offer(m1, &stranger);
         let selected = match &offer {
             Offer::Refused => {
@@ -309,7 +328,9 @@ impl Duologue {
         let origin = request.headers().get(header::ORIGIN);
         let origin = origin.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let (origin, app_origin) = self.shared.gate.policy().seen(origin);
-        let transport = Transport { address: stranger.address, origin, app_origin };
+        let form = Some(if offered_m1 { Form::InRequest } else { Form::AsMessage });
+        let transport = stranger.transport(Transport { origin, app_origin, form, ..Transport::default() });
+        let transport = transport.with_request(request.headers());
         let is_page = transport.origin.is_some();
         let seen = self.shared.gate.hook().map(|_| Upgrade::of(request.headers(), is_page)).unwrap_or_default();
         let upgraded = hyper::upgrade::on(&mut request);

@@ -25,7 +25,7 @@ use crate::watch::bans::network;
 use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
-        error::DoorError, evidence::Transport, hook::Upgrade, passkeys::presence::Presence, seat::Seat,
+        error::DoorError, evidence::Transport, hook::Upgrade, passkeys::presence::Presence, path, seat::Seat,
         standing::Standing, tickets::Tickets,
     },
     state::store::{Device, DeviceStatus},
@@ -73,9 +73,10 @@ impl Duologue {
     pub(super) async fn admit(
         &self,
         proved: Proved<Socket>,
-        transport: Transport,
+        mut transport: Transport,
         upgrade: Upgrade,
     ) -> Option<Box<Admitted>> {
+        transport.settle(&proved.request.claims);
         let device = proved.request.device_id;
         let at = transport.address;
         // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
@@ -120,6 +121,9 @@ impl Duologue {
         // Of what he has shown he is told why it lets him in no more than nothing does.
         let because = shown.refused.filter(|_| shown.number.is_some()).map_or("", DoorError::word);
         let found = may_come(judged).map_err(|code| match code {
+            code if transport.refusal().is_some_and(|(of_it, _)| of_it == code) => {
+                TurnedAway { code, reason: transport.refusal().map_or("", |(_, words)| words) }
+            }
             CloseCode::NotEnrolled => TurnedAway { code, reason: because },
             code => code.into(),
         });
@@ -179,6 +183,7 @@ impl Duologue {
         // Who has not been let in leaves nothing: keys that cost nothing would push out the tickets of devices.
         let ticket = if seat.is_stranger() { Tickets::none() } else { self.shared.tickets.issue(device, used) };
         self.write_tickets_soon();
+        let rewritten = path::news(&transport, transport.differs);
         if matches!(outcome, Outcome::Resumed { .. }) {
             // What its channels may do over this connection, they ask anew.
             let before = seat.transport().address;
@@ -223,6 +228,10 @@ impl Duologue {
                 let open = begun(Kind::LineOpen).by(self.evidence(&seat, &request, used.is_some()));
                 self.tell(if let Outcome::Fresh(reason) = fresh { open.code(reason.word()) } else { open });
             }
+        }
+        let rewritten = seat.differs(rewritten);
+        if !rewritten.is_empty() {
+            self.tell(begun(Kind::PathRewritten).note(rewritten.to_string()));
         }
         let key = self.key_hashes(&request.device);
         let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: request.claims };
@@ -277,7 +286,11 @@ impl Duologue {
     }
 
     async fn judge(&self, request: &AuthRequest, transport: &Transport) -> Result<(), CloseCode> {
-        self.shared.gate.policy().judge(transport, &request.claims)?;
+        let policy = self.shared.gate.policy();
+        policy.judge(transport, &request.claims)?;
+        if let Some((code, _)) = transport.refusal().filter(|_| policy.rules.is_as_sent()) {
+            return Err(code);
+        }
         match request.credential {
             Credential::Invite(invite) if request.credential_proved => {
                 self.enrol(invite, request, transport.address).await

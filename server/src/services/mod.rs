@@ -9,6 +9,7 @@ pub(crate) mod others;
 pub mod owner;
 pub mod pair;
 pub(crate) mod passkeys;
+pub(crate) mod path;
 pub(crate) mod right;
 pub(crate) mod service;
 mod share;

@@ -280,6 +280,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     tell_start(&state, &site, &extras);
     site.log.tell_each_minute().context("the log has no thread")?;
+    let certificate = site.certificate.clone();
     if let Some(file) = site.certificate {
         tokio::spawn(warn_of(file, site.address.host_name().to_owned()));
     }
@@ -307,6 +308,8 @@ pub(crate) async fn run(
     if let Some(settings) = site.hook {
         duologue = duologue.hook(Hook::new(settings, &site.address.origin())?);
     }
+    let own = site.development.then(|| state.directory().join("tls-cert.pem"));
+    duologue = duologue.telling_paths(certificate.as_deref().or(own.as_deref())).context("the certificate")?;
     duologue = duologue.service("echo", services::echo).service(owner_service::LABEL, owner_service::Owner::default());
     if let Some(desk) = extras.desk.clone() {
         duologue = duologue.service("desk", desk);

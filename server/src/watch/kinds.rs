@@ -129,7 +129,7 @@ kinds! {
     /// A WebSocket's frame that no client makes.
     FrameBroken = "frame-broken", Way, INFO;
     /// The outer connection was another one at the client than here.
-    PathRewritten = "path-rewritten", Sealed, WARN, audited;
+    PathRewritten = "path-rewritten", Way, INFO, audited;
 
     // Who comes in.
 

@@ -96,7 +96,7 @@ pub(super) fn write(event: &Event) {
             Some(_) if code.is_none() => info!(device, %address, "a line was altered on its way"),
             _ => info!(device, %address, code, cause = note, "a line has ended"),
         },
-        Kind::PathRewritten => warn!(device, %address, code, what = note, "a connection was rewritten on its way"),
+        Kind::PathRewritten => info!(device, %address, code, what = note, "a connection was rewritten on its way"),
         Kind::DeviceUnknown | Kind::RevokedCame | Kind::InviteRefused | Kind::DeviceRefused => {
             // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
             warn!(key = device, %address, code, "a device was refused");

@@ -8,9 +8,16 @@
 //! Rules only open: what none of them opens is closed, and none closes what another opens. The first one that opens decides on
 //! limits. All that a rule says must hold; of a list, one.
 
-use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{Arc, LazyLock},
+};
 
 use duologue::DeviceId;
+use duologue_native::path::PATH_LABEL;
 use ipnet::IpNet;
 
 use super::{
@@ -145,12 +152,15 @@ pub(crate) struct Evidence<'a> {
     pub(crate) app_origin: Option<&'a str>,
     /// The labels that the device was let in for; any, if none are told.
     pub(crate) opens: Option<&'a [Arc<str>]>,
+    /// `Host` and `Origin` have come as the client has sent them.
+    pub(crate) is_as_sent: bool,
 }
 
 impl<'a> Evidence<'a> {
     pub(crate) fn new(device: DeviceId, standing: &'a Standing, transport: &'a Transport) -> Self {
         let (origin, app_origin) = (transport.origin.as_deref(), transport.app_origin.as_deref());
-        Self { device, standing, address: transport.address, origin, app_origin, opens: None }
+        let (address, is_as_sent) = (transport.address, transport.is_as_sent());
+        Self { device, standing, address, origin, app_origin, opens: None, is_as_sent }
     }
 
     /// Of a device that was let in for some labels.
@@ -225,6 +235,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Refusal {
     /// The page's origin, or the kind of client, is not served any more.
     Address,
+    /// The connection was rewritten on its way, and the owner takes none that was.
+    Rewritten,
     /// The device was let in for other labels.
     LetInForOthers,
     /// No rule speaks of that label.
@@ -234,6 +246,16 @@ pub(crate) enum Refusal {
     /// A rule opens it, and the service itself asks for more.
     Demands { rule: usize },
 }
+
+/// The place of the rule that opens the path report, among no file's rules.
+pub(in crate::door) const OF_PATH: usize = usize::MAX;
+
+/// That rule: it says how much of it.
+static PATH: LazyLock<Rule> = LazyLock::new(|| {
+    let number = |number| NonZeroU32::new(number);
+    let limits = Limits { channels: number(4), messages: number(8), bytes: None, size: number(2_048) };
+    Rule { limits, ..Rule::new("[door] path", vec![LabelPattern::new(PATH_LABEL).expect("a label")]) }
+});
 
 /// Rules in their order. Clones are the same.
 #[derive(Clone)]
@@ -246,13 +268,15 @@ struct Table {
     /// Those that open all that begin so, in order.
     of_many: Vec<usize>,
     is_default: bool,
+    /// `[door] path = "as-sent"`.
+    as_sent: bool,
 }
 
 impl Default for Rules {
     /// Nothing configured: every service is open to every device that was let in.
     fn default() -> Self {
         let all = LabelPattern::new("*").expect("a pattern");
-        Self::made(vec![Rule::new("every device that was let in", vec![all])], true)
+        Self::made(vec![Rule::new("every device that was let in", vec![all])], true, false)
     }
 }
 
@@ -260,10 +284,22 @@ impl Rules {
     /// These, and nothing else is open.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self::made(rules, false)
+        Self::made(rules, false, false)
     }
 
-    fn made(rules: Vec<Rule>, is_default: bool) -> Self {
+    /// The same, and nobody is served whose `Host` or `Origin` was rewritten on the way.
+    #[must_use]
+    pub fn as_sent(self) -> Self {
+        Self::made(self.all().to_vec(), self.0.is_default, true)
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_as_sent(&self) -> bool {
+        self.0.as_sent
+    }
+
+    fn made(rules: Vec<Rule>, is_default: bool, as_sent: bool) -> Self {
         let mut of_one: HashMap<Box<str>, Vec<usize>> = HashMap::new();
         let mut of_many = Vec::new();
         for (at, rule) in rules.iter().enumerate() {
@@ -277,7 +313,7 @@ impl Rules {
                 }
             }
         }
-        Self(Arc::new(Table { rules, of_one, of_many, is_default }))
+        Self(Arc::new(Table { rules, of_one, of_many, is_default, as_sent }))
     }
 
     /// One more, behind these.
@@ -300,13 +336,22 @@ impl Rules {
     }
 
     pub(crate) fn rule(&self, at: usize) -> Option<&Rule> {
-        self.0.rules.get(at)
+        self.0.rules.get(at).or_else(|| (at == OF_PATH).then_some(&*PATH))
+    }
+
+    /// What is opened though no rule does: to a device that was let in, the report of its own way here.
+    pub(in crate::door) fn opens_path(evidence: &Evidence<'_>, asked: &Asked<'_>, refusal: &Refusal) -> bool {
+        let is_closed = matches!(refusal, Refusal::NoRule | Refusal::Misses { .. } | Refusal::LetInForOthers);
+        is_closed && asked.label == PATH_LABEL && evidence.standing.level >= Level::Device
     }
 
     /// Why something is closed, for the owner.
     pub(crate) fn words(&self, refusal: &Refusal) -> String {
         let name = |rule: usize| self.rule(rule).map_or("", |rule| &rule.name);
         match refusal {
+            Refusal::Rewritten => {
+                "Host or Origin was rewritten on the way, and `[door] path = \"as-sent\"` serves nobody so".to_owned()
+            }
             Refusal::Address => "pages of this origin, or clients of this kind, are not served".to_owned(),
             Refusal::LetInForOthers => "the device's invite was for other labels".to_owned(),
             Refusal::NoRule => "no rule opens this label".to_owned(),
@@ -319,6 +364,9 @@ impl Rules {
 
     /// The judgement. Only the gate asks for it, so that nobody can ask in another way.
     pub(in crate::door) fn judge(&self, evidence: &Evidence<'_>, asked: &Asked<'_>, now: u64) -> Verdict {
+        if self.0.as_sent && !evidence.is_as_sent {
+            return Verdict::Refused(Refusal::Rewritten);
+        }
         if evidence.opens.is_some_and(|opens| !opens.iter().any(|label| **label == *asked.label)) {
             return Verdict::Refused(Refusal::LetInForOthers);
         }

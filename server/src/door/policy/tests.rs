@@ -11,7 +11,7 @@ const EXTENSION: &str = "chrome-extension://abcdefghijklmnopabcdefghijklmnop";
 
 fn judge(policy: &Policy, header: Option<&str>, claimed: &str, host: &str) -> Result<(), CloseCode> {
     let (origin, app_origin) = policy.seen(header.map(str::to_owned));
-    let transport = Transport { address: IpAddr::from([192, 0, 2, 1]), origin, app_origin };
+    let transport = Transport { address: IpAddr::from([192, 0, 2, 1]), origin, app_origin, ..Transport::default() };
     policy.judge(&transport, &Claims { origin: claimed.to_owned(), host: host.to_owned(), name: String::new() })
 }
 

@@ -10,7 +10,7 @@ fn has(subject: Option<&str>) -> Has {
 }
 
 fn seat(subject: Option<&str>) -> Seat {
-    let transport = Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None };
+    let transport = Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None, ..Transport::default() };
     Seat::new(DeviceId([7; 32]), transport, has(subject))
 }
 
@@ -119,7 +119,7 @@ fn a_stranger_is_one_with_all_guests_until_he_shows_who_he_is() {
     assert_eq!(seat.holder(), Holder::Device(seat.device()));
     assert!(seat.has_now(Has::guest()) && seat.is_stranger());
     assert_eq!(seat.holder(), Holder::Guests(None));
-    seat.moved(Transport { address: [192, 0, 2, 7].into(), origin: None, app_origin: None });
+    seat.moved(Transport { address: [192, 0, 2, 7].into(), origin: None, app_origin: None, ..Transport::default() });
     assert_eq!(seat.holder(), Holder::guest([192, 0, 2, 7].into()));
     seat.prove(vouched("ada")).expect("nobody's");
     assert_eq!(seat.holder(), Holder::Subject(Subject::new("ada").expect("a name")));

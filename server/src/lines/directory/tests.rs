@@ -23,7 +23,7 @@ fn device(number: u8) -> DeviceId {
 }
 
 fn session(device: DeviceId, id: SessionId, line: Line) -> Session {
-    let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None };
+    let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None, ..Transport::default() };
     Session { id, line, seat: Arc::new(Seat::new(device, transport, Has::of(&Known::default()))) }
 }
 
@@ -182,7 +182,7 @@ async fn a_unit_that_has_nothing_unread_makes_room_with_the_session_that_waits_l
 fn guest(directory: &Directory, number: u16, address: [u8; 4]) -> Result<(SessionId, Line, Arc<Seat>), NoPlace> {
     let mut key = [9; 32];
     key[..2].copy_from_slice(&number.to_be_bytes());
-    let transport = Transport { address: address.into(), origin: None, app_origin: None };
+    let transport = Transport { address: address.into(), origin: None, app_origin: None, ..Transport::default() };
     let seat = Arc::new(Seat::new(DeviceId(key), transport, Has::guest()));
     let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(directory.account(&seat))));
     directory.enter(Session { id, line: line.clone(), seat: Arc::clone(&seat) })?;
@@ -273,7 +273,7 @@ async fn a_guest_who_rises_leaves_the_guests_with_all_that_he_holds_and_one_who_
     assert_eq!(directory.guests().len(), 16);
     assert!(memory.account(Unit::Guests).held() > 1_000 * KIB);
     guest(&directory, 30, [192, 0, 2, 2]).expect("a place of another network");
-    seat.moved(Transport { address: [192, 0, 2, 2].into(), origin: None, app_origin: None });
+    seat.moved(Transport { address: [192, 0, 2, 2].into(), origin: None, app_origin: None, ..Transport::default() });
     assert_eq!(directory.count(&session), Ok(()), "whose it is from now on");
     guest(&directory, 31, [192, 0, 2, 1]).expect("its place is free");
     assert_eq!(directory.guests().len(), 18);
