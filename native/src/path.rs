@@ -270,7 +270,8 @@ mod tests {
 
     fn direct() -> (Known, Seen) {
         let hash = Some("a".repeat(43));
-        let known = Known { form: Some(Form::InRequest), tls: Some(Tls::V13), certificate: hash.clone(), address: None };
+        let known =
+            Known { form: Some(Form::InRequest), tls: Some(Tls::V13), certificate: hash.clone(), address: None };
         let seen = Seen {
             host: Some("line.example".into()),
             origin: Some("https://line.example".into()),

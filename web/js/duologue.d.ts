@@ -452,6 +452,41 @@ export interface PasskeyInfo {
   readonly here: boolean;
 }
 
+/** What somebody between the two ends has rewritten. See {@link Link.path}. */
+export type PathDifference = "host" | "origin" | "form" | "headers" | "tls-version";
+
+/** One connection, as both ends have it outside the seal. */
+export interface PathReport {
+  readonly known: {
+    /** The host that was opened, with its port unless that is the default one. */
+    readonly host: string;
+    /** The page's origin; empty where there is no page. */
+    readonly origin: string;
+    /** How the line's first message left; undefined in a tab that has joined a line. */
+    readonly form: "m1-in-request" | "m1-as-message" | undefined;
+    /** Whether the connection began with TLS, of whose version and certificate a page learns nothing. */
+    readonly tls: "some" | "none";
+  };
+  readonly seen: {
+    readonly host: string | undefined;
+    readonly origin: string | undefined;
+    /** This device's address as the server sees it, where it is known, and by whose word. */
+    readonly address: string | undefined;
+    readonly addressFrom: string | undefined;
+    readonly form: string | undefined;
+    /** Names of fields that no client sends with an upgrade. Text of strangers. */
+    readonly headers: readonly string[];
+    /** TLS of the server's own listener: "none" where it ends before it. */
+    readonly tls: string | undefined;
+    /** SHA-256 of the `SubjectPublicKeyInfo` of the server's own certificate, as base64url. */
+    readonly certificate: string | undefined;
+    /** A proxy that the server's owner has put there has brought the connection. */
+    readonly ownProxy: boolean;
+  };
+  /** Empty where nothing was rewritten, as far as both can know. */
+  readonly differs: readonly PathDifference[];
+}
+
 /**
  * The passkeys of the person whose the session is, kept by the server. Each of these rejects with a {@link DoorCode}, such as
  * `no-subject` or `step-up-needed`; with `refused` or `not-allowed` where the server takes no passkeys; or as `Link.request`.
@@ -656,6 +691,12 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * An issuer that has a session of its own is to be told by the application.
    */
   signOut(): Promise<void>;
+  /**
+   * What this end knows of the connection outside the seal, what the server saw of it, and in what the two differ: what somebody on
+   * the way rewrites. It proves nothing: whoever ends TLS there may send on all of it unchanged, and reads nothing of the line either
+   * way. Rejects as `request`; with `refused` or `not-allowed` where the server tells nothing of it.
+   */
+  path(): Promise<PathReport>;
   /**
    * The person shows to be there, by a passkey that is registered for them: the session rises to level 3, and stays there until it
    * ends, they sign out, or that passkey is removed. What the server opens to level 3, and how long ago the person may have shown it,

@@ -162,6 +162,10 @@ export class Link extends EventTarget {
     return fetching.send(this, input, init);
   }
 
+  path() {
+    return this.#later(() => import("./path.js"), "report");
+  }
+
   async signOut() {
     this.#tokens?.stop();
     await this.#later(() => import("./token.js"), "signOut");
@@ -348,6 +352,7 @@ export class Link extends EventTarget {
         this.dispatchEvent(new Event("altered"));
       },
       onNote: (what, connection, word, millis) => {
+        if (what === "dial") this._form = word;
         this.nextAttemptAt = what === "fail" ? new Date(Date.now() + millis) : undefined;
         this.#debug?.(what, word, connection || undefined, what === "fail" ? millis : undefined);
       },

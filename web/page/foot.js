@@ -4,7 +4,11 @@
  */
 
 import { learn } from "./base.js";
+import { showWay } from "./way.js";
 import { FOOT_WORDS } from "./words/text-foot.js";
 
 learn(FOOT_WORDS);
 document.getElementById("foot").hidden = false;
+
+/** The line is open. What cannot be told of its way is not told. */
+export const tellWay = (link, isCurrent) => showWay(link, isCurrent).catch(() => {});

@@ -63,7 +63,8 @@ const serves = (label) => link?.services?.includes(label) ?? true;
 
 /** What the server serves is shown, and nothing else. One that does not tell may serve all of it. */
 function offer() {
-  part("foot");
+  const opened = link;
+  part("foot").then((foot) => foot?.tellWay(opened, () => link === opened));
   pairServed(serves("pair"));
   for (const [name, label] of [["desk", "desk"], ["files", "drop"], ["echo", "echo"], ["present", "passkeys"], ["owner", "owner"]]) {
     if (serves(label)) part(name).then((module) => module?.served(serves(label)));

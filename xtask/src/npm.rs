@@ -125,13 +125,14 @@ fn assemble(esbuild: &Path) -> Result<()> {
         "probe.js",
         "remote.js",
         "passkeys.js",
+        "path.js",
         "token.js",
         "ways.js",
         "why.js",
         "worker.js",
     ];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
-    let apart = ["debug", "duologue", "fetch", "generate", "kept", "passkeys", "probe", "token", "ways", "why"]
+    let apart = ["debug", "duologue", "fetch", "generate", "kept", "passkeys", "path", "probe", "token", "ways", "why"]
         .map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;
     let inline = parts("inline", "platform-inline.js")?;

@@ -46,13 +46,14 @@ const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 11] = [
+const APART: [&str; 12] = [
     "debug.js",
     "fetch.js",
     "generate.js",
     "kept.js",
     "probe.js",
     "passkeys.js",
+    "path.js",
     "token.js",
     "ways.js",
     "why.js",
@@ -276,7 +277,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
         esbuild.args(
-            ["debug", "fetch", "generate", "kept", "passkeys", "probe", "token", "ways", "why"]
+            ["debug", "fetch", "generate", "kept", "passkeys", "path", "probe", "token", "ways", "why"]
                 .map(|name| format!("--external:*/{name}.js")),
         );
         esbuild.args(["--log-level=warning", "--allow-overwrite"]);

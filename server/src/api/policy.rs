@@ -160,7 +160,12 @@ async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<
     });
     let transport = match (asked.address, asked.origin) {
         (None, None) => None,
-        (address, origin) => Some(Transport { address: address.unwrap_or([0; 4].into()), origin, app_origin: None, ..Transport::default() }),
+        (address, origin) => Some(Transport {
+            address: address.unwrap_or([0; 4].into()),
+            origin,
+            app_origin: None,
+            ..Transport::default()
+        }),
     };
     let method = asked.path.is_some().then(|| asked.method.unwrap_or_else(|| "GET".to_owned()));
     let request = asked.path.as_deref().zip(method.as_deref());

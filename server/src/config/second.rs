@@ -340,8 +340,12 @@ fn explain_and_a_second_evaluator_name_the_same_rule_in_100_000_random_cases() {
         for _ in 0..10 {
             let asked = asked(&mut random, device);
             let request = asked.request.as_ref().map(|(path, method)| (path.as_str(), *method));
-            let transport =
-                Transport { address: asked.address, origin: asked.origin.map(str::to_owned), app_origin: None, ..Transport::default() };
+            let transport = Transport {
+                address: asked.address,
+                origin: asked.origin.map(str::to_owned),
+                app_origin: None,
+                ..Transport::default()
+            };
             let question = Question {
                 device,
                 label: asked.label,

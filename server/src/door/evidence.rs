@@ -9,7 +9,10 @@ use std::{
 use duologue::DeviceId;
 use duologue_native::path::{AddressFrom, Difference, Differences, Form, Tls};
 
-use super::{path::Rewritten, standing::{Group, Level, Subject}};
+use super::{
+    path::Rewritten,
+    standing::{Group, Level, Subject},
+};
 
 /// What is proved: this device holds this key, and whose it is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

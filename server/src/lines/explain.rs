@@ -109,7 +109,9 @@ pub(crate) fn explain(
             let opened = name(*rule).unwrap_or_default();
             let which = if is_later { ", for some requests: ask with --path" } else { "" };
             let way = match policy.rules.is_as_sent() {
-                true => "; `[door] path = \"as-sent\"` refuses connections whose Host or Origin was rewritten on the way",
+                true => {
+                    "; `[door] path = \"as-sent\"` refuses connections whose Host or Origin was rewritten on the way"
+                }
                 false => "",
             };
             let missing = match (running, terms) {

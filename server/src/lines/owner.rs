@@ -163,7 +163,12 @@ mod tests {
     fn with_token(duologue: &Duologue, device: u16, subject: &str, group: &str, id: &str) -> Line {
         let mut key = [0; 32];
         key[..2].copy_from_slice(&device.to_be_bytes());
-        let transport = Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None, ..Transport::default() };
+        let transport = Transport {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            origin: None,
+            app_origin: None,
+            ..Transport::default()
+        };
         let seat = Seat::new(DeviceId(key), transport, Has::of(&crate::state::store::Known::default()));
         let standing = Standing {
             subject: Some(Subject::new(subject).expect("a name")),

@@ -36,6 +36,7 @@ const later = [
   "faults.js",
   "files.js",
   "foot.js",
+  "way.js",
   "forget.js",
   "amounts.js",
   "offline.js",
@@ -65,6 +66,7 @@ const later = [
   "text-present.js",
   "text-sealed.js",
   "text-shut.js",
+  "text-way.js",
   ...spoken,
 ];
 for (const language of LANGUAGES) await loadWords(language);
@@ -161,7 +163,7 @@ test("every id that a script looks up is in index.html, once", () => {
 });
 
 test("index.html fetches every module that the page needs at once, not one after the other", () => {
-  const onDemand = ["asked.js", "debug.js", "fetch.js", "generate.js", "kept.js", "passkeys.js", "probe.js", "token.js", "ways.js", "why.js"];
+  const onDemand = ["asked.js", "debug.js", "fetch.js", "generate.js", "kept.js", "passkeys.js", "path.js", "probe.js", "token.js", "ways.js", "why.js"];
   const library = [...inRooms(new URL("../../js/", here)).keys()].filter((name) => !onDemand.includes(name));
   const wanted = scripts.filter((name) => !later.includes(name)).map((name) => `page/${name}`);
   wanted.push(...library, "duologue_core.js");

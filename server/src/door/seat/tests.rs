@@ -10,7 +10,8 @@ fn has(subject: Option<&str>) -> Has {
 }
 
 fn seat(subject: Option<&str>) -> Seat {
-    let transport = Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None, ..Transport::default() };
+    let transport =
+        Transport { address: IpAddr::V4(Ipv4Addr::LOCALHOST), origin: None, app_origin: None, ..Transport::default() };
     Seat::new(DeviceId([7; 32]), transport, has(subject))
 }
 

@@ -23,7 +23,8 @@ fn device(number: u8) -> DeviceId {
 }
 
 fn session(device: DeviceId, id: SessionId, line: Line) -> Session {
-    let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None, ..Transport::default() };
+    let transport =
+        Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None, ..Transport::default() };
     Session { id, line, seat: Arc::new(Seat::new(device, transport, Has::of(&Known::default()))) }
 }
 
