@@ -63,6 +63,7 @@ mod page_causes;
 mod page_middleman;
 mod page_person;
 mod page_trust;
+mod page_way;
 mod passkeys;
 mod path;
 mod pictures;

@@ -204,3 +204,17 @@ fn what_is_wrong_in_the_firewall_is_told_with_its_place() {
         assert!(is_told, "{text}: {all:?}");
     }
 }
+
+#[test]
+fn a_connection_that_was_rewritten_is_told_of_unless_the_file_refuses_it() {
+    let read = |path: &str| Config::parse("f.toml", &format!("[door]\n{path}"));
+    for (path, as_sent) in [("", false), ("path = \"told\"", false), ("path = \"as-sent\"", true)] {
+        assert_eq!(read(path).expect(path).rules.is_as_sent(), as_sent, "{path}");
+    }
+    for (path, hint) in
+        [("\"as_sent\"", "did you mean \"as-sent\"?"), ("\"refuse\"", "\"told\", which"), ("true", "f.toml:2")]
+    {
+        let error = read(&format!("path = {path}")).expect_err(path).to_string();
+        assert!(error.contains(hint) && error.contains("f.toml:2:8"), "{path}: {error}");
+    }
+}

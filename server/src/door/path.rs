@@ -69,7 +69,7 @@ pub(crate) fn seen(transport: &Transport, claims: &Claims, certificate: Option<&
     let (host, headers) = match transport.rewritten.as_deref() {
         None => (Some(shown(&claims.host)), Vec::new()),
         Some(Rewritten { host, names }) => {
-            (host.as_deref().map(shown), names.iter().map(|name| name.to_string()).collect())
+            (host.as_deref().map(shown), names.iter().map(ToString::to_string).collect())
         }
     };
     Seen {
