@@ -44,8 +44,7 @@ enum Verb {
     #[command(subcommand)]
     Bans(verbs::bans::Bans),
     /// What happens here, and by which rules somebody is stopped.
-    #[command(subcommand)]
-    Watch(verbs::bans::Watch),
+    Watch(verbs::watch::Watch),
     /// The audit log: who was let in, refused, raised, revoked and banned, and what the owner did.
     #[command(subcommand)]
     Audit(verbs::audit::AuditVerb),

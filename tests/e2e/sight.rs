@@ -1,9 +1,12 @@
 //! What the owner sees and does: over the line in the page, and by `duologue watch`.
 
+use std::{io::Read, process::Stdio};
+
 use duologue::{CloseCode, ConnectionError};
 use duologue_client::Line;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::process::{Child, Command};
 
 use crate::{
     browser::{Browser, Engine, Profile},
@@ -11,7 +14,8 @@ use crate::{
     page::enrolled,
     page_access::{axe, serious},
     pictures::assert_it_fits,
-    server::{Server, target},
+    server::{Lines, Server, binary, target},
+    terminal::Terminal,
     within,
 };
 
@@ -224,4 +228,46 @@ async fn browser_axe_finds_nothing_serious_in_what_the_owner_sees() {
         assert_eq!(serious(&browser, &axe).await, json!([]), "{width}");
     }
     browser.finish().await;
+}
+
+#[tokio::test]
+async fn watch_says_each_event_as_a_line_where_there_is_no_terminal() {
+    let server = Server::dev().await;
+    let (json, words) = (listening(&server, &["watch", "--json"]), listening(&server, &["watch"]));
+    let _line = device(&server, "another").await;
+    let told: Value = serde_json::from_str(&json.1.with("\"line-open\"").await).unwrap();
+    assert_eq!((&told["event"], &told["note"]), (&json!("line-open"), &json!("another")), "{told}");
+    assert!(words.1.with("line-open").await.contains("another"));
+    server.verb(&["bans", "add", "192.0.2.7", "--for", "12h"]).await;
+    json.1.with("\"owner-banned\"").await;
+    // And a picture where there is one: what is in it has tests beside the code.
+    let (terminal, [stdin, stdout]) = Terminal::new();
+    let mut command = Command::new(binary());
+    command.args(["watch", "--state"]).arg(server.directory()).stdin(stdin).stdout(stdout).env("NO_COLOR", "1");
+    let mut child = command.kill_on_drop(true).spawn().expect("the binary starts");
+    drop(command);
+    let mut shown = terminal.shown();
+    let picture = tokio::task::spawn_blocking(move || {
+        let (mut all, mut bytes) = (Vec::new(), [0; 4_096]);
+        while !String::from_utf8_lossy(&all).contains("192.0.2.7") {
+            match shown.read(&mut bytes) {
+                Ok(0) | Err(_) => break,
+                Ok(len) => all.extend_from_slice(&bytes[..len]),
+            }
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    });
+    let picture = within(20, "a picture", picture).await.unwrap();
+    assert!(picture.contains("Sessions (1)") && picture.contains("192.0.2.7"), "{picture:?}");
+    terminal.type_line("q");
+    let status = within(20, "its end", child.wait()).await.unwrap();
+    assert!(status.success(), "{status}");
+}
+
+fn listening(server: &Server, arguments: &[&str]) -> (Child, Lines) {
+    let mut command = Command::new(binary());
+    command.args(arguments).arg("--state").arg(server.directory()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn().expect("the binary starts");
+    let stdout = Lines::of(child.stdout.take().expect("it is piped"));
+    (child, stdout)
 }

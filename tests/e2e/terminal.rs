@@ -11,7 +11,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, OptionalActions, OutputModes, tcgetattr, tcsetattr},
+    termios::{LocalModes, OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize},
 };
 
 /// Our end of it. The window is closed when it is dropped.
@@ -32,6 +32,8 @@ impl Terminal {
         modes.local_modes -= LocalModes::ECHO;
         modes.output_modes -= OutputModes::OPOST;
         tcsetattr(&theirs, OptionalActions::Now, &modes).expect("the modes of a terminal");
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&theirs, size).expect("the size of a terminal");
         let twice = theirs.try_clone().expect("a second handle");
         (Self(Arc::new(File::from(ours))), [theirs, twice].map(Stdio::from))
     }

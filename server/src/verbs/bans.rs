@@ -90,26 +90,8 @@ fn line(ban: &BanInfo) -> String {
     format!("{what} {}  by {by}  since {}  until {}{again}", shown_name(which), when(*since), when(*until))
 }
 
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Watch {
-    /// Lists the rules and what they have counted, all events since the start, what was lost, and on which networks' way lines
-    /// are altered.
-    List {
-        #[command(flatten)]
-        owner: Owner,
-    },
-}
-
-impl Watch {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Self::List { owner } = self;
-        let list: WatchList = owner.get("/watch").await?;
-        owner.tell(&list, lines);
-        Ok(())
-    }
-}
-
-fn lines(list: &WatchList) -> Vec<String> {
+/// What the watch has seen, as lines.
+pub(super) fn lines(list: &WatchList) -> Vec<String> {
     let mut lines: Vec<_> = list.rules.iter().map(rule).collect();
     let told = |what: &'static str| move |KindCount { event, count }: &KindCount| format!("{what} {event}  {count}");
     lines.extend(list.events.iter().map(told("event")));

@@ -16,6 +16,7 @@ pub(crate) mod policy;
 pub(crate) mod serve;
 pub(crate) mod state;
 pub(crate) mod token;
+pub(crate) mod watch;
 
 use std::{
     io::Write,

@@ -17,6 +17,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// Whether it is told as JSON.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Asks the running server, or the state at rest.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
