@@ -182,10 +182,13 @@ impl View {
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Up => self.chosen = self.chosen.saturating_sub(1),
             KeyCode::Down => self.chosen = (self.chosen + 1).min(self.shown_bans().count().saturating_sub(1)),
-            KeyCode::Char('l') => match self.shown_bans().nth(self.chosen).cloned() {
-                Some(BanInfo { what, which, .. }) => self.mode = Mode::Sure { what, which },
-                None => self.said = "nobody is kept out".to_owned(),
-            },
+            KeyCode::Char('l') => {
+                let chosen = self.shown_bans().nth(self.chosen).cloned();
+                match chosen {
+                    Some(BanInfo { what, which, .. }) => self.mode = Mode::Sure { what, which },
+                    None => self.said = "nobody is kept out".to_owned(),
+                }
+            }
             _ => {}
         }
         Asked::Nothing
