@@ -205,7 +205,17 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         true => {
             let Door { token, hook, passkey, .. } = file.door;
             let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
-            Ok(Read { rules, as_sent, token, hook, vouch, passkey: passkey.map(Spanned::into_inner), firewall, audit, watch })
+            Ok(Read {
+                rules,
+                as_sent,
+                token,
+                hook,
+                vouch,
+                passkey: passkey.map(Spanned::into_inner),
+                firewall,
+                audit,
+                watch,
+            })
         }
         false => Err(reader.wrong),
     }

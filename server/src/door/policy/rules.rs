@@ -320,7 +320,7 @@ impl Rules {
     #[must_use]
     pub fn with(&self, rule: Rule) -> Self {
         let rules = self.0.rules.iter().cloned().chain([rule]).collect();
-        Self::made(rules, self.0.is_default)
+        Self::made(rules, self.0.is_default, self.0.as_sent)
     }
 
     /// In their order.

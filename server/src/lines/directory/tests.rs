@@ -313,7 +313,8 @@ async fn a_network_that_fails_parks_as_many_as_memory_allows_and_the_rest_by_who
 #[tokio::test]
 async fn what_the_hook_is_asked_again_with_counts_as_memory_of_whoever_the_session_is() {
     let directory = of_len(1 << 20);
-    let transport = Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None, ..Transport::default() };
+    let transport =
+        Transport { address: [192, 0, 2, 1].into(), origin: None, app_origin: None, ..Transport::default() };
     let mut headers = HeaderMap::new();
     headers.insert("cookie", HeaderValue::from_str(&"c".repeat(8 * 1_024)).expect("text"));
     let visit = |is_page| Visit::new(Upgrade::of(&headers, is_page), Claims::default());

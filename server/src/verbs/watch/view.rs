@@ -132,7 +132,8 @@ impl View {
 
     pub(super) fn shown_sessions(&self) -> impl Iterator<Item = &SessionInfo> {
         self.sessions.iter().filter(|one| {
-            let (subject, address) = (one.subject.as_ref().map(|it| it.as_str()), one.address.map(|it| it.to_string()));
+            let (subject, address) =
+                (one.subject.as_ref().map(duologue_server::Subject::as_str), one.address.map(|it| it.to_string()));
             self.has(&[Some(&one.device), one.name.as_deref(), subject, address.as_deref()])
         })
     }

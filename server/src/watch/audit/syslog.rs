@@ -196,7 +196,7 @@ mod tests {
         Post::new(to, Arc::new(RootCertStore::empty())).deliver(&lines()).expect("sent");
         let mut message = [0; 1_000];
         let messages: Vec<_> = (0..2).map(|_| socket.recv(&mut message).map(|len| message[..len].to_vec())).collect();
-        let text = |bytes: std::io::Result<Vec<u8>>| String::from_utf8(bytes.expect("it came")).expect("a text");
+        let text = |bytes: io::Result<Vec<u8>>| String::from_utf8(bytes.expect("it came")).expect("a text");
         check(&messages.into_iter().map(text).collect::<Vec<_>>());
     }
 
