@@ -85,7 +85,7 @@ fn session(one: &SessionInfo) -> Line<'static> {
     let short: String = device.chars().take(8).collect();
     let subject = subject.as_ref().map(|subject| shown(subject.as_str())).unwrap_or_default();
     let address = address.map(|address| address.to_string()).unwrap_or_default();
-    let moved = if *connected { format!("{} in {} out", size(*received), size(*sent)) } else { "away".to_owned() };
+    let moved = if *connected { format!("↓{} ↑{}", size(*received), size(*sent)) } else { "away".to_owned() };
     Line::raw(format!(
         "{} {} {} {} {} {}  {}",
         fit(&short, 8),

@@ -110,7 +110,7 @@ fn everything_is_seen_in_80_by_24_without_colours() {
         "duologue watch  lost 3",
         "Sessions (2)",
         "J4sCGqfw Ada\u{2019}s phone \u{fffd}[2J 3",
-        "12 MB in 4321 B out",
+        "↓12 MB ↑4321 B",
         "_WIrtEgg not let in",
         "away",
         "     15  handshake-failed",
