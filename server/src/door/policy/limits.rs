@@ -14,7 +14,10 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -82,7 +85,11 @@ struct Table {
 #[derive(Debug)]
 struct Meter {
     name: Name,
-    state: Mutex<State>,
+    /// That are open.
+    channels: Mutex<u32>,
+    messages: Bucket,
+    bytes: Bucket,
+    requests: Bucket,
 }
 
 /// On whom a meter counts.
@@ -103,14 +110,6 @@ impl Whose {
             (None, holder) => holder.clone(),
         })
     }
-}
-
-#[derive(Debug)]
-struct State {
-    channels: u32,
-    messages: Bucket,
-    bytes: Bucket,
-    requests: Bucket,
 }
 
 /// A channel's place in a meter, which is given back when this is dropped; of a guest whose network is known, in that one's too. A
@@ -159,7 +158,7 @@ impl Meters {
     pub(crate) fn purse(&self, bounds: Bounds, whose: Whose) -> Permit {
         let meter = self.meter((None, bounds, whose));
         let own = Place(meter);
-        own.state().channels += 1;
+        *own.channels() += 1;
         Permit { own, network: None }
     }
 
@@ -169,14 +168,13 @@ impl Meters {
             return Arc::clone(meter);
         }
         if table.of.len() >= table.tidy_at {
-            let now = Instant::now();
+            let now = now();
             table.of.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.owes(now));
             table.tidy_at = 2 * table.of.len() + 64;
         }
         let Bounds { limits, requests } = name.1;
         let [messages, bytes, requests] = [limits.messages, limits.bytes, requests].map(Bucket::new);
-        let state = Mutex::new(State { channels: 0, messages, bytes, requests });
-        let meter = Arc::new(Meter { name: name.clone(), state });
+        let meter = Arc::new(Meter { name: name.clone(), channels: Mutex::new(0), messages, bytes, requests });
         table.of.insert(name, Arc::clone(&meter));
         meter
     }
@@ -185,18 +183,17 @@ impl Meters {
 impl Meter {
     /// One more of its channels.
     fn enter(self: Arc<Self>) -> Result<Place, Full> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.name.1.limits.channels.is_some_and(|max| state.channels >= max.get()) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.name.1.limits.channels.is_some_and(|max| *channels >= max.get()) {
             return Err(Full);
         }
-        state.channels += 1;
-        drop(state);
+        *channels += 1;
+        drop(channels);
         Ok(Place(self))
     }
 
-    fn owes(&self, now: Instant) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        [&state.messages, &state.bytes, &state.requests].iter().any(|bucket| bucket.owes(now))
+    fn owes(&self, now: u64) -> bool {
+        [&self.messages, &self.bytes, &self.requests].iter().any(|bucket| bucket.owes(now))
     }
 }
 
@@ -213,13 +210,30 @@ impl Permit {
 }
 
 impl Permit {
-    /// How long until one more request may be made.
-    fn request_waits(&self, now: Instant) -> Duration {
-        self.own.state().requests.debt(now)
+    /// How long until one more message may be taken.
+    fn waits(&self, now: u64) -> Duration {
+        let debts = self.places().map(|Place(meter)| meter.messages.debt(now).max(meter.bytes.debt(now)));
+        debts.max().unwrap_or_default()
     }
 
-    fn takes_request(&self, now: Instant) {
-        self.own.state().requests.take(now, 1);
+    fn takes(&self, now: u64, messages: u32, len: usize) {
+        for Place(meter) in self.places() {
+            meter.messages.take(now, u64::from(messages));
+            meter.bytes.take(now, len as u64);
+        }
+    }
+
+    fn longest(&self) -> Option<u64> {
+        self.own.0.name.1.limits.size.map(|size| size.get().into())
+    }
+
+    /// How long until one more request may be made.
+    fn request_waits(&self, now: u64) -> Duration {
+        self.own.0.requests.debt(now)
+    }
+
+    fn takes_request(&self, now: u64) {
+        self.own.0.requests.take(now, 1);
     }
 
     fn places(&self) -> impl Iterator<Item = &Place> {
@@ -228,8 +242,8 @@ impl Permit {
 }
 
 impl Place {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn channels(&self) -> MutexGuard<'_, u32> {
+        self.0.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,95 +260,103 @@ impl Permits {
 
     /// How long until one more request may be made.
     pub(crate) fn request_waits(&self) -> Duration {
-        let now = Instant::now();
+        let now = now();
         self.0.iter().map(|permit| permit.request_waits(now)).max().unwrap_or_default()
     }
 
     /// A request is made.
     pub(crate) fn takes_request(&self) {
-        let now = Instant::now();
+        let now = now();
         self.0.iter().for_each(|permit| permit.takes_request(now));
     }
 }
 
 impl Pace for Permits {
     fn wait(&self) -> Duration {
-        self.0.iter().map(|permit| permit.wait()).max().unwrap_or_default()
+        let now = now();
+        self.0.iter().map(|permit| permit.waits(now)).max().unwrap_or_default()
     }
 
     fn took(&self, messages: u32, len: usize) {
-        self.0.iter().for_each(|permit| permit.took(messages, len));
+        let now = now();
+        self.0.iter().for_each(|permit| permit.takes(now, messages, len));
     }
 
     fn size_max(&self) -> Option<u64> {
-        self.0.iter().filter_map(|permit| permit.size_max()).min()
+        self.0.iter().filter_map(|permit| permit.longest()).min()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.state().channels -= 1;
+        *self.channels() -= 1;
     }
 }
 
 impl Pace for Permit {
     fn wait(&self) -> Duration {
-        let now = Instant::now();
-        let debts = self.places().map(|place| {
-            let state = place.state();
-            state.messages.debt(now).max(state.bytes.debt(now))
-        });
-        debts.max().unwrap_or_default()
+        self.waits(now())
     }
 
     fn took(&self, messages: u32, len: usize) {
-        let now = Instant::now();
-        for place in self.places() {
-            let mut state = place.state();
-            state.messages.take(now, u64::from(messages));
-            state.bytes.take(now, len as u64);
-        }
+        self.takes(now(), messages, len);
     }
 
     fn size_max(&self) -> Option<u64> {
-        self.own.0.name.1.limits.size.map(|size| size.get().into())
+        self.longest()
     }
 }
 
-/// So many a second, and a second's worth at once.
+const SECOND: u64 = 1_000_000_000;
+
+/// In nanoseconds, since some moment of this process that is more than 0.
+fn now() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = START.elapsed();
+    // 584 years.
+    since.as_secs().saturating_mul(SECOND).saturating_add(u64::from(since.subsec_nanos())).saturating_add(1)
+}
+
+/// So many a second, and a second's worth at once. It is asked for each message, so without a lock.
 #[derive(Debug)]
 struct Bucket {
     per_second: Option<NonZeroU32>,
-    /// When all that was taken is paid for.
-    paid_at: Option<Instant>,
+    /// When all that was taken is paid for; 0 before anything was.
+    paid_at: AtomicU64,
 }
 
 impl Bucket {
     const fn new(per_second: Option<NonZeroU32>) -> Self {
-        Self { per_second, paid_at: None }
+        Self { per_second, paid_at: AtomicU64::new(0) }
     }
 
     /// How long until one more may be taken.
-    fn debt(&self, now: Instant) -> Duration {
-        let ahead = self.paid_at.map_or(Duration::ZERO, |paid_at| paid_at.saturating_duration_since(now));
+    fn debt(&self, now: u64) -> Duration {
+        let ahead = self.paid_at.load(Ordering::Relaxed).saturating_sub(now);
+        if ahead == 0 {
+            return Duration::ZERO;
+        }
         // What fills a second's worth is no debt yet; the last of it is taken at its end.
-        ahead.saturating_sub(Duration::from_secs(1).saturating_sub(self.cost(1)))
+        Duration::from_nanos(ahead.saturating_sub(SECOND.saturating_sub(self.cost(1))))
     }
 
     /// Whether a new one would give more.
-    fn owes(&self, now: Instant) -> bool {
-        self.paid_at.is_some_and(|paid_at| paid_at > now)
+    fn owes(&self, now: u64) -> bool {
+        self.paid_at.load(Ordering::Relaxed) > now
     }
 
-    fn take(&mut self, now: Instant, count: u64) {
-        let from = self.paid_at.map_or(now, |paid_at| paid_at.max(now));
-        self.paid_at = Some(from + self.cost(count));
+    fn take(&self, now: u64, count: u64) {
+        if self.per_second.is_some() {
+            let cost = self.cost(count);
+            let taken = |paid_at: u64| Some(paid_at.max(now).saturating_add(cost));
+            // It is always changed.
+            let _ = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
+        }
     }
 
-    fn cost(&self, count: u64) -> Duration {
-        let Some(per_second) = self.per_second else { return Duration::ZERO };
-        let nanos = u128::from(count) * 1_000_000_000 / u128::from(per_second.get());
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    /// More than 18 GB at a time are no message's.
+    fn cost(&self, count: u64) -> u64 {
+        self.per_second.map_or(0, |per_second| count.saturating_mul(SECOND) / u64::from(per_second.get()))
     }
 }
 
@@ -350,9 +372,9 @@ mod tests {
 
     #[test]
     fn a_seconds_worth_comes_at_once_and_then_each_waits_for_its_turn() {
-        let start = Instant::now();
-        let at = |millis| start + Duration::from_millis(millis);
-        let mut bucket = Bucket::new(some(10));
+        let start = SECOND;
+        let at = |millis: u64| start + millis * 1_000_000;
+        let bucket = Bucket::new(some(10));
         for _ in 0..10 {
             assert_eq!(bucket.debt(start), Duration::ZERO);
             bucket.take(start, 1);
