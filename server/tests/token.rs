@@ -85,6 +85,10 @@ fn a_bad_token_is_told_by_name_with_the_cause_and_what_to_do() {
     let of = |nonce: &str| check(directory.path(), &token, &[&keys[..], &["--nonce", nonce]].concat());
     assert!(of("of-my-device").status.success());
     assert!(text(&of("of-another").stderr).contains("token-of-another-device"));
+    // One value in 64 begins with a hyphen, and is no option.
+    assert!(text(&of("-f-another").stderr).contains("token-of-another-device"));
+    let of = |jkt: &str| check(directory.path(), &token, &[&keys[..], &["--jkt", jkt]].concat());
+    assert!(text(&of("-f-another").stderr).contains("token-of-another-device"), "{}", text(&of("-f-another").stderr));
     // Keys that cannot be had are told as that, and not as a token's fault.
     let output = check(directory.path(), &token, &["--keys", "none.json"]);
     assert!(text(&output.stderr).contains("none.json cannot be read"), "{}", text(&output.stderr));

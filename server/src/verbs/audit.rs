@@ -26,7 +26,7 @@ pub(crate) enum AuditVerb {
         /// The files of the log in their order, or directories of them; unless told, those of --state.
         files: Vec<PathBuf>,
         /// The key that has signed the first of them, as `duologue audit key` printed it when the log began.
-        #[arg(long, value_name = "KEY")]
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
         key: Option<AuditKey>,
         /// A head that was kept elsewhere, as `duologue audit head` printed it: finds what was cut off since.
         #[arg(long, value_name = "N:HASH")]

@@ -28,10 +28,11 @@ pub(crate) struct Check {
     #[command(flatten)]
     settings: TokenOptions,
     /// Whether the token is of the device with this thumbprint (`link.device.jkt`), as far as it is bound by one.
-    #[arg(long, value_name = "THUMBPRINT")]
+    // One in 64 begins with a hyphen, as one nonce in 64 does.
+    #[arg(long, value_name = "THUMBPRINT", allow_hyphen_values = true)]
     jkt: Option<String>,
     /// Whether the token is of the device with this nonce (`link.device.nonce`), as far as it is bound by one.
-    #[arg(long, value_name = "NONCE")]
+    #[arg(long, value_name = "NONCE", allow_hyphen_values = true)]
     nonce: Option<String>,
     /// As JSON.
     #[arg(long)]
