@@ -20,7 +20,7 @@ pub(crate) enum Engine {
 type LeftOut = (&'static str, &'static str);
 
 /// Those that only Chromium can run, or need not be run thrice.
-const FOR_CHROMIUM: [LeftOut; 16] = [
+const FOR_CHROMIUM: [LeftOut; 18] = [
     (
         "first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name",
         "its tabs have one line, also past the warning",
@@ -52,12 +52,14 @@ const FOR_CHROMIUM: [LeftOut; 16] = [
         "its driver has no authenticator",
     ),
     ("passkeys::browser_axe_finds_nothing_serious_where_a_person_shows_to_be_there", "asks for what only DevTools can"),
+    ("sight::browser_axe_finds_nothing_serious_in_what_the_owner_sees", "asks for what only DevTools can"),
+    ("sight::browser_passkey_of_the_owner_is_asked_for_before_a_device_is_revoked", "its driver has no authenticator"),
 ];
 
 /// Tests of these files are for Chromium alone where everything is run on a build machine, which has an hour: they are of what the
 /// page says and shows, by scripts that all engines have in common. `--engine`, and `--full` elsewhere, run them.
-pub(crate) const OF_ITS_WORDS: [&str; 6] =
-    ["desk::", "giving::", "page_causes::", "page_person::", "page_trust::", "pictures::"];
+pub(crate) const OF_ITS_WORDS: [&str; 8] =
+    ["desk::", "giving::", "page_causes::", "page_person::", "page_trust::", "page_way::", "pictures::", "sight::"];
 
 const FOR_FIREFOX: [LeftOut; 2] = [
     (
