@@ -10,7 +10,8 @@ use std::net::IpAddr;
 
 use duologue::DeviceId;
 
-use super::{lobby::network, standing::Subject};
+use super::standing::Subject;
+use crate::watch::bans::network;
 
 /// Who is taken for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

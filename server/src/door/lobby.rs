@@ -19,11 +19,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio_util::sync::CancellationToken;
+
+use crate::watch::bans::network;
 
 /// Handshakes of a server's lines, in all and of one address.
 pub(crate) const HANDSHAKES_MAX: usize = 512;
@@ -233,19 +235,10 @@ impl Drop for Place {
     }
 }
 
-/// What one subscriber has: an address of IPv4, a /64 of IPv6 (RFC 6177).
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn lobby(max: usize, of_an_address: usize) -> Arc<Lobby> {

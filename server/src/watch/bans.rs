@@ -104,7 +104,7 @@ impl FromStr for Banned {
     }
 }
 
-/// The addresses that one subscriber has.
+/// What one subscriber has: an address of IPv4, a /64 of IPv6 (RFC 6177).
 #[must_use]
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

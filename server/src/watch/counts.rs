@@ -12,9 +12,11 @@
 use std::{
     collections::HashMap,
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
+
+use super::bans::network;
 
 /// Told at once, in bytes, for each class.
 const ROOM: u32 = 5_000;
@@ -49,12 +51,8 @@ impl Peer {
     /// An address as events write it, with or without a port.
     pub(super) fn of_address(text: &str) -> Self {
         let socket = || text.parse().ok().map(|socket: std::net::SocketAddr| socket.ip());
-        match text.parse::<IpAddr>().ok().or_else(socket).map(|address| address.to_canonical()) {
-            Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::Address(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-            }
-            Some(address) => Self::Address(address),
+        match text.parse::<IpAddr>().ok().or_else(socket) {
+            Some(address) => Self::Address(network(address)),
             None => Self::Nobody,
         }
     }

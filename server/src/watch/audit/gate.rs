@@ -10,13 +10,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
 use duologue::DeviceId;
 
-use crate::watch::events::{Event, Kind, Origin};
+use crate::watch::{
+    bans::network,
+    events::{Event, Kind, Origin},
+};
 
 /// Of one device in one minute.
 const DEVICE_MAX: u32 = 20;
@@ -134,14 +137,9 @@ impl Peer {
     fn of(event: &Event) -> Self {
         match (event.device, event.stranger) {
             (Some(device), None) => Self::Device(device),
-            (_, stranger) => match stranger.or(event.address).map(|address| address.to_canonical()) {
-                Some(IpAddr::V6(address)) => {
-                    let [a, b, c, d, ..] = address.segments();
-                    Self::Stranger(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-                }
-                Some(address) => Self::Stranger(address),
-                None => Self::Nobody,
-            },
+            (_, stranger) => {
+                stranger.or(event.address).map_or(Self::Nobody, |address| Self::Stranger(network(address)))
+            }
         }
     }
 }
