@@ -213,6 +213,9 @@ impl Duologue {
                 return None;
             }
         };
+        if matches!(outcome, Outcome::Resumed { .. }) {
+            self.shared.directory.goes_on(id, &line);
+        }
         self.shared.directory.share_files(id, &seat);
         self.lets_in(&seat);
         self.note_seen(&seat);
