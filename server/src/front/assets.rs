@@ -64,7 +64,7 @@ fn respond(request: &Request, development: bool, base: &str) -> Response {
         return (StatusCode::NOT_FOUND, headers(development), text).into_response();
     };
     let mut headers = headers(development);
-    let etag = format!("\"{}\"", hex(&file.metadata.sha256_hash()[..16]));
+    let etag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]));
     insert(&mut headers, header::CONTENT_TYPE, mime(path));
     // The page must fit its server: it is asked for again each time, and sent only when it has changed.
     insert(&mut headers, header::CACHE_CONTROL, "no-cache");
@@ -167,10 +167,6 @@ fn takes_brotli(headers: &HeaderMap) -> bool {
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         is_br && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

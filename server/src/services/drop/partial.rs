@@ -1,7 +1,6 @@
 //! A partial file: opened with its hash, appended to, and at last given its name. All of it blocks.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -33,7 +32,7 @@ impl Partial {
             return Err(DropError::Shrunk { held, size });
         }
         let hashes = Hashes::of_held(&mut file, &turn.state()).map_err(DropError::Disk)?;
-        Ok(Self { file, blocks: hex(&hashes.blocks()), hashes, turn })
+        Ok(Self { file, blocks: hex::encode(hashes.blocks()), hashes, turn })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -41,7 +40,7 @@ impl Partial {
     }
 
     pub(super) fn sha256(&self) -> String {
-        hex(&self.hashes.sha256())
+        hex::encode(self.hashes.sha256())
     }
 
     /// See PROTOCOL.md, section 12: of what was held when this was opened.
@@ -142,13 +141,6 @@ fn place_without_links(partial: &Path, target: &Path) -> io::Result<()> {
     fs::rename(partial, target).inspect_err(|_| {
         // The rename's error is the one to tell.
         let _ = fs::remove_file(target);
-    })
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes everything");
-        text
     })
 }
 
