@@ -96,6 +96,12 @@ impl Event {
         self
     }
 
+    /// When, in milliseconds since 1970.
+    pub(crate) fn millis(&self) -> u64 {
+        let since = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// With these words beside.
     #[must_use]
     pub fn note(mut self, note: impl AsRef<str>) -> Self {

@@ -13,11 +13,7 @@
 mod shipped;
 mod table;
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use thiserror::Error;
@@ -267,7 +263,7 @@ impl Engine {
     /// Counts an event, and gives what its rules say.
     pub(crate) fn handle(&mut self, event: &Event) -> Vec<Match> {
         let mut matches = Vec::new();
-        let millis = millis(event.at);
+        let millis = event.millis();
         for at in self.of_kind.get(event.kind.index()).into_iter().flatten() {
             let (Some(rule), Some(seen)) = (self.rules.get(*at), self.seen.get_mut(*at)) else { continue };
             let Some(whom) = rule.whom(event) else { continue };
@@ -289,11 +285,6 @@ impl Engine {
 /// Whether nothing is done against an address. The machine's own is nobody's: a proxy may speak from it for everybody.
 fn is_exempt(networks: &[IpNet], address: IpAddr) -> bool {
     address.is_loopback() || address.is_unspecified() || networks.iter().any(|network| network.contains(&address))
-}
-
-fn millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An hour, as bans are where a rule says nothing else.

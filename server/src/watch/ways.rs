@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
-    time::UNIX_EPOCH,
 };
 
 use duologue::DeviceId;
@@ -52,7 +51,7 @@ impl Ways {
         let (Some(at), Some(address)) = (KINDS.iter().position(|kind| *kind == event.kind), event.address) else {
             return;
         };
-        let now = event.at.duration_since(UNIX_EPOCH).map_or(0, |since: std::time::Duration| since.as_secs());
+        let now = event.millis() / 1_000;
         let network = network(address);
         let new = || Way { network, since: now, last: now, counts: [0; KINDS.len()], device: None };
         let way = self.ways.entry(network).or_insert_with(new);
@@ -78,7 +77,7 @@ impl Ways {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 

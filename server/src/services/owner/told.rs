@@ -1,6 +1,6 @@
 //! What is told of sessions, events and bans, as JSON: the same to the owner's page and by the local API.
 
-use std::{net::IpAddr, time::UNIX_EPOCH};
+use std::net::IpAddr;
 
 use duologue::{DeviceId, SessionId};
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,6 @@ impl From<&Ban> for BanInfo {
 
 impl EventInfo {
     fn of(number: u64, event: &Event) -> Self {
-        let millis = event.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let whose = match event.kind.origin() {
             Origin::Way => "way",
             Origin::Sealed => "device",
@@ -145,7 +144,7 @@ impl EventInfo {
         };
         Self {
             number,
-            at: u64::try_from(millis).unwrap_or(u64::MAX),
+            at: event.millis(),
             event: event.kind.name().to_owned(),
             whose: whose.to_owned(),
             level: event.kind.level().as_str().to_ascii_lowercase(),

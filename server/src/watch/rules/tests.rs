@@ -1,3 +1,5 @@
+use std::time::UNIX_EPOCH;
+
 use duologue::DeviceId;
 
 use super::*;
