@@ -177,14 +177,13 @@ impl Directory {
 
     /// Somebody gives way to another guest.
     fn put_out(&self, gone: Option<Session>) {
-        let Some(Session { id, line, seat }) = gone else { return };
-        let device = seat.device();
+        let Some(gone) = gone else { return };
+        let device = gone.seat.device();
         self.0.watch.tell(Event::of(Kind::GuestEvicted).device(device));
-        if is_parked(&line) {
-            self.bury(device, id, &line, FreshReason::Evicted);
+        if is_parked(&gone.line) {
+            self.bury(device, gone.id, &gone.line, FreshReason::Evicted);
         } else {
-            self.leave(device, id);
-            line.close(CloseCode::GoingAway, GUESTS_FULL);
+            self.end(&gone, CloseCode::GoingAway, GUESTS_FULL);
         }
     }
 
@@ -316,6 +315,7 @@ impl Directory {
     pub(crate) fn leave(&self, device: DeviceId, id: SessionId) {
         let mut inner = self.lock();
         inner.guests.leave(id);
+        inner.parked.remove(id);
         if let Some(lines) = inner.devices.get_mut(&device) {
             // Whoever still looks at a session that is over does not keep its memory from others.
             lines.iter().filter(|other| other.id == id).for_each(|gone| gone.seat.holds_nothing());
@@ -324,6 +324,12 @@ impl Directory {
                 inner.devices.remove(&device);
             }
         }
+    }
+
+    /// Ends a session that is here, with a code and words for its client.
+    pub(crate) fn end(&self, session: &Session, code: CloseCode, reason: &str) {
+        self.leave(session.seat.device(), session.id);
+        session.line.close(code, reason);
     }
 
     /// A session goes on over a new connection.
@@ -369,7 +375,6 @@ impl Directory {
         line.command(|line, _| line.expire(reason));
         self.leave(device, id);
         let mut inner = self.lock();
-        inner.parked.remove(id);
         if inner.tombstones.insert(id, (device, reason)).is_none() {
             inner.buried.push_back(id);
         }

@@ -78,8 +78,7 @@ impl Duologue {
     fn end_denied(&self) {
         let directory = &self.shared.directory;
         for session in directory.sessions(|session| self.is_denied(session.seat.transport().address)) {
-            directory.leave(session.seat.device(), session.id);
-            session.line.close(CloseCode::GoingAway, &Refusal::Network.to_string());
+            directory.end(&session, CloseCode::GoingAway, &Refusal::Network.to_string());
         }
     }
 

@@ -105,8 +105,7 @@ impl Duologue {
         let asked = self.ask(hook, of, time, shown).await;
         if let (Err(Turned { code: code @ CloseCode::HookRefused, words }), Some(session)) = (&asked, live) {
             // Whoever may not come back has nothing left here that goes on without him.
-            self.shared.directory.leave(device, session.id);
-            session.line.close(*code, words);
+            self.shared.directory.end(&session, *code, words);
         }
         asked
     }

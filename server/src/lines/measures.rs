@@ -257,14 +257,12 @@ impl Shared {
                 self.directory.sessions(|session| network(session.seat.transport().address) == *address)
             }
         };
-        for Session { id, line, seat } in sessions {
-            self.directory.leave(seat.device(), id);
-            line.close(CloseCode::HookRefused, CLOSED);
-        }
+        let (code, words) = BANNED;
+        sessions.iter().for_each(|session| self.directory.end(session, code, words));
     }
 }
 
-/// What a banned device hears.
+/// What a banned device hears, and who is there when a rule closes.
 pub(super) const BANNED: (CloseCode, &str) = (CloseCode::HookRefused, CLOSED);
 
 fn act(reader: &Reader, shared: &Weak<Shared>) {

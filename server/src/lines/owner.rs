@@ -61,8 +61,7 @@ impl Duologue {
         let ended = directory.sessions(|session| is_of(whom, &session.seat.standing(now)));
         for session in ended {
             session.seat.sign_out();
-            directory.leave(session.seat.device(), session.id);
-            session.line.close(CloseCode::GoingAway, "");
+            directory.end(&session, CloseCode::GoingAway, "");
         }
     }
 
@@ -114,8 +113,7 @@ impl Duologue {
         for session in self.shared.directory.sessions_of(device) {
             let was_stranger = session.seat.is_stranger();
             if !session.seat.has_now(has.clone()) {
-                self.shared.directory.leave(device, session.id);
-                session.line.close(CloseCode::SubjectChanged, "");
+                self.shared.directory.end(&session, CloseCode::SubjectChanged, "");
                 self.shared.tickets.forget(device);
             } else if was_stranger {
                 // Somebody has let it in.

@@ -91,10 +91,7 @@ impl Owned for Duologue {
 
     fn end(&self, id: SessionId) -> bool {
         let found = self.directory().sessions(|session| session.id == id);
-        for Session { id, line, seat } in &found {
-            self.directory().leave(seat.device(), *id);
-            line.close(CloseCode::HookRefused, ENDED);
-        }
+        found.iter().for_each(|session| self.directory().end(session, CloseCode::HookRefused, ENDED));
         !found.is_empty()
     }
 }

@@ -89,10 +89,8 @@ impl Duologue {
 
     /// False if it is put out, with a reason for its client.
     fn look_whether_it_stays(&self, session: &Session, why: &'static str) -> bool {
-        let Session { id, line, seat } = session;
         let Err(TurnedAway { code, reason }) = self.stays(session, why) else { return true };
-        self.shared.directory.leave(seat.device(), *id);
-        line.close(code, reason);
+        self.shared.directory.end(session, code, reason);
         false
     }
 
