@@ -44,6 +44,11 @@ fn row(text: &str) -> String {
     )
 }
 
+/// Whether an event of this kind stands among those that the page shows.
+fn told(kind: &str) -> String {
+    format!("document.querySelector('#owner-events [title={kind}]')")
+}
+
 async fn press(browser: &Browser, row_text: &str, button: &str) {
     let body = format!(
         "[...{}.querySelectorAll('button')].find((one) => one.textContent.startsWith(args)).click()",
@@ -78,7 +83,7 @@ async fn browser_the_owner_sees_who_comes_and_goes_and_what_is_refused_and_acts(
     assert!(refused.is_err());
     let unknown = server.expired_invite().await;
     assert!(within(20, "a late one", stranger().connect(&target(&unknown))).await.is_err());
-    browser.wait_until("document.getElementById('owner-events').textContent.includes('invite-refused')").await;
+    browser.wait_until(&told("invite-refused")).await;
 
     // A ban is seen, and lifted.
     server.verb(&["bans", "add", "192.0.2.7", "--for", "12h"]).await;
@@ -106,9 +111,10 @@ async fn browser_the_owner_sees_who_comes_and_goes_and_what_is_refused_and_acts(
     let ended = within(20, "its end", line.closed()).await;
     assert!(matches!(&ended, ConnectionError::PeerClosed(close) if close.code == CloseCode::DeviceRevoked), "{ended}");
     browser.wait_until("document.getElementById('owner-result').textContent.includes('is revoked')").await;
+    browser.wait_until("document.getElementById('owner-audit').textContent.includes('No audit log is kept')").await;
     // All of it is the owner's doing, by this device.
     for event in ["owner-ended", "owner-revoked", "ban-lifted"] {
-        browser.wait_until(&format!("document.getElementById('owner-events').textContent.includes('{event}')")).await;
+        browser.wait_until(&told(event)).await;
     }
     let devices = server.devices().await;
     let fingerprint = browser.text("#device-fingerprint").await;
@@ -151,6 +157,22 @@ async fn who_is_merely_let_in_sees_nothing_of_what_the_owner_sees_whatever_else_
     let seen = within(20, "a look", line.request("owner", look)).await.unwrap();
     let seen: Value = serde_json::from_slice(&seen).unwrap();
     assert_eq!((&seen["sessions"][0]["name"], &seen["all"]), (&json!("here"), &json!(1)), "{seen}");
+    assert_eq!(seen.get("audit"), None, "`dev` keeps none: {seen}");
+}
+
+/// Whoever keeps that head elsewhere can show that nothing before it was cut off.
+#[tokio::test]
+async fn the_owner_sees_over_the_line_how_far_the_audit_log_is_signed() {
+    let (server, _directory) = served().await;
+    let link = server.verb(&["invite", "new", "--for", "ada"]).await;
+    let line = within(20, "the owner", stranger().connect(&target(link.trim()))).await.expect("the invite is good");
+    let seen = within(20, "a look", line.request("owner", json!({ "ask": "look" }).to_string())).await.unwrap();
+    let seen: Value = serde_json::from_slice(&seen).unwrap();
+    let audit = &seen["audit"];
+    assert_eq!((&audit["losses"], audit.get("failed")), (&json!(0), None), "{seen}");
+    let head = audit["head"].as_str().unwrap_or_else(|| panic!("{seen}"));
+    let whole = server.verb(&["audit", "verify", "--head", head]).await;
+    assert!(whole.starts_with("whole from 1 to ") && whole.contains("the head stands where it says"), "{whole}");
 }
 
 #[tokio::test]
@@ -180,6 +202,9 @@ async fn browser_passkey_of_the_owner_is_asked_for_before_a_device_is_revoked() 
     let ended = within(20, "its end", line.closed()).await;
     assert!(matches!(&ended, ConnectionError::PeerClosed(close) if close.code == CloseCode::DeviceRevoked), "{ended}");
     browser.wait_until("document.getElementById('owner-events').textContent.includes('subject=\"ada\"')").await;
+    browser
+        .wait_until("/signed up to \\d+:[0-9a-f]{64} at /.test(document.getElementById('owner-audit').textContent)")
+        .await;
     browser.finish().await;
 }
 
@@ -195,7 +220,7 @@ async fn browser_picture_of_what_the_owner_sees_in_both_languages_on_every_scree
     browser.set_screen(1280, 900).await;
     look(&browser).await;
     browser.wait_until("document.querySelectorAll('#owner-sessions tbody tr').length === 3").await;
-    browser.wait_until("document.getElementById('owner-events').textContent.includes('owner-banned')").await;
+    browser.wait_until(&told("owner-banned")).await;
     let show = "document.activeElement?.blur(); document.getElementById('owner').scrollIntoView()";
     browser.run(show, Value::Null).await;
     assert_it_fits(&browser).await;

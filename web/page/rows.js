@@ -36,9 +36,9 @@ export class Table {
 
   /**
    * These things in this order. `key` tells them apart, `cells` says what stands in a row: for each column a text or a list of
-   * elements, which `make` is asked for once.
+   * elements, which `make` is asked for once; `title` what is said of it to who points at it.
    */
-  show(things, { key, texts, make, mark }) {
+  show(things, { key, texts, make, mark, title }) {
     const keys = new Set(things.map(key));
     for (const [known, row] of this.#rows) {
       if (keys.has(known)) continue;
@@ -55,6 +55,7 @@ export class Table {
       });
       row.cells.forEach((cell, at) => (cell.dataset.name = words(this.#columns[at])));
       row.element.dataset.mark = mark?.(thing) ?? "";
+      if (title) row.element.title = title(thing);
       if (row.element.nextSibling !== before || !row.element.parentNode) this.#body.insertBefore(row.element, before);
       before = row.element;
     }

@@ -8,6 +8,7 @@
 import { size } from "./amounts.js";
 import { explain, has, label, learn, locale, onLanguage, say, sayPlain, words } from "./base.js";
 import { Table } from "./rows.js";
+import { EVENTS_WORDS } from "./words/text-events.js";
 import { FILES_WORDS } from "./words/text-files.js";
 import { PRESENT_WORDS } from "./words/text-present.js";
 
@@ -17,6 +18,7 @@ const EVENTS_SHOWN = 100;
 const QUIET_MS = 15_000;
 const SHORT = 10; // characters of a device's id
 
+learn(EVENTS_WORDS);
 learn(FILES_WORDS); // sizes among them
 learn(PRESENT_WORDS);
 
@@ -179,19 +181,20 @@ function show() {
       make: (ban) => [lifter(ban)],
     },
   );
-  const has = (text) => text?.includes(wanted);
+  const fits = (text) => text?.includes(wanted);
   events.show(
-    heard.filter((one) => [one.event, one.device, one.subject, one.address, one.note].some(has)),
+    heard.filter((one) => [one.event, worded(one), one.device, one.subject, one.address, one.note].some(fits)),
     {
       key: ({ number }) => number,
       texts: (one) => [
         new Date(one.at).toLocaleTimeString(locale()),
-        one.event,
+        worded(one),
         [one.subject, one.device?.slice(0, SHORT)].filter(Boolean).join(" · ") || words(`owner.whose-${one.whose}`),
         one.address ?? "",
         [one.label, one.code, one.note].filter(Boolean).join(" · "),
       ],
       mark: ({ level }) => level,
+      title: ({ event }) => event, // as rules and the log name it
     },
   );
   const gone = missed + seen.lost;
@@ -203,6 +206,9 @@ function show() {
     [news, toldAt] = [0, Date.now()];
   }
 }
+
+/** What it is, in words; a newer server's may have none here. */
+const worded = ({ event }) => (has(`event.${event}`) ? words(`event.${event}`) : event);
 
 function when(secs) {
   const date = new Date(secs * 1_000);

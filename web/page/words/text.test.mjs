@@ -58,6 +58,7 @@ const later = [
   "text-desk.js",
   "text-door.js",
   "text-echo.js",
+  "text-events.js",
   "text-files.js",
   "text-foot.js",
   "text-forget.js",
