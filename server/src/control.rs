@@ -20,6 +20,7 @@ use tower::ServiceExt;
 
 use crate::{
     api,
+    lines::notices,
     state::State,
     watch::{
         audit::writer::AuditLog,
@@ -54,10 +55,13 @@ pub async fn ask<T: DeserializeOwned>(
                 let state = State::open_existing(directory)?;
                 let watch = Watch::default();
                 let told = watch.subscribe(EVENTS_MAX);
+                notices::tell(&state, &watch);
                 let response = api::router_at_rest(state.clone(), watch.clone()).oneshot(request).await;
                 let answered = whole(response.unwrap_or_else(|never| match never {})).await;
                 // While nobody else can open the state.
-                write_audit(state.directory(), &told);
+                write_audit(state.directory(), &watch, &told);
+                drop(state);
+                watch.flush();
                 answered
             }
             Err(error) => {
@@ -85,14 +89,14 @@ pub async fn ask<T: DeserializeOwned>(
 }
 
 /// Writes what a verb has done into the audit log, where its owner keeps one and no server runs that does.
-fn write_audit(directory: &Path, told: &Reader) {
+fn write_audit(directory: &Path, watch: &Watch, told: &Reader) {
     let mut log = None;
     while let Read::Event(event) = told.next_within(Duration::ZERO) {
         if !event.kind.is_audited() {
             continue;
         }
         // Opened by the first: what changes nothing leaves nothing.
-        let opened = log.get_or_insert_with(|| AuditLog::at_rest(directory, SystemTime::now()));
+        let opened = log.get_or_insert_with(|| AuditLog::at_rest(directory, watch, SystemTime::now()));
         match opened {
             Ok(Some(log)) => log.tell(&event, SystemTime::now()),
             Ok(None) => return,

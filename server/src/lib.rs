@@ -34,13 +34,15 @@
 /// The audit log: how it is written, read and verified.
 pub mod audit {
     pub use crate::watch::audit::{
-        AuditKey, DIRECTORY, Hash, Head,
+        AuditKey, DIRECTORY, Hash, Head, OWN_KINDS,
         book::AuditError,
         outbox::{Courier, Sink},
+        running::Audit,
         settings::{Addresses, AuditSettings, Syslog},
         tail::{AuditEntry, Filter, audit_files, audit_keys, audit_stamp, last_head, tail},
-        verify::{Broken, Expected, HeadSeen, Whole, Why, verify_files, verify_texts},
-        writer::{Audit, AuditLog, AuditState},
+        verdict::{Broken, Expected, HeadSeen, Whole, Why},
+        verify::{verify_files, verify_texts},
+        writer::{AuditLog, AuditState},
     };
 }
 
@@ -107,7 +109,7 @@ pub use state::files::raise_file_limit;
 pub use state::store::{Device, DeviceStatus, Revocation, Store, StoreError, Terms};
 pub use state::whom::Whom;
 pub use state::words::{Language, spoken};
-pub use state::{State, StateError, server_key};
+pub use state::{State, StateError, exposed_key, server_key};
 pub use tokio_util::sync::CancellationToken;
 #[cfg(feature = "typescript")]
 pub use ts_rs;

@@ -1,6 +1,7 @@
 //! The audit log of the real binary: what stands in it, what a kill and a restored copy leave of it, and where else it goes.
 #![allow(missing_docs, reason = "tests are named for their scenario")]
 
+mod site;
 #[path = "../src/door/tokens/testing.rs"]
 #[allow(dead_code, reason = "its other keys are for others")]
 mod testing;
@@ -10,132 +11,31 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    path::Path,
+    process::Command,
     sync::mpsc,
     time::{Duration, Instant},
 };
 
 use duologue::DeviceId;
-use duologue_client::{Client, Keyring, Target};
+use duologue_client::{Client, Keyring};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use site::{BINARY, Site};
 use testing::{Signer, key_set, now};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_duologue");
-
-/// A server's state, its configuration, and its verbs.
-struct Site {
-    directory: TempDir,
-}
-
-/// A server that ends with its test.
-struct Server {
-    process: Child,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Server {
-    /// As a service manager stops it.
-    fn stop(mut self) {
-        let stopped = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
-        assert!(stopped.expect("kill is there").success());
-        assert!(self.process.wait().expect("it ends").success());
-    }
-}
-
-impl Site {
-    fn new(config: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        fs::write(directory.path().join("a.toml"), config).expect("written");
-        fs::write(directory.path().join("keys.json"), key_set(&Signer::ALL)).expect("written");
-        Self { directory }
-    }
-
-    fn state(&self) -> PathBuf {
-        self.directory.path().join("state")
-    }
-
-    fn audit(&self) -> PathBuf {
-        self.state().join("audit")
-    }
-
-    fn start(&self) -> Server {
-        self.start_with("serve")
-    }
-
-    fn start_with(&self, verb: &str) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
-        let mut command = Command::new(BINARY);
-        match verb {
-            "serve" => {
-                let (url, listen) = (format!("https://{free}"), free.to_string());
-                command.args(["serve", "--url", &url, "--listen", &listen, "--behind-proxy"])
-            }
-            _ => command.args(["dev", "--port", "0"]),
-        };
-        command.arg("--state").arg(self.state()).env_remove("RUST_LOG");
-        let config = self.directory.path().join("a.toml");
-        if fs::metadata(&config).expect("it is there").len() > 0 {
-            command.arg("--config").arg(config);
+/// The entries of a kind, once there are so many.
+#[track_caller]
+fn entries(site: &Site, kind: &str, count: usize) -> Vec<Value> {
+    let start = Instant::now();
+    loop {
+        let told: Value =
+            serde_json::from_str(&site.verb(&["audit", "tail", "--json", "-n", "1000", "--kind", kind])).expect("JSON");
+        let entries = told["entries"].as_array().expect("a list").clone();
+        if entries.len() >= count {
+            return entries;
         }
-        let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log")).expect("a log");
-        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("text");
-        assert!(!line.is_empty(), "{}", self.log());
-        Server { process }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).expect("a log")
-    }
-
-    /// A verb of the owner's: its status, what it says, and what it says is wrong.
-    fn try_verb(&self, arguments: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(BINARY);
-        command.args(arguments).env("DUOLOGUE_STATE", self.state()).env_remove("RUST_LOG");
-        let Output { status, stdout, stderr } = command.output().expect("it runs");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        (status.code().unwrap_or(-1), text(stdout), text(stderr))
-    }
-
-    #[track_caller]
-    fn verb(&self, arguments: &[&str]) -> String {
-        let (code, said, wrong) = self.try_verb(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {said}{wrong}");
-        said.trim_end().to_owned()
-    }
-
-    fn target(&self, link: &str) -> Target {
-        Target::parse(&link.replace("https://", "http://")).expect("a link")
-    }
-
-    /// The entries of a kind, once there are so many.
-    #[track_caller]
-    fn entries(&self, kind: &str, count: usize) -> Vec<Value> {
-        let start = Instant::now();
-        loop {
-            let told: Value =
-                serde_json::from_str(&self.verb(&["audit", "tail", "--json", "-n", "1000", "--kind", kind]))
-                    .expect("JSON");
-            let entries = told["entries"].as_array().expect("a list").clone();
-            if entries.len() >= count {
-                return entries;
-            }
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "{kind}: {entries:?} in {}",
-                self.verb(&["audit", "tail"])
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{kind}: {entries:?} in {}", site.verb(&["audit", "tail"]));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -146,6 +46,7 @@ const CONFIG: &str = "[audit]\nsign_every = \"1s\"\n[door.token]\nissuer = \"htt
 #[tokio::test]
 async fn an_invite_a_login_a_refusal_a_revocation_and_whatever_the_owner_does_stand_in_it() {
     let site = Site::new(CONFIG);
+    site.write("keys.json", key_set(&Signer::ALL));
     let server = site.start();
     let link = site.verb(&["invite", "new", "--for", "ada"]);
     let claims =
@@ -162,26 +63,26 @@ async fn an_invite_a_login_a_refusal_a_revocation_and_whatever_the_owner_does_st
     assert!(revoked.starts_with("revoked"), "{revoked}");
     client.connect(&site.target(&link)).await.expect_err("it is revoked");
 
-    let enrolled = &site.entries("device-enrolled", 1)[0];
+    let enrolled = &entries(&site, "device-enrolled", 1)[0];
     assert_eq!((&enrolled["device"], &enrolled["note"]), (&json!(device), &json!("=a \"laptop\"")), "{enrolled}");
-    let open = &site.entries("line-open", 1)[0];
+    let open = &entries(&site, "line-open", 1)[0];
     assert_eq!(open["device"], json!(device), "{open}");
     let by = open["by"].as_str().expect("by what it was let in");
     for what in ["key, invite", "token of https://login.example", "level 2", "for all"] {
         assert!(by.contains(what), "{by}");
     }
-    let made = &site.entries("invite-made", 1)[0];
+    let made = &entries(&site, "invite-made", 1)[0];
     assert!(made["subject"] == "ada" && made["note"].as_str().is_some_and(|note| note.contains("uid")), "{made}");
-    let revoked = &site.entries("owner-revoked", 1)[0];
+    let revoked = &entries(&site, "owner-revoked", 1)[0];
     assert!(revoked["note"].as_str().is_some_and(|note| note.contains(&device)), "{revoked}");
-    assert_eq!(site.entries("revoked-came", 1)[0]["device"], json!(device));
-    site.entries("token-taken", 1);
+    assert_eq!(entries(&site, "revoked-came", 1)[0]["device"], json!(device));
+    entries(&site, "token-taken", 1);
     site.verb(&["bans", "add", "198.51.100.7"]);
-    let banned = &site.entries("owner-banned", 1)[0];
+    let banned = &entries(&site, "owner-banned", 1)[0];
     assert!(banned.to_string().contains("198.51.100.7"), "{banned}");
     site.verb(&["bans", "lift", "198.51.100.7"]);
-    site.entries("ban-lifted", 1);
-    site.entries("server-started", 1);
+    entries(&site, "ban-lifted", 1);
+    entries(&site, "server-started", 1);
     for word in ["a secret that nobody", "#i=", &Signer::EdDsa.token(&claims)] {
         let mut text = String::new();
         for path in fs::read_dir(site.audit()).expect("readable").filter_map(Result::ok) {
@@ -219,9 +120,9 @@ async fn an_invite_a_login_a_refusal_a_revocation_and_whatever_the_owner_does_st
     server.stop();
     let (code, said, _) = site.try_verb(&["audit", "verify", "--head", &head]);
     assert!(code == 0 && !said.contains("under no signature"), "{said}");
-    site.entries("server-stopping", 1);
+    entries(&site, "server-stopping", 1);
     site.verb(&["invite", "new"]);
-    assert_eq!(site.entries("invite-made", 2).len(), 2);
+    assert_eq!(entries(&site, "invite-made", 2).len(), 2);
     site.verb(&["devices", "list"]);
     let verify = site.verb(&["audit", "verify", "--key", &key, "--head", &head]);
     let last = site.verb(&["audit", "head"]);
@@ -297,7 +198,7 @@ fn a_server_that_is_killed_while_it_writes_goes_on_truthfully() {
             }
             made
         });
-        site.entries("invite-made", (heads.len() + 1) * 3);
+        entries(&site, "invite-made", (heads.len() + 1) * 3);
         heads.push(site.verb(&["audit", "head"]));
         std::thread::sleep(Duration::from_millis(u64::from(round) * 7));
         server.process.kill().expect("it lives");
@@ -316,7 +217,7 @@ fn a_server_that_is_killed_while_it_writes_goes_on_truthfully() {
     }
     site.start().stop();
     assert!(
-        site.entries("audit-torn", 3)
+        entries(&site, "audit-torn", 3)
             .iter()
             .all(|torn| torn["note"].as_str().is_some_and(|it| it.contains("\"bytes\":26")))
     );

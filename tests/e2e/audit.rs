@@ -12,7 +12,7 @@ use std::{
 };
 
 use duologue_server::{
-    DeviceId, Event, Kind,
+    DeviceId, Event, Kind, Watch,
     audit::{
         AuditKey, AuditLog, AuditSettings, DIRECTORY, Expected, Filter, Head, HeadSeen, audit_files, audit_keys,
         last_head, tail, verify_files, verify_texts,
@@ -41,7 +41,7 @@ impl Log {
         let directory = TempDir::with_prefix("duologue-audit-").unwrap();
         let settings = AuditSettings { lines: 60, size: 400_000, ..AuditSettings::default() };
         let mut now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_796_000_000);
-        let mut log = AuditLog::open(directory.path(), settings, now).unwrap();
+        let mut log = AuditLog::open(directory.path(), settings, &Watch::default(), now).unwrap();
         let audited: Vec<_> = Kind::ALL.iter().copied().filter(|kind| kind.is_audited()).collect();
         let place = directory.path().join(DIRECTORY);
         for round in 0.. {

@@ -11,6 +11,9 @@
 //!
 //! A path is followed where it stands: in a `use`, also in its braces, or in the middle of an expression, from `crate` or from
 //! `super`. Tests are left out, and so are comments and texts. What a macro makes is not seen.
+//!
+//! What happens is an event, which log, rules, audit log and the owner's page read alike: no room writes into the log itself, but
+//! for DEBUG and TRACE.
 
 use std::fs;
 use std::path::Path;
@@ -40,6 +43,9 @@ const ROOMS: [Room; 8] = [
     Room { name: "state", may_name: &[] },
 ];
 
+/// Who writes the log of events, and says what keeps it from being written.
+const LOG: [&str; 3] = ["watch/lines.rs", "watch/log.rs", "watch/stream.rs"];
+
 /// Where the rooms are.
 const SOURCES: &str = "server/src";
 
@@ -65,7 +71,7 @@ pub(crate) fn check() -> Result<()> {
         bail!("{SOURCES} has none of the rooms that this check knows: it looks in the wrong place");
     }
     if !complaints.is_empty() {
-        bail!("{} arrows between rooms run upwards", complaints.len());
+        bail!("the rooms are not in order in {} places", complaints.len());
     }
     Ok(())
 }
@@ -109,7 +115,20 @@ fn complaints_of(name: &str, text: &str) -> Vec<String> {
             )
         })
     });
-    wrong.collect()
+    let mut wrong: Vec<_> = wrong.collect();
+    if !LOG.iter().any(|log| name.strip_prefix(SOURCES).is_some_and(|within| within.trim_start_matches('/') == *log)) {
+        let logs = tokens(text);
+        let lines = logs.windows(3).filter_map(|three| match three {
+            [(line, first), (_, second), (_, third)] if first == "tracing" && second == "::" => {
+                ["info", "warn", "error", "event", "{"].contains(&third.as_str()).then_some(line)
+            }
+            _ => None,
+        });
+        wrong.extend(lines.map(|line| {
+            format!("{name}:{line}: what happens is told as an event (`Watch::tell`), which the log reads too: a line in the log alone is no event")
+        }));
+    }
+    wrong
 }
 
 fn may_name(room: &Room, path: &[String]) -> bool {
@@ -302,6 +321,28 @@ mod tests {
             let told = complaints_of(file, text);
             assert!(told.len() == 1 && told[0].contains(&format!("names `{named}`")), "{text}: {told:?}");
         }
+    }
+
+    #[test]
+    fn what_happens_is_an_event_and_no_line_in_the_log_alone() {
+        for text in [
+            "fn f() { tracing::warn!(%error, \"it failed\"); }\n",
+            "use tracing::{debug, error};\n",
+            "use tracing::info;\n",
+        ] {
+            for (file, is_wrong) in [
+                ("server/src/state/room.rs", true),
+                ("server/src/watch/audit/book.rs", true),
+                ("server/src/watch/lines.rs", false),
+                ("server/src/verbs/mod.rs", false),
+            ] {
+                let told = complaints_of(file, text);
+                assert_eq!(told.iter().any(|told| told.contains("told as an event")), is_wrong, "{file}: {text}");
+            }
+        }
+        let quiet = "use tracing::Level;\nfn f() { tracing::debug!(\"for who looks for something\"); }\n\
+                     #[cfg(test)]\nmod tests {\n    fn f() { tracing::warn!(\"a test\"); }\n}\n";
+        assert_eq!(complaints_of("server/src/door/gate.rs", quiet), Vec::<String>::new());
     }
 
     #[test]

@@ -61,13 +61,16 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::watch::stream::Watch;
 use crate::{
     config::ConfigFile,
     lines::Duologue,
     state::{
         State,
         store::{AccountError, StoreError},
+    },
+    watch::{
+        events::{Event, Kind},
+        stream::Watch,
     },
 };
 pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroups, Restored};
@@ -118,6 +121,7 @@ pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
 }
 
 fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFile>, watch: Watch) -> Router {
+    let target = Arc::new(Target { state, running, config, watch });
     Router::new()
         .merge(devices::routes())
         .merge(accounts::routes())
@@ -132,13 +136,15 @@ fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFil
         .method_not_allowed_fallback(|| async {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this path is asked for in another way")
         })
-        .layer(middleware::from_fn(refuse_browsers))
-        .with_state(Arc::new(Target { state, running, config, watch }))
+        .layer(middleware::from_fn_with_state(Arc::clone(&target), refuse_browsers))
+        .with_state(target)
 }
 
-async fn refuse_browsers(request: Request, next: Next) -> Response {
+async fn refuse_browsers(Extracted(target): Extracted<Arc<Target>>, request: Request, next: Next) -> Response {
     let of_a_browser = [header::ORIGIN.as_str(), "sec-fetch-site", "sec-fetch-mode"];
     if of_a_browser.iter().any(|name| request.headers().contains_key(*name)) {
+        let by = by_whom(request.extensions().get().copied().map(Extension));
+        target.watch().tell(Event::of(Kind::ControlRefused).note(format!("by=\"{by}\"")));
         return Failure::new(StatusCode::FORBIDDEN, "browser", "browsers are not answered here").into_response();
     }
     next.run(request).await
@@ -290,6 +296,8 @@ mod tests {
             (post("/groups/a%00/revoke"), "", 400, "bad-name"),
             (post(&token), "", 400, "no-token-id"),
             (request(Method::GET, "/nowhere"), "", 404, "no-such-path"),
+            (request(Method::GET, "/sessions"), "", 409, "no-server"),
+            (request(Method::GET, "/events?after=0"), "", 409, "no-server"),
             (request(Method::DELETE, "/devices"), "", 405, "no-such-method"),
             (request(Method::GET, "/devices").header("origin", "https://evil.example"), "", 403, "browser"),
             (request(Method::POST, "/invites").header("sec-fetch-site", "same-origin"), &long, 403, "browser"),
@@ -298,6 +306,22 @@ mod tests {
             let (told, answer) = ask(&state, asked, body).await;
             assert_eq!((told, &answer["error"]), (status, &json!(word)), "{shown}");
             assert!(answer["message"].as_str().is_some_and(|message| message.len() > 15), "{shown}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_browser_asks_is_refused_and_told() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (state, watch) = (State::open(directory.path()).expect("made"), Watch::default());
+        let told = watch.subscribe(16);
+        for header in ["origin", "sec-fetch-site", "sec-fetch-mode"] {
+            let request = Request::builder().method(Method::POST).uri("/invites").header(header, "x");
+            let request = request.body(Body::empty()).expect("a request");
+            let response = router_at_rest(state.clone(), watch.clone()).oneshot(request).await;
+            assert_eq!(response.expect("it always answers").status(), StatusCode::FORBIDDEN, "{header}");
+            let event = told.next().await.expect("told");
+            let by = format!("by=\"{}\"", By::this_process());
+            assert_eq!((event.kind, event.note.as_deref()), (Kind::ControlRefused, Some(by.as_str())), "{header}");
         }
     }
 

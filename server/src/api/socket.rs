@@ -14,7 +14,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BODY_LEN_MAX, router};
-use crate::{config::ConfigFile, lines::Duologue, state::State};
+use crate::{
+    config::ConfigFile,
+    lines::Duologue,
+    state::State,
+    watch::{
+        events::{Event, Kind},
+        stream::Watch,
+    },
+};
 
 /// Its name in the state directory.
 pub(crate) const SOCKET: &str = "control.sock";
@@ -101,12 +109,13 @@ pub fn listen_with(state: State, duologue: Duologue, config: Option<ConfigFile>)
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
+    let watch = duologue.watch().clone();
     let app = router(state, Some(duologue), config).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
     let work = move || {
         runtime.block_on(async {
             match UnixListener::from_std(listener) {
-                Ok(listener) => drop(stopped.run_until_cancelled(accept(listener, app)).await),
-                Err(error) => tracing::error!(%error, "the control socket failed: no verb is answered"),
+                Ok(listener) => drop(stopped.run_until_cancelled(accept(listener, app, &watch)).await),
+                Err(error) => watch.tell(failed(&error)),
             }
         });
         // A disk that hangs holds up its own work only.
@@ -116,7 +125,7 @@ pub fn listen_with(state: State, duologue: Duologue, config: Option<ConfigFile>)
     Ok(Listening { stop, thread: Some(thread) })
 }
 
-async fn accept(listener: UnixListener, app: Router) {
+async fn accept(listener: UnixListener, app: Router, watch: &Watch) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -129,11 +138,15 @@ async fn accept(listener: UnixListener, app: Router) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the control socket failed");
+                watch.tell(failed(&error));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
+}
+
+fn failed(error: &io::Error) -> Event {
+    Event::of(Kind::ControlFailed).note(error.to_string())
 }
 
 async fn converse(stream: UnixStream, app: Router) {

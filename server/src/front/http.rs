@@ -146,6 +146,7 @@ pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Ro
 }
 
 async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, app: Router, stop: CancellationToken) {
+    let strangers = strangers::handle(&listening.watch);
     let front = Front {
         acceptor: listening.tls.map(TlsAcceptor::from),
         proxies: listening.trusted_proxies,
@@ -155,16 +156,19 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
         app: head::judged(app),
         stop,
         lobby: Arc::new(Lobby::new(files::strangers_max(0), CONNECTIONS_OF_AN_ADDRESS_MAX)),
-        strangers: strangers::handle(),
+        strangers: strangers.clone(),
         home: Handle::current(),
         times,
     };
-    let strangers = front.strangers.clone();
     // The listener is told of connections where they are accepted.
     let accepting = strangers.spawn(async move {
-        match listener.into_std().and_then(deepen) {
-            Ok(listener) => Arc::new(front).accept(listener).await,
-            Err(error) => tracing::error!(%error, "the listening socket cannot be used"),
+        let front = Arc::new(front);
+        let accepted = match listener.into_std().and_then(deepen) {
+            Ok(listener) => Arc::clone(&front).accept(listener).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = accepted {
+            front.tell(Event::of(Kind::ListenFailed).note(error.to_string()));
         }
     });
     // A panic there was reported there.
@@ -224,18 +228,19 @@ struct Front {
 }
 
 impl Front {
-    async fn accept(self: Arc<Self>, listener: std::net::TcpListener) {
+    /// Until it is to stop, or the listener cannot be used.
+    async fn accept(self: Arc<Self>, listener: std::net::TcpListener) -> io::Result<()> {
         let mut waits = None;
         loop {
             // What is closed because others came is closed first: its file is wanted.
             tokio::task::yield_now().await;
             if self.stop.is_cancelled() {
-                return;
+                return Ok(());
             }
             if files::is_full() {
                 tokio::select! {
                     () = tokio::time::sleep(FULL) => continue,
-                    () = self.stop.cancelled() => return,
+                    () = self.stop.cancelled() => return Ok(()),
                 }
             }
             let rest = match self.take_all(&listener) {
@@ -249,25 +254,19 @@ impl Front {
                 Taken::Nobody => {
                     let waits = match &waits {
                         Some(waits) => waits,
-                        None => match readable(&listener) {
-                            Ok(registered) => waits.insert(registered),
-                            Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
-                        },
+                        None => waits.insert(readable(&listener)?),
                     };
                     tokio::select! {
-                        ready = waits.readable() => match ready {
-                            // Whoever comes from now on makes it so again.
-                            Ok(mut ready) => ready.clear_ready(),
-                            Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
-                        },
-                        () = self.stop.cancelled() => return,
+                        // Whoever comes from now on makes it so again.
+                        ready = waits.readable() => ready?.clear_ready(),
+                        () = self.stop.cancelled() => return Ok(()),
                     }
                     continue;
                 }
             };
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return Ok(()),
             }
         }
     }

@@ -12,11 +12,13 @@ use std::{sync::OnceLock, time::Duration};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::watch::{events::Event, stream::Watch};
+
 /// How much the system prefers others: a quarter of a core is a stranger's where a device wants all of it, and no more than
 /// three quarters a device's. At 10, a device that does its worst would keep whoever comes waiting.
 const NICE: i32 = 5;
 
-fn runtime() -> Option<&'static Runtime> {
+fn runtime(watch: &Watch) -> Option<&'static Runtime> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
     let make = || {
         let made = Builder::new_multi_thread()
@@ -27,7 +29,8 @@ fn runtime() -> Option<&'static Runtime> {
                 let _ = rustix::process::setpriority_process(None, NICE);
             })
             .build();
-        made.inspect_err(|error| tracing::warn!(%error, "strangers share the threads of lines")).ok()
+        let told = |error: &_| watch.tell(Event::without_thread("strangers share the threads of lines", error));
+        made.inspect_err(told).ok()
     };
     RUNTIME.get_or_init(make).as_ref()
 }
@@ -36,8 +39,8 @@ fn runtime() -> Option<&'static Runtime> {
 ///
 /// # Panics
 /// Where there can be none, outside of a runtime.
-pub(crate) fn handle() -> Handle {
-    runtime().map_or_else(Handle::current, |runtime| runtime.handle().clone())
+pub(crate) fn handle(watch: &Watch) -> Handle {
+    runtime(watch).map_or_else(Handle::current, |runtime| runtime.handle().clone())
 }
 
 /// For how long the threads of a runtime were busy until now, all together, and how many they are.

@@ -7,12 +7,7 @@ use duologue::{AuthRequest, Credential};
 use super::Duologue;
 use crate::{
     door::{fetch, gate::now, report::Poster, seat::Seat, standing::Proof},
-    watch::audit::{
-        book::AuditError,
-        settings::AuditSettings,
-        syslog,
-        writer::{Audit, AuditLog},
-    },
+    watch::audit::{book::AuditError, running::Audit, settings::AuditSettings, syslog, writer::AuditLog},
 };
 
 /// Rules that a line's entry names.
@@ -27,7 +22,7 @@ impl Duologue {
     pub fn keep_audit(&self, settings: AuditSettings) -> Result<(), AuditError> {
         let state = self.shared.state.directory();
         let (syslog, webhook) = (settings.syslog.clone(), settings.webhook.clone());
-        let mut log = AuditLog::open(state, settings, SystemTime::now())?;
+        let mut log = AuditLog::open(state, settings, self.watch(), SystemTime::now())?;
         let failed = |source: io::Error| AuditError::Io { verb: "begun", path: state.to_owned(), source };
         if let Some(to) = syslog {
             log.also_to(Box::new(syslog::Post::new(to, fetch::roots()))).map_err(failed)?;
@@ -35,7 +30,7 @@ impl Duologue {
         if let Some(url) = webhook {
             log.also_to(Box::new(Poster::new(url, fetch::roots()).map_err(failed)?)).map_err(failed)?;
         }
-        let audit = Audit::start(log, self.watch()).map_err(failed)?;
+        let audit = Audit::start(log).map_err(failed)?;
         self.shared.audit.set(audit).map_err(|_| failed(io::ErrorKind::AlreadyExists.into()))
     }
 

@@ -17,7 +17,7 @@ use std::{
 use duologue::CloseCode;
 use ipnet::IpNet;
 
-use super::{Duologue, Shared, directory::Session};
+use super::{Duologue, Shared, directory::Session, notices};
 use crate::{
     front::proxied::TrustedProxies,
     state::{
@@ -106,10 +106,12 @@ impl Duologue {
         *self.shared.measures.command() = BanCommand::of(words, self.watch());
     }
 
-    /// From now on rules are asked: to be called before anybody comes.
+    /// From now on rules are asked, and what has happened to the state is told: to be called before anybody comes, and after whoever
+    /// is to hear of it.
     pub(super) fn start_measures(&self) {
         self.shared.measures.is_running.call_once(|| {
             let watch = self.watch();
+            notices::tell(&self.shared.state, watch);
             match self.shared.state.store().bans() {
                 Ok(kept) => watch.bans().load(kept.into_iter().filter_map(read)),
                 Err(error) => {
@@ -119,7 +121,7 @@ impl Duologue {
             let (reader, shared) = (watch.subscribe(ROOM), std::sync::Arc::downgrade(&self.shared));
             let work = move || act(&reader, &shared);
             if let Err(error) = thread::Builder::new().name("watch-rules".to_owned()).spawn(work) {
-                tracing::error!(%error, "the watch has no thread: no rule is asked");
+                watch.tell(Event::without_thread("no rule is asked", error));
             }
         });
     }

@@ -16,6 +16,7 @@ mod handshake;
 mod hooked;
 mod measures;
 mod memory;
+pub(crate) mod notices;
 mod owner;
 mod person;
 mod presence;
@@ -82,7 +83,7 @@ use crate::{
     },
     state::{State, keeper::Keeper, records::now},
     watch::{
-        audit::writer::Audit,
+        audit::running::Audit,
         events::{Event, Kind},
         stream::Watch,
     },
@@ -135,8 +136,10 @@ impl Duologue {
     pub fn new(state: State, policy: Policy) -> Self {
         // A store that cannot be read says so when somebody comes. Without tickets nobody has a lane of his own.
         let tickets = state.store().tickets();
-        let tickets = tickets.inspect_err(|error| tracing::error!(%error, "the tickets could not be read"));
         let gate = Gate::new(policy, Some(Arc::clone(state.store())));
+        let tickets = tickets.inspect_err(|error| {
+            gate.watch.tell(Event::of(Kind::TicketsNotKept).note(format!("none could be read: {error}")));
+        });
         let shared = Shared {
             _keeper: Keeper::start(Arc::clone(state.store())),
             directory: directory(&state, memory::default_len(), gate.watch.clone()),

@@ -200,11 +200,14 @@ impl Service for Drops {
         };
         self.0.knows_branches(|| call.roots());
         let _turn = self.0.shares.wait(call.holder()).await;
-        let tricked = || call.tell(call.event(Kind::PathTrick));
-        match self.take_in_share(&call.device().to_string(), &call.share(), &mut stream, &tricked).await {
+        let tell = |kind, note: Option<String>| {
+            let event = call.event(kind);
+            call.tell(if let Some(note) = note { event.note(note) } else { event });
+        };
+        match self.take_in_share(&call.device().to_string(), &call.share(), &mut stream, &tell).await {
             Ok(Some(receipt)) => {
                 // Not its name, which is as much content as what is in it.
-                call.tell(call.event(Kind::FileDropped).note(receipt.size.to_string()));
+                tell(Kind::FileDropped, Some(receipt.size.to_string()));
             }
             Ok(None) => {}
             // The client was told in words, which a reset would overtake.
@@ -247,21 +250,21 @@ impl Drops {
     {
         // Any number of 32 bytes tells one from another.
         let share = self.0.work.of(DeviceId::of_spki(device.as_bytes()));
-        self.take_in_share(device, &share, stream, &|| {}).await
+        self.take_in_share(device, &share, stream, &|_, _| {}).await
     }
 
-    /// `tricked` hears of a name that leads somewhere else; what of it is a name is taken all the same.
+    /// `tell` hears of a name that leads somewhere else, of which the rest is taken all the same, and of what could not be kept.
     async fn take_in_share<S>(
         &self,
         device: &str,
         share: &Share,
         stream: &mut S,
-        tricked: &(impl Fn() + Sync),
+        tell: &(impl Fn(Kind, Option<String>) + Sync),
     ) -> Result<Option<Receipt>, DropError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let result = self.receive(device, share, stream, tricked).await;
+        let result = self.receive(device, share, stream, tell).await;
         match &result {
             Ok(Some(receipt)) => say_last(stream, receipt).await,
             Ok(None) => {}
@@ -281,7 +284,7 @@ impl Drops {
         device: &str,
         share: &Share,
         stream: &mut S,
-        tricked: &(impl Fn() + Sync),
+        tell: &(impl Fn(Kind, Option<String>) + Sync),
     ) -> Result<Option<Receipt>, DropError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -293,7 +296,7 @@ impl Drops {
         }
         let Some(Header { name, size, upload }) = read_header(stream).await? else { return Ok(None) };
         if names::leads_elsewhere(&name) {
-            tricked();
+            tell(Kind::PathTrick, None);
         }
         let _file = share::wait_for_file().await;
         let partial = self.0.partial(share, format!("{device}-{}", upload.0), size).await?;
@@ -304,7 +307,9 @@ impl Drops {
             complete = receive_bytes(share, partial, size, stream) => complete?,
         };
         let Some(partial) = complete else { return Ok(None) };
-        blocking(share, move || partial.keep_as(&names::safe(&name))).await.map(Some)
+        let (receipt, unkept) = blocking(share, move || partial.keep_as(&names::safe(&name))).await?;
+        unkept.into_iter().for_each(|what| tell(Kind::FileNotKept, Some(what)));
+        Ok(Some(receipt))
     }
 }
 

@@ -12,7 +12,12 @@ use std::{
 use redb::{BackendError, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use thiserror::Error;
 
-use super::{journal::JournalError, overlay::Overlay, room::is_for_want_of_room};
+use super::{
+    journal::JournalError,
+    notices::{Notice, Notices},
+    overlay::Overlay,
+    room::is_for_want_of_room,
+};
 
 /// The store could not be read or written.
 #[derive(Debug, Error)]
@@ -93,6 +98,7 @@ type Opener = Box<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync>
 pub(super) struct Database {
     opener: Opener,
     open: RwLock<Open>,
+    notices: Notices,
 }
 
 enum Open {
@@ -103,11 +109,11 @@ enum Open {
 }
 
 /// Closed without a panic too. None only while it is.
-struct File(Option<redb::Database>);
+struct File(Option<redb::Database>, Notices);
 
 impl File {
-    fn open(backend: impl StorageBackend) -> Result<Self, StoreError> {
-        sound(|| Ok(Self(Some(redb::Builder::new().create_with_backend(backend)?))))
+    fn open(backend: impl StorageBackend, notices: &Notices) -> Result<Self, StoreError> {
+        sound(|| Ok(Self(Some(redb::Builder::new().create_with_backend(backend)?), notices.clone())))
     }
 }
 
@@ -127,7 +133,7 @@ impl Drop for File {
             Ok(())
         });
         if let Err(error) = closed {
-            tracing::error!(%error, "the store could not be closed as it should");
+            self.1.tell(Notice::Failed(format!("it could not be closed as it should: {error}")));
         }
     }
 }
@@ -135,10 +141,11 @@ impl Drop for File {
 impl Database {
     pub(super) fn open(
         opener: impl Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
+        notices: Notices,
     ) -> Result<Self, StoreError> {
         let opener: Opener = Box::new(opener);
-        let open = RwLock::new(Open::Whole(whole(&opener)?));
-        Ok(Self { opener, open })
+        let open = RwLock::new(Open::Whole(whole(&opener, &notices)?));
+        Ok(Self { opener, open, notices })
     }
 
     pub(super) fn read<T>(
@@ -177,7 +184,7 @@ impl Database {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: two cannot have it open.
         *open = Open::Closed("it is being opened anew".to_owned());
-        let error = match whole(&self.opener) {
+        let error = match whole(&self.opener, &self.notices) {
             Ok(database) => {
                 *open = Open::Whole(database);
                 return Ok(());
@@ -193,7 +200,7 @@ impl Database {
 
     fn reading(&self) -> Result<File, StoreError> {
         let overlay = Overlay::over(Boxed((self.opener)().map_err(redb::Error::from)?)).map_err(redb::Error::from)?;
-        File::open(overlay)
+        File::open(overlay, &self.notices)
     }
 
     /// Closes the file, until it is opened anew.
@@ -206,8 +213,8 @@ impl Database {
     }
 }
 
-fn whole(opener: &Opener) -> Result<File, StoreError> {
-    File::open(Boxed(opener().map_err(redb::Error::from)?))
+fn whole(opener: &Opener, notices: &Notices) -> Result<File, StoreError> {
+    File::open(Boxed(opener().map_err(redb::Error::from)?), notices)
 }
 
 thread_local! {
@@ -309,10 +316,11 @@ mod tests {
 
     fn open(path: &Path) -> Result<Database, StoreError> {
         let path = path.to_owned();
-        Database::open(move || {
+        let opener = move || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-            Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
-        })
+            Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?) as Box<dyn StorageBackend>)
+        };
+        Database::open(opener, Notices::default())
     }
 
     /// Reads everything, and writes one thing more.

@@ -28,9 +28,6 @@ pub(super) fn find(directory: &Path) -> Result<Option<ServerIdentity>, StateErro
     let path = directory.join(KEY);
     match fs::read(&path) {
         Ok(bytes) => {
-            if let Some(warning) = fs::metadata(&path).ok().and_then(|it| read_by_others(&path, it.mode())) {
-                tracing::warn!(target: "duologue::owner", "{warning}");
-            }
             let key = <[u8; 32]>::try_from(bytes.as_slice());
             key.map(|key| Some(ServerIdentity::new(Secret::new(key))))
                 .map_err(|_| StateError::DamagedKey { path, len: bytes.len() })
@@ -40,16 +37,11 @@ pub(super) fn find(directory: &Path) -> Result<Option<ServerIdentity>, StateErro
     }
 }
 
-/// What to say of a key whose mode lets others read or change it.
-fn read_by_others(path: &Path, mode: u32) -> Option<String> {
-    (mode & 0o077 != 0).then(|| {
-        format!(
-            "{} is open to other users of this machine (mode {:03o}), and whoever has read it can pose as this server: `chmod 600` \
-             it, and if anybody may have read it, begin anew with another state directory",
-            path.display(),
-            mode & 0o777
-        )
-    })
+/// The key's file and its mode, where that lets others read or change it.
+pub(super) fn exposed(directory: &Path) -> Option<String> {
+    let path = directory.join(KEY);
+    let mode = fs::metadata(&path).ok()?.mode();
+    (mode & 0o077 != 0).then(|| format!("{} (mode {:03o})", path.display(), mode & 0o777))
 }
 
 /// Writes a file that only its owner may read, in a directory that this process has for itself. It has its mode from its first
@@ -83,17 +75,20 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError>
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
     fn a_key_that_others_may_read_is_spoken_of() {
-        let path = Path::new("state/identity.key");
-        for (mode, is_open) in
-            [(0o100_600, false), (0o100_400, false), (0o100_644, true), (0o100_640, true), (0o100_602, true)]
-        {
-            let said = read_by_others(path, mode);
-            assert_eq!(said.is_some(), is_open, "{mode:o}");
-            assert!(said.is_none_or(|said| said.contains("state/identity.key") && said.contains("chmod 600")));
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        assert_eq!(exposed(directory.path()), None, "there is none");
+        find_or_make(directory.path()).expect("made");
+        let path = directory.path().join(KEY);
+        for (mode, is_open) in [(0o600, false), (0o400, false), (0o644, true), (0o640, true), (0o602, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+            let said = is_open.then(|| format!("{} (mode {mode:03o})", path.display()));
+            assert_eq!(exposed(directory.path()), said, "{mode:o}");
         }
     }
 }

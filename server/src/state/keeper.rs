@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::store::Store;
+use super::{notices::Notice, store::Store};
 
 /// How often, where nothing is wrong.
 const CALM: Duration = Duration::from_secs(10);
 /// How often, while something is.
 const BUSY: Duration = Duration::from_secs(1);
-/// How often the log says that a revocation is nowhere on disk.
+/// How often it is told that a revocation is nowhere on disk.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// A thread that ends with this.
@@ -25,6 +25,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn start(store: Arc<Store>) -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
+        let notices = store.notices().clone();
         let work = move || {
             let mut pause = CALM;
             let mut said: Option<Instant> = None;
@@ -41,14 +42,15 @@ impl Keeper {
                     said = None;
                 } else if said.is_none_or(|at| at.elapsed() >= AGAIN) {
                     said = Some(Instant::now());
-                    tracing::error!("{not_on_disk} revocations are in force until this server stops, NOT on disk");
+                    let waits = format!("{not_on_disk} revocations are in force until this server stops, NOT on disk");
+                    store.notices().tell(Notice::NotOnDisk(waits));
                 }
             }
             store.keep_seen(true);
             store.keep_signed_out();
         };
         let thread = std::thread::Builder::new().name("duologue-store".to_owned()).spawn(work);
-        let thread = thread.inspect_err(|error| tracing::error!(%error, "nobody looks after the store")).ok();
+        let thread = thread.inspect_err(|error| notices.tell(Notice::NoThread(error.to_string()))).ok();
         Self { stop: Some(stop), thread }
     }
 }

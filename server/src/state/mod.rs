@@ -16,6 +16,7 @@ mod identity;
 mod journal;
 pub(crate) mod keeper;
 mod lock;
+pub(crate) mod notices;
 mod overlay;
 pub(crate) mod records;
 mod room;
@@ -37,6 +38,7 @@ use thiserror::Error;
 
 pub(crate) use identity::write_private;
 use lock::Lock;
+use notices::Notice;
 use store::{Store, StoreError, Terms};
 
 /// Why the state directory cannot be used.
@@ -148,8 +150,8 @@ impl State {
             path,
             source,
         })?;
-        if let Some(notice) = store.notice() {
-            tracing::warn!("{notice}");
+        if let Some(exposed) = identity::exposed(&directory) {
+            store.notices().tell(Notice::KeyExposed(exposed));
         }
         Ok(Self { directory, identity: Arc::new(identity), store: Arc::new(store), _lock: Arc::new(lock) })
     }
@@ -233,6 +235,12 @@ pub fn server_key(directory: impl AsRef<Path>) -> Result<ServerKey, StateError> 
     let directory = directory.as_ref();
     let identity = identity::find(directory)?.ok_or_else(|| StateError::Nothing(directory.to_owned()))?;
     Ok(identity.public())
+}
+
+/// The file of that key and its mode, if others than its owner can read or change it: whoever has read it can pose as this server.
+#[must_use]
+pub fn exposed_key(directory: impl AsRef<Path>) -> Option<String> {
+    identity::exposed(directory.as_ref())
 }
 
 fn make_directory(directory: &Path) -> Result<(), StateError> {

@@ -1,7 +1,7 @@
 //! Room on the disk: a reserve that is kept for the owner, and a word before the disk is full.
 //!
 //! ```text
-//! plenty ──less than 64 MiB──► low: the log says so ──a write fails──► full: devices' writes are refused before the disk is
+//! plenty ──less than 64 MiB──► low: it is told    ──a write fails──► full: devices' writes are refused before the disk is
 //!    ▲                                                                       │ asked, the owner's get the reserve
 //!    └──────────────── there is room again: the reserve is made anew ◄───────┘
 //! ```
@@ -18,6 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::notices::{Notice, Notices};
+
 /// What is kept for the owner: a thousand pages of the store, some hundred of its writes.
 const RESERVE_LEN: u64 = 4 * 1_024 * 1_024;
 /// Below so much the owner is warned.
@@ -32,12 +34,14 @@ pub(super) struct Room {
     /// A write has found the disk full, and nobody has seen room since.
     full: AtomicBool,
     warned: Mutex<Option<Instant>>,
+    notices: Notices,
 }
 
 impl Room {
     /// Looks at the disk, and makes the reserve if it is missing and there is room for it.
-    pub(super) fn open(directory: &Path) -> Self {
-        let room = Self { directory: directory.to_owned(), full: AtomicBool::new(false), warned: Mutex::default() };
+    pub(super) fn open(directory: &Path, notices: Notices) -> Self {
+        let (full, warned) = (AtomicBool::new(false), Mutex::default());
+        let room = Self { directory: directory.to_owned(), full, warned, notices };
         room.look();
         room
     }
@@ -67,10 +71,7 @@ impl Room {
     /// A write has failed for want of room.
     pub(super) fn found_full(&self) {
         if !self.full.swap(true, Ordering::Relaxed) {
-            let directory = self.directory.display();
-            tracing::error!(
-                "the disk of {directory} is full: nobody new is let in until there is room; the owner's verbs go on"
-            );
+            self.notices.tell(Notice::Full(self.directory.display().to_string()));
         }
     }
 
@@ -84,7 +85,7 @@ impl Room {
         let Some(free) = self.free() else { return };
         let was_full = self.full.load(Ordering::Relaxed);
         if was_full && !self.is_full() {
-            tracing::info!("there is room again on the disk of {}", self.directory.display());
+            self.notices.tell(Notice::RoomAgain(self.directory.display().to_string()));
         }
         // Never the last of it, and never where the disk was found full a moment ago.
         if free >= 2 * RESERVE_LEN
@@ -92,7 +93,7 @@ impl Room {
             && !fs::metadata(self.reserve()).is_ok_and(|it| it.len() == RESERVE_LEN)
             && let Err(error) = self.make_reserve()
         {
-            tracing::warn!(%error, "no reserve for the owner could be made in {}", self.directory.display());
+            self.tell_low(&format!("no reserve could be made for the owner: {error}"));
             self.give_up();
         }
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,11 +101,12 @@ impl Room {
             *warned = None;
         } else if warned.is_none_or(|at| at.elapsed() >= AGAIN) {
             *warned = Some(Instant::now());
-            let (directory, left) = (self.directory.display(), free / 1_000_000);
-            tracing::warn!(
-                "the disk of {directory} is nearly full: {left} MB are left; once it is full, nobody new is let in"
-            );
+            self.tell_low(&format!("{} MB are left", free / 1_000_000));
         }
+    }
+
+    fn tell_low(&self, why: &str) {
+        self.notices.tell(Notice::Low(format!("{}: {why}", self.directory.display())));
     }
 
     /// Written, not only claimed: what a file system lends may not be there when it is wanted.

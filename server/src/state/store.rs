@@ -33,7 +33,7 @@ use std::{
     path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -44,6 +44,7 @@ use redb::{ReadTransaction, ReadableTable, StorageBackend, TableError, WriteTran
 use super::{
     database::Database,
     journal::Journal,
+    notices::{Notice, Notices},
     records::{
         ACCOUNTS, BINDINGS, DEVICES, INVITES, OPENINGS, PAIRINGS, REFUSED, REVOKED, SEEN, SETTINGS, TERMS, VERSION,
         device as read_device, invite as read_invite, now, terms as read_terms,
@@ -92,8 +93,9 @@ pub struct Store {
     /// When the file was opened last, and how often: who has seen it fail knows by that whether another has opened it since.
     reopened: Mutex<Option<Instant>>,
     opened: AtomicU64,
-    /// What the owner must be told about the file that was found at the start.
-    notice: Option<String>,
+    /// It was told that it failed, and it was not written since.
+    is_failing: AtomicBool,
+    notices: Notices,
 }
 
 impl Store {
@@ -119,8 +121,9 @@ impl Store {
         let journal_path = path.with_file_name("revocations.journal");
         let journal = Journal::open(&journal_path)
             .map_err(|source| StoreError::Journal { path: journal_path.display().to_string(), source })?;
-        let mut store = Self {
-            database: Database::open(opener)?,
+        let notices = Notices::default();
+        let store = Self {
+            database: Database::open(opener, notices.clone())?,
             turns: Turns::default(),
             statuses: RwLock::default(),
             waiting: Mutex::default(),
@@ -129,10 +132,11 @@ impl Store {
             seen: seen::Seen::default(),
             signed_out: signed_out::SignedOut::default(),
             journal: Mutex::new(journal),
-            room: Room::open(path.parent().unwrap_or(Path::new("."))),
+            room: Room::open(path.parent().unwrap_or(Path::new(".")), notices.clone()),
             reopened: Mutex::default(),
             opened: AtomicU64::new(0),
-            notice: None,
+            is_failing: AtomicBool::new(false),
+            notices,
         };
         if store.database.read(version)?.is_none_or(|version| version < u64::from(VERSION)) {
             store.write(Who::Owner, |write| {
@@ -151,17 +155,16 @@ impl Store {
             })?;
         }
         store.load()?;
-        store.notice = store.take_over_journal()?;
+        store.take_over_journal()?;
         if let Err(error) = store.store_waiting() {
-            tracing::error!(%error, "revocations of the journal cannot be stored yet; they are in force");
+            store.notices.tell(Notice::NotOnDisk(format!("what the journal has cannot be stored yet: {error}")));
         }
         Ok(store)
     }
 
-    /// What the owner must be told of the file that was found: that it is an older copy, and what that may let in again.
-    #[must_use]
-    pub fn notice(&self) -> Option<&str> {
-        self.notice.as_deref()
+    /// Where it is told what happens to it.
+    pub(crate) const fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     /// Whether a device may connect; none if it is not known.
@@ -310,6 +313,9 @@ impl Store {
             let _ = self.reopen(opened, who, error);
         }
         let (result, writes) = written?;
+        if self.is_failing.swap(false, Ordering::Relaxed) {
+            self.notices.tell(Notice::Again);
+        }
         if let Err(error) = self.journal().note(writes, now()) {
             tracing::debug!(%error, "the journal could not note a write");
         }
@@ -339,7 +345,9 @@ impl Store {
             });
         }
         *last = Some(Instant::now());
-        tracing::warn!(%cause, "the store failed, and is opened anew");
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
+            self.notices.tell(Notice::Failed(cause.to_string()));
+        }
         self.database.reopen()?;
         // One that cannot be read in whole is none.
         self.load().inspect_err(|error| self.database.close(error))?;

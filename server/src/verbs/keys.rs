@@ -1,6 +1,6 @@
 //! `duologue keys`: who this server is.
 
-use duologue_server::{Language, server_key, spoken};
+use duologue_server::{Language, exposed_key, server_key, spoken};
 use serde::Serialize;
 
 use super::owner::Owner;
@@ -23,6 +23,11 @@ impl Keys {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self::Show(owner) = self;
         let key = server_key(&owner.directory.state)?;
+        if let Some(file) = exposed_key(&owner.directory.state) {
+            tracing::warn!(
+                "{file} is open to other users of this machine: `chmod 600` it, or begin anew if anybody may have read it"
+            );
+        }
         let fingerprint = key.fingerprint();
         let [words, mots] = [Language::English, Language::French].map(|language| spoken(&fingerprint, language));
         owner.tell(&Shown { key: key.to_string(), fingerprint, words, mots }, |shown| {

@@ -89,6 +89,7 @@ impl Token {
         let token = read(&token)?;
         // What is wrong with the keys is said here as it is; of a token it would only be that they are not there.
         tokens.load_keys().await?;
+        tokens.unfit_keys().iter().for_each(|why| tracing::warn!("{why}"));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let device = device(jkt, nonce);
         let judged = match tokens.verify(&token, now).await {

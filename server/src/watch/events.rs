@@ -54,6 +54,11 @@ impl Event {
         Self { at, kind, device, subject, address, label, code, by, note, stranger: None }
     }
 
+    /// A thread could not be started, and this is not done.
+    pub(crate) fn without_thread(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::of(Kind::ThreadFailed).note(format!("{what}: {error}"))
+    }
+
     /// Of this device.
     #[must_use]
     pub fn device(mut self, device: DeviceId) -> Self {

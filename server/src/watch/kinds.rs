@@ -264,6 +264,8 @@ kinds! {
     IssuerKeysFailed = "issuer-keys-failed", Server, WARN;
     /// They are to be had again.
     IssuerKeysAgain = "issuer-keys-again", Server, INFO;
+    /// An issuer's keys are here, and some of them, or all, verify nothing.
+    IssuerKeysUnfit = "issuer-keys-unfit", Server, WARN;
     /// The hook does not answer.
     HookFailed = "hook-failed", Server, WARN;
     /// The hook answers again.
@@ -272,14 +274,45 @@ kinds! {
     EnrolmentFailed = "enrolment-failed", Server, ERROR;
     /// An invite could not be looked up.
     InviteLookupFailed = "invite-lookup-failed", Server, ERROR;
-    /// Tickets could not be kept.
+    /// Tickets could not be kept, or read at the start.
     TicketsNotKept = "tickets-not-kept", Server, WARN;
     /// The listening socket gave no connection.
     AcceptFailed = "accept-failed", Server, WARN;
+    /// The listening socket cannot be used: nobody new comes.
+    ListenFailed = "listen-failed", Server, ERROR;
+    /// The socket of the owner's verbs failed.
+    ControlFailed = "control-failed", Server, WARN;
+    /// The owner's verbs were asked for as a browser asks, and not answered.
+    ControlRefused = "control-refused", Server, WARN, audited;
+    /// A thread could not be started, and what it would do is not done.
+    ThreadFailed = "thread-failed", Server, ERROR;
+    /// A file was dropped, and its name, or whose it is, could perhaps not be kept.
+    FileNotKept = "file-not-kept", Server, WARN;
     /// The server serves.
     ServerStarted = "server-started", Server, DEBUG, audited;
     /// The server stops.
     ServerStopping = "server-stopping", Server, INFO, audited;
+
+    // The state directory and its disk.
+
+    /// Others than its owner can read or change the server's key.
+    KeyExposed = "key-exposed", Server, WARN, audited;
+    /// The store that was found is an older copy: what it has forgotten may come in again.
+    StateOlder = "state-older", Server, WARN, audited;
+    /// What the older copy did not have as revoked is revoked again.
+    RevokedAgain = "revoked-again", Server, WARN, audited;
+    /// The store failed, and is opened anew.
+    StoreFailed = "store-failed", Server, WARN;
+    /// It could be written again.
+    StoreAgain = "store-again", Server, INFO;
+    /// A revocation, or that one was lifted, is in force and not on disk.
+    RevocationNotKept = "revocation-not-kept", Server, ERROR, audited;
+    /// There is little room on the disk, or none could be set aside for the owner.
+    DiskLow = "disk-low", Server, WARN;
+    /// The disk is full: nobody new is let in.
+    DiskFull = "disk-full", Server, ERROR, audited;
+    /// There is room again.
+    DiskAgain = "disk-again", Server, INFO, audited;
 
     // The watch.
 
@@ -295,10 +328,16 @@ kinds! {
     BanNotKept = "ban-not-kept", Server, ERROR;
     /// The command of bans could not be run, or did not end well.
     BanCommandFailed = "ban-command-failed", Server, ERROR;
-    /// The audit log could not be written.
+    /// The audit log could not be written, or a file of it not packed.
     AuditFailed = "audit-failed", Server, ERROR;
     /// It can be written again.
     AuditAgain = "audit-again", Server, INFO, audited;
+    /// Files of the audit log went after their time.
+    AuditFilesRemoved = "audit-files-removed", Server, INFO;
+    /// Whoever gets the audit log as well does not take it, or not all of it.
+    SinkFailed = "sink-failed", Server, WARN;
+    /// It takes it again.
+    SinkAgain = "sink-again", Server, INFO;
 
     // The owner's verbs.
 
@@ -384,6 +423,19 @@ mod tests {
             let audited = if kind.is_audited() { "yes" } else { "" };
             assert!(row.ends_with(&format!(" | {whose} | {audited} |")), "{row}");
         }
+    }
+
+    #[test]
+    fn every_event_has_words_for_the_owners_page_in_both_languages() {
+        let words = include_str!("../../../web/page/words/text-events.js");
+        for kind in Kind::ALL {
+            let line = words.lines().find(|line| line.starts_with(&format!("  \"event.{}\": [", kind.name())));
+            let line = line.unwrap_or_else(|| panic!("{} is not in text-events.js", kind.name()));
+            let texts: Vec<_> = line.split('"').skip(3).step_by(2).collect();
+            let [english, french] = texts[..] else { panic!("not two texts: {line}") };
+            assert!(!english.is_empty() && !french.is_empty() && english != french, "{line}");
+        }
+        assert_eq!(words.matches("\n  \"event.").count(), Kind::ALL.len(), "and none is left over");
     }
 
     /// The fourth of four.

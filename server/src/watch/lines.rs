@@ -178,12 +178,44 @@ pub(super) fn write(event: &Event) {
         }
         Kind::IssuerKeysFailed => warn!(target: OWNERS, "an issuer's keys could not be had:{beside}"),
         Kind::IssuerKeysAgain => info!(issuer = note, "the issuer's keys are to be had again"),
+        Kind::IssuerKeysUnfit => warn!(target: OWNERS, "an issuer's keys:{beside}"),
         Kind::HookFailed => warn!(target: OWNERS, "{}", note.unwrap_or_default()),
         Kind::HookAgain => info!(target: OWNERS, "the hook answers again"),
         Kind::EnrolmentFailed => error!(error = shown, "a device could not be enrolled"),
         Kind::InviteLookupFailed => error!(error = shown, "an invite could not be looked up"),
         Kind::TicketsNotKept => warn!(error = shown, "tickets could not be kept"),
         Kind::AcceptFailed => warn!(error = shown, "a connection could not be accepted"),
+        Kind::ListenFailed => error!(target: OWNERS, error = shown, "the listening socket cannot be used"),
+        Kind::ControlFailed => warn!(error = shown, "the control socket failed"),
+        Kind::ControlRefused => warn!("the owner's verbs were asked for as a browser asks{beside}"),
+        Kind::ThreadFailed => error!(target: OWNERS, "a thread could not be started:{beside}"),
+        Kind::FileNotKept => warn!(device, "{}", note.unwrap_or_default()),
+        Kind::KeyExposed => warn!(
+            target: OWNERS,
+            "{} is open to other users of this machine, and whoever has read it can pose as this server: `chmod 600` it, and if \
+             anybody may have read it, begin anew with another state directory",
+            note.unwrap_or_default()
+        ),
+        Kind::StateOlder => warn!(
+            target: OWNERS,
+            "the store is an older copy:{beside}. Devices that came since are not known any more, and links that were used since \
+             let in once more: look at `duologue devices list`"
+        ),
+        Kind::RevokedAgain => {
+            warn!(target: OWNERS, "revoked again, as the journal of revocations has it:{beside}");
+        }
+        Kind::StoreFailed => warn!(target: OWNERS, cause = shown, "the store failed, and is opened anew"),
+        Kind::StoreAgain => info!(target: OWNERS, "the store is written again"),
+        Kind::RevocationNotKept => error!(target: OWNERS, "{}", note.unwrap_or_default()),
+        Kind::DiskLow => warn!(
+            target: OWNERS,
+            "the disk of the state directory is nearly full; once it is full, nobody new is let in:{beside}"
+        ),
+        Kind::DiskFull => error!(
+            target: OWNERS,
+            "the disk is full: nobody new is let in until there is room; the owner's verbs go on:{beside}"
+        ),
+        Kind::DiskAgain => info!(target: OWNERS, "there is room again on the disk:{beside}"),
         Kind::ServerStarted => debug!("the server serves"),
         Kind::ServerStopping => info!(target: OWNERS, "stopping"),
         Kind::RuleMatched => warn!(device, subject, %address, "a rule has matched{beside}"),
@@ -195,6 +227,11 @@ pub(super) fn write(event: &Event) {
         Kind::BanCommandFailed => error!(error = shown, "the command of bans did not end well"),
         Kind::AuditFailed => error!(error = shown, "the audit log cannot be written"),
         Kind::AuditAgain => info!(target: OWNERS, "the audit log is written again{beside}"),
+        Kind::AuditFilesRemoved => {
+            info!(target: OWNERS, "files of the audit log were removed after their time{beside}");
+        }
+        Kind::SinkFailed => warn!(target: OWNERS, "{}", note.unwrap_or_default()),
+        Kind::SinkAgain => info!(target: OWNERS, "{}", note.unwrap_or_default()),
         Kind::InviteMade => info!(target: OWNERS, subject, "the owner has made an invite{beside}"),
         Kind::InviteWithdrawn => info!(target: OWNERS, "the owner has withdrawn an invite{beside}"),
         Kind::OwnerBound => info!(target: OWNERS, device, subject, "the owner has bound a device{beside}"),

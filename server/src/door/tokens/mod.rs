@@ -89,6 +89,12 @@ impl Tokens {
         self.0.source.load().await.map_err(|error| TokenKeysError(error.to_string()))
     }
 
+    /// What of the issuer's keys verifies nothing here, a sentence each.
+    #[must_use]
+    pub fn unfit_keys(&self) -> Vec<String> {
+        self.0.source.keys().0.left_out.clone()
+    }
+
     /// What a token says, if it is good. `now` is in seconds since 1970. Asks the issuer only for a key that is not known.
     ///
     /// # Errors

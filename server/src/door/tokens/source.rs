@@ -187,6 +187,10 @@ impl Source {
         }
     }
 
+    fn tell_unfit(&self, why: &str) {
+        self.tell(Event::of(Kind::IssuerKeysUnfit).note(format!("{why} issuer={:?}", self.issuer)));
+    }
+
     /// What came of a question.
     fn took(&self, state: &mut State, got: Result<(KeySet, [u8; 32]), SourceError>) -> Result<(), SourceError> {
         let now = Instant::now();
@@ -195,10 +199,10 @@ impl Source {
             Ok((keys, hash)) => {
                 if state.generation == 0 || hash != state.hash {
                     for why in &keys.left_out {
-                        tracing::warn!(target: "duologue::owner", issuer = self.issuer, "{why}");
+                        self.tell_unfit(why);
                     }
                     if keys.len() == 0 {
-                        tracing::warn!(target: "duologue::owner", issuer = self.issuer, "the issuer has no key that verifies tokens: none is taken");
+                        self.tell_unfit("there is no key that verifies tokens: none is taken");
                     }
                     state.keys = Arc::new(keys);
                     state.hash = hash;

@@ -53,8 +53,8 @@ impl Ledger {
         self.devices.get(name).map(String::as_str)
     }
 
-    /// A device has sent this file.
-    pub(super) fn add(&mut self, name: &str, device: &str) {
+    /// A device has sent this file. If that cannot be kept, it is nobody's after a start.
+    pub(super) fn add(&mut self, name: &str, device: &str) -> io::Result<()> {
         self.devices.insert(name.to_owned(), device.to_owned());
         if self.is_torn {
             return self.rewrite();
@@ -62,36 +62,30 @@ impl Ledger {
         self.lines += 1;
         let mut options = OpenOptions::new();
         let opened = options.create(true).append(true).mode(0o600).open(&self.path);
-        if let Err(error) = opened.and_then(|mut file| file.write_all(line(device, name).as_bytes())) {
-            self.is_torn = true;
-            tracing::warn!(%error, "whose a file is could not be kept: after a start it is nobody's");
-        }
+        let added = opened.and_then(|mut file| file.write_all(line(device, name).as_bytes()));
+        self.is_torn = added.is_err();
+        added
     }
 
     /// Forgets files that are gone.
     pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
         self.devices.retain(|name, _| is_there(name));
         if self.is_torn || self.lines > self.devices.len() + SURPLUS_MAX {
-            self.rewrite();
+            // The next file that is filed tries again, and says so.
+            let _ = self.rewrite();
         }
     }
 
     /// Written beside and renamed, so that it is the old one or the new one.
-    fn rewrite(&mut self) {
+    fn rewrite(&mut self) -> io::Result<()> {
         let text: String = self.devices.iter().map(|(name, device)| line(device, name)).collect();
         let beside = self.path.with_added_extension("new");
-        let written = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?.write_all(text.as_bytes())?;
-            fs::rename(&beside, &self.path)
-        };
-        match written() {
-            Ok(()) => (self.lines, self.is_torn) = (self.devices.len(), false),
-            Err(error) => {
-                self.is_torn = true;
-                tracing::warn!(%error, "whose the files are could not be kept: after a start some are nobody's");
-            }
-        }
+        self.is_torn = true;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?.write_all(text.as_bytes())?;
+        fs::rename(&beside, &self.path)?;
+        (self.lines, self.is_torn) = (self.devices.len(), false);
+        Ok(())
     }
 }
 
@@ -108,14 +102,14 @@ mod tests {
     fn it_is_the_same_after_a_start_and_a_torn_line_is_nobodys() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut ledger = Ledger::open(directory.path()).expect("opens");
-        ledger.add("a b.txt", "one");
-        ledger.add("c", "two");
-        ledger.add("c", "three");
+        ledger.add("a b.txt", "one").expect("kept");
+        ledger.add("c", "two").expect("kept");
+        ledger.add("c", "three").expect("kept");
         let mut file = OpenOptions::new().append(true).open(directory.path().join(NAME)).expect("is there");
         file.write_all(b"four hal").expect("writes");
         let mut ledger = Ledger::open(directory.path()).expect("opens again");
         assert_eq!(["a b.txt", "c", "hal"].map(|name| ledger.device(name)), [Some("one"), Some("three"), None]);
-        ledger.add("d", "five");
+        ledger.add("d", "five").expect("kept");
         let ledger = Ledger::open(directory.path()).expect("opens once more");
         let all = ["a b.txt", "c", "d", "hal"].map(|name| ledger.device(name));
         assert_eq!(all, [Some("one"), Some("three"), Some("five"), None]);
@@ -126,7 +120,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let mut ledger = Ledger::open(directory.path()).expect("opens");
         for number in 0..3 * SURPLUS_MAX {
-            ledger.add(&number.to_string(), "device");
+            ledger.add(&number.to_string(), "device").expect("kept");
             ledger.keep(|name| name == number.to_string());
         }
         let len = fs::metadata(directory.path().join(NAME)).expect("is there").len();

@@ -69,8 +69,9 @@ impl Partial {
         Ok(())
     }
 
-    /// Ends the upload: the file gets a safe name, this one or the next that is free.
-    pub(super) fn keep_as(self, name: &str) -> Result<Receipt, DropError> {
+    /// Ends the upload: the file gets a safe name, this one or the next that is free. With it, what beside the file could not be
+    /// brought to disk: it is too late to refuse the file for that.
+    pub(super) fn keep_as(self, name: &str) -> Result<(Receipt, Vec<String>), DropError> {
         self.file.sync_all().map_err(DropError::Disk)?;
         let (sha256, size, Self { turn, .. }) = (self.sha256(), self.len(), self);
         let space = Arc::clone(&turn.space);
@@ -79,17 +80,19 @@ impl Partial {
         for number in 1..=NUMBERS_MAX {
             let name = names::numbered(name, number);
             match place(&partial, &space.directory.join(&name)) {
-                Ok(()) => {
-                    // Without this, a loss of power could take the name. It is too late to refuse the file for it.
-                    if let Err(error) = File::open(&space.directory).and_then(|directory| directory.sync_all()) {
-                        tracing::warn!(%error, "a new file's name may not be on the disk yet");
-                    }
+                Ok(removed) => {
+                    // Without this, a loss of power could take the name.
+                    let synced = File::open(&space.directory).and_then(|directory| directory.sync_all());
                     // While nothing is counted: else the file would count twice, as running and as kept.
-                    if let Err(error) = space.has_filed(&mut ledger, &turn, &name) {
-                        tracing::debug!(%error, "the directory will be counted anew");
-                    }
+                    let filed = space.has_filed(&mut ledger, &turn, &name);
                     drop(turn);
-                    return Ok(Receipt { name, size, sha256 });
+                    let done = [
+                        (removed, "a file is in place, but its partial name stays"),
+                        (synced, "a new file's name may not be on the disk yet"),
+                        (filed, "whose a file is could not be kept: after a start it is nobody's"),
+                    ];
+                    let unkept = done.into_iter().filter_map(|(done, what)| Some(format!("{what}: {}", done.err()?)));
+                    return Ok((Receipt { name, size, sha256 }, unkept.collect()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(DropError::Disk(error)),
@@ -120,18 +123,12 @@ pub(super) fn open_no_link(path: &Path) -> io::Result<File> {
     Err(io::Error::other("the partial file is not a file"))
 }
 
-/// Moves a partial file to a name that must be free.
-fn place(partial: &Path, target: &Path) -> io::Result<()> {
+/// Moves a partial file to a name that must be free. Inside it, whether the old name went: the next count removes what has two.
+fn place(partial: &Path, target: &Path) -> io::Result<io::Result<()>> {
     match fs::hard_link(partial, target) {
-        Ok(()) => {
-            // The next count removes what has two names.
-            if let Err(error) = fs::remove_file(partial) {
-                tracing::warn!(%error, "a file is in place, but its partial name stays");
-            }
-            Ok(())
-        }
+        Ok(()) => Ok(fs::remove_file(partial)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        Err(_) => place_without_links(partial, target),
+        Err(_) => place_without_links(partial, target).map(Ok),
     }
 }
 

@@ -238,13 +238,16 @@ impl Space {
         Ok(())
     }
 
-    /// A partial file has got this name.
+    /// A partial file has got this name. Whose it is could perhaps not be kept.
     pub(super) fn has_filed(&self, ledger: &mut Ledger, turn: &Turn, name: &str) -> io::Result<()> {
         // One that stays is of no file, and goes with the next start.
         let _ = fs::remove_file(turn.state());
-        ledger.add(name, device_of(&turn.partial));
+        let kept = ledger.add(name, device_of(&turn.partial));
         self.books().filed(&turn.partial);
-        self.has_changed()
+        if let Err(error) = self.has_changed() {
+            tracing::debug!(%error, "the directory will be counted anew");
+        }
+        kept
     }
 
     fn stamp(&self) -> io::Result<Stamp> {

@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use super::{
     super::{
+        notices::Notice,
         records::{ACCOUNTS, BINDINGS, REFUSED, StoredAccount, StoredBinding, decode, encode, now},
         turns::Who,
         whom::Whom,
@@ -276,7 +277,8 @@ impl Store {
         })?;
         // What the journal says of it must not be done again at the next start.
         if let Err(error) = self.journal().sync() {
-            tracing::warn!(%error, "the journal of revocations may bring one back that was lifted, if the machine stops now");
+            let may = "the journal may bring a revocation back that was lifted, if the machine stops now";
+            self.notices.tell(Notice::NotOnDisk(format!("{may}: {error}")));
         }
         self.accounts.write().refused.remove(&whom.refused());
         Ok(Ok(()))

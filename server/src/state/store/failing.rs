@@ -14,7 +14,7 @@ use duologue::{CloseCode, DeviceId};
 use redb::StorageBackend;
 
 use super::{
-    AccountError, DeviceStatus, PasskeyError, Revocation, Store, StoreError, Terms, Whom,
+    AccountError, DeviceStatus, Notice, PasskeyError, Revocation, Store, StoreError, Terms, Whom,
     passkeys::tests::passkey,
     tests::{DAY, device, invite},
 };
@@ -153,7 +153,7 @@ fn after_a_failed_write_all_goes_on_without_a_restart() {
         let store = open(&disk, directory.path()).expect("the same store");
         assert_eq!(store.status(id(1)), Some(DeviceStatus::Revoked));
         assert_eq!(store.status(id(21)), Some(DeviceStatus::Enrolled));
-        assert_eq!(store.notice(), None, "it is no older copy");
+        assert_eq!(store.notices().waiting(), [], "it is no older copy");
     }
 }
 
@@ -193,7 +193,7 @@ fn a_revocation_that_only_the_journal_has_is_in_force_at_the_next_start() {
     // Also without the journal, and nobody is suspicious.
     std::fs::remove_file(directory.path().join("revocations.journal")).expect("removed");
     let store = open(&disk, directory.path()).expect("the same store");
-    assert_eq!((store.status(id(3)), store.notice()), (Some(DeviceStatus::Revoked), None));
+    assert_eq!((store.status(id(3)), store.notices().waiting()), (Some(DeviceStatus::Revoked), vec![]));
 }
 
 /// Lets a device in for a subject that is in a group.
@@ -256,8 +256,9 @@ fn an_older_copy_of_the_store_refuses_the_names_that_were_revoked_since() {
     drop(store);
     *disk.bytes() = copy;
     let store = open(&disk, directory.path()).expect("the copy");
-    let notice = store.notice().expect("it is older");
-    assert!(notice.contains("the account \"ada\", a token"), "{notice}");
+    let told = store.notices().waiting();
+    let again = ["the account \"ada\"", "a token"].map(|whom| Notice::RevokedAgain(whom.to_owned()));
+    assert!(matches!(told[0], Notice::Older(_)) && told[1..] == again, "{told:?}");
     assert_eq!(store.status(id(20)), Some(DeviceStatus::Revoked));
     assert!(store.is_revoked(Whom::subject("ada")) && store.is_revoked(Whom::token("a7")));
 }

@@ -14,6 +14,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::{
     super::{
+        notices::Notice,
         records::{
             DEVICES, INVITES, PAIRINGS, REFUSED, REVOKED, SETTINGS, StoredTerms, TERMS, encode, now,
             terms as read_terms,
@@ -191,7 +192,7 @@ impl Store {
 
     /// Puts into force what the journal knows and the file does not; and says what a file that is older than the journal may let
     /// in again.
-    pub(super) fn take_over_journal(&self) -> Result<Option<String>, StoreError> {
+    pub(super) fn take_over_journal(&self) -> Result<(), StoreError> {
         let (writes, last) = self
             .database
             .read(|read| Ok((number(setting(read, WRITES)?, WRITES)?, number(setting(read, LAST)?, LAST)?)))?;
@@ -214,18 +215,13 @@ impl Store {
             self.statuses().extend(out.into_iter().map(|device| (device.0, DeviceStatus::Revoked)));
         }
         self.waiting().extend(waiting);
-        Ok((writes < noted || !again.is_empty()).then(|| {
-            let refused = match again.as_slice() {
-                [] => "nobody was revoked since".to_owned(),
-                ids => format!("what was revoked since is revoked again, as the journal has it: {}", ids.join(", ")),
-            };
-            format!(
-                "the store is an older copy: {} of its changes are missing, the last of {} s ago. {refused}. Devices that came \
-                 since are not known any more, and links that were used since let in once more: look at `duologue devices list`",
-                noted.saturating_sub(writes),
-                now().saturating_sub(when)
-            )
-        }))
+        if writes < noted || !again.is_empty() {
+            let (missing, secs) = (noted.saturating_sub(writes), now().saturating_sub(when));
+            let missing = format!("{missing} of its changes are missing, the last of {secs} s ago");
+            self.notices.tell(Notice::Older(missing));
+        }
+        again.into_iter().for_each(|whom| self.notices.tell(Notice::RevokedAgain(whom)));
+        Ok(())
     }
 
     /// Of whom a revocation is, for the owner: of a name the journal has the digest alone.

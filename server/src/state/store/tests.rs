@@ -150,7 +150,7 @@ fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoke
     drop(store);
     let copy = std::fs::read(&path).expect("readable");
     let store = Store::open(&path).expect("the same store");
-    assert_eq!(store.notice(), None);
+    assert_eq!(store.notices().waiting(), []);
     let [one, two, late] = [1, 2, 4].map(|seed| DeviceId(device(seed).id));
     assert_eq!(store.revoke(one), Revocation::Stored);
     assert_eq!(store.revoke(two), Revocation::Stored);
@@ -158,10 +158,10 @@ fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoke
     drop(store);
     std::fs::write(&path, copy).expect("written");
     let store = Store::open(&path).expect("the copy");
-    let notice = store.notice().expect("it is older").to_owned();
-    for words in ["an older copy", "3 of its changes are missing", &one.to_string(), &two.to_string()] {
-        assert!(notice.contains(words), "{words}: {notice}");
-    }
+    let told = store.notices().waiting();
+    let [Notice::Older(missing), again @ ..] = &told[..] else { panic!("{told:?}") };
+    assert!(missing.starts_with("3 of its changes are missing, the last of "), "{missing}");
+    assert_eq!(again, [one, two].map(|id| Notice::RevokedAgain(id.to_string())));
     assert_eq!([one, two].map(|id| store.status(id)), [Some(DeviceStatus::Revoked); 2]);
     assert_eq!(store.status(late), None, "it came later, and is not known");
     drop(store);

@@ -10,10 +10,12 @@
 //! A crash between any two of these steps is made good when the log is opened again. Nothing is ever written into the middle of a
 //! file, and a line that stands is never touched.
 
+mod rotation;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, Write},
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -21,18 +23,16 @@ use std::{
 
 use serde::Serialize;
 use thiserror::Error;
-use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{
-    BEGUN, HEAD, LOST, REMOVED, ROTATED, TORN, files,
+    BEGUN, HEAD, LOST, TORN,
+    entry::{Entry, FORM, Own, stamp},
+    files,
     key::{Key, Keys, sync_directory},
-    line::{self, AuditKey, Hash, Head, LINE_LEN_MAX, Line},
+    line::{self, AuditKey, Hash, Head, LINE_LEN_MAX},
     newest::{Found, Newest, closing, read},
 };
 use crate::state::StateError;
-
-/// The form of the lines, as a file's first line names it.
-const FORM: u32 = 1;
 
 /// Why the log cannot be opened or written.
 #[derive(Debug, Error)]
@@ -74,73 +74,6 @@ pub(super) struct Terms {
     pub(super) keep: Option<Duration>,
 }
 
-/// An entry, whatever it is of: its members in the order in which RFC 8785 has them does not matter here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Entry {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) address: Option<String>,
-    pub(super) at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) by: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) device: Option<String>,
-    pub(super) kind: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) label: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) note: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) subject: Option<String>,
-}
-
-/// What the log says of itself.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Own<'a> {
-    Begun {
-        at: String,
-        form: u32,
-        kind: &'static str,
-        version: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        note: Option<&'a str>,
-    },
-    Head {
-        at: String,
-        kind: &'static str,
-    },
-    Rotated {
-        at: String,
-        first: u64,
-        kind: &'static str,
-        next: String,
-    },
-    Removed {
-        at: String,
-        from: u64,
-        kind: &'static str,
-        last: String,
-        to: u64,
-    },
-    Torn {
-        at: String,
-        bytes: u64,
-        digest: String,
-        kind: &'static str,
-    },
-    Lost {
-        at: String,
-        counts: &'a BTreeMap<&'static str, u64>,
-        kind: &'static str,
-        since: String,
-        why: &'a str,
-    },
-}
-
 /// The log, open.
 #[derive(Debug)]
 pub(super) struct Book {
@@ -167,24 +100,14 @@ pub(super) struct Book {
     found: Option<Found>,
     /// Lines that were written and not handed on.
     fresh: Vec<Vec<u8>>,
-}
-
-/// A moment, as entries have it: all of one length, so that their order is that of time.
-pub(super) fn stamp(at: SystemTime) -> String {
-    let time = OffsetDateTime::from(at).to_offset(UtcOffset::UTC);
-    let (hour, minute, second, milli) = time.to_hms_milli();
-    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-}
-
-pub(super) fn moment(stamp: &str) -> Option<SystemTime> {
-    OffsetDateTime::parse(stamp, &Rfc3339).ok().map(SystemTime::from)
+    /// What did not go well and costs no line.
+    troubles: Vec<String>,
 }
 
 impl Book {
     /// Opens the log of a directory, and makes it where there is none.
     pub(super) fn open(directory: &Path, terms: Terms, now: SystemTime) -> Result<Self, AuditError> {
-        let book = Self::find(directory, terms, now)?;
+        let mut book = Self::find(directory, terms, now)?;
         // A crash may have come before they were packed.
         for part in files::parts(directory).unwrap_or_default() {
             let is_closed = |last: Option<Vec<u8>>| last.as_deref().and_then(closing).is_some();
@@ -192,7 +115,7 @@ impl Book {
                 && !part.is_packed()
                 && files::last_line(&part.path, LINE_LEN_MAX).is_ok_and(is_closed)
             {
-                pack(&part.path);
+                book.pack(&part.path);
             }
         }
         Ok(book)
@@ -278,6 +201,7 @@ impl Book {
             is_torn: torn.is_some(),
             found: torn,
             fresh: Vec::new(),
+            troubles: Vec::new(),
         };
         // Where the disk is full, that is told later.
         let _ = book.mend(now);
@@ -314,6 +238,7 @@ impl Book {
             is_torn: false,
             found: None,
             fresh: Vec::new(),
+            troubles: Vec::new(),
         };
         if let Err(error) = book.write_first(note, now) {
             // One without a line would stand in the way of the next try.
@@ -355,6 +280,11 @@ impl Book {
         std::mem::take(&mut self.fresh)
     }
 
+    /// What did not go well since this was asked last, and costs no line.
+    pub(super) fn take_troubles(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.troubles)
+    }
+
     /// Writes one entry. If that fails, it is as if nobody had tried.
     pub(super) fn append(&mut self, entry: &Entry, now: SystemTime) -> io::Result<()> {
         self.mend(now)?;
@@ -384,100 +314,6 @@ impl Book {
     /// Sees that what was written is on disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
-    }
-
-    /// Whether it is time for a new file.
-    pub(super) fn is_due(&self, now: SystemTime) -> bool {
-        let age = now.duration_since(self.begun_at).unwrap_or_default();
-        self.len >= self.terms.size || age >= self.terms.age
-    }
-
-    /// Closes the file, and begins the next one under a key of its own.
-    pub(super) fn rotate(&mut self, now: SystemTime) -> Result<(), AuditError> {
-        if self.next.is_none() {
-            let next = self.keys.make_next()?.public();
-            let closing = Own::Rotated { at: stamp(now), first: self.first, kind: ROTATED, next: next.to_string() };
-            let path = self.path.clone();
-            let failed = move |source| AuditError::Io { verb: "closed", path, source };
-            self.mend(now).and_then(|()| self.write(&closing, true, now)).map_err(failed)?;
-            // From here on the line stands, whether the disk has it yet or not.
-            self.next = Some(next);
-            if let Err(error) = self.file.sync_all() {
-                tracing::warn!(%error, "{} could not be seen to disk", self.path.display());
-            }
-        }
-        self.follow(now)
-    }
-
-    /// The file after one that is closed.
-    fn follow(&mut self, now: SystemTime) -> Result<(), AuditError> {
-        let Some(next) = self.next else { return Ok(()) };
-        let key = match self.keys.find(&next)? {
-            Some(key) => key,
-            None => self.keys.begin()?,
-        };
-        let fresh = self.take_fresh();
-        let begun = Self::begin(&self.directory, self.terms, self.keys.clone(), key, self.last, None, now);
-        let closed = self.path.clone();
-        match begun {
-            Ok(book) => *self = book,
-            Err(error) => {
-                self.fresh = fresh;
-                return Err(error);
-            }
-        }
-        self.fresh.splice(..0, fresh);
-        pack(&closed);
-        Ok(())
-    }
-
-    /// Removes files whose time is over. How many.
-    pub(super) fn retire(&mut self, now: SystemTime) -> Result<usize, AuditError> {
-        let Some(keep) = self.terms.keep else { return Ok(0) };
-        let failed = |verb, path: &Path| {
-            let path = path.to_owned();
-            move |source| AuditError::Io { verb, path, source }
-        };
-        let parts = files::parts(&self.directory).map_err(failed("read", &self.directory))?;
-        let (mut removed, newest) = (0, self.first);
-        for part in parts.iter().take_while(|part| part.first < newest) {
-            let last = files::last_line(&part.path, LINE_LEN_MAX).map_err(failed("read", &part.path))?;
-            let closed = last.as_deref().and_then(closing);
-            // What is not closed as it should be stays, for whoever wants to know why; so does all after it.
-            let Some((bytes, (line, at))) = last.as_deref().zip(closed) else { break };
-            if now.duration_since(at).is_ok_and(|age| age < keep) || at > now {
-                break;
-            }
-            let stubs = files::removed_path(&self.directory);
-            self.keep_last_line(&stubs, bytes, line.0).map_err(failed("written", &stubs))?;
-            let own =
-                Own::Removed { at: stamp(now), from: part.first, kind: REMOVED, last: line.1.to_string(), to: line.0 };
-            let written =
-                self.mend(now).and_then(|()| self.write(&own, true, now)).and_then(|()| self.file.sync_data());
-            written.map_err(failed("written", &self.path))?;
-            fs::remove_file(&part.path).map_err(failed("removed", &part.path))?;
-            removed += 1;
-        }
-        Ok(removed)
-    }
-
-    fn keep_last_line(&self, stubs: &Path, line: &[u8], n: u64) -> io::Result<()> {
-        // What a crash has broken off there is cut off first: those lines stand in files that are still here.
-        let mut len = 0;
-        if let Ok(mut read) = File::open(stubs).map(BufReader::new) {
-            let mut bytes = Vec::new();
-            while files::read_line(&mut read, &mut bytes, LINE_LEN_MAX)? == Some(true) {
-                len += bytes.len() as u64 + 1;
-                if Line::parse(&bytes).is_some_and(|line| line.n == n) {
-                    return Ok(());
-                }
-            }
-        }
-        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(stubs)?;
-        file.set_len(len)?;
-        file.write_all(&[line, b"\n"].concat())?;
-        file.sync_all()?;
-        sync_directory(stubs)
     }
 
     /// What stands in the way of the next line: bytes of one that was not finished; a file that is closed.
@@ -522,13 +358,6 @@ impl Book {
         bytes.pop();
         self.fresh.push(bytes);
         Ok(())
-    }
-}
-
-/// Packs a closed file. It is whole as it is: packed it is only shorter.
-fn pack(path: &Path) {
-    if let Err(error) = files::pack(path) {
-        tracing::warn!(%error, "{} could not be packed, and stays as it is", path.display());
     }
 }
 

@@ -11,17 +11,20 @@
 
 mod address;
 pub(crate) mod book;
+mod entry;
 mod files;
 mod gate;
 mod key;
 mod line;
 mod newest;
 pub(crate) mod outbox;
+pub(crate) mod running;
 pub(crate) mod settings;
 pub(crate) mod syslog;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verdict;
 pub(crate) mod verify;
 pub(crate) mod writer;
 
@@ -34,6 +37,9 @@ const ROTATED: &str = "audit-rotated";
 const REMOVED: &str = "audit-removed";
 const TORN: &str = "audit-torn";
 const LOST: &str = "audit-lost";
+
+/// All of them.
+pub const OWN_KINDS: [&str; 6] = [BEGUN, HEAD, ROTATED, REMOVED, TORN, LOST];
 
 /// Where it lies in a state directory.
 pub const DIRECTORY: &str = "audit";

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ROTATED,
-    book::moment,
+    entry::moment,
     files::{self, Part},
     line::{self, AuditKey, Hash, Head, LINE_LEN_MAX, Line},
 };

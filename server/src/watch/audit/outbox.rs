@@ -18,6 +18,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::watch::{
+    events::{Event, Kind},
+    stream::Watch,
+};
+
 /// Lines that wait at most, and their bytes.
 const LINES_MAX: usize = 10_000;
 const BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -59,6 +64,7 @@ pub(super) struct Outbox {
     name: String,
     inner: Mutex<Inner>,
     changed: Condvar,
+    watch: Watch,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +72,7 @@ struct Inner {
     lines: VecDeque<Arc<str>>,
     bytes: usize,
     lost: u64,
-    /// Counted, and not yet in the server's log.
+    /// Counted, and not told yet.
     untold: u64,
     /// No more lines come; when the last try is over.
     ends: Option<Instant>,
@@ -75,8 +81,9 @@ struct Inner {
 
 impl Outbox {
     /// A queue before somebody, and the thread that empties it.
-    pub(super) fn start(mut courier: Box<dyn Courier>) -> io::Result<Arc<Self>> {
-        let outbox = Arc::new(Self { name: courier.name(), inner: Mutex::default(), changed: Condvar::new() });
+    pub(super) fn start(mut courier: Box<dyn Courier>, watch: &Watch) -> io::Result<Arc<Self>> {
+        let (name, watch) = (courier.name(), watch.clone());
+        let outbox = Arc::new(Self { name, inner: Mutex::default(), changed: Condvar::new(), watch });
         let work = Arc::clone(&outbox);
         thread::Builder::new().name("audit-sink".to_owned()).spawn(move || work.run(&mut *courier))?;
         Ok(outbox)
@@ -114,9 +121,10 @@ impl Outbox {
         while !inner.is_over {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let (name, count) = (&self.name, inner.lines.len());
-                tracing::warn!("{count} lines of the audit log have not reached {name}: the log on disk has them");
-                return;
+                let count = inner.lines.len();
+                drop(inner);
+                return self
+                    .tell(Kind::SinkFailed, &format!("{count} lines have not reached it: the log on disk has them"));
             }
             inner = self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -131,26 +139,30 @@ impl Outbox {
                     again = None;
                     self.take(&batch);
                     if was_failing {
-                        tracing::info!("{} takes the audit log again", self.name);
+                        self.tell(Kind::SinkAgain, "takes the audit log again");
                     }
                 }
                 Err(error) => {
                     if !was_failing {
-                        tracing::warn!(error, "{} does not take the audit log: it is tried again", self.name);
+                        self.tell(
+                            Kind::SinkFailed,
+                            &format!("does not take the audit log: {error}; it is tried again"),
+                        );
                     }
                     again = Some(again.map_or(AGAIN, |again| AGAIN_MAX.min(2 * again)));
                 }
             }
             let lost = std::mem::take(&mut self.lock().untold);
             if lost > 0 {
-                tracing::warn!(
-                    "{lost} lines of the audit log will never reach {}: the log on disk has them",
-                    self.name
-                );
+                self.tell(Kind::SinkFailed, &format!("{lost} lines will never reach it: the log on disk has them"));
             }
         }
         self.lock().is_over = true;
         self.changed.notify_all();
+    }
+
+    fn tell(&self, kind: Kind, what: &str) {
+        self.watch.tell(Event::of(kind).note(format!("{} {what}", self.name)));
     }
 
     /// What is to be brought next, after a while if the last try failed. None at the end.
@@ -231,7 +243,7 @@ mod tests {
     #[test]
     fn what_did_not_arrive_is_brought_again_and_what_there_is_no_room_for_is_counted() {
         let ((tries, tried), (answer, answers)) = (channel(), channel());
-        let outbox = Outbox::start(Box::new(Tried { tries, answers })).expect("started");
+        let outbox = Outbox::start(Box::new(Tried { tries, answers }), &Watch::default()).expect("started");
         outbox.push(line(0));
         assert_eq!(tried.recv().expect("tried"), [line(0)]);
         for number in 1..=LINES_MAX + 4 {
@@ -250,7 +262,7 @@ mod tests {
     #[test]
     fn a_line_that_arrives_while_there_is_no_room_for_it_is_not_lost() {
         let ((tries, tried), (answer, answers)) = (channel(), channel());
-        let outbox = Outbox::start(Box::new(Tried { tries, answers })).expect("started");
+        let outbox = Outbox::start(Box::new(Tried { tries, answers }), &Watch::default()).expect("started");
         outbox.push(line(0));
         tried.recv().expect("tried");
         (1..=LINES_MAX).for_each(|number| outbox.push(line(number)));

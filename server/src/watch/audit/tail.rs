@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BEGUN, HEAD, REMOVED, ROTATED, address, book,
+    BEGUN, HEAD, REMOVED, ROTATED, address, entry,
     files::{self, Part},
     line::{LINE_LEN_MAX, Line},
     writer::AuditState,
@@ -73,7 +73,7 @@ pub fn audit_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// A moment, as entries have it.
 #[must_use]
 pub fn audit_stamp(at: std::time::SystemTime) -> String {
-    book::stamp(at)
+    entry::stamp(at)
 }
 
 /// The newest `max` entries of these files that pass, the oldest first. What is no line is passed over.

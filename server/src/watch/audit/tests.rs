@@ -15,10 +15,14 @@ use super::{
     files, key,
     settings::AuditSettings,
     tail::{AuditEntry, Filter, audit_files, audit_keys, last_head, tail},
-    verify::{Broken, Expected, HeadSeen, Whole, Why, verify_files},
+    verdict::{Broken, Expected, HeadSeen, Whole, Why},
+    verify::verify_files,
     writer::AuditLog,
 };
-use crate::watch::events::{Event, Kind};
+use crate::watch::{
+    events::{Event, Kind},
+    stream::Watch,
+};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -41,7 +45,9 @@ impl Desk {
     }
 
     fn open(&mut self) {
-        self.log = Some(AuditLog::open(self.state.path(), self.settings.clone(), self.now).expect("opened"));
+        self.log = Some(
+            AuditLog::open(self.state.path(), self.settings.clone(), &Watch::default(), self.now).expect("opened"),
+        );
     }
 
     /// As a kill leaves it: nothing is written any more.

@@ -1,4 +1,4 @@
-//! The log while a server runs: events go in, lines come out; time is an argument, and the thread that has the clock is below.
+//! The log while a server runs: events go in, lines come out; time is an argument, and the thread that has the clock is `running.rs`.
 //!
 //! ```text
 //! event ─► audited? ─► gate ─► what is counted as lost, first ─► line ─► book ─► outboxes
@@ -13,17 +13,16 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     DIRECTORY,
     address::Shown,
-    book::{AuditError, Book, Entry, stamp},
+    book::{AuditError, Book},
+    entry::{Entry, stamp},
     gate::{Counted, Gate, Peer},
     line::Head,
     outbox::{Courier, Outbox, Sink},
@@ -31,17 +30,11 @@ use super::{
 };
 use crate::watch::{
     events::{Event, Kind, Origin},
-    stream::{Reader, Watch},
+    stream::Watch,
 };
 
-/// Events that the log may be behind, some 300 bytes each: what a disk does in its worst second.
-const ROOM: usize = 16_384;
-/// How often it is looked whether something is due.
-const LOOK: Duration = Duration::from_secs(1);
 /// How often files are looked through for those whose time is over.
 const RETIRE: Duration = Duration::from_secs(60 * 60);
-/// How long somebody who asks waits for a signature.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Says how addresses are written, for verbs without a server; and that there is an audit log at all.
 const SETTINGS: &str = "addresses";
 
@@ -79,16 +72,16 @@ pub struct AuditLog {
     signed: Option<SystemTime>,
     retired: Option<SystemTime>,
     outboxes: Vec<Arc<Outbox>>,
-    /// Hears of failures; without it the log alone does.
-    watch: Option<Watch>,
+    /// Hears of failures.
+    pub(super) watch: Watch,
 }
 
 impl AuditLog {
-    /// Opens the log of a state directory, and makes it where there is none.
+    /// Opens the log of a state directory, and makes it where there is none. `watch` hears when it cannot be written.
     ///
     /// # Errors
     /// If its directory or its keys cannot be read or made.
-    pub fn open(state: &Path, settings: AuditSettings, now: SystemTime) -> Result<Self, AuditError> {
+    pub fn open(state: &Path, settings: AuditSettings, watch: &Watch, now: SystemTime) -> Result<Self, AuditError> {
         let directory = state.join(DIRECTORY);
         // A full disk costs what it must: what happens is counted.
         let (book, full) = match Book::open(&directory, settings.terms(), now) {
@@ -109,28 +102,29 @@ impl AuditLog {
         let note = directory.join(SETTINGS);
         let written = fs::write(&note, word).map_err(|source| AuditError::Io { verb: "written", path: note, source });
         written.or_else(|error| if error.is_for_want_of_room() { Ok(()) } else { Err(error) })?;
-        if let Some(why) = &full {
-            tracing::error!("{why}; what happens is counted until it can be written, and goes on");
-        }
-        Ok(Self {
+        let mut log = Self {
             directory,
             settings,
             shown,
-            is_failing: full.is_some(),
+            is_failing: false,
             book,
             gate: Gate::new(now),
             lost: BTreeMap::new(),
             lost_since: now,
-            lost_why: full.unwrap_or_default(),
+            lost_why: full.clone().unwrap_or_default(),
             signed: None,
             retired: None,
             outboxes: Vec::new(),
-            watch: None,
-        })
+            watch: watch.clone(),
+        };
+        if let Some(why) = full {
+            log.failed(&why);
+        }
+        Ok(log)
     }
 
     /// The log of a state directory whose server does not run, for a verb that changes something there. None if its owner has none.
-    pub(crate) fn at_rest(state: &Path, now: SystemTime) -> Result<Option<Self>, AuditError> {
+    pub(crate) fn at_rest(state: &Path, watch: &Watch, now: SystemTime) -> Result<Option<Self>, AuditError> {
         let note = state.join(DIRECTORY).join(SETTINGS);
         let addresses = match fs::read_to_string(&note) {
             Ok(word) if word == "whole" => Addresses::Whole,
@@ -140,7 +134,7 @@ impl AuditLog {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(AuditError::Io { verb: "read", path: note, source }),
         };
-        Self::open(state, AuditSettings { addresses, ..AuditSettings::default() }, now).map(Some)
+        Self::open(state, AuditSettings { addresses, ..AuditSettings::default() }, watch, now).map(Some)
     }
 
     /// From now on there is none; what was written stays.
@@ -156,7 +150,7 @@ impl AuditLog {
     /// # Errors
     /// If there is no thread for it.
     pub fn also_to(&mut self, courier: Box<dyn Courier>) -> io::Result<()> {
-        self.outboxes.push(Outbox::start(courier)?);
+        self.outboxes.push(Outbox::start(courier, &self.watch)?);
         Ok(())
     }
 
@@ -200,7 +194,10 @@ impl AuditLog {
         let (lines, every) = (self.settings.lines, self.settings.every);
         let Some(book) = self.open_book(now) else { return };
         let is_due = book.is_due(now);
-        if is_due && let Err(error) = book.rotate(now) {
+        let rotated = if is_due { book.rotate(now) } else { Ok(()) };
+        let troubles = book.take_troubles();
+        troubles.iter().for_each(|why| self.watch.tell(Event::of(Kind::AuditFailed).note(why)));
+        if let Err(error) = rotated {
             self.failed(&error.to_string());
         } else if book_unsigned(&self.book) >= lines || is_later(self.signed, every) {
             let _ = self.sign(now);
@@ -211,7 +208,7 @@ impl AuditLog {
             match retired {
                 Some(Err(error)) => self.failed(&error.to_string()),
                 Some(Ok(count)) if count > 0 => {
-                    tracing::info!("{count} files of the audit log were removed after their time");
+                    self.watch.tell(Event::of(Kind::AuditFilesRemoved).note(format!("count={count}")));
                 }
                 _ => {}
             }
@@ -250,7 +247,8 @@ impl AuditLog {
         self.write_counted(now, true);
         if (!self.lost.is_empty() && self.write_lost(now).is_err()) | self.sign(now).is_err() {
             let count = self.lost.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
-            tracing::error!(why = self.lost_why, "the audit log ends without {count} events and a last signature");
+            let why = format!("it ends without {count} events and a last signature: {}", self.lost_why);
+            self.watch.tell(Event::of(Kind::AuditFailed).note(why));
         }
         self.hand_on();
         self.outboxes.iter().for_each(|outbox| outbox.end());
@@ -350,21 +348,15 @@ impl AuditLog {
     /// Told once, until it works again: the disk is looked at each second.
     fn failed(&mut self, why: &str) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            match &self.watch {
-                Some(watch) => watch.tell(Event::of(Kind::AuditFailed).note(format!(
-                    "{}: {why}; what happens is counted until it can be written, and goes on",
-                    self.directory.display()
-                ))),
-                None => tracing::error!("the audit log in {} cannot be written: {why}", self.directory.display()),
-            }
+            let directory = self.directory.display();
+            let note = format!("{directory}: {why}; what happens is counted until it can be written, and goes on");
+            self.watch.tell(Event::of(Kind::AuditFailed).note(note));
         }
     }
 
     fn works(&mut self) {
-        if std::mem::take(&mut self.is_failing)
-            && let Some(watch) = &self.watch
-        {
-            watch.tell(Event::of(Kind::AuditAgain));
+        if std::mem::take(&mut self.is_failing) {
+            self.watch.tell(Event::of(Kind::AuditAgain));
         }
     }
 }
@@ -385,112 +377,5 @@ fn entry(event: &Event, shown: &Shown) -> Entry {
         label: event.label.as_deref().map(str::to_owned),
         note: event.note.as_deref().map(str::to_owned),
         subject: event.subject.as_deref().map(str::to_owned),
-    }
-}
-
-/// An audit log that is written by a thread of its own, until the last clone of this is gone or it is stopped.
-#[derive(Clone, Debug)]
-pub struct Audit(mpsc::Sender<Asked>);
-
-#[derive(Debug)]
-enum Asked {
-    Head(oneshot::Sender<Result<AuditState, String>>),
-    Stop(oneshot::Sender<()>),
-}
-
-impl Audit {
-    /// Writes what is told to this watch from now on.
-    ///
-    /// # Errors
-    /// If there is no thread for it.
-    pub fn start(mut log: AuditLog, watch: &Watch) -> io::Result<Self> {
-        log.watch = Some(watch.clone());
-        let (asks, asked) = mpsc::channel(16);
-        let reader = watch.subscribe(ROOM);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let work = move || runtime.block_on(write_all(log, &reader, asked));
-        std::thread::Builder::new().name("duologue-audit".to_owned()).spawn(work)?;
-        Ok(Self(asks))
-    }
-
-    /// Signs what there is, and says what to keep elsewhere.
-    ///
-    /// # Errors
-    /// A sentence, if it cannot be written.
-    pub async fn head(&self) -> Result<AuditState, String> {
-        let (answer, answered) = oneshot::channel();
-        let asked = async {
-            self.0.send(Asked::Head(answer)).await.ok()?;
-            answered.await.ok()
-        };
-        let told = tokio::time::timeout(PATIENCE, asked).await;
-        told.ok().flatten().unwrap_or_else(|| Err("the audit log does not answer: its disk may hang".to_owned()))
-    }
-
-    /// Writes what was told so far, signs it, and ends.
-    pub async fn stop(&self) {
-        let (answer, answered) = oneshot::channel();
-        let asked = async {
-            self.0.send(Asked::Stop(answer)).await.ok()?;
-            answered.await.ok()
-        };
-        if tokio::time::timeout(2 * PATIENCE, asked).await.is_err() {
-            tracing::error!("the audit log has not ended in time: its disk may hang");
-        }
-    }
-}
-
-async fn write_all(mut log: AuditLog, reader: &Reader, mut asked: mpsc::Receiver<Asked>) {
-    let mut lost = BTreeMap::new();
-    let mut looked: Option<Instant> = None;
-    loop {
-        if looked.is_none_or(|at| at.elapsed() >= LOOK) {
-            looked = Some(Instant::now());
-            count_lost(&mut log, reader, &mut lost);
-            log.look(SystemTime::now());
-        }
-        tokio::select! {
-            ask = asked.recv() => match ask {
-                Some(Asked::Head(answer)) => {
-                    read_all(&mut log, reader);
-                    count_lost(&mut log, reader, &mut lost);
-                    // Whoever asked may be gone.
-                    let _ = answer.send(log.head(SystemTime::now()).map_err(|error| error.to_string()));
-                }
-                ended => {
-                    read_all(&mut log, reader);
-                    count_lost(&mut log, reader, &mut lost);
-                    log.close(SystemTime::now());
-                    if let Some(Asked::Stop(answer)) = ended {
-                        let _ = answer.send(());
-                    }
-                    return;
-                }
-            },
-            event = reader.next() => match event {
-                Some(event) => log.tell(&event, SystemTime::now()),
-                None => return log.close(SystemTime::now()),
-            },
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-}
-
-/// What has been told already, and not more: whoever tells on does not keep this up.
-fn read_all(log: &mut AuditLog, reader: &Reader) {
-    for _ in 0..ROOM {
-        match reader.next().now_or_never() {
-            Some(Some(event)) => log.tell(&event, SystemTime::now()),
-            _ => return,
-        }
-    }
-}
-
-fn count_lost(log: &mut AuditLog, reader: &Reader, seen: &mut BTreeMap<Kind, u64>) {
-    for (kind, count) in reader.lost() {
-        let before = seen.insert(kind, count).unwrap_or(0);
-        if kind.is_audited() && count > before {
-            log.lose(kind, count - before, "the queue was full", SystemTime::now());
-        }
     }
 }
