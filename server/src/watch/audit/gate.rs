@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! what the owner does, what the server does ─► always written
+//! what rules find ─► the first 120 of a minute: each event can pass a rule; the others by kind
 //! a device that was let in ─► its first 20 of a minute; the others of each kind are counted, and written with their count
 //! strangers: an address, an IPv6 /64 ─► their first 5; of all together 60; then the loudest ten by address, the others by kind
 //! ```
 //!
-//! Strangers can make the log grow by some 40 kB a minute, however many they are; a device by some 10 kB.
+//! Strangers can make the log grow by some 40 kB a minute, however many they are, and by as much where rules find them; a device by
+//! some 10 kB.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,6 +29,8 @@ const DEVICE_MAX: u32 = 20;
 const STRANGER_MAX: u32 = 5;
 /// Of all strangers.
 const STRANGERS_MAX: u32 = 60;
+/// Of what rules find, of all together.
+const RULES_MAX: u32 = 120;
 /// Strangers whose counts are written by address.
 const STRANGERS_NAMED_MAX: usize = 10;
 /// Peers that are counted one by one, some 200 bytes each.
@@ -62,16 +66,26 @@ pub(super) struct Gate {
     since: SystemTime,
     peers: HashMap<Peer, Of>,
     strangers: u32,
+    rules: u32,
     crowd: BTreeMap<Kind, u64>,
 }
 
 impl Gate {
     pub(super) fn new(now: SystemTime) -> Self {
-        Self { since: now, peers: HashMap::new(), strangers: 0, crowd: BTreeMap::new() }
+        Self { since: now, peers: HashMap::new(), strangers: 0, rules: 0, crowd: BTreeMap::new() }
     }
 
     /// Whether an event is to be written. If not, it was counted.
     pub(super) fn lets(&mut self, event: &Event) -> bool {
+        if matches!(event.kind, Kind::RuleMatched | Kind::Slowed | Kind::Closed | Kind::Banned) {
+            let has_room = self.rules < RULES_MAX;
+            if has_room {
+                self.rules += 1;
+            } else {
+                add(&mut self.crowd, event.kind, 1);
+            }
+            return has_room;
+        }
         if matches!(event.kind.origin(), Origin::Owner | Origin::Server) && event.device.is_none() {
             return true;
         }
@@ -108,7 +122,7 @@ impl Gate {
             return Vec::new();
         }
         self.since = now;
-        self.strangers = 0;
+        (self.strangers, self.rules) = (0, 0);
         let (mut devices, mut strangers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.peers)
             .into_iter()
             .filter(|(_, of)| !of.counted.is_empty())
@@ -178,6 +192,26 @@ mod tests {
         assert!(gate.lets(&of_device(7)), "in the next minute it is written again");
     }
 
+    /// It once wrote a line for each: a rule whose threshold is one is passed by each event of a flood.
+    #[test]
+    fn a_rule_that_each_event_passes_writes_no_more_than_a_count() {
+        let mut gate = Gate::new(UNIX_EPOCH);
+        let mut written = 0_u64;
+        for number in 0..10_000_u32 {
+            for kind in [Kind::RuleMatched, Kind::Slowed, Kind::Banned] {
+                let event = Event::of(kind);
+                let events =
+                    [event.clone(), event.clone().address(number.to_be_bytes().into()), event.subject(Some("ada"))];
+                written += events.iter().map(|event| u64::from(gate.lets(event))).sum::<u64>();
+            }
+        }
+        assert_eq!(written, 120);
+        let counted = gate.counted(UNIX_EPOCH + MINUTE, false);
+        assert_eq!(counted.iter().map(|it| it.count).sum::<u64>(), 90_000 - written);
+        assert!(counted.len() <= 3, "by kind: {counted:?}");
+        assert!(gate.lets(&Event::of(Kind::Banned)), "in the next minute they are written again");
+    }
+
     #[test]
     fn nobody_keeps_the_owner_out_of_it_nor_a_device_another() {
         let mut gate = Gate::new(UNIX_EPOCH);
@@ -187,8 +221,8 @@ mod tests {
         assert!(gate.peers.len() <= PEERS_MAX);
         for _ in 0..1_000 {
             assert!(gate.lets(&Event::of(Kind::OwnerRevoked).device(DeviceId([9; 32]))));
-            assert!(gate.lets(&Event::of(Kind::Banned).address(IpAddr::from([192, 0, 2, 1]))));
         }
+        assert!(gate.lets(&Event::of(Kind::Banned).address(IpAddr::from([192, 0, 2, 1]))), "nor a rule");
         let mut gate = Gate::new(UNIX_EPOCH);
         for _ in 0..1_000 {
             gate.lets(&of_device(1));
