@@ -7,20 +7,22 @@
 //!     holds ─► its end is near, which is told ─► over
 //! ```
 //!
-//! Where the owner's backend is asked (`hook`), its ruling stands beside it: the most that the device has by its key.
+//! Where the owner's backend is asked (`hook`), its ruling stands beside it (`ruling.rs`): the most that the device has by its key.
 
+mod has;
+mod ruling;
 #[cfg(test)]
 mod tests;
 
 use std::{
     any::Any,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use duologue::{Account, DeviceId, Hold};
+use duologue::DeviceId;
 use duologue_native::path::Differences;
 use thiserror::Error;
 
@@ -29,86 +31,22 @@ use super::{
     evidence::{Identity, Transport},
     gate::now,
     holder::Holder,
-    hook::{Answer, Ceiling, Visit},
     passkeys::presence::{self, Presence},
-    standing::{Group, Level, Proof, Standing, Subject},
-    tokens::Verified,
+    standing::{Level, Proof, Standing, Subject},
 };
-use crate::state::store::{Known, Names, PasskeyId};
+use crate::state::store::{Names, PasskeyId};
+pub(crate) use has::Has;
+pub(crate) use ruling::Hooked;
+use ruling::Ruling;
 
 /// How long before its end newer evidence is asked for, in seconds; half of its time, where that is less, so that short-lived
 /// evidence is not asked for each second.
 const NEAR_SECS: u64 = 60;
 /// That the end is near was told.
 const TOLD: u64 = u64::MAX;
-/// After how many seconds the hook is asked again that has not answered.
-const ASK_AGAIN_SECS: u64 = 30;
 
 /// How often somebody has signed out, anywhere: what tells whether a sign-out came after something was shown.
 static SIGN_OUTS: AtomicU32 = AtomicU32::new(0);
-
-/// What almost every device has: one for all of them.
-static DEVICE: LazyLock<Arc<Standing>> = LazyLock::new(|| Arc::new(Standing::device()));
-
-/// What one has that nobody has let in.
-static GUEST: LazyLock<Arc<Standing>> =
-    LazyLock::new(|| Arc::new(Standing { level: Level::Guest, ..Standing::device() }));
-
-/// What a device has by its key alone, as its owner has said: whose it is, which says nothing of who uses it now, and what it was
-/// let in for.
-#[derive(Clone, Debug)]
-pub(crate) struct Has {
-    standing: Arc<Standing>,
-    /// The labels that it may open; any, if none are told.
-    opens: Option<Names>,
-}
-
-/// What the hook has said of a session, and what it is asked again with.
-#[derive(Clone, Debug)]
-pub(crate) struct Hooked {
-    pub(crate) visit: Arc<Visit>,
-    /// None if it has not answered.
-    pub(crate) answer: Option<Arc<Answer>>,
-    /// What it was asked of, beside the key.
-    pub(crate) token: Option<Arc<Verified>>,
-    pub(crate) ceiling: Ceiling,
-    /// Until when it holds, in seconds since 1970.
-    pub(crate) until: u64,
-    /// It has not answered of what was shown last, and is asked of it again soon.
-    pub(crate) is_owed: bool,
-}
-
-impl Hooked {
-    /// Whether it says something of what was shown last, and that is in date.
-    fn holds(&self, at: u64) -> bool {
-        self.answer.is_some() && !self.is_owed && self.until > at
-    }
-}
-
-impl Has {
-    /// Of a device that nobody has let in. Whoever has this is judged as a guest until he proves more.
-    pub(crate) fn guest() -> Self {
-        Self { standing: Arc::clone(&GUEST), opens: None }
-    }
-
-    pub(crate) fn of(known: &Known) -> Self {
-        let Known { subject, groups, opens } = known;
-        // Names were read when they were stored.
-        let subject = subject.as_ref().and_then(|subject| Subject::new(subject).ok());
-        let standing = match subject {
-            None => Arc::clone(&DEVICE),
-            subject => {
-                let groups = groups.iter().filter_map(|group| Group::new(group).ok()).collect();
-                Arc::new(Standing { subject, groups, ..Standing::device() })
-            }
-        };
-        Self { standing, opens: opens.clone() }
-    }
-
-    pub(crate) fn standing(&self) -> &Arc<Standing> {
-        &self.standing
-    }
-}
 
 /// Who sits at the other end of a session.
 #[derive(Debug)]
@@ -181,19 +119,6 @@ struct Now {
     presence: Option<Box<Presence>>,
     /// Where a hook is asked.
     ruling: Option<Box<Ruling>>,
-}
-
-#[derive(Debug)]
-struct Ruling {
-    hooked: Hooked,
-    /// What the device has, where the ruling takes something of it away.
-    lowered: Option<Arc<Standing>>,
-    /// When it is asked again: before the ruling ends, or a while after it was asked and has not answered.
-    again_at: u64,
-    /// Somebody has signed out since: what proved him does so no more.
-    is_signed_out: bool,
-    /// What it is asked again with is memory of the session's.
-    held: Option<Hold>,
 }
 
 impl Now {
@@ -360,62 +285,6 @@ impl Seat {
     /// What the device has by its key alone, whatever the hook says.
     pub(crate) fn by_key(&self) -> Arc<Standing> {
         Arc::clone(&self.lock().has.standing)
-    }
-
-    /// What the hook has said of the session.
-    pub(crate) fn hooked(&self) -> Option<Hooked> {
-        self.lock().ruling.as_ref().map(|ruling| ruling.hooked.clone())
-    }
-
-    /// Whether what the hook has said holds still. Whom it was not asked of has nothing of it.
-    pub(crate) fn is_ruled(&self, at: u64) -> bool {
-        self.lock().ruling.as_ref().is_some_and(|ruling| ruling.hooked.holds(at))
-    }
-
-    /// The hook has ruled.
-    pub(crate) fn rule(&self, hooked: Hooked, at: u64) {
-        let mut now = self.lock();
-        let again_at = match hooked.answer {
-            Some(_) if !hooked.is_owed => hooked.until - NEAR_SECS.min(hooked.until.saturating_sub(at) / 2),
-            Some(_) => at.saturating_add(ASK_AGAIN_SECS),
-            None => hooked.until.saturating_add(ASK_AGAIN_SECS),
-        };
-        let is_signed_out = now.ruling.as_ref().is_some_and(|ruling| ruling.is_signed_out);
-        now.ruling = Some(Box::new(Ruling { hooked, lowered: None, again_at, is_signed_out, held: None }));
-        now.lower();
-    }
-
-    /// Its session goes on over a connection of which this is to be asked.
-    pub(crate) fn asks_of(&self, visit: Arc<Visit>) {
-        if let Some(ruling) = &mut self.lock().ruling {
-            ruling.hooked.visit = visit;
-        }
-    }
-
-    /// What is kept of its connection, to ask of it again, counts on this account from now on.
-    pub(crate) fn counts_on(&self, account: &Account) {
-        if let Some(ruling) = &mut self.lock().ruling {
-            ruling.held = Some(account.hold(ruling.hooked.visit.held_len()));
-        }
-    }
-
-    /// Its session is over.
-    pub(crate) fn holds_nothing(&self) {
-        if let Some(ruling) = &mut self.lock().ruling {
-            ruling.held = None;
-        }
-    }
-
-    /// Whether the hook is to be asked again now, since what it has said is about to end; none where it is not asked. Whoever is
-    /// told so asks: the others are told no for a while.
-    pub(crate) fn takes_question(&self, at: u64) -> Option<bool> {
-        let mut now = self.lock();
-        let ruling = now.ruling.as_mut()?;
-        let takes = ruling.again_at <= at;
-        if takes {
-            ruling.again_at = at.saturating_add(ASK_AGAIN_SECS);
-        }
-        Some(takes)
     }
 
     /// What was proved, if anything was and has not ended.

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::door::standing::{Level, Proof};
+use crate::{
+    door::standing::{Level, Proof},
+    state::store::Known,
+};
 
 fn has(subject: Option<&str>) -> Has {
     Has::of(&Known { subject: subject.map(Into::into), ..Known::default() })
