@@ -23,16 +23,19 @@ use crate::{
 /// A client's address that a balancer before nginx names.
 const CLIENT: &str = "192.0.2.7";
 
+/// nginx sends a Host of its own where it is not told otherwise.
+const NAMELESS: Option<&str> = Some("proxy_set_header Host ");
+
 fn has_nginx() -> bool {
     ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/bin/nginx"].iter().any(|place| Path::new(place).is_file())
 }
 
-/// nginx as docs/PROXIES.md has it for clients' addresses, behind a balancer that speaks the PROXY protocol.
-async fn behind_nginx() -> (Backend, Running) {
+/// nginx as docs/PROXIES.md has it for clients' addresses, behind a balancer that speaks the PROXY protocol; or without some of its lines.
+async fn behind_nginx(without: Option<&str>) -> (Backend, Running) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let backend = Backend::trusting(listener.local_addr().unwrap().port()).await;
     let port = free_port();
-    let proxy = Running::start("nginx_address", port, backend.port).await;
+    let proxy = Running::start_without("nginx_address", without, port, backend.port).await;
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -51,11 +54,19 @@ async fn a_native_client_is_told_what_nginx_does_and_the_owner_what_is_news_to_h
         eprintln!("skipped: there is no nginx");
         return;
     }
-    let (backend, proxy) = behind_nginx().await;
-    let client = stranger().trusting(proxy.ca_file());
-    let link = target(&backend.invite().await);
-    let line = within(20, "the line", client.connect(&link)).await.unwrap();
-    let path = within(20, "the report", client.path(&line)).await.unwrap();
+    let report = async |backend: &Backend, proxy: &Running| {
+        let client = stranger().trusting(proxy.ca_file());
+        let link = target(&backend.invite().await);
+        let line = within(20, "the line", client.connect(&link)).await.unwrap();
+        within(20, "the report", client.path(&line)).await.unwrap()
+    };
+    // As the page has it, it rewrites nothing: what an owner's proxy adds and ends is no news to him.
+    let (backend, proxy) = behind_nginx(None).await;
+    let path = report(&backend, &proxy).await;
+    assert_eq!(path.differs.to_string(), "headers tls-version", "{path:?}");
+    assert!(!backend.stderr.seen().iter().any(|line| line.contains("rewritten on its way")));
+    let (backend, proxy) = behind_nginx(NAMELESS).await;
+    let path = report(&backend, &proxy).await;
     // The server has no certificate, so that none can be another.
     assert_eq!(path.differs.to_string(), "host headers tls-version", "{path:?}");
     assert_eq!(path.seen.host.as_deref(), Some(format!("127.0.0.1:{}", backend.port).as_str()));
@@ -74,7 +85,7 @@ async fn browser_shows_in_both_languages_what_nginx_does_to_the_connection() {
         eprintln!("skipped: there is no nginx");
         return;
     }
-    let (backend, proxy) = behind_nginx().await;
+    let (backend, proxy) = behind_nginx(NAMELESS).await;
     let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
     browser.open(&backend.invite().await).await;
     browser.wait_for_state("open").await;

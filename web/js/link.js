@@ -283,6 +283,7 @@ export class Link extends EventTarget {
 
     // The first time, whoever sees the line open may reload at once, and must find the pin.
     let pinIsKept = enrolled;
+    let dialled; // how the last first message left
     let state = this.state;
     const show = () => pinIsKept && this.#become(state);
     const shown = new Uint8Array(options.observe ? Math.min(options.observeBytes ?? RECORD_LEN_MAX, RECORD_LEN_MAX) : 0);
@@ -352,7 +353,8 @@ export class Link extends EventTarget {
         this.dispatchEvent(new Event("altered"));
       },
       onNote: (what, connection, word, millis) => {
-        if (what === "dial") this._form = word;
+        if (what === "dial") dialled = word;
+        if (what === "open") this._form = dialled; // until then, another connection carries
         this.nextAttemptAt = what === "fail" ? new Date(Date.now() + millis) : undefined;
         this.#debug?.(what, word, connection || undefined, what === "fail" ? millis : undefined);
       },

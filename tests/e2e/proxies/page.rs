@@ -17,6 +17,8 @@ pub(super) struct Place<'a> {
     pub(super) folder: &'a Path,
     /// In the order of [`PORTS`].
     pub(super) ports: [u16; 3],
+    /// Lines that have this are left out.
+    pub(super) without: Option<&'a str>,
 }
 
 /// One marked block.
@@ -60,6 +62,8 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
 
 fn in_place(text: &str, place: Place<'_>) -> String {
     let folder = place.folder.to_str().expect("temporary folders are named in UTF-8");
+    let is_left = |line: &&str| place.without.is_none_or(|without| !line.contains(without));
+    let text: String = text.split_inclusive('\n').filter(is_left).collect();
     let mut text = text.replace(NAME, "localhost").replace(FOLDER, folder);
     for (port, own) in PORTS.into_iter().zip(place.ports) {
         text = with_number(&text, port, own);
@@ -103,7 +107,7 @@ fn every_configuration_of_the_page_is_marked_and_names_the_servers_port() {
 
 #[test]
 fn what_stands_for_something_is_replaced_as_a_whole_word() {
-    let place = Place { folder: Path::new("/tmp/x"), ports: [1, 2, 3] };
+    let place = Place { folder: Path::new("/tmp/x"), ports: [1, 2, 3], without: None };
     let text = "listen 443 example.org; 127.0.0.1:8080, 4430 14430 /etc/tls/key.pem :443";
     assert_eq!(in_place(text, place), "listen 1 localhost; 127.0.0.1:2, 4430 14430 /tmp/x/key.pem :1");
 }

@@ -44,6 +44,11 @@ struct Plan {
 impl Running {
     /// The proxy of a case, before a server at that port.
     pub(crate) async fn start(case: &str, port: u16, backend: u16) -> Self {
+        Self::start_without(case, None, port, backend).await
+    }
+
+    /// The same without those lines of its configuration that have this.
+    pub(crate) async fn start_without(case: &str, without: Option<&str>, port: u16, backend: u16) -> Self {
         let folder = TempDir::with_prefix("duologue-proxy-").unwrap();
         let authority = Authority::for_names(&["localhost"]);
         // Some proxies read their certificate as a user that owns nothing; it is good for this test alone.
@@ -58,7 +63,7 @@ impl Running {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let between = free_port();
-        let place = Place { folder: folder.path(), ports: [port, backend, between] };
+        let place = Place { folder: folder.path(), ports: [port, backend, between], without };
         let plan = plan(case, place).await;
         let (mut children, mut said) = (Vec::new(), Vec::new());
         for mut program in plan.programs {
