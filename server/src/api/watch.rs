@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, By, Failure, Said, Target, blocking, by_whom, json};
 pub use crate::services::owner::told::BanInfo;
 use crate::{
+    door::standing::Subject,
     state::{
         records::now,
         store::{StoreError, StoredBan},
     },
     watch::{
-        bans::{Ban, Banned},
+        bans::{Ban, Banned, NotBannable},
         events::{Event, Kind},
         ways::{self, Way},
     },
@@ -240,10 +241,14 @@ fn shown(whom: &Banned) -> String {
 }
 
 fn read(what: &str, which: &str) -> Answer<Banned> {
-    let bad = |error: crate::watch::bans::NotBannable| {
-        Failure::new(StatusCode::BAD_REQUEST, "bad-whom", &format!("{what} {which:?} cannot be banned: {error}"))
+    let bad = |why: &str| {
+        Failure::new(StatusCode::BAD_REQUEST, "bad-whom", &format!("{which:?} is nobody who can be kept out: {why}"))
     };
-    format!("{what} {which}").parse().map_err(bad)
+    if what == "subject" {
+        // Else it would be nobody's name.
+        Subject::new(which).map_err(|error| bad(&error.to_string()))?;
+    }
+    format!("{what} {which}").parse().map_err(|error: NotBannable| bad(&error.to_string()))
 }
 
 fn info(ban: &Ban) -> BanInfo {

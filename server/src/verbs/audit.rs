@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use duologue_server::{
+    Kind,
     audit::{
-        AuditEntry, AuditKey, AuditState, DIRECTORY, Expected, Filter, Head, HeadSeen, Whole, audit_files, audit_keys,
-        audit_stamp, tail, verify_files,
+        AuditEntry, AuditKey, AuditState, DIRECTORY, Expected, Filter, Head, HeadSeen, OWN_KINDS, Whole, audit_files,
+        audit_keys, audit_stamp, tail, verify_files,
     },
     parse_span, shown,
 };
@@ -46,7 +47,7 @@ pub(crate) enum AuditVerb {
         #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER")]
         lines: usize,
         /// Of this kind, such as device-refused; may be repeated.
-        #[arg(long = "kind", value_name = "KIND")]
+        #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
         kinds: Vec<String>,
         /// Of this device: its id, or the beginning of it.
         // One in 64 begins with a hyphen.
@@ -133,6 +134,11 @@ impl AuditVerb {
 }
 
 /// As the fields of an entry are.
+fn kind(name: &str) -> Result<String, &'static str> {
+    let is_one = Kind::named(name).is_some() || OWN_KINDS.contains(&name);
+    is_one.then(|| name.to_owned()).ok_or("no entry is of that kind: docs/WATCH.md and docs/AUDIT.md have them all")
+}
+
 const NAMES: [&str; 11] = ["n", "at", "kind", "count", "device", "subject", "address", "label", "code", "by", "note"];
 
 fn directory(owner: &Owner) -> PathBuf {

@@ -84,7 +84,9 @@ impl fmt::Display for Banned {
 
 /// What nobody can be banned by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("write whom it is for as `address 192.0.2.7`, `device ID` or `subject NAME`")]
+#[error(
+    "a ban is of one address (of IPv6 with its /64), of a device by its id, or of a subject; a network is for `[firewall] deny`"
+)]
 pub struct NotBannable;
 
 impl FromStr for Banned {
