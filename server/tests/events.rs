@@ -54,6 +54,7 @@ async fn what_happens_to_the_state_is_an_event_in_log_list_and_audit() {
     let device = DeviceId::of_spki(keyring.device().spki()).to_string();
     let target = site.target(&site.verb(&["invite", "new"]));
     drop(Client::new(keyring).connect(&target).await.expect("the invite is good"));
+    until("the line ends", || ask(&site, "/sessions").1["all"] == 0).await;
     server.stop();
     let store = site.state().join("store.redb");
     let older = fs::read(&store).expect("readable");
@@ -130,7 +131,7 @@ async fn sessions_and_events_are_told_by_the_local_api() {
 fn a_ban_or_a_log_that_makes_no_sense_is_answered_by_a_sentence_and_changes_nothing() {
     let site = Site::new(CONFIG);
     let _server = site.start();
-    site.write("garbage", [0xff; 3_000]);
+    site.write("garbage", b"\xff\xfe{}\n");
     let garbage = site.directory.path().join("garbage");
     for (asked, why) in [
         (&["bans", "add", "192.0.2.0/24"][..], "a network is for `[firewall] deny`"),
