@@ -177,7 +177,7 @@ function show() {
     seen.bans.filter(({ what, which }) => which.includes(wanted) || what === wanted),
     {
       key: ({ what, which }) => `${what} ${which}`,
-      texts: ({ what, which, by, until }) => [`${words(`owner.${what}`)} ${which}`, by, when(until), ""],
+      texts: ({ what, which, by, until }) => [`${words(`owner.${what}`)} ${which}`, by === "owner" ? words("owner.whose-owner") : by, when(until), ""],
       make: (ban) => [lifter(ban)],
     },
   );
