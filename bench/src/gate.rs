@@ -16,8 +16,8 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use duologue::{
-    Budget, ChannelId, Claims, ClientConfig, Connection, ConnectionNo, Event, Grant, Instant, Line, LineEvent, Offer,
-    Outcome, Randomness, Received, Secret, ServerConfig, ServerIdentity, Services, SessionId, Ticket, TicketId,
+    Budget, ChannelId, Claims, ClientConfig, Connection, ConnectionNo, Event, Grant, Instant, Kind, Line, LineEvent,
+    Offer, Outcome, Randomness, Received, Secret, ServerConfig, ServerIdentity, Services, SessionId, Ticket, TicketId,
     crypto::RANDOMNESS_LEN,
     limits::M1_PAYLOAD_LEN,
     noise::{Initiator, Responder, Transport},
@@ -115,7 +115,7 @@ fn transports() -> anyhow::Result<(Transport, Transport)> {
 
 fn echo(together: usize) -> anyhow::Result<()> {
     let mut pair = Pair::open(false)?;
-    let channel = pair.client.open_channel("echo").context("the line is open")?;
+    let channel = pair.client.open("echo", Kind::MESSAGES).context("the line is open")?;
     for _ in 0..TIMES {
         pair.turn(channel, together, false)?;
     }

@@ -204,6 +204,21 @@ impl Channel {
         self.command(|channel| channel.datagram_stats(now)).unwrap_or_default()
     }
 
+    /// Throws away what was sent here and has not begun to leave, as Ctrl+C does with a terminal's output: those messages are
+    /// [`Delivery::NotSent`]. The other end hears how much is missing ([`Self::missed`]). Returns how many messages, or bytes of
+    /// a stream, that was.
+    pub fn discard(&self) -> u64 {
+        self.command(|channel| channel.discard()).unwrap_or(0)
+    }
+
+    /// How many messages, or bytes of a stream, the other end has left out before what was received here last, since the
+    /// channel's begin: it has thrown them away ([`Self::discard`]), or the channel is a tail
+    /// ([`Kind::tail`](duologue::Kind::tail)).
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.command(|channel| channel.missed()).unwrap_or(0)
+    }
+
     /// Nothing more will be sent here; what is queued still leaves, and the peer's messages still come.
     pub fn finish(&self) {
         self.command(|channel| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use duologue::{
-    ChannelError, ChannelId, Line as Core, ResetCode,
+    ChannelId, Kind, ResetCode,
     typed::{self, Request},
 };
 
@@ -15,7 +15,21 @@ impl Line {
     /// # Errors
     /// If the label does not have 1 to 64 bytes, or the line has ended.
     pub fn channel(&self, label: &str) -> Result<Channel, LineError> {
-        self.open(|line| line.open_channel(label))
+        self.channel_of(label, Kind::MESSAGES)
+    }
+
+    /// [`Self::channel`] of that kind: how soon it leaves beside others, and whether it is a tail. `kind.stream` is for
+    /// [`Channel::stream`].
+    ///
+    /// # Errors
+    /// As [`Self::channel`].
+    pub fn channel_of(&self, label: &str, kind: Kind) -> Result<Channel, LineError> {
+        let opened = self.shared.with(|state| {
+            let id = state.line.open(label, kind)?;
+            Ok(state.opened(id))
+        });
+        let (key, changed) = opened.map_err(|error| self.shared.explain(None, error))?;
+        Ok(Channel::new(self.clone(), key, changed))
     }
 
     /// Opens a byte stream to the service of that label.
@@ -23,16 +37,7 @@ impl Line {
     /// # Errors
     /// As [`Self::channel`].
     pub fn stream(&self, label: &str) -> Result<ByteStream, LineError> {
-        Ok(ByteStream::new(self.open(|line| line.open_stream(label))?))
-    }
-
-    fn open(&self, open: impl FnOnce(&mut Core) -> Result<ChannelId, ChannelError>) -> Result<Channel, LineError> {
-        let opened = self.shared.with(|state| {
-            let id = open(&mut state.line)?;
-            Ok(state.opened(id))
-        });
-        let (key, changed) = opened.map_err(|error| self.shared.explain(None, error))?;
-        Ok(Channel::new(self.clone(), key, changed))
+        Ok(ByteStream::new(self.channel_of(label, Kind::STREAM)?))
     }
 
     /// The next channel that the peer opens; none after the end.

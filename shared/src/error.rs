@@ -74,6 +74,9 @@ pub enum PeerMisbehaved {
     /// FIN where a message had not ended.
     #[error("a channel was finished in the middle of a message")]
     FinWithinMessage,
+    /// A GAP of nothing, or within a message.
+    #[error("a gap of nothing, or within a message")]
+    GapOutOfPlace,
     /// A message above the agreed length.
     #[error("a message is longer than agreed")]
     MessageTooLong,

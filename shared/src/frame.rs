@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 #[cfg(feature = "server")]
 use crate::handshake::evidence::{FRAME_EVIDENCE, Shown};
 use crate::{
+    channel::{Kind, Priority},
     close::{Close, ResetCode},
     codec::{Reader, put_text},
     error::InvalidMessage,
@@ -25,6 +26,7 @@ const FIN: u8 = 0x03;
 const RESET: u8 = 0x04;
 const SKIP: u8 = 0x05;
 const DONE: u8 = 0x06;
+const GAP: u8 = 0x07;
 const CREDIT: u8 = 0x10;
 const TAKEN: u8 = 0x11;
 const PING: u8 = 0x12;
@@ -35,8 +37,12 @@ const DRAIN: u8 = 0x16;
 const STANDING: u8 = 0x18;
 const CLOSE: u8 = 0x20;
 
-/// In the flags of OPEN: the channel is a stream, each way without borders between messages.
+/// In the flags of OPEN: the channel is a stream, each way without borders between messages; it comes first, or last; a tail
+/// follows.
 const OPEN_STREAM: u8 = 0x01;
+const OPEN_FIRST: u8 = 0x02;
+const OPEN_LAST: u8 = 0x04;
+const OPEN_TAIL: u8 = 0x08;
 /// In the flags of DATA: more of the same message follows.
 const DATA_MORE: u8 = 0x01;
 
@@ -47,8 +53,9 @@ pub(crate) const ACK_FRAME_LEN: usize = 13;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
-    /// `[0x01, flags] ‖ channel 4 ‖ label (1 + n)`; flag bit 0: a stream. Counted.
-    Open { channel: ChannelId, stream: bool, label: &'a str },
+    /// `[0x01, flags] ‖ channel 4 ‖ (tail 4) ‖ label (1 + n)`; flag bit 0: a stream; bit 1: first, bit 2: last, never both; bit 3:
+    /// `tail` is there. Counted.
+    Open { channel: ChannelId, kind: Kind, label: &'a str },
     /// `[0x02, flags] ‖ channel 4 ‖ length 2 ‖ data`; flag bit 0: more of this message follows. Counted.
     Data { channel: ChannelId, more: bool, data: &'a [u8] },
     /// `[0x03] ‖ channel 4`: the sender sends no more on it. Counted.
@@ -59,6 +66,9 @@ pub(crate) enum Frame<'a> {
     Skip { count: u32 },
     /// `[0x06] ‖ channel 4 ‖ count 8`: the application has let go of a finished channel, of which it took so many. Counted.
     Done { channel: ChannelId, count: u64 },
+    /// `[0x07] ‖ channel 4 ‖ count 8`: so many messages, or bytes of a stream, were left out here, and count as taken with what
+    /// follows. Counted.
+    Gap { channel: ChannelId, count: u64 },
     /// `[0x10] ‖ channel 4 ‖ limit 8`: the receiver may send up to `limit`, counted from the channel's begin.
     Credit { channel: ChannelId, limit: u64 },
     /// `[0x11] ‖ channel 4 ‖ count 8`: the application has taken so many messages, or bytes of a stream.
@@ -93,7 +103,12 @@ impl<'a> Frame<'a> {
     /// How many counted frames it stands for.
     pub(crate) const fn count(&self) -> u64 {
         match self {
-            Self::Open { .. } | Self::Data { .. } | Self::Fin { .. } | Self::Reset { .. } | Self::Done { .. } => 1,
+            Self::Open { .. }
+            | Self::Data { .. }
+            | Self::Fin { .. }
+            | Self::Reset { .. }
+            | Self::Done { .. }
+            | Self::Gap { .. } => 1,
             Self::Skip { count } => *count as u64,
             _ => 0,
         }
@@ -105,8 +120,14 @@ impl<'a> Frame<'a> {
             out.extend_from_slice(&channel.0.to_be_bytes());
         };
         match self {
-            Self::Open { channel, stream, label } => {
-                start(out, &[OPEN, if *stream { OPEN_STREAM } else { 0 }], *channel);
+            Self::Open { channel, kind, label } => {
+                let flag = |is_set, flag| if is_set { flag } else { 0 };
+                let flags = flag(kind.stream, OPEN_STREAM)
+                    | flag(kind.priority == Priority::First, OPEN_FIRST)
+                    | flag(kind.priority == Priority::Last, OPEN_LAST)
+                    | flag(kind.tail.is_some(), OPEN_TAIL);
+                start(out, &[OPEN, flags], *channel);
+                out.extend(kind.tail.iter().flat_map(|tail| tail.to_be_bytes()));
                 put_text(out, label, LABEL_LEN_MAX);
             }
             Self::Data { channel, more, data } => {
@@ -124,6 +145,10 @@ impl<'a> Frame<'a> {
             }
             Self::Done { channel, count } => {
                 start(out, &[DONE], *channel);
+                out.extend_from_slice(&count.to_be_bytes());
+            }
+            Self::Gap { channel, count } => {
+                start(out, &[GAP], *channel);
                 out.extend_from_slice(&count.to_be_bytes());
             }
             Self::Credit { channel, limit } => {
@@ -180,8 +205,20 @@ impl<'a> Frame<'a> {
                 return rest.finish_padded().map(|()| None);
             }
             OPEN => {
-                let stream = flag(reader, OPEN_STREAM)?;
-                Self::Open { channel: channel(reader)?, stream, label: reader.text(LABEL_LEN_MAX)? }
+                let flags = reader.u8()?;
+                let is_set = |flag| flags & flag != 0;
+                let priority = match (is_set(OPEN_FIRST), is_set(OPEN_LAST)) {
+                    _ if flags & !(OPEN_STREAM | OPEN_FIRST | OPEN_LAST | OPEN_TAIL) != 0 => None,
+                    (true, true) => None,
+                    (true, false) => Some(Priority::First),
+                    (false, true) => Some(Priority::Last),
+                    (false, false) => Some(Priority::Normal),
+                };
+                let priority = priority.ok_or(InvalidMessage::ReservedBits)?;
+                let channel = channel(reader)?;
+                let tail = if is_set(OPEN_TAIL) { Some(reader.u32()?) } else { None };
+                let kind = Kind { stream: is_set(OPEN_STREAM), priority, tail };
+                Self::Open { channel, kind, label: reader.text(LABEL_LEN_MAX)? }
             }
             DATA => {
                 let more = flag(reader, DATA_MORE)?;
@@ -191,6 +228,7 @@ impl<'a> Frame<'a> {
             RESET => Self::Reset { channel: channel(reader)?, code: ResetCode::from_wire(reader.u16()?) },
             SKIP => Self::Skip { count: reader.u32()? },
             DONE => Self::Done { channel: channel(reader)?, count: reader.u64()? },
+            GAP => Self::Gap { channel: channel(reader)?, count: reader.u64()? },
             CREDIT => Self::Credit { channel: channel(reader)?, limit: reader.u64()? },
             TAKEN => Self::Taken { channel: channel(reader)?, count: reader.u64()? },
             PING => Self::Ping { nonce: reader.u32()? },
@@ -246,17 +284,22 @@ mod tests {
 
     fn all() -> Vec<(Frame<'static>, String)> {
         let evidence = "17 01 00000003 0003 65794a".to_owned() + &"00".repeat(2_048 - 11);
+        let first = Kind { priority: Priority::First, ..Kind::MESSAGES };
+        let last = Kind { priority: Priority::Last, tail: Some(65_536), ..Kind::STREAM };
         const STANDING: &[u8] = b"\x02\x01\0\0\0\x03\0\0\x01\x2c\x01x\x03ann";
         let close = Close { code: CloseCode::Normal, reason: "bye".to_owned(), received: 7 };
         [
-            (Frame::Open { channel: CHANNEL, stream: false, label: "echo" }, "0100 0a0b0c0d 04 6563686f"),
-            (Frame::Open { channel: CHANNEL, stream: true, label: "drop" }, "0101 0a0b0c0d 04 64726f70"),
+            (Frame::Open { channel: CHANNEL, kind: Kind::MESSAGES, label: "echo" }, "0100 0a0b0c0d 04 6563686f"),
+            (Frame::Open { channel: CHANNEL, kind: Kind::STREAM, label: "drop" }, "0101 0a0b0c0d 04 64726f70"),
+            (Frame::Open { channel: CHANNEL, kind: first, label: "keys" }, "0102 0a0b0c0d 04 6b657973"),
+            (Frame::Open { channel: CHANNEL, kind: last, label: "logs" }, "010d 0a0b0c0d 00010000 04 6c6f6773"),
             (Frame::Data { channel: CHANNEL, more: false, data: b"hi" }, "0200 0a0b0c0d 0002 6869"),
             (Frame::Data { channel: CHANNEL, more: true, data: b"" }, "0201 0a0b0c0d 0000"),
             (Frame::Fin { channel: CHANNEL }, "03 0a0b0c0d"),
             (Frame::Reset { channel: CHANNEL, code: ResetCode::Deadline }, "04 0a0b0c0d 0002"),
             (Frame::Skip { count: 5 }, "05 00000005"),
             (Frame::Done { channel: CHANNEL, count: 3 }, "06 0a0b0c0d 0000000000000003"),
+            (Frame::Gap { channel: CHANNEL, count: 3 }, "07 0a0b0c0d 0000000000000003"),
             (Frame::Credit { channel: CHANNEL, limit: 0x4_0000 }, "10 0a0b0c0d 0000000000040000"),
             (Frame::Taken { channel: CHANNEL, count: 3 }, "11 0a0b0c0d 0000000000000003"),
             (Frame::Ping { nonce: 9 }, "12 00000009"),
@@ -299,7 +342,8 @@ mod tests {
     #[test]
     fn reserved_bits_unknown_types_and_dirty_padding_are_refused() {
         let decode = |hex: &str| Frame::decode(&mut Reader::new(&hex::decode(hex).expect("hex"))).map(|_| ());
-        assert_eq!(decode("01020a0b0c0d0465"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("01100a0b0c0d0465"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("01060a0b0c0d0465"), Err(InvalidMessage::ReservedBits), "both first and last");
         assert_eq!(decode("15010a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("02020a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("7f"), Err(InvalidMessage::UnknownType(0x7f)));

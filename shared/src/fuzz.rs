@@ -9,6 +9,7 @@ use alloc::{string::String, vec::Vec};
 
 use crate::{
     budget::Budget,
+    channel::Kind,
     codec::Reader,
     frame::Frame,
     handshake::{
@@ -63,8 +64,8 @@ fn apply_frames(bytes: &[u8], role: Role, used: bool) {
     if used {
         session.open_for_datagrams();
         for stream in [false, true] {
-            let opened = if stream { session.open_stream("a") } else { session.open_channel("a") };
-            let id = opened.expect("a good label");
+            let kind = if stream { Kind::STREAM } else { Kind::MESSAGES };
+            let id = session.open("a", kind).expect("a good label");
             let mut channel = session.channel(id);
             let _ = if stream { channel.write(&[1; 9]).is_ok() } else { channel.send([1; 9].to_vec()).is_ok() };
             channel.send_datagram(now, [1; 9].to_vec(), core::time::Duration::from_secs(1), None).expect("short");

@@ -9,7 +9,7 @@
 //! line/        a session and the connections that carry it, one after the other    the driver's surface
 //! connection/  one WebSocket's life: handshake, records, close
 //! session/     what survives a connection: channels, their turns, what is to be sent again, datagrams
-//! channel.rs   one channel's two halves        budget.rs   memory that sessions share
+//! channel/     one channel's two halves        budget.rs   memory that sessions share
 //! frame.rs     units inside a record           record.rs   padding
 //! handshake/   M1, M2, AUTH, AUTH_OK           noise.rs    key agreement by snow
 //! crypto/      adapters                        invite.rs   links
@@ -73,7 +73,7 @@ pub mod typed;
 #[cfg(feature = "server")]
 pub use budget::Hold;
 pub use budget::{Account, Budget};
-pub use channel::{Delivery, Received};
+pub use channel::{Delivery, Kind, Priority, Received};
 pub use close::{Close, CloseCode, FreshReason, ResetCode};
 #[cfg(feature = "server")]
 pub use connection::{AuthRequest, OfferedCredential, ServerConfig, ServerIdentity};

@@ -178,7 +178,7 @@ pub const SESSION_HELD_LEN_MAX: usize = SESSION_UNREAD_LEN_MAX
     + 2 * SESSION_GROWTH_LEN
     + ASSEMBLING_CHANNELS_MAX * (MESSAGE_LEN_MAX + len(CHANNEL_WINDOW_MAX))
     + SESSION_QUEUE_LEN_MAX
-    + (RESEND_LEN_MAX + TURN_LEN_MAX + FAREWELLS_LEN_MAX)
+    + (RESEND_LEN_MAX + FIRST_RESERVE_LEN + TURN_LEN_MAX + FAREWELLS_LEN_MAX)
     + (DATAGRAM_QUEUE_LEN_MAX + SESSION_DATAGRAMS_LEN_MAX)
     + (CHANNELS_HELD_MAX + CHANNELS_MAX) * CHANNEL_COST;
 /// A channel's label, UTF-8.
@@ -195,8 +195,13 @@ pub const DATA_FRAME_COST: u64 = 32;
 pub const ASSEMBLING_CHANNELS_MAX: usize = 2;
 /// What one channel puts into a record before the next channel's turn.
 pub const TURN_LEN_MAX: usize = 16 * 1_024;
+/// What a channel of the first priority may have unacknowledged beyond the bound that holds for all of a session's channels, so
+/// that a key press does not wait for a flood's acknowledgement.
+pub const FIRST_RESERVE_LEN: usize = TURN_LEN_MAX;
 /// Bytes that an application may have queued on a channel before `send` says that it must wait: one largest message.
 pub const SEND_QUEUE_LEN_MAX: usize = MESSAGE_LEN_MAX;
+/// Of messages that were thrown away before they left, how many runs are remembered.
+pub const LEFT_OUT_MAX: usize = 256;
 /// What each queued message counts beside its bytes, so that empty ones are bounded too: its place in a queue that doubles.
 pub const QUEUED_MESSAGE_COST: usize = 64;
 /// Bytes that a stream's writer may have queued: one window, so that a slow reader is felt by the writer at once.

@@ -118,6 +118,7 @@ const RESET: u8 = 4;
 const DONE: u8 = 6;
 const CREDIT: u8 = 0x10;
 const TAKEN: u8 = 0x11;
+const GAP: u8 = 0x07;
 
 /// What is said before it, each a record; and the frames that are an error, or none.
 type Row = (&'static str, Vec<Vec<u8>>, Vec<u8>);
@@ -132,7 +133,8 @@ fn every_frame_that_breaks_a_rule_is_told_as_protocol_and_ends_the_session() {
     let rows: Vec<Row> = vec![
         ("cut off", vec![], vec![FIN, 0, 0]),
         ("of unknown type", vec![], vec![0x7f]),
-        ("a reserved bit of OPEN", vec![], open(0, 2, b"echo")),
+        ("a reserved bit of OPEN", vec![], open(0, 16, b"echo")),
+        ("OPEN as first and last", vec![], open(0, 6, b"echo")),
         ("a reserved bit of DATA", vec![echo()], data(2, 0, 2, 1)),
         ("a reserved bit of DATAGRAM", vec![echo()], data(0x15, 0, 1, 1)),
         ("padding that is not zero", vec![], vec![0, 0, 1]),
@@ -153,6 +155,11 @@ fn every_frame_that_breaks_a_rule_is_told_as_protocol_and_ends_the_session() {
         ("TAKEN for one of the server's", vec![echo()], count(TAKEN, 1, 0)),
         ("DATA behind FIN", vec![echo(), on(FIN, 0, &[])], data(2, 0, 0, 1)),
         ("a second FIN", vec![echo(), on(FIN, 0, &[])], on(FIN, 0, &[])),
+        ("GAP of nothing", vec![echo()], count(GAP, 0, 0)),
+        ("GAP within a message", vec![echo(), data(2, 0, 1, 1)], count(GAP, 0, 1)),
+        ("GAP behind FIN", vec![echo(), on(FIN, 0, &[])], count(GAP, 0, 1)),
+        ("GAPs of more than a channel can count", vec![echo(), count(GAP, 0, 1 << 62)], count(GAP, 0, 1 << 62)),
+        ("GAP for an id that was never opened", vec![echo()], count(GAP, 2, 1)),
         ("FIN within a message", vec![echo(), data(2, 0, 1, 1)], on(FIN, 0, &[])),
         ("MORE on a stream", vec![open(0, 1, b"echo")], data(2, 0, 1, 1)),
         ("a byte beyond the limit", up_to_the_limit(), data(2, 0, 0, 1_985)),

@@ -8,7 +8,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 mod pair;
 
 use duologue::{
-    ConnectionError, EvidenceKind, Grant, Instant, InvalidMessage, PeerMisbehaved, Standing,
+    ConnectionError, EvidenceKind, Grant, Instant, InvalidMessage, Kind, PeerMisbehaved, Standing,
     crypto::{Randomness, Secret, sha256},
     limits::{M1_HEADER_LEN, M1_PAYLOAD_LEN, M2_PAYLOAD_LEN, RECORD_0_LEN},
     noise::{Initiator, Responder, Transport},
@@ -28,7 +28,7 @@ fn the_newest_evidence_comes_with_auth_in_the_same_flight() {
     let mut pair = Pair::new(1);
     pair.admits = false;
     assert_eq!((token(&mut pair, "old"), token(&mut pair, "new")), (1, 2));
-    let channel = pair.client_session().open_channel("echo").expect("a good label");
+    let channel = pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     let m1 = pair.client_sends().expect("M1");
     pair.server_takes(&m1).expect("good");
     let m2 = pair.server_sends().expect("M2");
@@ -83,7 +83,7 @@ fn evidence_and_standing_cross_the_open_line() {
 #[test]
 fn evidence_goes_before_what_is_to_be_judged_by_it() {
     let mut pair = Pair::new(1).open();
-    let channel = pair.client_session().open_channel("echo").expect("a good label");
+    let channel = pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     pair.client.channel(channel).send(vec![7; 60_000]).expect("there is room");
     token(&mut pair, "raises");
     let first = pair.client_sends().expect("a record");
@@ -228,7 +228,7 @@ fn evidence_behind_auth_counts_among_the_64_kib_before_the_verdict() {
     let mut pair = Pair::new(1);
     pair.admits = false;
     pair.client_session().show(EvidenceKind::Token, vec![b't'; 8_184]).expect("it is not too long");
-    let channel = pair.client_session().open_channel("echo").expect("a good label");
+    let channel = pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     pair.client.channel(channel).send(vec![7; 200_000]).expect("there is room");
     pair.run();
     assert_eq!(pair.server_seen.closed, None, "a client keeps to it");

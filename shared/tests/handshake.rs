@@ -7,8 +7,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 mod pair;
 
 use duologue::{
-    Budget, CloseCode, Connection, ConnectionError, Event, Instant, Invite, Line, Offer, PeerMisbehaved, Randomness,
-    ServerConfig, crypto::RANDOMNESS_LEN, limits, upgrade,
+    Budget, CloseCode, Connection, ConnectionError, Event, Instant, Invite, Kind, Line, Offer, PeerMisbehaved,
+    Randomness, ServerConfig, crypto::RANDOMNESS_LEN, limits, upgrade,
 };
 use pair::{Device, Pair, config, grant, identity, ticket};
 
@@ -322,7 +322,7 @@ fn a_message_out_of_turn_is_refused() {
 fn what_comes_before_the_verdict_is_held_up_to_64_kib() {
     let mut pair = Pair::new(1);
     pair.admits = false;
-    let channel = pair.client_session().open_channel("echo").expect("a good label");
+    let channel = pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     pair.client.channel(channel).send(b"early".to_vec()).expect("there is room");
     pair.run();
     assert!(pair.server_seen.opened.is_empty(), "nothing is read before the verdict");
@@ -342,7 +342,7 @@ fn what_comes_before_the_verdict_is_held_up_to_64_kib() {
 fn a_client_with_much_to_say_keeps_to_64_kib_before_the_verdict() {
     let mut pair = Pair::new(1);
     pair.admits = false;
-    let channel = pair.client_session().open_channel("echo").expect("a good label");
+    let channel = pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     let big: Vec<u8> = (0..200_000_u32).map(|index| index.to_be_bytes()[3]).collect();
     pair.client.channel(channel).send(big.clone()).expect("there is room");
     pair.run();

@@ -15,8 +15,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 mod pair;
 
 use duologue::{
-    ChannelId, CloseCode, Credential, EvidenceKind, Invite, Offer, Outcome, Received, SessionId, Standing, Ticket,
-    TicketId, Wanted,
+    ChannelId, CloseCode, Credential, EvidenceKind, Invite, Kind, Offer, Outcome, Received, SessionId, Standing,
+    Ticket, TicketId, Wanted,
     crypto::{Randomness, Secret, sha256},
     limits::{M1_HEADER_LEN, M1_PAYLOAD_LEN, M2_PAYLOAD_LEN},
     noise::{Initiator, Responder, Transport},
@@ -308,7 +308,7 @@ fn written() -> Vectors {
     let mut first = Story::new(SEEDS[0], Offer::Invite(invite()), (invite().id().0, invite().psk()));
     first.client_says(true); // M1
     first.server_says(true); // M2
-    let echo = first.pair.client_session().open_channel("echo").expect("a good label");
+    let echo = first.pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     first.pair.client.channel(echo).send(b"early".to_vec()).expect("there is room");
     first.client_says(true); // AUTH, and early data behind it
     let session_id = SessionId(*b"\xd0\xd0\xd0\xd0twelve bytes");

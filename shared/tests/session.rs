@@ -7,7 +7,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 mod pair;
 
 use duologue::{
-    ChannelError, ChannelId, CloseCode, ConnectionError, Delivery, Received, ResetCode,
+    ChannelError, ChannelId, CloseCode, ConnectionError, Delivery, Kind, Priority, Received, ResetCode,
     limits::{
         CHANNEL_WINDOW, CHANNELS_MAX, MESSAGE_LEN_MAX, QUEUED_MESSAGE_COST, REKEY_INTERVAL_RECORDS, SEND_QUEUE_LEN_MAX,
     },
@@ -17,7 +17,7 @@ use pair::{Bytes, Pair};
 /// An open line with one channel from the client.
 fn with_channel() -> (Pair, ChannelId) {
     let mut pair = Pair::new(1).open();
-    let id = pair.client_session().open_channel("echo").expect("a good label");
+    let id = pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     pair.run();
     assert_eq!(pair.server_seen.opened, [id]);
     (pair, id)
@@ -149,7 +149,8 @@ fn a_message_of_16_mib_passes_a_window_of_256_kib() {
 fn three_large_messages_at_once_all_arrive() {
     // One more than may be assembled at the same time: the third waits its turn, and gets it.
     let mut pair = Pair::new(1).open();
-    let ids: Vec<_> = (0..3).map(|_| pair.client_session().open_channel("echo").expect("a good label")).collect();
+    let ids: Vec<_> =
+        (0..3).map(|_| pair.client_session().open("echo", Kind::MESSAGES).expect("a good label")).collect();
     for id in &ids {
         pair.client.channel(*id).send(vec![seed(*id); 2_000_000]).expect("there is room");
     }
@@ -189,8 +190,8 @@ fn a_large_message_behind_an_unread_one_arrives_once_that_is_read() {
 #[test]
 fn a_reader_that_does_not_read_stops_its_own_channel_only() {
     let mut pair = Pair::new(1).open();
-    let stuck = pair.client_session().open_channel("stuck").expect("a good label");
-    let free = pair.client_session().open_channel("free").expect("a good label");
+    let stuck = pair.client_session().open("stuck", Kind::MESSAGES).expect("a good label");
+    let free = pair.client_session().open("free", Kind::MESSAGES).expect("a good label");
     for _ in 0..1_000 {
         pair.client.channel(stuck).send(vec![1; 1_000]).expect("16 MiB may wait");
     }
@@ -212,7 +213,7 @@ fn a_reader_that_does_not_read_stops_its_own_channel_only() {
 #[test]
 fn a_peer_that_grants_no_credit_on_many_channels_makes_its_own_session_wait() {
     let mut pair = Pair::new(1).open();
-    let ids: Vec<_> = (0..10).map(|_| pair.client_session().open_channel("x").expect("a good label")).collect();
+    let ids: Vec<_> = (0..10).map(|_| pair.client_session().open("x", Kind::MESSAGES).expect("a good label")).collect();
     let sends = |pair: &mut Pair, id| pair.client.channel(id).send(vec![1; MESSAGE_LEN_MAX]).map_err(|error| error.0);
     let (full, waiting) = ids.split_at(4);
     for id in full {
@@ -250,13 +251,43 @@ fn empty_messages_are_bounded_too() {
 #[test]
 fn a_large_upload_does_not_delay_a_small_message() {
     let mut pair = Pair::new(1).open();
-    let upload = pair.client_session().open_channel("upload").expect("a good label");
-    let chat = pair.client_session().open_channel("chat").expect("a good label");
+    let upload = pair.client_session().open("upload", Kind::MESSAGES).expect("a good label");
+    let chat = pair.client_session().open("chat", Kind::MESSAGES).expect("a good label");
     pair.client.channel(upload).send(vec![1; 200_000]).expect("there is room");
     pair.client.channel(chat).send(b"hi".to_vec()).expect("there is room");
     let first = pair.client_sends().expect("a record");
     pair.server_takes(&first).expect("good");
     assert_eq!(message(pair.server.channel(chat).recv()), b"hi", "it was in the first record");
+}
+
+#[test]
+fn what_comes_first_does_not_wait_behind_a_flood_that_nobody_has_acknowledged() {
+    let mut pair = Pair::new(1).open();
+    let of = |priority| Kind { priority, ..Kind::MESSAGES };
+    for _ in 0..16 {
+        let flood = pair.client_session().open("flood", of(Priority::Normal)).expect("a good label");
+        pair.client.channel(flood).send(vec![1; 200_000]).expect("there is room");
+    }
+    let keys = pair.client_session().open("keys", of(Priority::First)).expect("a good label");
+    let late = pair.client_session().open("late", of(Priority::Normal)).expect("a good label");
+    let mut records = Vec::new();
+    while let Some(record) = pair.client_sends() {
+        records.push(record);
+    }
+    assert!(records.len() < 16 * 200_000 / 65_535, "the flood waits for the other end");
+    pair.client.channel(late).send(b"late".to_vec()).expect("there is room");
+    assert_eq!(pair.client_sends(), None);
+    pair.client.channel(keys).send(b"^C".to_vec()).expect("there is room");
+    let record = pair.client_sends().expect("it leaves at once");
+    assert!(record.len() < 200, "and alone: {} bytes", record.len());
+    for record in records.into_iter().chain([record]) {
+        pair.server_takes(&record).expect("good");
+    }
+    assert_eq!(message(pair.server.channel(keys).recv()), b"^C");
+    // Nor does it wait for the rest of a record: among all of them it is first.
+    pair.client.channel(keys).send(b"x".to_vec()).expect("there is room");
+    pair.run();
+    assert_eq!(message(pair.server.channel(keys).recv()), b"x");
 }
 
 #[test]
@@ -280,7 +311,7 @@ fn finishing_lets_the_answer_come_and_ends_the_channel() {
 #[test]
 fn a_reset_reaches_the_other_end_and_harms_no_other_channel() {
     let (mut pair, id) = with_channel();
-    let other = pair.client_session().open_channel("other").expect("a good label");
+    let other = pair.client_session().open("other", Kind::MESSAGES).expect("a good label");
     pair.client.channel(id).send(vec![1; 1_000_000]).expect("there is room");
     pair.client.channel(other).send(b"still here".to_vec()).expect("there is room");
     let record = pair.client_sends().expect("a record");
@@ -308,8 +339,9 @@ fn a_service_that_returns_early_settles_what_was_sent_to_it() {
 #[test]
 fn channels_beyond_256_wait_for_a_free_place() {
     let mut pair = Pair::new(1).open();
-    let ids: Vec<_> =
-        (0..CHANNELS_MAX + 10).map(|_| pair.client_session().open_channel("x").expect("a good label")).collect();
+    let ids: Vec<_> = (0..CHANNELS_MAX + 10)
+        .map(|_| pair.client_session().open("x", Kind::MESSAGES).expect("a good label"))
+        .collect();
     pair.run();
     assert_eq!(pair.server_seen.opened.len(), CHANNELS_MAX);
     for id in ids.iter().take(10) {
@@ -323,7 +355,7 @@ fn channels_beyond_256_wait_for_a_free_place() {
 #[test]
 fn the_server_opens_channels_too() {
     let mut pair = Pair::new(1).open();
-    let id = pair.server_session().open_channel("news").expect("a good label");
+    let id = pair.server_session().open("news", Kind::MESSAGES).expect("a good label");
     pair.server.channel(id).send(b"hello".to_vec()).expect("there is room");
     pair.run();
     assert_eq!(pair.client_seen.opened, [id]);
@@ -334,7 +366,7 @@ fn the_server_opens_channels_too() {
 #[test]
 fn what_is_sent_before_the_line_is_open_waits_in_order() {
     let mut pair = Pair::new(1);
-    let id = pair.client_session().open_channel("echo").expect("a good label");
+    let id = pair.client_session().open("echo", Kind::MESSAGES).expect("a good label");
     for index in 0..50_u8 {
         pair.client.channel(id).send(vec![index]).expect("there is room");
     }
@@ -357,7 +389,7 @@ fn a_close_carries_code_reason_and_count() {
     assert_eq!((close.code, close.reason.as_str(), close.received), (CloseCode::GoingAway, "back in a minute", 2));
     assert_eq!(pair.server_seen.closed, Some(ConnectionError::LocallyClosed(CloseCode::GoingAway)));
     assert_eq!(pair.client.channel(id).delivery(1), Delivery::Unknown);
-    assert_eq!(pair.client_session().open_channel("more"), Err(ChannelError::Closed));
+    assert_eq!(pair.client_session().open("more", Kind::MESSAGES), Err(ChannelError::Closed));
 }
 
 #[test]

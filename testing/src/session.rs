@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
-use duologue::{Channel, ChannelError, ChannelId, Delivery, Received, ResetCode};
+use duologue::{Channel, ChannelError, ChannelId, Delivery, Kind, Priority, Received, ResetCode};
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
@@ -30,36 +30,35 @@ impl Session {
         inner.wake();
         done
     }
-
-    fn open_with(
-        &self,
-        open: impl FnOnce(&mut duologue::Line) -> Result<ChannelId, ChannelError>,
-    ) -> Result<u32, JsValue> {
-        let inner = &mut *self.server.borrow_mut();
-        let held = inner.sessions.get(self.no).ok_or_else(|| channel_error(ChannelError::Closed))?;
-        let id = open(&mut held.line).map_err(channel_error)?;
-        inner.wake();
-        Ok(id.0)
-    }
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// Opens a channel to the client and returns its id.
+    /// Opens a channel to the client and returns its id: of messages or bytes, of a step of priority, a tail or none.
     ///
     /// # Errors
     /// Why it cannot be opened.
-    pub fn open(&self, label: &str) -> Result<u32, JsValue> {
-        self.open_with(|line| line.open_channel(label))
+    pub fn open(&self, label: &str, is_stream: bool, step: u8, tail: Option<u32>) -> Result<u32, JsValue> {
+        let kind = Kind { stream: is_stream, priority: Priority::from_step(step).unwrap_or_default(), tail };
+        let inner = &mut *self.server.borrow_mut();
+        let held = inner.sessions.get(self.no).ok_or_else(|| channel_error(ChannelError::Closed))?;
+        let id = held.line.open(label, kind).map_err(channel_error)?;
+        inner.wake();
+        Ok(id.0)
     }
 
-    /// Opens a stream to the client and returns its id.
-    ///
-    /// # Errors
-    /// Why it cannot be opened.
-    #[wasm_bindgen(js_name = openStream)]
-    pub fn open_stream(&self, label: &str) -> Result<u32, JsValue> {
-        self.open_with(|line| line.open_stream(label))
+    /// How many messages, or bytes of a stream, the client has left out before what was received last.
+    #[expect(clippy::cast_precision_loss, reason = "that much is never sent")]
+    #[must_use]
+    pub fn missed(&self, id: u32) -> f64 {
+        self.channel(id, 0, |channel| channel.missed()) as f64
+    }
+
+    /// Throws away what was sent and has not begun to leave. How many messages, or bytes of a stream, that was.
+    #[expect(clippy::cast_precision_loss, reason = "that much is never sent")]
+    #[must_use]
+    pub fn discard(&self, id: u32) -> f64 {
+        self.channel(id, 0, |mut channel| channel.discard()) as f64
     }
 
     /// Queues a message. False if there is no room.

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use duologue::{CloseCode, limits::CHANNELS_MAX};
+use duologue::{CloseCode, Kind, limits::CHANNELS_MAX};
 use duologue_client::Line;
 
 use crate::{
@@ -22,7 +22,7 @@ const MESSAGE_LEN: usize = 32 * 1_024;
 /// Sends on every channel what there is room for, until nothing moves any more.
 async fn hoard(line: &Line) {
     let ids: Vec<_> =
-        line.command(|line, _| (0..CHANNELS_MAX).map(|_| line.open_channel("echo").expect("good")).collect());
+        line.command(|line, _| (0..CHANNELS_MAX).map(|_| line.open("echo", Kind::MESSAGES).expect("good")).collect());
     let mut moved = Instant::now();
     while moved.elapsed() < Duration::from_secs(1) {
         let sent = line

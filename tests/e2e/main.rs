@@ -81,6 +81,7 @@ mod sight;
 mod silence;
 mod slow;
 mod tabs;
+mod tails;
 mod tampering;
 mod terminal;
 mod tls;

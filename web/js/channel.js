@@ -13,10 +13,11 @@
 
 import { Datagrams } from "./datagrams.js";
 import { DuologueError, cancelledHere, wrap } from "./errors.js";
-import { Queue, RESET_CANCELLED, fromJson, split, toJson, toMessage } from "./values.js";
+import { Queue, RESET_CANCELLED, fromJson, split, toJson, toKind, toMessage } from "./values.js";
 
 /** What the core says of a message. */
 const PENDING = 0;
+const TAKEN = 1;
 const NOT_SENT = 2;
 
 /** Messages of up to this length go to the core together: the way there costs more than they do. Longer ones go alone. */
@@ -41,7 +42,7 @@ function give(line, id, messages, at) {
 }
 
 const finished = () => new DuologueError("finished", "This channel was finished: nothing more can be sent on it.");
-const notTaken = () => new DuologueError("not-taken", "The channel ended before this message was taken.");
+const notTaken = () => new DuologueError("not-taken", "The message was left out, or the channel ended before it was taken.");
 
 export class Channel {
   #link;
@@ -53,6 +54,9 @@ export class Channel {
   #received = new Queue(); // those who wait for messages; after the end, what was not read
   #ahead = []; // messages that the core has handed over,
   #at = 0; // and the first that nobody has read
+  #missed = 0; // before these
+  #kind; // priority and tail
+  #leavesOut; // some of what is sent may be left out
   #datagrams;
   #sending = true;
   #receiving = true;
@@ -60,9 +64,13 @@ export class Channel {
   #error; // why it is over, if before its time
   #isIndependent; // each of its messages stands alone
   resent = 0;
+  missed = 0;
 
   /** @private */
-  constructor(link, label, id, { resend } = {}) {
+  constructor(link, label, id, options) {
+    const { resend } = options ?? {};
+    this.#kind = toKind(options);
+    this.#leavesOut = this.#kind[1] !== undefined;
     if (resend !== undefined && resend !== "independent") {
       throw new TypeError('`resend` is "independent", or not given.');
     }
@@ -71,7 +79,7 @@ export class Channel {
     this.#isIndependent = resend === "independent";
     link._run(
       (line) => {
-        this.#id = id ?? line.open(this.label);
+        this.#id = id ?? this.#open(line);
         link._channels.set(this.#id, this);
       },
       (error) => this._ended(undefined, error),
@@ -79,9 +87,21 @@ export class Channel {
   }
 
   send(data) {
-    return new Promise((resolve, reject) => {
+    const sent = new Promise((resolve, reject) => {
       const bytes = toMessage(data);
       if (this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1) queueMicrotask(() => this.#post());
+    });
+    if (this.#kind[1] !== undefined) sent.catch(() => {}); // of a tail nobody need hear what was left out
+    return sent;
+  }
+
+  discard() {
+    this.#post();
+    this.#run((line) => {
+      this.#leavesOut = true;
+      for (const { reject } of this.#backlog.splice(0)) reject(notTaken()._with("not sent"));
+      line.discard(this.#id);
+      this.#settle(line, notTaken());
     });
   }
 
@@ -170,7 +190,7 @@ export class Channel {
     this.#backlog = kept.concat(this.#backlog);
     if (!this.#sending && this.#backlog.length === 0) return this._ended(line, error);
     this.#sent = 0;
-    this.#id = line.open(this.label);
+    this.#id = this.#open(line);
     this.#link._channels.set(this.#id, this);
     this._changed(line);
   }
@@ -187,6 +207,10 @@ export class Channel {
     for (const { reject } of this.#backlog.splice(0)) reject(why._with("not sent"));
     this.#post();
     this.#received.end(error);
+  }
+
+  #open(line) {
+    return line.open(this.label, false, ...this.#kind);
   }
 
   #run(work, fail = () => {}) {
@@ -209,12 +233,13 @@ export class Channel {
     let settled = 0;
     for (const send of this.#sends) {
       const ordinal = first + settled;
-      if (ordinal <= taken) {
+      if (ordinal <= taken && !this.#leavesOut) {
         send.resolve();
       } else {
         const delivery = line.delivery(this.#id, ordinal);
         if (delivery === PENDING) break;
-        if (keeps && delivery === NOT_SENT) kept.push(send);
+        if (delivery === TAKEN) send.resolve();
+        else if (keeps && delivery === NOT_SENT) kept.push(send);
         else send.reject(why._with(delivery === NOT_SENT ? "not sent" : "unknown"));
       }
       settled += 1;
@@ -243,6 +268,7 @@ export class Channel {
 
   /** The first that nobody has read. What was read is not held on to: it may have 16 MiB. */
   #shift() {
+    this.missed = this.#missed;
     const message = this.#ahead[this.#at];
     this.#ahead[this.#at++] = undefined;
     return message;
@@ -251,6 +277,8 @@ export class Channel {
   /** What the core has. False if that is nothing. */
   #fetch(line) {
     const got = line.recvAll(this.#id);
+    this.#missed = line.missed(this.#id);
+    if (!got) this.missed = this.#missed;
     if (got === undefined) return false;
     this.#ahead = got === null ? [] : split(got);
     this.#at = 0;

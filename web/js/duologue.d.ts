@@ -536,7 +536,23 @@ export interface ChannelOptions {
    * the channel ends with its session, unless nothing of it had left.
    */
   resend?: "independent";
+  /**
+   * Which channels leave first where several have something to send, in both directions: 0 first (key presses, calls), 1
+   * normal, 2 last (files, backups). Those of one step take turns; of the next step comes one turn for each four of the step
+   * before. Default: 1.
+   */
+  priority?: 0 | 1 | 2;
+  /**
+   * A tail: at each end at most so many bytes wait to leave, the oldest of more are left out, and nobody waits. What a
+   * terminal, a log or prices want. The newest message is kept whatever its length. Of a message that was left out `send`
+   * rejects with `not-taken` and the delivery `not sent`; nobody need catch it. The other end sees in `missed` how much is
+   * missing. 0 to 4,294,967,295. Default: nothing is left out, and whoever sends waits.
+   */
+  tail?: number;
 }
+
+/** How a stream waits beside others, and what it may leave out. */
+export type StreamOptions = Pick<ChannelOptions, "priority" | "tail">;
 
 /** What has become of a line: for whoever looks for a fault, not for programs. No secret is in it. */
 export interface DebugNote {
@@ -640,7 +656,7 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * Fulfils at once when there is a line to wait for. A server without such a service ends the stream with `refused`.
    * Rejects with `bad-label`, or with the link's end.
    */
-  createBidirectionalStream(label: keyof P & string): Promise<BidirectionalStream>;
+  createBidirectionalStream(label: keyof P & string, options?: StreamOptions): Promise<BidirectionalStream>;
   /**
    * One message there, one message back; lost connections on the way are not noticed. Rejects with the service's refusal
    * (`refused`, `failed`, …), `no-answer`, `deadline`, the session's end (`session-…`) or the link's; before the service is
@@ -744,6 +760,11 @@ export class Channel<Send = unknown, Receive = unknown> implements AsyncIterable
   readonly label: string;
   /** How many messages were given to a new session after the old one had ended (`resend: "independent"`). */
   readonly resent: number;
+  /**
+   * How many messages the other end has left out before the one that was read last, in this session: it has thrown them away
+   * (`discard`), or the channel is a tail.
+   */
+  readonly missed: number;
   /** Messages that may be lost, beside those of the channel. */
   readonly datagrams: Datagrams;
   /**
@@ -754,6 +775,11 @@ export class Channel<Send = unknown, Receive = unknown> implements AsyncIterable
    */
   send(data: Data): Promise<void>;
   sendJson(value: Send): Promise<void>;
+  /**
+   * Throws away what was sent here and has not begun to leave, as Ctrl+C does with a terminal's output. Those messages reject
+   * with `not-taken` and the delivery `not sent`; the other end hears how many are missing.
+   */
+  discard(): void;
   /** No more messages from here; the other side's still arrive. */
   finish(): void;
   /** Ends both directions at once; the other side sees a cancellation, this side the error `cancelled`. */
@@ -838,8 +864,15 @@ export class BidirectionalStream extends EventTarget {
    * stop at once, cancel `readable`.
    */
   readonly writable: WritableStream<Data>;
-  /** Bytes that the other application has taken. It never goes back. */
+  /** Bytes that the other application has taken, with those of which it was told that they are missing. It never goes back. */
   readonly taken: number;
+  /**
+   * How many bytes the other end has left out before the chunk that was read last: it has thrown them away (`discard`), or the
+   * stream is a tail. No chunk lies on both sides of a gap.
+   */
+  readonly missed: number;
+  /** Throws away what was written here and has not left. The other end hears how many bytes are missing. */
+  discard(): void;
 
   addEventListener<K extends keyof BidirectionalStreamEventMap>(
     type: K,

@@ -110,10 +110,10 @@ export class Link extends EventTarget {
     return this.#line?.roundTrip();
   }
 
-  createBidirectionalStream(label) {
+  createBidirectionalStream(label, options) {
     const name = String(label);
     return new Promise((resolve, reject) =>
-      this._run((line) => resolve(new BidirectionalStream(this, name, line.openStream(name))), reject),
+      this._run((line) => resolve(new BidirectionalStream(this, name, line, options)), reject),
     );
   }
 
@@ -393,7 +393,7 @@ export class Link extends EventTarget {
       else this.#incoming.push(channel);
       return;
     }
-    const stream = new BidirectionalStream(this, label, id);
+    const stream = new BidirectionalStream(this, label, undefined, undefined, id);
     if (this.#streams) this.#streams.enqueue(stream);
     else stream.readable.cancel(); // nobody will ever read it
   }

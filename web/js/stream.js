@@ -9,7 +9,7 @@
  */
 
 import { DuologueError, cancelledHere, wrap } from "./errors.js";
-import { RESET_CANCELLED, toBytes } from "./values.js";
+import { RESET_CANCELLED, toBytes, toKind } from "./values.js";
 
 /** What is given to the core at once: small enough to find room in its queue of 256 KiB while that drains. */
 const SLICE_LEN = 128 * 1_024;
@@ -29,9 +29,10 @@ export class BidirectionalStream extends EventTarget {
   #writeOver = false;
   #over = false;
   #error; // why it is over, if before its time
+  missed = 0;
 
   /** @private */
-  constructor(link, label, id) {
+  constructor(link, label, line, options, id = line.open(label, true, ...toKind(options))) {
     super();
     this.#link = link;
     this.#id = id;
@@ -58,6 +59,14 @@ export class BidirectionalStream extends EventTarget {
 
   get taken() {
     return this.#taken;
+  }
+
+  discard() {
+    this.#run((line) => {
+      if (this.#writing) this.#writing.at = this.#writing.whole;
+      line.discard(this.#id);
+      this.#pump(line);
+    });
   }
 
   /** @private Something about this stream is new. */
@@ -205,6 +214,7 @@ export class BidirectionalStream extends EventTarget {
     let chunk;
     try {
       chunk = line.recv(this.#id);
+      this.missed = line.missed(this.#id);
     } catch (error) {
       this.#break(line, wrap(error));
       return;
@@ -225,6 +235,7 @@ export class BidirectionalStream extends EventTarget {
     try {
       let chunk;
       while ((chunk = line.recv(this.#id))) this.#rest.push(chunk);
+      this.missed = line.missed(this.#id);
       if (chunk === null) this.#readError = undefined;
     } catch {
       // It says that the stream has ended; whoever drains it knows why.

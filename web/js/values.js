@@ -13,6 +13,13 @@ const TIMER_MILLIS_MAX = 0x7fff_ffff;
 export const RESET_CANCELLED = 1;
 export const RESET_DEADLINE = 2;
 
+/** How a channel waits beside others, as the core takes it: its step of priority, and the length of its tail. */
+export function toKind({ priority = 1, tail } = {}) {
+  if (![0, 1, 2].includes(priority)) throw new RangeError("`priority` is 0 (first), 1 (normal) or 2 (last).");
+  if (tail !== undefined && !(tail >>> 0 === tail)) throw new RangeError("`tail` is a number of bytes, 0 to 4,294,967,295.");
+  return [priority, tail];
+}
+
 export function toBytes(data) {
   if (typeof data === "string") return new TextEncoder().encode(data);
   if (Object.prototype.toString.call(data) === "[object ArrayBuffer]") return new Uint8Array(data); // of a frame too

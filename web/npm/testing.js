@@ -370,13 +370,13 @@ class Session {
     commands.datagramStats = (id) => datagramStats.call(commands, id, performance.now());
   }
 
-  channel(label) {
-    return new Channel(this, label);
+  channel(label, options) {
+    return new Channel(this, label, undefined, options);
   }
 
-  async createBidirectionalStream(label) {
+  async createBidirectionalStream(label, options) {
     if (this.#end) throw this.#end;
-    return new BidirectionalStream(this, label, this._line.openStream(label));
+    return new BidirectionalStream(this, label, this._line, options);
   }
 
   close(reason = "") {

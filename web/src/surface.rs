@@ -9,8 +9,8 @@ use core::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use duologue::{
-    ChannelError, Claims, ClientConfig, CloseCode, ConnectionNo, Delivery, DeviceKey, EvidenceKind, Invite, Offer,
-    Received, ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
+    ChannelError, Claims, ClientConfig, CloseCode, ConnectionNo, Delivery, DeviceKey, EvidenceKind, Invite, Kind,
+    Offer, Priority, Received, ResetCode, Secret, SignatureAlgorithm, Ticket, TicketId,
 };
 use wasm_bindgen::prelude::*;
 use web_sys::WebSocket;
@@ -139,21 +139,14 @@ impl Line {
         Ok(Self(Driver::start(line, url, options)))
     }
 
-    /// Opens a channel and returns its id.
+    /// Opens a channel and returns its id: of messages or bytes, of a step of priority (0 first, 1 normal, 2 last), a tail of so
+    /// many bytes or none.
     ///
     /// # Errors
     /// Why it cannot be opened.
-    pub fn open(&self, label: &str) -> Result<u32, JsValue> {
-        self.0.command(|line, _| line.open_channel(label)).map(|id| id.0).map_err(channel_error)
-    }
-
-    /// Opens a stream and returns its id.
-    ///
-    /// # Errors
-    /// Why it cannot be opened.
-    #[wasm_bindgen(js_name = openStream)]
-    pub fn open_stream(&self, label: &str) -> Result<u32, JsValue> {
-        self.0.command(|line, _| line.open_stream(label)).map(|id| id.0).map_err(channel_error)
+    pub fn open(&self, label: &str, is_stream: bool, step: u8, tail: Option<u32>) -> Result<u32, JsValue> {
+        let kind = Kind { stream: is_stream, priority: Priority::from_step(step).unwrap_or_default(), tail };
+        self.0.command(|line, _| line.open(label, kind)).map(|id| id.0).map_err(channel_error)
     }
 
     /// Queues a message. False if there is no room: try again when the channel has changed.
@@ -254,6 +247,7 @@ impl Line {
             let (mut bytes, mut ends) = (first, Vec::new());
             while bytes.len() < AHEAD_LEN
                 && ends.len() < AHEAD_MAX
+                && !channel.is_behind_gap()
                 && let Ok(Received::Message(next)) = channel.recv_ahead()
             {
                 ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -266,6 +260,17 @@ impl Line {
             ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
             Ok(js_sys::Array::of2(&all, &js_sys::Uint32Array::from(ends.as_slice())).into())
         })
+    }
+
+    /// How many messages, or bytes of a stream, the other end has left out before what `recvAll` has handed over last.
+    #[must_use]
+    pub fn missed(&self, id: u32) -> f64 {
+        self.0.ask(id, |channel| channel.missed()) as f64
+    }
+
+    /// Throws away what was sent and has not begun to leave. How many messages, or bytes of a stream, that was.
+    pub fn discard(&self, id: u32) -> f64 {
+        self.0.channel(id, |mut channel| channel.discard()) as f64
     }
 
     /// The application has taken so many of what `recvAll` has handed over, the oldest first.

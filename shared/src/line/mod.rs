@@ -33,6 +33,7 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 #[cfg(feature = "server")]
 use crate::handshake::evidence::Evidence;
 use crate::{
+    channel::Kind,
     close::{CloseCode, FreshReason},
     connection::{Connection, Event},
     error::{ChannelError, ConnectionError},
@@ -262,20 +263,12 @@ impl Line {
 
     // Commands.
 
-    /// Opens a channel of messages. What is sent while no connection carries the session waits in order.
+    /// Opens a channel of that kind. What is sent while no connection carries the session waits in order.
     ///
     /// # Errors
     /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end.
-    pub fn open_channel(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
-        self.session().open_channel(label)
-    }
-
-    /// Opens a channel that carries a stream of bytes each way.
-    ///
-    /// # Errors
-    /// As [`Self::open_channel`].
-    pub fn open_stream(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
-        self.session().open_stream(label)
+    pub fn open(&mut self, label: &str, kind: Kind) -> Result<ChannelId, ChannelError> {
+        self.session().open(label, kind)
     }
 
     /// A channel's commands and getters.

@@ -2,14 +2,14 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::{Session, outbound::is_due};
+use super::{Session, outbound::is_due, turns::STEPS};
 use crate::{
     channel::ChannelState,
     ids::ChannelId,
     limits::{
         ASSEMBLING_CHANNELS_MAX, CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, CHANNELS_HELD_MAX, DATAGRAM_QUEUE_LEN_MAX,
-        DATAGRAMS_MAX, FAREWELLS_LEN_MAX, FAREWELLS_MAX, MESSAGE_LEN_MAX, PASSED_OVER_MAX, RETAINED_FRAME_COST,
-        SESSION_HELD_LEN_MAX, SESSION_QUEUE_LEN_MAX, TURN_LEN_MAX,
+        DATAGRAMS_MAX, FAREWELLS_LEN_MAX, FAREWELLS_MAX, FIRST_RESERVE_LEN, MESSAGE_LEN_MAX, PASSED_OVER_MAX,
+        RETAINED_FRAME_COST, SESSION_HELD_LEN_MAX, SESSION_QUEUE_LEN_MAX, TURN_LEN_MAX,
     },
 };
 
@@ -75,7 +75,7 @@ impl Session {
     /// Everything that can be seen from within.
     pub(crate) fn audit(&self) {
         self.resend.audit();
-        let most = self.resend_len_max + TURN_LEN_MAX + FAREWELLS_LEN_MAX + 2 * RETAINED_FRAME_COST;
+        let most = self.resend_len_max + FIRST_RESERVE_LEN + TURN_LEN_MAX + FAREWELLS_LEN_MAX + 2 * RETAINED_FRAME_COST;
         assert!(self.resend.len() <= most, "{} bytes retained", self.resend.len());
         let unread: usize = self.channels.values().map(|channel| channel.recv.memory_len()).sum();
         assert_eq!(self.unread_len, unread, "bytes unread");
@@ -118,9 +118,9 @@ impl Session {
         let assembling = self.channels.values().filter(|channel| channel.recv.assembling).count();
         assert_eq!(self.assembling, assembling, "assembly slots");
         assert!(assembling <= ASSEMBLING_CHANNELS_MAX);
-        let turns: BTreeSet<_> = self.turns.iter().collect();
-        assert_eq!(turns.len(), self.turns.len(), "a channel has two turns");
-        assert!(turns.iter().all(|id| self.channels.get(**id).is_some()), "a channel that is gone has a turn");
+        let turns: BTreeSet<_> = self.turns.iter(STEPS).collect();
+        assert_eq!(turns.len(), self.turns.iter(STEPS).count(), "a channel has two turns");
+        assert!(turns.iter().all(|id| self.channels.get(*id).is_some()), "a channel that is gone has a turn");
         for (id, channel) in self.channels.iter() {
             assert!(!self.can_seal(id) || turns.contains(&id), "{id:?} could go on, and has no turn");
             assert!(!is_due(channel, false) || self.due.contains(id), "{id:?} has news that nobody will tell");

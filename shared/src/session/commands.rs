@@ -5,7 +5,7 @@ use alloc::{borrow::ToOwned, boxed::Box, vec::Vec};
 
 use super::{Channel, DatagramStats, Session, datagrams::Waiting};
 use crate::{
-    channel::{ChannelState, Delivery, Fin, Received},
+    channel::{ChannelState, Delivery, Fin, Kind, Received},
     close::ResetCode,
     error::ChannelError,
     ids::ChannelId,
@@ -14,28 +14,11 @@ use crate::{
 };
 
 impl Session {
-    /// Opens a channel of messages. What is sent before the line is open waits in order.
+    /// Opens a channel of that kind. What is sent before the line is open waits in order.
     ///
     /// # Errors
     /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end.
-    pub fn open_channel(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
-        self.open(label, false)
-    }
-
-    /// Opens a channel that carries a stream of bytes each way.
-    ///
-    /// # Errors
-    /// As [`Self::open_channel`].
-    pub fn open_stream(&mut self, label: &str) -> Result<ChannelId, ChannelError> {
-        self.open(label, true)
-    }
-
-    /// A channel's commands and getters.
-    pub const fn channel(&mut self, id: ChannelId) -> Channel<'_> {
-        Channel { session: self, id }
-    }
-
-    fn open(&mut self, label: &str, stream: bool) -> Result<ChannelId, ChannelError> {
+    pub fn open(&mut self, label: &str, kind: Kind) -> Result<ChannelId, ChannelError> {
         if label.is_empty() || label.len() > LABEL_LEN_MAX {
             return Err(ChannelError::BadLabel);
         }
@@ -46,9 +29,14 @@ impl Session {
         // 2^31 channels in one session: the ids are used up, and the session with them.
         self.next_id = self.next_id.checked_add(2).ok_or(ChannelError::Closed)?;
         let limit = u64::from(self.peers.window);
-        self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), stream, limit, false)));
+        self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), kind, limit, false)));
         self.unannounced.insert(id);
         Ok(id)
+    }
+
+    /// A channel's commands and getters.
+    pub const fn channel(&mut self, id: ChannelId) -> Channel<'_> {
+        Channel { session: self, id }
     }
 
     pub(super) fn label(&self, id: ChannelId) -> Option<&str> {
@@ -56,7 +44,7 @@ impl Session {
     }
 
     pub(super) fn is_stream(&self, id: ChannelId) -> bool {
-        self.channels.get(id).is_some_and(|channel| channel.stream)
+        self.channels.get(id).is_some_and(|channel| channel.kind.stream)
     }
 
     /// The channel, if the application may still send on it.
@@ -75,39 +63,61 @@ impl Session {
     pub(super) fn send(&mut self, id: ChannelId, message: Vec<u8>) -> Result<u64, (ChannelError, Vec<u8>)> {
         let (max, len) = (self.peers.message_len as usize, message.len());
         let queued = match self.sendable(id) {
-            Ok(channel) if channel.stream => return Err((ChannelError::WrongKind { stream: true }, message)),
+            Ok(channel) if channel.kind.stream => return Err((ChannelError::WrongKind { stream: true }, message)),
             Ok(_) if len > max => return Err((ChannelError::MessageTooLong { len, max }, message)),
-            Ok(channel) => channel.send.queued_len(),
+            Ok(channel) => (channel.send.queued_len(), channel.kind),
             Err(error) => return Err((error, message)),
         };
+        let (queued, kind) = queued;
         let cost = len + QUEUED_MESSAGE_COST;
-        if queued > 0 && queued + cost > SEND_QUEUE_LEN_MAX {
+        if queued > 0 && queued + cost > SEND_QUEUE_LEN_MAX && kind.tail.is_none() {
             return Err((ChannelError::Blocked, message));
         }
         if self.is_crowded_by(cost) {
             return Err((ChannelError::Blocked, message));
         }
         let Some(channel) = self.channels.get_mut(id) else { return Err((ChannelError::Closed, message)) };
-        let ordinal = channel.send.push(message);
-        self.queued_len += channel.send.queued_len() - queued;
+        let ordinal = channel.send.push(message, kind);
+        let now = channel.send.queued_len();
+        self.queued_len = self.queued_len + now - queued;
+        if kind.tail.is_some() {
+            self.changed.insert(id);
+            self.make_room();
+        }
         self.take_turn(id);
         Ok(ordinal)
     }
 
     pub(super) fn write(&mut self, id: ChannelId, bytes: &[u8]) -> Result<usize, ChannelError> {
-        if !self.sendable(id)?.stream {
+        let kind = self.sendable(id)?.kind;
+        if !kind.stream {
             return Err(ChannelError::WrongKind { stream: false });
         }
         if self.is_crowded_by(bytes.len()) {
             return Err(ChannelError::Blocked);
         }
-        let written = self.sendable(id)?.send.write(bytes);
+        let send = &mut self.sendable(id)?.send;
+        let before = send.queued_len();
+        let written = send.write(bytes, kind);
         if written == 0 && !bytes.is_empty() {
             return Err(ChannelError::Blocked);
         }
-        self.queued_len += written;
+        let now = send.queued_len();
+        self.queued_len = self.queued_len + now - before;
         self.take_turn(id);
         Ok(written)
+    }
+
+    /// Throws away what waits to leave and has not begun to. Returns how many messages, or bytes of a stream, those were.
+    pub(super) fn discard(&mut self, id: ChannelId) -> u64 {
+        let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.reset.is_none()) else { return 0 };
+        let before = channel.send.queued_len();
+        let count = channel.send.discard(channel.kind.stream);
+        self.queued_len -= before - channel.send.queued_len();
+        self.changed.insert(id);
+        self.take_turn(id);
+        self.make_room();
+        count
     }
 
     fn is_crowded_by(&mut self, len: usize) -> bool {
@@ -163,7 +173,7 @@ impl Session {
     }
 
     pub(super) fn read(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
-        if self.channels.get(id).is_some_and(|channel| !channel.stream) {
+        if self.channels.get(id).is_some_and(|channel| !channel.kind.stream) {
             return Err(ChannelError::WrongKind { stream: false });
         }
         self.recv(id, max.max(1))
@@ -172,22 +182,39 @@ impl Session {
     pub(super) fn recv(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
         let Some(channel) = self.channels.get_mut(id) else { return Err(ChannelError::Closed) };
         let before = channel.recv.memory_len();
-        let received = if channel.stream { channel.recv.read(max) } else { channel.recv.pop() };
+        let received = if channel.kind.stream { channel.recv.read(max) } else { channel.recv.pop() };
         self.unread_len -= before - channel.recv.memory_len();
         match received {
             Some(message) => {
                 self.taken_from(id);
                 Ok(Received::Message(message))
             }
-            None => self.nothing_to_read(id),
+            None => {
+                if channel.recv.taken_due {
+                    self.due.insert(id);
+                }
+                self.nothing_to_read(id)
+            }
         }
+    }
+
+    /// Messages, or bytes of a stream, that the peer has left out before what was read last.
+    pub(super) fn missed(&self, id: ChannelId) -> u64 {
+        self.channels.get(id).map_or(0, |channel| channel.recv.missed)
+    }
+
+    pub(super) fn is_behind_gap(&self, id: ChannelId) -> bool {
+        self.channels.get(id).is_some_and(|channel| channel.recv.is_behind_gap())
     }
 
     pub(super) fn recv_ahead(&mut self, id: ChannelId) -> Result<Received, ChannelError> {
         let received = self.channels.get_mut(id).and_then(|channel| {
             let before = channel.recv.memory_len();
-            let received = channel.recv.hand_over(channel.stream);
+            let received = channel.recv.hand_over(channel.kind.stream);
             self.unread_len -= before - channel.recv.memory_len();
+            if channel.recv.taken_due {
+                self.due.insert(id);
+            }
             received
         });
         received.map_or_else(|| self.nothing_to_read(id), |message| Ok(Received::Message(message)))

@@ -1,11 +1,10 @@
 //! How channels end: by a reset of either end, or when both have finished and the application has let go. And the assembly
 //! slots that they leave to others.
 
-use alloc::collections::VecDeque;
-
 use super::{
     Session,
     by_id::{ById, Ids},
+    turns::Turns,
 };
 use crate::{
     channel::{ChannelState, Fin},
@@ -41,7 +40,7 @@ impl Session {
         self.unannounced.remove(id);
         if cfg!(feature = "server") {
             // Nothing else takes its turn out while nothing can be sealed.
-            self.turns.retain(|other| *other != id);
+            self.turns.remove(id);
         }
         if assembling {
             self.free_slot(id);
@@ -111,7 +110,7 @@ impl Session {
         self.channels = ById::new();
         self.channel_datagrams = ById::new();
         self.due = Ids::new();
-        self.turns = VecDeque::new();
+        self.turns = Turns::default();
     }
 
     /// Gives the channel an assembly slot if it wants one and one is free.

@@ -49,7 +49,14 @@ impl Channel<'_> {
         self.session.write(self.id, bytes)
     }
 
-    /// What is known of a message.
+    /// Throws away what waits here and has not begun to leave: those messages are [`Delivery::NotSent`]. The peer hears how much
+    /// is missing. Returns how many messages, or bytes of a stream, that was.
+    pub fn discard(&mut self) -> u64 {
+        self.session.discard(self.id)
+    }
+
+    /// What is known of a message. Of those that were thrown away the newest runs are remembered (256); a message from before
+    /// these is [`Delivery::Unknown`].
     #[must_use]
     pub fn delivery(&self, ordinal: u64) -> Delivery {
         self.session.delivery(self.id, ordinal)
@@ -100,6 +107,19 @@ impl Channel<'_> {
     /// The application has taken the oldest of what [`Self::recv_ahead`] has handed over.
     pub fn take(&mut self) {
         self.session.take(self.id);
+    }
+
+    /// How many messages, or bytes of a stream, the peer has left out before what was read here last, since the channel's
+    /// begin: by [`Self::discard`], or because the channel is a tail ([`Kind::tail`](crate::Kind::tail)).
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.session.missed(self.id)
+    }
+
+    /// True if something was left out just before what is to be read next.
+    #[must_use]
+    pub fn is_behind_gap(&self) -> bool {
+        self.session.is_behind_gap(self.id)
     }
 
     /// Nothing more will be sent here; the peer's messages still come.

@@ -6,7 +6,7 @@ use super::Session;
 #[cfg(feature = "server")]
 use crate::limits::{CHANNELS_HELD_MAX, SESSION_UNREAD_LEN_MAX};
 use crate::{
-    channel::ChannelState,
+    channel::{ChannelState, Kind},
     close::ResetCode,
     error::PeerMisbehaved,
     frame::Frame,
@@ -18,10 +18,11 @@ use crate::{
 impl Session {
     pub(crate) fn handle_frame(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), PeerMisbehaved> {
         match *frame {
-            Frame::Open { channel, stream, label } => self.handle_open(channel, stream, label)?,
+            Frame::Open { channel, kind, label } => self.handle_open(channel, kind, label)?,
             Frame::Data { channel, more, data } => self.handle_data(channel, more, data)?,
             Frame::Fin { channel } => self.handle_fin(channel)?,
             Frame::Reset { channel, code } => self.handle_reset(channel, code)?,
+            Frame::Gap { channel, count } => self.handle_gap(channel, count)?,
             Frame::Skip { count: 0 } => return Err(PeerMisbehaved::EmptySkip),
             Frame::Skip { .. } => {}
             Frame::Taken { channel, count } | Frame::Done { channel, count } => self.handle_taken(channel, count)?,
@@ -98,7 +99,7 @@ impl Session {
         }
     }
 
-    fn handle_open(&mut self, id: ChannelId, stream: bool, label: &str) -> Result<(), PeerMisbehaved> {
+    fn handle_open(&mut self, id: ChannelId, kind: Kind, label: &str) -> Result<(), PeerMisbehaved> {
         if id.0 < self.peers_next_id || id.0 & 1 != self.peers_next_id & 1 || label.is_empty() {
             return Err(PeerMisbehaved::ChannelIdOutOfOrder);
         }
@@ -117,7 +118,7 @@ impl Session {
         }
         self.held_there += u16::from(cfg!(feature = "server"));
         let limit = u64::from(self.peers.window);
-        self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), stream, limit, true)));
+        self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), kind, limit, true)));
         self.opened.push_back(id);
         Ok(())
     }
@@ -127,7 +128,7 @@ impl Session {
         let Some(channel) = self.known(id)? else { return Ok(()) };
         channel.recv.check(data.len(), message_len_max)?;
         let before = channel.recv.memory_len();
-        if channel.stream && more {
+        if channel.kind.stream && more {
             return Err(PeerMisbehaved::MessageOnStream);
         }
         if channel.released {
@@ -143,6 +144,15 @@ impl Session {
         }
         self.ask_for_slot(id);
         self.due.insert(id);
+        Ok(())
+    }
+
+    fn handle_gap(&mut self, id: ChannelId, count: u64) -> Result<(), PeerMisbehaved> {
+        if let Some(channel) = self.known(id)? {
+            channel.recv.leave_out(count)?;
+            // A reader that waits learns of it by reading.
+            self.changed.insert(id);
+        }
         Ok(())
     }
 

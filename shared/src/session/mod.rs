@@ -28,6 +28,7 @@ mod pressure;
 mod resend;
 mod standing;
 mod succession;
+mod turns;
 #[cfg(all(test, feature = "server", not(target_arch = "wasm32")))]
 mod withholding;
 
@@ -56,6 +57,7 @@ use flight::Flight;
 use passed_over::PassedOver;
 use resend::Resend;
 use standing::StandingState;
+use turns::Turns;
 
 /// Which end of the line this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +126,7 @@ pub struct Session {
     /// Opened here, not announced yet: the peer's limit is reached, or no record was filled since. In the order of opening.
     unannounced: Ids,
     /// Channels that have something to seal, in turn.
-    turns: VecDeque<ChannelId>,
+    turns: Turns,
     farewells: Farewells,
     /// Channels with a CREDIT or TAKEN due.
     due: Ids,
@@ -190,7 +192,7 @@ impl Session {
             live_there: 0,
             held_there: 0,
             unannounced: Ids::new(),
-            turns: VecDeque::new(),
+            turns: Turns::default(),
             farewells: Farewells::default(),
             due: Ids::new(),
             assembling: 0,
@@ -423,7 +425,7 @@ impl Session {
             channel.send.clear();
         }
         self.queued_len = 0;
-        self.turns.clear();
+        self.turns = Turns::default();
         self.due.clear();
         self.farewells = Farewells::default();
         self.unannounced.clear();

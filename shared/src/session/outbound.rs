@@ -10,12 +10,12 @@
 
 use alloc::vec::Vec;
 
-use super::{Session, by_id::Ids, datagrams::Waiting, resend::Retained};
+use super::{Session, by_id::Ids, datagrams::Waiting, resend::Retained, turns::STEPS};
 use crate::{
-    channel::{ChannelState, Fin},
+    channel::{ChannelState, Fin, Kind, Priority, SendHalf},
     frame::{ACK_FRAME_LEN, DATA_HEADER_LEN, Frame},
     ids::ChannelId,
-    limits::{LABEL_LEN_MAX, RESEND_LEN_MAX, RESEND_LEN_STEP, TURN_LEN_MAX},
+    limits::{FIRST_RESERVE_LEN, LABEL_LEN_MAX, RESEND_LEN_MAX, RESEND_LEN_STEP, TURN_LEN_MAX},
     time::Instant,
 };
 
@@ -36,7 +36,7 @@ impl Session {
                 || self.can_say_farewell()
                 || self.can_announce()
                 || self.due.iter().any(|id| self.channels.get(id).is_some_and(|channel| is_due(channel, tight)))
-                || (self.has_resend_room() && self.turns.iter().any(|id| self.can_seal(*id)))
+                || self.turns.iter(self.steps_with_room()).any(|id| self.can_seal(id))
                 || (!self.flight.is_stalled() && self.outgoing.next(|next| self.can_leave(next)).is_some()))
     }
 
@@ -124,7 +124,7 @@ impl Session {
             let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.announced = true;
             self.live_here += 1;
-            let frame = Retained::Open { channel: id, stream: channel.stream, label: channel.label.clone() };
+            let frame = Retained::Open { channel: id, kind: channel.kind, label: channel.label.clone() };
             self.resend.push(frame, out);
             #[cfg(feature = "server")]
             {
@@ -165,17 +165,26 @@ impl Session {
 
     /// Each channel puts a turn's worth into the record, then goes to the end of the line.
     fn fill_turns(&mut self, out: &mut Vec<u8>, max: usize) {
-        while self.has_resend_room()
-            && let Some(id) = self.turns.pop_front()
-        {
+        while let Some(id) = self.turns.pop(self.steps_with_room()) {
             if !self.can_seal(id) {
                 continue;
             }
             let limit = self.unacknowledged_len_max();
             let Some(channel) = self.channels.get_mut(id) else { continue };
-            let (mut turn, stream) = (TURN_LEN_MAX, channel.stream);
+            let (mut turn, Kind { stream, priority, .. }) = (TURN_LEN_MAX, channel.kind);
+            let limit = limit + reserve(priority);
             let mut full = false;
             loop {
+                if channel.send.has_gap() {
+                    full = out.len() + 2 * DATA_HEADER_LEN > max;
+                    if full {
+                        break;
+                    }
+                    let count = channel.send.take_gap().unwrap_or_default();
+                    if !mutated!(GapUntold) {
+                        self.resend.push(Retained::Gap { channel: id, count }, out);
+                    }
+                }
                 let room = max.saturating_sub(out.len() + DATA_HEADER_LEN).min(turn);
                 let Some((len, more)) = channel.send.next_fragment(room).filter(|_| room > 0) else { break };
                 // A sliver at a record's end is not worth a frame: up to 1/64 of the record stays empty instead.
@@ -208,7 +217,7 @@ impl Session {
                 continue;
             }
             if self.can_seal(id) {
-                self.turns.push_back(id);
+                self.turns.push(id, priority);
                 if full || max.saturating_sub(out.len()) < max / SLIVER + DATA_HEADER_LEN {
                     return;
                 }
@@ -221,7 +230,8 @@ impl Session {
     }
 
     pub(super) fn can_seal(&self, id: ChannelId) -> bool {
-        let may = |channel: &ChannelState| !self.holds || channel.send.has_begun() || channel.send.fin_is_due();
+        let ends = |send: &SendHalf| send.has_begun() || send.fin_is_due() || send.has_gap();
+        let may = |channel: &ChannelState| !self.holds || ends(&channel.send);
         self.channels.get(id).is_some_and(|channel| channel.can_seal() && may(channel))
     }
 
@@ -242,9 +252,18 @@ impl Session {
     }
 
     pub(super) fn take_turn(&mut self, id: ChannelId) {
-        if self.channels.get(id).is_some_and(|channel| channel.can_seal()) && !self.turns.contains(&id) {
-            self.turns.push_back(id);
+        let Some(channel) = self.channels.get(id).filter(|channel| channel.can_seal()) else { return };
+        let priority = channel.kind.priority;
+        if !self.turns.contains(id, priority) {
+            self.turns.push(id, priority);
         }
+    }
+
+    /// Which steps of priority may still seal: what somebody waits for does not stand behind what fills the memory.
+    fn steps_with_room(&self) -> usize {
+        let (len, max) = (self.resend.len(), self.unacknowledged_len_max());
+        let with_room = len < max + reserve(Priority::First);
+        if len < max { STEPS } else { usize::from(with_room) }
     }
 
     fn has_resend_room(&self) -> bool {
@@ -267,6 +286,11 @@ impl Session {
         self.claims.give_back(self.resend_len_max - base);
         self.resend_len_max = base;
     }
+}
+
+/// What a channel may have unacknowledged beyond the bound for all.
+const fn reserve(priority: Priority) -> usize {
+    if matches!(priority, Priority::First) { FIRST_RESERVE_LEN } else { 0 }
 }
 
 /// CREDIT or TAKEN is due on it; where memory is tight no CREDIT but what must be stated again.

@@ -54,7 +54,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use crate::{
-        Budget, Instant, PeerMisbehaved, ResetCode, Role, Session, frame::Frame, ids::ChannelId,
+        Budget, Instant, Kind, PeerMisbehaved, ResetCode, Role, Session, frame::Frame, ids::ChannelId,
         limits::PASSED_OVER_MAX,
     };
 
@@ -63,7 +63,7 @@ mod tests {
     }
 
     const fn open(id: u32) -> Frame<'static> {
-        Frame::Open { channel: ChannelId(id), stream: false, label: "echo" }
+        Frame::Open { channel: ChannelId(id), kind: Kind::MESSAGES, label: "echo" }
     }
 
     const fn data(id: u32) -> Frame<'static> {

@@ -68,7 +68,7 @@ mod tests {
     use alloc::{vec, vec::Vec};
 
     use crate::{
-        Account, Budget, ChannelError, Instant, Received, ResetCode, Role, Session,
+        Account, Budget, ChannelError, Instant, Kind, Received, ResetCode, Role, Session,
         codec::Reader,
         frame::Frame,
         handshake::hello::Limits,
@@ -90,7 +90,7 @@ mod tests {
     fn upload(session: &mut Session, id: u32, len: usize) {
         let channel = ChannelId(id);
         let mut hear = |frame: Frame<'_>| session.handle_frame(Instant::default(), &frame).expect("within the rules");
-        hear(Frame::Open { channel, stream: false, label: "drop" });
+        hear(Frame::Open { channel, kind: Kind::MESSAGES, label: "drop" });
         for _ in 0..len / TURN_LEN_MAX {
             hear(Frame::Data { channel, more: false, data: &[7; TURN_LEN_MAX] });
         }
@@ -99,7 +99,7 @@ mod tests {
 
     /// Somebody else's bytes that wait to be sent.
     fn queue(session: &mut Session, len: usize) {
-        let id = session.open_channel("desk").expect("a good label");
+        let id = session.open("desk", Kind::MESSAGES).expect("a good label");
         session.channel(id).send(vec![7; len]).expect("an empty queue takes one message");
         session.settle_account();
     }
@@ -131,7 +131,7 @@ mod tests {
         queue(&mut other, 600 * KIB);
         assert!(budget.is_tight() && !budget.is_full());
         assert_eq!(said(&mut greedy), (vec![], vec![]), "no credit, and no harm");
-        let id = greedy.open_channel("desk").expect("a good label");
+        let id = greedy.open("desk", Kind::MESSAGES).expect("a good label");
         greedy.channel(id).send(vec![1]).expect("an empty queue takes one");
         assert!(matches!(greedy.channel(id).send(vec![1]), Err((ChannelError::Blocked, _))), "and then no more");
         drop(other);

@@ -13,6 +13,7 @@ use alloc::{collections::VecDeque, string::String, vec::Vec};
 use bytes::Bytes;
 
 use crate::{
+    channel::Kind,
     close::ResetCode,
     error::PeerMisbehaved,
     frame::Frame,
@@ -23,24 +24,26 @@ use crate::{
 /// A counted frame that can be written again.
 #[derive(Debug)]
 pub(super) enum Retained {
-    Open { channel: ChannelId, stream: bool, label: String },
+    Open { channel: ChannelId, kind: Kind, label: String },
     Data { channel: ChannelId, more: bool, data: Bytes },
     Fin { channel: ChannelId },
     Reset { channel: ChannelId, code: ResetCode },
     Done { channel: ChannelId, count: u64 },
     Skip { count: u32 },
+    Gap { channel: ChannelId, count: u64 },
 }
 
 impl Retained {
     fn frame(&self) -> Frame<'_> {
         match self {
-            Self::Open { channel, stream, label } => Frame::Open { channel: *channel, stream: *stream, label },
+            Self::Open { channel, kind, label } => Frame::Open { channel: *channel, kind: *kind, label },
             Self::Data { channel, more, data } => Frame::Data { channel: *channel, more: *more, data },
             Self::Fin { channel } => Frame::Fin { channel: *channel },
             Self::Reset { channel, code } => Frame::Reset { channel: *channel, code: *code },
             Self::Done { channel, count } => Frame::Done { channel: *channel, count: *count },
             Self::Skip { count } if mutated!(SkipOneTooFew) => Frame::Skip { count: (*count - 1).max(1) },
             Self::Skip { count } => Frame::Skip { count: *count },
+            Self::Gap { channel, count } => Frame::Gap { channel: *channel, count: *count },
         }
     }
 
@@ -195,7 +198,9 @@ impl Resend {
         let mut next = 0;
         for (index, frame) in core::mem::take(&mut self.frames).into_iter().enumerate() {
             let frame = match frame {
-                Retained::Data { channel, .. } | Retained::Fin { channel } if channel == id => {
+                Retained::Data { channel, .. } | Retained::Fin { channel } | Retained::Gap { channel, .. }
+                    if channel == id =>
+                {
                     Retained::Skip { count: 1 }
                 }
                 other => other,

@@ -12,7 +12,7 @@ use alloc::{collections::BTreeMap, vec, vec::Vec};
 use super::{Role, Session};
 use crate::{
     budget::Budget,
-    channel::Received,
+    channel::{Kind, Received},
     close::ResetCode,
     codec::Reader,
     error::{ChannelError, PeerMisbehaved},
@@ -88,7 +88,7 @@ impl Peer {
             // Now and then it passes ids over.
             self.next_id += 2 + 2 * u32::from(chance.one_in(20));
             self.live.insert(id, Theirs { limit: CHANNEL_WINDOW, granted: CHANNEL_WINDOW, ..Theirs::default() });
-            return say(Frame::Open { channel: id, stream: chance.one_in(8), label });
+            return say(Frame::Open { channel: id, kind: Kind { stream: chance.one_in(8), ..Kind::MESSAGES }, label });
         }
         let ids: Vec<_> = self.live.keys().copied().collect();
         let Some(id) = ids.get(chance.index(ids.len().max(1))).copied() else { return };
@@ -311,7 +311,7 @@ fn a_peer_that_withholds_ack_credit_or_taken_and_opens_and_resets_at_will_makes_
 #[test]
 fn a_session_does_not_go_on_with_a_client_that_knows_of_less_than_it_has_acknowledged() {
     let mut session = opened();
-    session.open_channel("desk").expect("a good label");
+    session.open("desk", Kind::MESSAGES).expect("a good label");
     let mut record = Vec::new();
     session.fill(Instant::default(), &mut record, RECORD_PLAINTEXT_LEN_MAX);
     assert!(session.can_resume(0) && session.can_resume(1));

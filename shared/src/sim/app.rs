@@ -8,7 +8,7 @@ use super::{
     world::{Todo, World, session_of},
 };
 use crate::{
-    channel::{Delivery, Received},
+    channel::{Delivery, Kind, Priority, Received},
     close::ResetCode,
     error::ChannelError,
     ids::ChannelId,
@@ -65,7 +65,12 @@ impl World {
         let stream = self.chance.one_in(3);
         let request = !stream && self.chance.one_in(3);
         let reader = self.reader();
-        let id = self.open_as(uid, stream, request, reader);
+        let kind = Kind {
+            stream,
+            priority: self.whims.pick(&[Priority::Normal, Priority::Normal, Priority::First, Priority::Last]),
+            tail: (!request && self.whims.one_in(6)).then(|| self.whims.pick(&[0, 100, 5_000, 100_000])),
+        };
+        let id = self.open_kind(uid, kind, request, reader);
         if request {
             self.send_some(uid, id);
             self.finish(uid, id);
@@ -73,12 +78,16 @@ impl World {
     }
 
     pub(super) fn open_as(&mut self, uid: Uid, stream: bool, request: bool, reader: Reader) -> ChannelId {
+        self.open_kind(uid, Kind { stream, ..Kind::MESSAGES }, request, reader)
+    }
+
+    fn open_kind(&mut self, uid: Uid, kind: Kind, request: bool, reader: Reader) -> ChannelId {
         let session = self.session(uid).expect("it is the current one");
         let label = if request { "request" } else { "talk" };
-        let opened = if stream { session.open_stream(label) } else { session.open_channel(label) };
+        let opened = session.open(label, kind);
         let id = opened.expect("a good label, and the line is not closed");
-        self.ledger.sessions[uid.0].channels.insert(id, ChannelLog::new(uid, stream, request, true, reader));
-        trace!(self.now, "{uid:?} {id:?}: opened, {label}, stream {stream}, read {reader:?}");
+        self.ledger.sessions[uid.0].channels.insert(id, ChannelLog::new(uid, kind.stream, request, true, reader));
+        trace!(self.now, "{uid:?} {id:?}: opened, {label}, {kind:?}, read {reader:?}");
         id
     }
 
@@ -110,6 +119,16 @@ impl World {
             let len = self.len();
             if self.ledger.channel(uid, id).stream { self.write(uid, id, len) } else { self.send_message(uid, id, len) }
         }
+        if self.whims.one_in(25) {
+            self.discard(uid, id);
+        }
+    }
+
+    fn discard(&mut self, uid: Uid, id: ChannelId) {
+        let Some(session) = session_of(&mut self.client, self.client_uid, &mut self.server, uid) else { return };
+        let count = session.channel(id).discard();
+        trace!(self.now, "{uid:?} {id:?}: throws {count} away");
+        self.ledger.check_deliveries(session, uid, id);
     }
 
     pub(super) fn send_message(&mut self, uid: Uid, id: ChannelId, len: usize) {
@@ -266,13 +285,18 @@ impl World {
                 _ if stream => channel.read(max),
                 _ => channel.recv(),
             };
+            let missed = channel.missed();
             if max == usize::MAX && matches!(received, Ok(Received::Message(_))) {
                 channel.take();
             }
+            // Behind what was taken as well, if nothing more had come.
+            let missed_behind = channel.missed();
+            self.ledger.passed(uid, id, missed);
             match received {
                 Ok(Received::Message(message)) => {
                     assert!(!stream || !message.is_empty(), "{id:?}: no bytes of a stream are no news");
                     self.ledger.took(uid, id, &message);
+                    self.ledger.passed(uid, id, missed_behind);
                 }
                 Ok(Received::Pending) => return,
                 Ok(Received::End) => {

@@ -3,6 +3,8 @@
 //! Each session object has a number ([`Uid`]); the two that belong together know each other. The bytes of a message follow
 //! from the sender's number, the channel and the ordinal, so that what arrives tells whether it is what it should be.
 
+use core::ops::Range;
+
 use alloc::{collections::BTreeMap, string::String, vec, vec::Vec};
 
 use super::{End, Uid, chance::mix};
@@ -52,8 +54,11 @@ pub(super) struct ChannelLog {
     /// Bytes of a stream that were accepted.
     pub(super) written: u64,
     pub(super) taken: u64,
-    /// Messages, or bytes of a stream, that this application has taken.
+    /// Messages, or bytes of a stream, that this application has taken, with those of which it was told that they are missing,
+    /// and which those are.
     pub(super) got: u64,
+    pub(super) missing: u64,
+    pub(super) missed: Vec<Range<u64>>,
     pub(super) end_seen: bool,
     pub(super) broken_seen: bool,
     pub(super) finished: bool,
@@ -79,6 +84,8 @@ impl ChannelLog {
             written: 0,
             taken: 0,
             got: 0,
+            missing: 0,
+            missed: Vec::new(),
             end_seen: false,
             broken_seen: false,
             finished: false,
@@ -185,6 +192,16 @@ impl Ledger {
         self.bytes += bytes.len() as u64;
     }
 
+    /// An application has been told that so many messages or bytes are missing, in all that it has read.
+    pub(super) fn passed(&mut self, uid: Uid, id: ChannelId, missing: u64) {
+        let log = self.channel(uid, id);
+        let more = missing.checked_sub(log.missing).expect("it never goes back");
+        if more > 0 {
+            log.missed.push(log.got..log.got + more);
+            (log.missing, log.got) = (missing, log.got + more);
+        }
+    }
+
     pub(super) fn took_datagram(&mut self, uid: Uid, id: ChannelId, data: &[u8]) {
         let sender = self.at(uid).peer.expect("paired before anything arrives");
         let (index, rest) = data.split_first_chunk::<4>().expect("it begins with its index");
@@ -204,7 +221,8 @@ impl Ledger {
     /// What the sender is told of its messages is true, and final.
     pub(super) fn check_deliveries(&mut self, session: &mut Session, uid: Uid, id: ChannelId) {
         let broken = session.channel(id).broken().is_some();
-        let peers_got = self.others(uid, id).map_or(0, |log| log.got);
+        let (peers_got, missed) = self.others(uid, id).map_or((0, Vec::new()), |log| (log.got, log.missed.clone()));
+        let was_missed = |ordinal: u64| missed.iter().any(|missed| missed.contains(&(ordinal - 1)));
         let log = self.channel(uid, id);
         if log.stream {
             let taken = session.channel(id).taken();
@@ -220,8 +238,15 @@ impl Ledger {
                     assert!(!broken, "{uid:?} {id:?}: message {ordinal} is pending on a broken channel");
                     return;
                 }
-                Delivery::Taken => assert!(ordinal <= peers_got, "{id:?}: message {ordinal} was not taken"),
-                Delivery::NotSent => assert!(ordinal > peers_got, "{id:?}: message {ordinal} was sent, and taken"),
+                Delivery::Taken => {
+                    assert!(ordinal <= peers_got && !was_missed(ordinal), "{id:?}: message {ordinal} was not taken");
+                }
+                Delivery::NotSent => {
+                    assert!(
+                        ordinal > peers_got || was_missed(ordinal),
+                        "{id:?}: message {ordinal} was sent, and taken"
+                    );
+                }
                 Delivery::Unknown => assert!(broken, "{id:?}: message {ordinal} is unknown on a live channel"),
             }
             log.settled += 1;

@@ -28,6 +28,8 @@ pub(crate) enum Mutation {
     DoneNotRetained,
     /// The sender spends more than it was granted.
     CreditNotEnforced,
+    /// What was left out is not told.
+    GapUntold,
     /// SKIP stands for one frame less than it replaces.
     SkipOneTooFew,
     /// What comes on a connection that was replaced is still read.
@@ -60,6 +62,7 @@ impl Mutation {
         Self::TakenNotRestated,
         Self::DoneNotRetained,
         Self::CreditNotEnforced,
+        Self::GapUntold,
         Self::SkipOneTooFew,
         Self::ReplacedStillRead,
         Self::DatagramTwice,

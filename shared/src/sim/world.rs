@@ -55,6 +55,8 @@ pub(super) enum Todo {
 pub(super) struct World {
     pub(super) now: Instant,
     pub(super) chance: Chance,
+    /// What channels are of what kind, and what is thrown away.
+    pub(super) whims: Chance,
     pub(super) plan: Plan,
     pub(super) device: SigningKey,
     pub(super) client: Line,
@@ -131,6 +133,7 @@ impl World {
             ended: Vec::new(),
             steps_at_once: 0,
             steps: 0,
+            whims: Chance::new(!chance.clone().next()),
             chance,
             plan,
         };

@@ -5,7 +5,7 @@
 export const HELLO = 0;      // version u8, locks by name: that the worker is to hold: text, that the page holds: text, perhaps empty
 export const ASK = 1;        // number u32, function of the core: text, argument: bytes
 export const START = 2;      // options as JSON: text, device key (SubjectPublicKeyInfo): bytes
-export const OPEN = 3;       // lane, is it a stream u8, label: text
+export const OPEN = 3;       // lane, is it a stream u8, step of priority u8, is it a tail u8, of how many bytes u32, label: text
 export const SEND = 4;       // lane, message: bytes
 export const WRITE = 5;      // lane, bytes
 export const TOOK = 6;       // lane, so many MESSAGEs u32: the application has taken them
@@ -20,3 +20,4 @@ export const CLOSE = 15;     // reason: text
 export const FREE = 16;
 export const SHOW = 13;      // kind u8, evidence of the person: bytes
 export const SEND_ALL = 17;  // lane, messages one after the other: bytes, the end of each: ends
+export const DISCARD = 18;   // lane: what has not begun to leave is thrown away

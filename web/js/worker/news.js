@@ -25,3 +25,5 @@ export const ALTERED = 19;  // u32: how often something was altered on the way
 export const NOTE = 20;     // what: text, connection u32, word: text, milliseconds f64: for those who look for a fault
 export const ROUND_TRIP = 21; // milliseconds f64
 export const STANDING = 22; // standing: bytes, number of what was shown last u32, is this page to be asked for newer u8
+export const LEFT_OUT = 23; // lane, f64: the message of that ordinal never leaves, those behind it may
+export const MISSED = 24;   // lane, f64 as `Line.missed`, of the MESSAGEs that follow

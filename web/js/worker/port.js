@@ -24,7 +24,7 @@
  */
 
 /** The name of the shared worker in `wire.js` ends with it: pages of another version have another worker. */
-export const VERSION = 7;
+export const VERSION = 8;
 
 export const NO_KEY = 0xffff_ffff;
 

@@ -54,7 +54,9 @@ class Lane {
   isBlocked = false; // somebody waits for room
   taken = 0;
   allTaken = false;
-  received = [];
+  leftOut = new Set(); // ordinals of messages
+  received = []; // what has come, and numbers: how much is missing before what follows
+  missed = 0;
   took = 0; // of these, and the worker does not know it
   over = false; // after `received` nothing comes
   ended; // why, if before its time
@@ -123,12 +125,15 @@ class Line {
     this.#show();
   }
 
-  open(label) {
-    return this.#open(label, false);
-  }
-
-  openStream(label) {
-    return this.#open(label, true);
+  open(label, isStream, step, tail) {
+    const length = new TextEncoder().encode(label).length;
+    if (length === 0 || length > LABEL_LEN_MAX) throw failure("bad-label", "a channel's label has 1 to 64 bytes");
+    const id = this.#nextNumber;
+    this.#nextNumber += 2;
+    this.#lanes.set(id, new Lane());
+    const command = this.#command(Command.OPEN, id).u8(Number(isStream)).u8(step);
+    command.u8(Number(tail !== undefined)).u32(tail ?? 0).text(label);
+    return id;
   }
 
   send(id, message) {
@@ -167,6 +172,7 @@ class Line {
 
   delivery(id, ordinal) {
     const lane = this.#lane(id);
+    if (lane.leftOut.delete(ordinal)) return 2; // whoever asks settles it
     if (ordinal <= lane.taken) return 1;
     if (!lane.ended) return 0;
     return ordinal <= lane.left ? 3 : 2;
@@ -195,11 +201,20 @@ class Line {
 
   recvAll(id) {
     const lane = this.#lane(id);
-    const got = lane.received.shift();
+    let got;
+    while (typeof (got = lane.received.shift()) === "number") lane.missed = got;
     if (got !== undefined) return got;
     if (lane.over) return null;
     if (lane.ended) throw lane.ended;
     return undefined;
+  }
+
+  missed(id) {
+    return this.#lane(id).missed;
+  }
+
+  discard(id) {
+    this.#command(Command.DISCARD, id);
   }
 
   take(id, count) {
@@ -274,16 +289,6 @@ class Line {
   free() {
     this.#wire.command().u8(Command.FREE);
     this.#wire.flush();
-  }
-
-  #open(label, isStream) {
-    const length = new TextEncoder().encode(label).length;
-    if (length === 0 || length > LABEL_LEN_MAX) throw failure("bad-label", "a channel's label has 1 to 64 bytes");
-    const id = this.#nextNumber;
-    this.#nextNumber += 2;
-    this.#lanes.set(id, new Lane());
-    this.#command(Command.OPEN, id).u8(Number(isStream)).text(label);
-    return id;
   }
 
   #lane(id) {
@@ -429,6 +434,10 @@ class Line {
         lane.taken = news.f64();
         lane.allTaken = Boolean(news.u8());
         return true;
+      case News.LEFT_OUT:
+        return lane.leftOut.add(news.f64());
+      case News.MISSED:
+        return lane.received.push(news.f64());
       case News.MESSAGE:
         return lane.received.push(news.bytes());
       case News.MESSAGES:

@@ -27,6 +27,9 @@ const ROUND_TRIP_MILLIS = 1_000;
 /** Room that the page is told of while something waits. */
 const ROOM_LEN_MIN = STREAM_AHEAD_LEN / 2;
 
+/** What the core says of a message. */
+const NOT_SENT = 2;
+
 const served = new Set();
 
 /** A channel or stream. */
@@ -35,6 +38,8 @@ class Lane {
   room = 0; // what has found its place since the page heard of it
   finish = ""; // `wanted` while something waits, then `done`
   accepted = 0; // messages
+  leavesOut = false; // some of them may be left out
+  missed = 0;
   taken = 0;
   allTaken = false;
   untaken = []; // what each MESSAGE cost that the application has not taken
@@ -148,7 +153,7 @@ export class Served {
       case Command.START:
         return this.#start(JSON.parse(command.text()), command.bytes());
       case Command.OPEN:
-        return this.#open(command.u32(), Boolean(command.u8()), command.text());
+        return this.#open(command);
       case Command.SHOW:
         return this.#show(command.u8(), command.bytes());
       case Command.SIGNATURE:
@@ -196,6 +201,19 @@ export class Served {
         if (!lane) return;
         lane.finish = "wanted";
         return this.#accept(lane);
+      case Command.DISCARD: {
+        if (!lane) return;
+        lane.leavesOut = !lane.isStream;
+        // What waits for room in the core is thrown away there too, where it is counted.
+        let waiting;
+        do {
+          waiting = lane.waiting.length;
+          this.#line.discard(lane.id);
+          this.#accept(lane);
+        } while (lane.waiting.length < waiting);
+        this.#line.discard(lane.id);
+        return this.#look(lane);
+      }
       case Command.RESET: {
         const code = command.u32();
         if (lane) this.#line.reset(lane.id, code);
@@ -258,9 +276,12 @@ export class Served {
     this.#tell().u8(News.CLOSED).text("normal").text(reason).u8(0);
   }
 
-  #open(number, isStream, label) {
+  #open(command) {
+    const [number, isStream, step] = [command.u32(), Boolean(command.u8()), command.u8()];
+    const [isTail, most, label] = [Boolean(command.u8()), command.u32(), command.text()];
     try {
-      this.#add(number, isStream ? this.#line.openStream(label) : this.#line.open(label), isStream);
+      const id = this.#line.open(label, isStream, step, isTail ? most : undefined);
+      this.#add(number, id, isStream).leavesOut = isTail && !isStream;
     } catch (error) {
       this.#tellEnd(number, error, 0);
     }
@@ -438,9 +459,17 @@ export class Served {
     // Before its end, whether that is all is the page's to say.
     const [taken, allTaken] = [this.#line.taken(lane.id), lane.finish === "done" && this.#line.allTaken(lane.id)];
     if (taken === lane.taken && allTaken === lane.allTaken) return;
+    for (let ordinal = lane.taken + 1; lane.leavesOut && ordinal <= taken; ordinal++) this.#tellLeftOut(lane, ordinal);
     lane.taken = taken;
     lane.allTaken = allTaken;
     this.#tell(lane.isStream && !allTaken).u8(News.TAKEN).u32(lane.number).f64(taken).u8(Number(allTaken));
+  }
+
+  /** True if it never leaves. */
+  #tellLeftOut(lane, ordinal) {
+    if (this.#line.delivery(lane.id, ordinal) !== NOT_SENT) return false;
+    this.#tell().u8(News.LEFT_OUT).u32(lane.number).f64(ordinal);
+    return true;
   }
 
   /** False if nothing is there. */
@@ -452,6 +481,8 @@ export class Served {
     } catch {
       return false; // it has ended, which its news tells
     }
+    const missed = this.#line.missed(lane.id);
+    if (missed > lane.missed) this.#tell().u8(News.MISSED).u32(lane.number).f64((lane.missed = missed));
     if (got === undefined) return false;
     if (got === null) {
       lane.over = true;
@@ -518,8 +549,12 @@ export class Served {
 
   /** The core says of each message whether it left; those that did not are the last. */
   #lastThatMayHaveLeft(lane) {
-    const NOT_SENT = 2;
     let [low, high] = [lane.taken, lane.accepted];
+    if (lane.leavesOut) {
+      // Those that were left out stand between the others.
+      for (let ordinal = low + 1; ordinal <= high; ordinal++) if (!this.#tellLeftOut(lane, ordinal)) low = ordinal;
+      return low;
+    }
     while (low < high) {
       const middle = Math.ceil((low + high) / 2);
       if (this.#line.delivery(lane.id, middle) === NOT_SENT) high = middle - 1;

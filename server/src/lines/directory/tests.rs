@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
-use duologue::{Budget, Claims};
+use duologue::{Budget, Claims, Kind};
 
 use super::*;
 use crate::watch::stream::Watch;
@@ -118,7 +118,7 @@ const KIB: usize = 1_024;
 fn holding(directory: &Directory, device: DeviceId, len: usize) -> (SessionId, Line) {
     let (id, line) = parked(directory, device);
     line.command(|line, _| {
-        let id = line.open_channel("desk").expect("a good label");
+        let id = line.open("desk", Kind::MESSAGES).expect("a good label");
         assert!(line.channel(id).send(vec![7; len]).is_ok(), "an empty queue takes one message");
     });
     (id, line)
@@ -166,7 +166,7 @@ async fn a_unit_that_has_nothing_unread_makes_room_with_the_session_that_waits_l
     let lines: Vec<_> = (0..12).map(|_| parked(&directory, device(1))).collect();
     for (_, line) in &lines {
         line.command(|line, now| {
-            let id = line.open_channel("desk").expect("a good label");
+            let id = line.open("desk", Kind::MESSAGES).expect("a good label");
             for _ in 0..16 {
                 let ttl = Duration::from_secs(60);
                 line.channel(id).send_datagram(now, vec![7; 16 * KIB], ttl, None).expect("it has not ended");
@@ -193,7 +193,7 @@ fn guest(directory: &Directory, number: u16, address: [u8; 4]) -> Result<(Sessio
 /// Has a message that waits to be sent.
 fn fill(line: &Line, len: usize) {
     line.command(|line, _| {
-        let id = line.open_channel("desk").expect("a good label");
+        let id = line.open("desk", Kind::MESSAGES).expect("a good label");
         assert!(line.channel(id).send(vec![7; len]).is_ok(), "an empty queue takes one message");
     });
 }
