@@ -148,10 +148,9 @@ fn a_server_without_a_policy_says_that_all_is_open_to_every_device_that_was_let_
 
 #[tokio::test]
 async fn a_server_takes_the_tokens_of_its_files_issuer_from_the_start_on() {
-    let site = Site::new("");
     let config = "[door.token]\nissuer = \"https://login.example\"\naudience = \"app\"\nkeys = \"keys.json\"\n\
                   [[rule]]\nopen = [\"echo\"]\nlevel = 2\n";
-    site.configure(&config);
+    let site = Site::new(config);
     site.write("keys.json", key_set(&Signer::ALL));
     let _server = site.start();
     let link = site.verb(&["invite", "new"]);
