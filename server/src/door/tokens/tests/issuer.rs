@@ -16,6 +16,10 @@ use super::{
     super::testing_issuer::{Answer, Issuer},
     *,
 };
+use crate::watch::{
+    events::Kind,
+    stream::{Read, Watch},
+};
 
 /// Those of an issuer, by its keys.
 fn tokens_of(issuer: &Issuer) -> Tokens {
@@ -154,4 +158,28 @@ async fn keys_come_over_tls_from_whom_this_machine_trusts_and_from_nobody_else()
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("a certificate");
     with(roots).load().await.expect("it is trusted");
+}
+
+#[tokio::test]
+async fn how_it_goes_with_an_issuers_keys_is_told_when_it_changes_and_not_each_time() {
+    let issuer = Issuer::start(Answer::Keys("{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}".to_owned())).await;
+    let (tokens, watch) = (tokens_of(&issuer), Watch::default());
+    let told = watch.subscribe(16);
+    tokens.tell_to(&watch);
+    for answer in [None, None, Some(Answer::Raw("nonsense\r\n\r\n".to_owned())), None] {
+        if let Some(answer) = answer {
+            issuer.answers(answer);
+        }
+        let _ = tokens.load_keys().await;
+    }
+    issuer.answers(Answer::Keys(key_set(&[Signer::Es256])));
+    tokens.load_keys().await.expect("a key set");
+    let mut kinds = Vec::new();
+    while let Read::Event(event) = told.next_within(Duration::ZERO) {
+        assert!(event.note.as_deref().is_some_and(|note| note.contains("https://")), "whose: {event:?}");
+        kinds.push(event.kind);
+    }
+    let [unfit, failed, again] = [Kind::IssuerKeysUnfit, Kind::IssuerKeysFailed, Kind::IssuerKeysAgain];
+    assert_eq!(kinds, [unfit, unfit, failed, again], "one key that is none, so that there is none");
+    assert_eq!(tokens.unfit_keys(), Vec::<String>::new());
 }
