@@ -5,7 +5,7 @@
 
 import { connect } from "/duologue.js";
 import { fromJson, message, toJson } from "./lane.js";
-import { medianOf, perSecond } from "./jobs.js";
+import { medianOf, p99Of, perSecond } from "./jobs.js";
 
 export const open = (_, where) => openLink(where, false);
 
@@ -19,9 +19,23 @@ async function openLink({ host, invite }, worker) {
   const stream = await link.createBidirectionalStream("stream-jobs");
   const [reader, writer] = [stream.readable.getReader(), stream.writable.getWriter()];
 
+  const keys = laneOf(link.channel("jobs", { priority: 0 }));
+  const press = async (count, len) => {
+    const bytes = message(len);
+    keys.send(toJson({ job: "echo", count, len }));
+    return p99Of(count, () => {
+      const answer = new Promise((resolve) => (keys.receive = resolve));
+      keys.send(bytes);
+      return answer;
+    });
+  };
+
   return {
     lane,
     own: {
+      "keys-quiet": (_, count, len) => press(count, len),
+      "keys-beside-up": (_, count, len) => flooded(link, "sink", () => press(count, len)),
+      "keys-beside-down": (_, count, len) => flooded(link, "source", () => press(count, len)),
       request: (_, count, len) => {
         const bytes = message(len);
         return medianOf(count, () => link.request("echo", bytes));
@@ -67,6 +81,27 @@ function laneOf(channel) {
   };
   receive(); // its failure is an unhandled rejection, which ends the benchmark
   return lane;
+}
+
+/** What is there for the whole of a run, beside which keys are pressed: as many bytes as go, one way. */
+async function flooded(link, job, work) {
+  const stream = await link.createBidirectionalStream("stream-jobs");
+  const [reader, writer] = [stream.readable.getReader(), stream.writable.getWriter()];
+  const bytes = message(1_024 * 1_024);
+  let isOver = false;
+  await writer.write(line({ job, count: 1_000_000, len: bytes.length }));
+  const flood = async () => {
+    while (!isOver) await (job === "sink" ? writer.write(bytes) : reader.read());
+  };
+  const flooding = flood();
+  try {
+    await new Promise((resolve) => setTimeout(resolve, 100)); // until it fills what there is to fill
+    return await work();
+  } finally {
+    isOver = true;
+    await flooding;
+    await reader.cancel();
+  }
 }
 
 const line = (value) => new Uint8Array([...toJson(value), 0x0a]);

@@ -64,14 +64,20 @@ export async function roundTrip(lane, count, len) {
   });
 }
 
-export async function medianOf(count, once) {
+export const medianOf = async (count, once) => (await timesOf(count, once))[count >> 1];
+
+/** The slowest hundredth begins here. */
+export const p99Of = async (count, once) => (await timesOf(count, once))[Math.floor(count * 0.99)];
+
+/** Milliseconds of each, the quickest first. */
+async function timesOf(count, once) {
   const times = [];
   for (let number = 0; number < count; number++) {
     const started = performance.now();
     await once();
     times.push(performance.now() - started);
   }
-  return times.sort((a, b) => a - b)[count >> 1];
+  return times.sort((a, b) => a - b);
 }
 
 export const perSecond = (count, started) => (count / (performance.now() - started)) * 1_000;

@@ -39,6 +39,7 @@ async function main() {
       const ends = figure.path ? onPath : here;
       for (let turn = 0; turn < ends.length; turn++) {
         const end = ends[(turn + round) % ends.length];
+        if (!canMeasure(end, figure)) continue;
         const key = `${number} ${end.name}`;
         const count = counts.get(key) ?? Math.min(FIRST_COUNT, Math.ceil(FIRST_LEN / figure.len));
         const { value, secs } = await measure(end, figure, count);
@@ -51,6 +52,9 @@ async function main() {
   await report({ results: measured });
 }
 
+/** Only what has priorities can press keys beside a flood. */
+const canMeasure = (end, { job }) => !job.startsWith("keys-") || end.own?.[job] !== undefined;
+
 /** One run. An end without a job of its own does what a message can do in its place. */
 async function measure(end, { job, len, inFlight }, count) {
   const own = end.own?.[job];
@@ -59,6 +63,7 @@ async function measure(end, { job, len, inFlight }, count) {
   if (job === "sink" || job === "sink-stream") value = await (own ?? sink)(end.lane, count, len);
   else if (job === "source" || job === "source-stream") value = await (own ?? source)(end.lane, count, len);
   else if (job === "echo") value = await echo(end.lane, count, len, inFlight);
+  else if (job.startsWith("keys-")) value = await own(end.lane, count, len);
   else if (job === "round-trip" || job === "request") value = await (own ?? roundTrip)(end.lane, count, len);
   else throw new Error(`there is no job ${job}`);
   return { value, secs: (performance.now() - started) / 1_000 };

@@ -46,6 +46,16 @@ pub(super) enum Job {
     Echo,
     RoundTrip,
     Request,
+    KeysQuiet,
+    KeysBesideUp,
+    KeysBesideDown,
+}
+
+impl Job {
+    /// Measured beside the same end's own quiet.
+    const fn is_keys(self) -> bool {
+        matches!(self, Self::KeysQuiet | Self::KeysBesideUp | Self::KeysBesideDown)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +112,21 @@ pub(super) const FIGURES: &[Figure] = &[
             &[(End::WebSocket, Goal::AtLeast(5.0))],
         )
     },
+    figure("64 B echo that comes first, p99", Job::KeysQuiet, 64, Unit::Microseconds, &[]),
+    figure(
+        "64 B echo that comes first, beside a stream page to server, p99",
+        Job::KeysBesideUp,
+        64,
+        Unit::Microseconds,
+        &[],
+    ),
+    figure(
+        "64 B echo that comes first, beside a stream server to page, p99",
+        Job::KeysBesideDown,
+        64,
+        Unit::Microseconds,
+        &[],
+    ),
     figure("64 B request, 1 in flight, p50", Job::Request, 64, Unit::Microseconds, &[]),
     figure("1 MiB messages, page to server", Job::Sink, MEBI, Unit::MegabytesPerSecond, BULK),
     figure("1 MiB messages, server to page", Job::Source, MEBI, Unit::MegabytesPerSecond, BULK),
@@ -159,6 +184,17 @@ pub(super) fn comparisons(figures: &[&Figure], values: &impl Fn(usize, End) -> V
             baseline_name: baseline.name(),
             goal,
         };
+        if figure.job.is_keys() {
+            let quiet = figures.iter().position(|other| other.job == Job::KeysQuiet);
+            let Some(quiet) = quiet.filter(|quiet| *quiet != number) else { return Vec::new() };
+            let keys = |name: String, end: End| Comparison {
+                baseline: values(quiet, end),
+                baseline_name: "without a stream",
+                ..compare(name, end, end, Goal::AtMost(2.0))
+            };
+            let in_worker = format!("{}, in a worker", figure.name);
+            return vec![keys(figure.name.to_owned(), End::Duologue), keys(in_worker, End::Worker)];
+        }
         let baselines = End::BASELINES.iter().filter(|end| !figure.path || End::ON_PATH.contains(end));
         let mut all: Vec<_> =
             baselines.map(|end| compare(figure.name.to_owned(), End::Duologue, *end, figure.goal(*end))).collect();
