@@ -208,7 +208,9 @@ impl Channel {
     /// [`Delivery::NotSent`]. The other end hears how much is missing ([`Self::missed`]). Returns how many messages, or bytes of
     /// a stream, that was.
     pub fn discard(&self) -> u64 {
-        self.command(|channel| channel.discard()).unwrap_or(0)
+        let mut count = 0;
+        self.command(|channel| count = channel.discard());
+        count
     }
 
     /// How many messages, or bytes of a stream, the other end has left out before what was received here last, since the
