@@ -45,6 +45,9 @@ pub(crate) struct Idle {
     /// Only with, or only without TLS
     #[arg(long)]
     transport: Option<Transport>,
+    /// Ours counts all that the firewall can count
+    #[arg(long)]
+    watched: bool,
     /// Where the entries go
     #[arg(long, default_value = "target/bench/idle.json")]
     json: PathBuf,
@@ -64,7 +67,8 @@ impl Idle {
         for round in 1..=self.rounds {
             for (transport, [memory, heap]) in transports.iter().zip(&mut figures) {
                 for kind in [Kind::Duologue, Kind::Tungstenite] {
-                    let each = self.measure(&bed, Server { kind, transport: *transport, options: &[] }).await;
+                    let options: &[_] = if self.watched && kind == Kind::Duologue { &["--watched"] } else { &[] };
+                    let each = self.measure(&bed, Server { kind, transport: *transport, options }).await;
                     let each = each.with_context(|| format!("{kind}, {transport}"))?;
                     let rounds = self.rounds;
                     let Held { anonymous, live } = each;

@@ -124,9 +124,10 @@ impl Serve {
     }
 }
 
-/// A bound on all that has one, so high that nobody meets it.
+/// A bound on all that has one, so high that nobody meets it here, and no higher than what an owner may set: what is taken is owed
+/// for a moment.
 fn everything() -> FirewallSettings {
-    let most = NonZeroU32::new(u32::MAX);
+    let most = NonZeroU32::new(1_000_000);
     let all = Budgets { connections: most, handshakes: most, messages: most, bytes: most, requests: most };
     FirewallSettings { address: all, identity: all, all, ..FirewallSettings::default() }
 }
