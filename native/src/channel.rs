@@ -3,47 +3,60 @@
 use std::{
     fmt,
     future::Future,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
     time::Duration,
 };
 
 use duologue::{ChannelError, DatagramStats, Delivery, Received, ResetCode};
-use tokio::sync::Notify;
 
 use crate::{
     line::Line,
-    shared::{Key, LineError, Shared, wait},
+    shared::{Key, LineError, News, Shared, wait},
 };
 
 /// One labelled lane. Clones are the same channel; when the last one is dropped, what was not finished is cancelled.
 #[derive(Clone)]
 pub struct Channel(Arc<Inner>);
 
+/// The same for what belongs to the channel itself, such as its pace: it keeps nothing open.
+#[derive(Clone)]
+pub struct WeakChannel(Weak<Inner>);
+
+impl WeakChannel {
+    /// The channel; none once its last handle was dropped.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Channel> {
+        self.0.upgrade().map(Channel)
+    }
+}
+
+impl fmt::Debug for WeakChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakChannel")
+    }
+}
+
 struct Inner {
     line: Line,
     key: Key,
-    changed: Arc<Notify>,
-    pace: Mutex<Option<Arc<dyn Pace>>>,
-    /// Most channels have none, and need not look for it.
-    is_paced: AtomicBool,
-    /// Bytes of a stream that were taken.
-    streamed: AtomicU64,
+    news: Arc<News>,
+    pace: OnceLock<Arc<dyn Pace>>,
 }
 
-/// How fast an application takes what its peer sends on a channel, and how much at a time. It waits before it takes: the peer's
+/// How fast an application takes what its peer sends on a channel, and how much at a time. It waits before it takes more: the peer's
 /// credit then ends, so that nothing piles up here.
 pub trait Pace: fmt::Debug + Send + Sync {
-    /// How long until the next may be taken.
-    fn wait(&self) -> Duration;
+    /// Messages or datagrams were taken, and bytes. Of none it only says how long one has to wait.
+    fn took(&self, messages: u32, len: usize) -> Paced;
+}
 
-    /// Messages or datagrams were taken, and bytes.
-    fn took(&self, messages: u32, len: usize);
-
-    /// The longest message, or all that a stream may bring, in bytes. A channel that brings more is reset as `not-allowed`.
-    fn size_max(&self) -> Option<u64>;
+/// What a pace says of what was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Paced {
+    /// How long until more may be taken.
+    pub wait: Duration,
+    /// The longest message, or all that a stream may bring, in bytes. A channel that has brought more is reset as `not-allowed`.
+    pub size_max: Option<u64>,
 }
 
 impl Drop for Inner {
@@ -53,15 +66,8 @@ impl Drop for Inner {
 }
 
 impl Channel {
-    pub(crate) fn new(line: Line, key: Key, changed: Arc<Notify>) -> Self {
-        Self(Arc::new(Inner {
-            line,
-            key,
-            changed,
-            pace: Mutex::default(),
-            is_paced: AtomicBool::new(false),
-            streamed: AtomicU64::new(0),
-        }))
+    pub(crate) fn new(line: Line, key: Key, news: Arc<News>) -> Self {
+        Self(Arc::new(Inner { line, key, news, pace: OnceLock::new() }))
     }
 
     /// The label under which it was opened.
@@ -70,35 +76,68 @@ impl Channel {
         self.command(|channel| channel.label()).unwrap_or_default()
     }
 
-    /// From now on, what the peer sends here is taken at this pace; none: as fast as the application takes it.
-    pub fn set_pace(&self, pace: Option<Arc<dyn Pace>>) {
-        let mut own = self.0.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.is_paced.store(pace.is_some(), Ordering::Release);
-        *own = pace;
+    /// What is asked of all that is taken here, while [`Self::set_paced`] says so. A channel has one for good: the first that it is
+    /// given.
+    pub fn set_pace(&self, pace: Arc<dyn Pace>) {
+        let _ = self.0.pace.set(pace);
     }
 
-    pub(crate) fn pace(&self) -> Option<Arc<dyn Pace>> {
-        let is_paced = self.0.is_paced.load(Ordering::Acquire);
-        is_paced.then(|| self.0.pace.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten()
+    /// Whether what the peer sends here is taken at its pace from now on, or as fast as the application takes it.
+    pub fn set_paced(&self, is_paced: bool) {
+        self.0.news.is_paced.store(is_paced, Ordering::Release);
+        self.0.news.waits_until.store(0, Ordering::Relaxed);
+        // What another channel has taken keeps this one waiting from its first message on.
+        self.counts(0, 0);
     }
 
     /// Waits until its pace lets it take more. Nothing is taken meanwhile, so that nothing is lost if nobody waits to the end.
     async fn turn(&self) {
-        while let Some(wait) = self.pace().map(|pace| pace.wait()).filter(|wait| !wait.is_zero()) {
+        while let Some(wait) = self.waits() {
             tokio::time::sleep(wait).await;
         }
     }
 
+    /// How long its pace keeps it from taking more.
+    pub(crate) fn waits(&self) -> Option<Duration> {
+        let until = self.0.news.waits_until.load(Ordering::Relaxed);
+        let wait = until.checked_sub(1)?.saturating_sub(self.0.line.shared.now().as_micros());
+        if wait == 0 {
+            // Unless somebody else has taken more.
+            let _ = self.0.news.waits_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+            return None;
+        }
+        Some(Duration::from_micros(wait))
+    }
+
+    /// Tells its pace what was taken, and waits for what that says. What comes back is how much it may be at most.
+    fn counts(&self, messages: u32, len: usize) -> Option<u64> {
+        if !self.0.news.is_paced.load(Ordering::Acquire) {
+            return None;
+        }
+        let Paced { wait, size_max } = self.0.pace.get()?.took(messages, len);
+        if !wait.is_zero() {
+            let until = self.0.line.shared.now() + wait;
+            self.0.news.waits_until.store(until.as_micros() + 1, Ordering::Relaxed);
+        }
+        size_max
+    }
+
     /// Counts what was taken. Resets the channel, and says so, if it is too much.
     pub(crate) fn took(&self, messages: u32, len: usize, is_stream: bool) -> Result<(), LineError> {
-        let Some(pace) = self.pace() else { return Ok(()) };
-        pace.took(messages, len);
-        let before = if is_stream { self.0.streamed.fetch_add(len as u64, Ordering::Relaxed) } else { 0 };
-        if pace.size_max().is_some_and(|max| before.saturating_add(len as u64) > max) {
+        let Some(size_max) = self.counts(messages, len) else { return Ok(()) };
+        // Of a stream all that it has brought counts, this too.
+        let of_stream = is_stream.then(|| self.command(|channel| channel.read_len())).flatten();
+        if of_stream.unwrap_or_default().max(len as u64) > size_max {
             self.reset(ResetCode::NotAllowed);
             return Err(LineError::Channel(ChannelError::Closed));
         }
         Ok(())
+    }
+
+    /// A handle that does not keep the channel open.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakChannel {
+        WeakChannel(Arc::downgrade(&self.0))
     }
 
     /// The line that it belongs to.
@@ -120,7 +159,7 @@ impl Channel {
     pub async fn send(&self, message: impl Into<Vec<u8>>) -> Result<Sent, LineError> {
         let mut waiting = Some(message.into());
         let ordinal = self
-            .wait(|channel| {
+            .ask(|channel| {
                 let message = waiting.take()?;
                 match channel.send(message) {
                     Ok(ordinal) => Some(Ok(ordinal)),
@@ -235,18 +274,18 @@ impl Channel {
 
     /// Waits until the channel or the line ends before its time. Holds no handle: the channel may be dropped meanwhile.
     pub fn broken(&self) -> impl Future<Output = ChannelError> + Send + 'static {
-        let (shared, changed, key) = (Arc::clone(&self.0.line.shared), Arc::clone(&self.0.changed), self.0.key);
+        let (shared, news, key) = (Arc::clone(&self.0.line.shared), Arc::clone(&self.0.news), self.0.key);
         async move {
             let look = |shared: &Shared| {
-                let found = shared.with(|state| state.channel(key).map(|channel| channel.broken()));
+                let found = shared.look(|state| state.channel(key).map(|channel| channel.broken()));
                 found.unwrap_or(Some(ChannelError::Closed))
             };
-            wait(&shared, &changed, look).await
+            wait(&shared, &news.changed, look).await
         }
     }
 
-    pub(crate) fn changed(&self) -> &Arc<Notify> {
-        &self.0.changed
+    pub(crate) fn news(&self) -> &Arc<News> {
+        &self.0.news
     }
 
     /// Commands the channel; none if its session is gone.
@@ -276,11 +315,21 @@ impl Channel {
         Ok(message)
     }
 
+    /// Waits for more than something to read.
+    pub(crate) async fn ask<T>(
+        &self,
+        look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
+    ) -> Result<T, LineError> {
+        let _asked = self.0.news.ask();
+        self.wait(look).await
+    }
+
+    /// Waits for something to read, or an end.
     async fn wait<T>(
         &self,
         mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
     ) -> Result<T, LineError> {
-        wait(&self.0.line.shared, &self.0.changed, |_| {
+        wait(&self.0.line.shared, &self.0.news.changed, |_| {
             let found = self.command(&mut look).unwrap_or(Some(Err(ChannelError::Closed)))?;
             Some(found.map_err(|error| self.0.line.shared.explain(Some(self.0.key), error)))
         })
@@ -309,7 +358,7 @@ impl Sent {
     pub async fn taken(&self) -> Result<(), LineError> {
         let found = self
             .channel
-            .wait(|channel| match channel.delivery(self.ordinal) {
+            .ask(|channel| match channel.delivery(self.ordinal) {
                 Delivery::Pending => None,
                 other => Some(Ok(other)),
             })

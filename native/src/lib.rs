@@ -17,7 +17,7 @@ mod shared;
 mod stream;
 
 pub use bytes;
-pub use channel::{Channel, Pace, Sent};
+pub use channel::{Channel, Pace, Paced, Sent, WeakChannel};
 pub use driver::{
     Doorkeeper, Endpoint, Entrance, Found, Incoming, Proved, Socket, carry, keep, part, randomness, shake_hands,
 };

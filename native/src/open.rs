@@ -28,8 +28,8 @@ impl Line {
             let id = state.line.open(label, kind)?;
             Ok(state.opened(id))
         });
-        let (key, changed) = opened.map_err(|error| self.shared.explain(None, error))?;
-        Ok(Channel::new(self.clone(), key, changed))
+        let (key, news) = opened.map_err(|error| self.shared.explain(None, error))?;
+        Ok(Channel::new(self.clone(), key, news))
     }
 
     /// Opens a byte stream to the service of that label.
@@ -96,8 +96,8 @@ impl Line {
     /// The handle to a channel of the peer's. To be called once for each.
     #[must_use]
     pub fn adopt(&self, id: ChannelId) -> Channel {
-        let (key, changed) = self.shared.with(|state| state.adopted(id));
-        Channel::new(self.clone(), key, changed)
+        let (key, news) = self.shared.with(|state| state.adopted(id));
+        Channel::new(self.clone(), key, news)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -68,7 +68,7 @@ pub(crate) struct State {
     generation: Generation,
     /// Sessions that have ended while somebody still holds a channel of theirs.
     ended: Vec<Ended>,
-    channels: HashMap<Key, Arc<Notify>>,
+    channels: HashMap<Key, Arc<News>>,
     /// Events that the endpoint answers, and whether it is at it.
     questions: VecDeque<LineEvent>,
     answering: bool,
@@ -120,14 +120,14 @@ impl State {
     }
 
     /// Knows a channel that was opened here.
-    pub(crate) fn opened(&mut self, id: ChannelId) -> (Key, Arc<Notify>) {
-        let (key, changed) = (self.key(id), Arc::new(Notify::new()));
-        self.channels.insert(key, Arc::clone(&changed));
-        (key, changed)
+    pub(crate) fn opened(&mut self, id: ChannelId) -> (Key, Arc<News>) {
+        let (key, news) = (self.key(id), Arc::default());
+        self.channels.insert(key, Arc::clone(&news));
+        (key, news)
     }
 
     /// What is known of a channel of the peer's.
-    pub(crate) fn adopted(&mut self, id: ChannelId) -> (Key, Arc<Notify>) {
+    pub(crate) fn adopted(&mut self, id: ChannelId) -> (Key, Arc<News>) {
         let key = self.key(id);
         (key, Arc::clone(self.channels.entry(key).or_default()))
     }
@@ -153,13 +153,15 @@ impl State {
     fn handle_event(&mut self, event: LineEvent, changed: &Notify) {
         match event {
             LineEvent::ChannelChanged(id) => {
-                if let Some(changed) = self.channels.get(&self.key(id)) {
-                    changed.notify_waiters();
+                if let Some(news) = self.channels.get(&self.key(id))
+                    && (news.is_asked() || self.line.channel(id).is_readable())
+                {
+                    news.changed.notify_waiters();
                 }
             }
             LineEvent::StateChanged(_) => changed.notify_waiters(),
             LineEvent::SessionEnded(reason, session) => {
-                self.channels.values().for_each(|changed| changed.notify_waiters());
+                self.channels.values().for_each(|news| news.changed.notify_waiters());
                 let cause = ConnectionError::SessionEnded(reason);
                 self.ended.push(Ended { generation: self.generation, session, cause });
                 self.generation += 1;
@@ -170,10 +172,10 @@ impl State {
                     LineEvent::Opened(grant) => drop(self.standing().send_replace(grant.standing.clone())),
                     LineEvent::Standing(told) => drop(self.standing().send_replace(told.standing())),
                     LineEvent::ChannelOpened(id) => {
-                        self.channels.insert(self.key(*id), Arc::new(Notify::new()));
+                        self.channels.insert(self.key(*id), Arc::default());
                     }
                     LineEvent::Closed(_) => {
-                        self.channels.values().for_each(|changed| changed.notify_waiters());
+                        self.channels.values().for_each(|news| news.changed.notify_waiters());
                         changed.notify_waiters();
                     }
                     _ => {}
@@ -242,6 +244,11 @@ impl Shared {
             self.wake.notify_one();
         }
         result
+    }
+
+    /// Reads the line only: nothing comes of it.
+    pub(crate) fn look<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.lock())
     }
 
     /// A panic while the lock was held can only be a bug in the core; the state is still the most truthful there is.
@@ -314,6 +321,41 @@ pub(crate) async fn wait<T>(shared: &Shared, changed: &Notify, mut look: impl Fn
             return found;
         }
         notified.await;
+    }
+}
+
+/// What is new on a channel. That there is room again, and that something was taken, is news only while somebody has asked for it:
+/// a service that only reads sleeps on.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) changed: Notify,
+    /// How many wait for more than something to read.
+    asked: AtomicU32,
+    /// Until when its pace lets nothing more be taken, in microseconds of [`Shared::now`], and one; 0: it does.
+    pub(crate) waits_until: AtomicU64,
+    /// Whether its pace counts.
+    pub(crate) is_paced: AtomicBool,
+}
+
+impl News {
+    /// To be asked before one looks: what comes after that is heard.
+    pub(crate) fn ask(&self) -> Asked<'_> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Asked(self)
+    }
+
+    /// Who has asked has looked since under the lock that this is called under, or will.
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Somebody waits for more than something to read.
+pub(crate) struct Asked<'a>(&'a News);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -12,13 +12,12 @@ use std::{
 use duologue::{ChannelError, Received, ResetCode};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{Notify, futures::OwnedNotified},
     time::Sleep,
 };
 
 use crate::{
     channel::Channel,
-    shared::{LineError, wait},
+    shared::{LineError, News},
 };
 
 impl Channel {
@@ -62,20 +61,11 @@ impl ByteStream {
     /// # Errors
     /// If the channel or the line ends first.
     pub async fn all_taken(&self) -> Result<(), LineError> {
-        let shared = &self.channel.line().shared;
-        wait(shared, self.channel.changed(), |_| {
-            let look = |channel: &mut duologue::Channel<'_>| match channel.broken() {
-                _ if channel.all_taken() => Ok(true),
-                Some(error) => Err(error),
-                None => Ok(false),
-            };
-            match self.channel.try_command(look) {
-                Ok(true) => Some(Ok(())),
-                Ok(false) => None,
-                Err(error) => Some(Err(error)),
-            }
-        })
-        .await
+        let look = |channel: &mut duologue::Channel<'_>| match channel.broken() {
+            _ if channel.all_taken() => Some(Ok(())),
+            broken => broken.map(Err),
+        };
+        self.channel.ask(look).await
     }
 
     /// Ends both directions at once.
@@ -95,13 +85,13 @@ impl AsyncRead for ByteStream {
                 ready!(waits.as_mut().poll(cx));
                 *turn = None;
             }
-            match channel.pace().map(|pace| pace.wait()).filter(|wait| !wait.is_zero()) {
+            match channel.waits() {
                 Some(wait) => *turn = Some(Box::pin(tokio::time::sleep(wait))),
                 None => break,
             }
         }
         let max = buf.remaining();
-        let bytes = ready!(reading.poll(cx, channel, |channel| match channel.read(max) {
+        let bytes = ready!(reading.poll(cx, channel, false, |channel| match channel.read(max) {
             Ok(Received::Message(bytes)) => Some(Ok(bytes)),
             Ok(Received::End) => Some(Ok(Vec::new())),
             Ok(Received::Pending) => None,
@@ -116,7 +106,7 @@ impl AsyncRead for ByteStream {
 impl AsyncWrite for ByteStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let Self { channel, writing, .. } = self.get_mut();
-        writing.poll(cx, channel, |channel| match channel.write(buf) {
+        writing.poll(cx, channel, true, |channel| match channel.write(buf) {
             Err(ChannelError::Blocked) => None,
             other => Some(other),
         })
@@ -140,32 +130,38 @@ impl fmt::Debug for ByteStream {
     }
 }
 
-/// Waits for a channel's changes, poll by poll.
+/// Waits for a channel's news, poll by poll.
 #[derive(Default)]
-struct Waiter(Option<Pin<Box<OwnedNotified>>>);
+struct Waiter(Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>);
 
 impl Waiter {
     fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
         channel: &Channel,
+        asks: bool,
         mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
     ) -> Poll<io::Result<T>> {
         loop {
-            let notified = self.0.get_or_insert_with(|| {
-                let mut notified = Box::pin(Notify::notified_owned(Arc::clone(channel.changed())));
-                notified.as_mut().enable();
-                notified
-            });
-            let found = channel.try_command(|channel| look(channel).transpose());
-            match found {
-                Ok(Some(found)) => return Poll::Ready(Ok(found)),
-                Err(error) => return Poll::Ready(Err(io_error(error))),
-                Ok(None) => ready!(notified.as_mut().poll(cx)),
+            // What comes after one has begun to listen is heard: who has not looks once more.
+            let listens = self.0.is_some();
+            if let Some(found) = channel.try_command(|channel| look(channel).transpose()).transpose() {
+                self.0 = None;
+                return Poll::Ready(found.map_err(io_error));
             }
-            self.0 = None;
+            let heard = self.0.get_or_insert_with(|| Box::pin(heard(Arc::clone(channel.news()), asks)));
+            match heard.as_mut().poll(cx) {
+                Poll::Ready(()) => self.0 = None,
+                Poll::Pending if listens => return Poll::Pending,
+                Poll::Pending => {}
+            }
         }
     }
+}
+
+async fn heard(news: Arc<News>, asks: bool) {
+    let _asked = asks.then(|| news.ask());
+    news.changed.notified().await;
 }
 
 fn io_error(error: LineError) -> io::Error {

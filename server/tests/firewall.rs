@@ -356,6 +356,17 @@ async fn messages_beyond_the_budget_of_an_address_an_identity_or_all_wait_for_th
 }
 
 #[tokio::test]
+async fn a_channel_for_each_message_is_no_way_round_a_budget() {
+    let server = Server::start("[firewall.identity]\nmessages_per_second = 20", &[], false).await;
+    let (_device, line) = server.line("192.0.2.1").await.expect("it may come");
+    let begun = Instant::now();
+    for _ in 0..40 {
+        takes(&line, 1).await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn requests_to_the_backend_beyond_the_budget_wait_or_are_told_so() {
     let backend = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", backend.local_addr().expect("it is bound"));

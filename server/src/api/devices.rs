@@ -154,8 +154,7 @@ fn guests(target: &Target) -> Vec<GuestInfo> {
     let mut guests: BTreeMap<DeviceId, GuestInfo> = BTreeMap::new();
     let sessions = target.running.as_ref().map(|duologue| duologue.directory().strangers()).unwrap_or_default();
     for session in sessions {
-        let (id, standing, address) =
-            (session.seat.device(), session.seat.standing(now()), session.seat.transport().address);
+        let (id, standing, address) = (session.seat.device(), session.seat.standing(now()), session.seat.address());
         let guest = guests.entry(id).or_insert_with(|| GuestInfo {
             id: id.to_string(),
             fingerprint: id.fingerprint(),

@@ -16,6 +16,7 @@ mod tests;
 
 use std::{
     any::Any,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -181,6 +182,11 @@ impl Seat {
 
     pub(crate) fn transport(&self) -> Transport {
         self.lock().transport.clone()
+    }
+
+    /// Its address alone.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.lock().transport.address
     }
 
     /// Who it is where something is shared out, as it is now.

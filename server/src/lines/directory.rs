@@ -116,7 +116,7 @@ impl Inner {
         }
         self.guests.leave(*id);
         let Self { guests, devices, .. } = self;
-        let told = log::stranger(&seat.device(), seat.transport().address);
+        let told = log::stranger(&seat.device(), seat.address());
         let gone = guests.enter((seat.device(), *id), network, told, |device, id| waits(devices, device, id))?;
         Ok(gone.and_then(|(device, id)| self.session(device, id).cloned()))
     }

@@ -65,7 +65,7 @@ impl Duologue {
     /// Somebody was let in: from there, others come in also while many come.
     pub(super) fn lets_in(&self, seat: &Seat) {
         if !seat.is_stranger() {
-            self.shared.gate.firewall.lets_in(seat.transport().address);
+            self.shared.gate.firewall.lets_in(seat.address());
         }
     }
 
@@ -77,7 +77,7 @@ impl Duologue {
     /// Ends the sessions whose last connection came from where nobody may be any more.
     fn end_denied(&self) {
         let directory = &self.shared.directory;
-        for session in directory.sessions(|session| self.is_denied(session.seat.transport().address)) {
+        for session in directory.sessions(|session| self.is_denied(session.seat.address())) {
             directory.end(&session, CloseCode::GoingAway, &Refusal::Network.to_string());
         }
     }

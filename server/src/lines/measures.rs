@@ -241,7 +241,7 @@ impl Shared {
             let came = line.command(|line, _| line.came_since());
             for (count, (flood, kind)) in came.into_iter().zip(FLOODS) {
                 for _ in 0..(count / flood).min(TOLD_MAX) {
-                    let event = Event::of(kind).device(seat.device()).address(seat.transport().address);
+                    let event = Event::of(kind).device(seat.device()).address(seat.address());
                     self.watch().tell(event.subject(seat.subject()));
                 }
             }
@@ -255,9 +255,7 @@ impl Shared {
                 let is_it = |session: &Session| session.seat.subject().is_some_and(|it| it.as_str() == &**subject);
                 self.directory.sessions(is_it)
             }
-            Banned::Address(address) => {
-                self.directory.sessions(|session| network(session.seat.transport().address) == *address)
-            }
+            Banned::Address(address) => self.directory.sessions(|session| network(session.seat.address()) == *address),
         };
         let (code, words) = BANNED;
         sessions.iter().for_each(|session| self.directory.end(session, code, words));

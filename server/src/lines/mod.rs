@@ -353,13 +353,13 @@ impl Duologue {
     }
 
     /// Tells what a socket has met that was polled just now, of which nobody else knows whose it is.
-    fn watched<T>(&self, polled: Poll<T>, address: IpAddr) -> Poll<T> {
+    fn watched<T>(&self, polled: Poll<T>, address: impl FnOnce() -> IpAddr) -> Poll<T> {
         let kind = match met() {
             None => return polled,
             Some(Oddity::Broken) => Kind::FrameBroken,
             Some(Oddity::Pings) => Kind::PingFlood,
         };
-        self.tell(Event::of(kind).address(address).code("websocket"));
+        self.tell(Event::of(kind).address(address()).code("websocket"));
         polled
     }
 
@@ -403,7 +403,7 @@ impl Duologue {
         });
         let mut hands = hands;
         let proved = tokio::select! {
-            proved = poll_fn(|cx| self.watched(hands.as_mut().poll(cx), address)) => proved,
+            proved = poll_fn(|cx| self.watched(hands.as_mut().poll(cx), || address)) => proved,
             () = crowded_out => {
                 self.tell(Event::of(Kind::CrowdedOut).address(address));
                 return;
@@ -441,12 +441,12 @@ impl Duologue {
             let mut carried = pin!(carry(&line, no, socket));
             let kept = pin!(keep(&line, &mut endpoint));
             tokio::select! {
-                () = poll_fn(|cx| self.watched(carried.as_mut().poll(cx), seat.transport().address)) => {}
+                () = poll_fn(|cx| self.watched(carried.as_mut().poll(cx), || seat.address())) => {}
                 // The last record is on its way out.
                 () = kept => carried.await,
             }
         }
-        let (device, address) = (seat.device(), seat.transport().address);
+        let (device, address) = (seat.device(), seat.address());
         self.note_seen(&seat);
         let (closed, parked, cut) = line.command(|line, _| (line.closed().cloned(), line.is_parked(), line.cut()));
         if let Some(cause) = closed {

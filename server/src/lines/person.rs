@@ -284,7 +284,7 @@ impl Duologue {
         if let Proof::Token { id, .. } = &standing.proof {
             let until = standing.until.map(|until| format!(" until={until}")).unwrap_or_default();
             let note = format!("level={}{until} token={:?}", standing.level.number(), text::shown(id));
-            let event = Event::of(Kind::TokenTaken).device(seat.device()).address(seat.transport().address);
+            let event = Event::of(Kind::TokenTaken).device(seat.device()).address(seat.address());
             self.tell(event.subject(standing.subject.as_ref()).note(note));
         }
         // Looked at once more: a revocation that came in between has not found this session.
@@ -300,9 +300,7 @@ impl Duologue {
     pub(super) async fn take_evidence(&self, seat: &Seat, key: Option<&KeyHashes>, line: &Line, evidence: &Evidence) {
         let (begun, since) = (Instant::now(), Since::now());
         let mut shown = match key {
-            Some(key) => {
-                self.judge_evidence((seat.device(), seat.transport().address), || key.binding(), evidence).await
-            }
+            Some(key) => self.judge_evidence((seat.device(), seat.address()), || key.binding(), evidence).await,
             None => {
                 let is_sign_out = evidence.kind == EvidenceKind::SignOut;
                 let refused = if is_sign_out { DoorError::SignedOut } else { DoorError::TokenNotTaken };

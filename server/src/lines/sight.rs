@@ -27,7 +27,7 @@ impl Owned for Duologue {
                 let has = |text: &str| text.contains(find);
                 session.seat.device().to_string().starts_with(find)
                     || standing.subject.as_ref().is_some_and(|subject| has(subject.as_str()))
-                    || has(&session.seat.transport().address.to_canonical().to_string())
+                    || has(&session.seat.address().to_canonical().to_string())
             }
         };
         // Only when each began is kept of those that are not told.
@@ -49,7 +49,7 @@ impl Owned for Duologue {
         // Without a store that can be read they have no names.
         let names = self.shared.state.store().names(&devices).unwrap_or_default();
         let told = sessions.into_iter().map(|Session { id, line, seat }| {
-            let (standing, address, moved) = (seat.standing(at), seat.transport().address, line.moved());
+            let (standing, address, moved) = (seat.standing(at), seat.address(), line.moved());
             let (id, device) = ids(id, seat.device());
             SessionInfo {
                 id,

@@ -186,7 +186,7 @@ impl Duologue {
         let rewritten = path::news(&transport, transport.differs);
         if matches!(outcome, Outcome::Resumed { .. }) {
             // What its channels may do over this connection, they ask anew.
-            let before = seat.transport().address;
+            let before = seat.address();
             if network(before) != network(at) {
                 self.tell(Event::of(Kind::NetworkChanged).device(device).address(at));
             }
@@ -305,7 +305,7 @@ impl Duologue {
     /// Whether a device has a line of another network at this moment.
     fn is_elsewhere_too(&self, device: DeviceId, here: IpAddr) -> bool {
         let is_elsewhere = |session: &Session| {
-            network(session.seat.transport().address) != network(here)
+            network(session.seat.address()) != network(here)
                 && session.line.command(|line, _| !line.is_parked() && line.closed().is_none())
         };
         !here.is_unspecified() && self.shared.directory.sessions_of(device).iter().any(is_elsewhere)

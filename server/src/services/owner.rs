@@ -238,5 +238,5 @@ fn end(call: &Call, session: &str) -> Told {
 fn tell(call: &Call, event: Event, what: &str) {
     let subject = call.identity().subject.map(|subject| format!(" subject={:?}", subject.as_str())).unwrap_or_default();
     let by = format!("{what} by=device {}{subject}, over the line", call.device());
-    call.tell(event.address(call.right.seat.transport().address).note(by));
+    call.tell(event.address(call.right.seat.address()).note(by));
 }

@@ -2,22 +2,23 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use duologue::ResetCode;
-use duologue_native::Channel;
+use duologue_native::{Pace, Paced, WeakChannel};
 use thiserror::Error;
 use tokio::sync::futures::Notified;
 
 use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
+        firewall::Purse,
         gate::{Gate, now},
         passkeys::presence::present,
         policy::{
-            limits::{Full, Permit, Permits},
+            limits::{self, Full, Permit},
             patterns::Path,
             rules::{Asked, Evidence, Target, Verdict},
         },
@@ -69,12 +70,13 @@ pub enum NotVouched {
     SignedOut,
 }
 
-/// One channel's.
+/// One channel's, which has it as its pace: what its rule and the firewall count of what it brings.
 #[derive(Debug)]
 pub(crate) struct Right {
     gate: Arc<Gate>,
     pub(crate) seat: Arc<Seat>,
-    channel: Channel,
+    /// It has this.
+    channel: WeakChannel,
     label: String,
     demands: Level,
     takes_requests: bool,
@@ -85,15 +87,15 @@ pub(crate) struct Right {
 struct Held {
     /// Method and path, as soon as they are known.
     request: Option<(String, String)>,
-    permit: Option<Arc<Permit>>,
-    /// The same with what the firewall counts, where it bounds anything.
-    all: Option<Arc<Permits>>,
+    permit: Option<Permit>,
+    /// What the firewall counts.
+    purse: Option<Purse>,
 }
 
 impl Right {
     /// An event of this caller.
     pub(crate) fn event(&self, kind: Kind) -> Event {
-        let event = Event::of(kind).device(self.seat.device()).address(self.seat.transport().address);
+        let event = Event::of(kind).device(self.seat.device()).address(self.seat.address());
         event.subject(self.seat.subject())
     }
 
@@ -108,7 +110,7 @@ impl Right {
     pub(crate) fn new(
         gate: Arc<Gate>,
         seat: Arc<Seat>,
-        channel: Channel,
+        channel: WeakChannel,
         label: String,
         demands: Level,
         takes_requests: bool,
@@ -116,22 +118,29 @@ impl Right {
         Self { gate, seat, channel, label, demands, takes_requests, held: Mutex::default() }
     }
 
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks for one request of the channel, whose path has no query.
     pub(crate) fn request(&self, method: &str, path: &str) -> Result<(), NotAllowed> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).request = Some((method.to_owned(), path.to_owned()));
+        self.held().request = Some((method.to_owned(), path.to_owned()));
         self.ask().map(drop)
     }
 
     /// Waits until one more request to a backend may be made; false if that takes longer than anybody waits.
     pub(crate) async fn request_comes(&self, patience: Duration) -> bool {
-        let all = self.held.lock().unwrap_or_else(PoisonError::into_inner).all.clone();
-        let Some(all) = all else { return true };
-        let wait = all.request_waits();
-        if wait > patience {
-            return false;
-        }
-        // Its turn is taken before it waits for it: who comes meanwhile waits for longer.
-        all.takes_request();
+        let wait = {
+            let (held, now) = (self.held(), limits::now());
+            let Some(purse) = &held.purse else { return true };
+            let wait = self.gate.firewall.request_waits(now, purse, || self.seat.address());
+            if wait > patience {
+                return false;
+            }
+            // Its turn is taken before it waits for it: who comes meanwhile waits for longer.
+            self.gate.firewall.takes_request(now, purse, || self.seat.address());
+            wait
+        };
         tokio::time::sleep(wait).await;
         true
     }
@@ -184,7 +193,7 @@ impl Right {
 
     /// Asks, and gives when time alone may change the answer.
     pub(crate) fn ask(&self) -> Result<Option<u64>, NotAllowed> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         let now = now();
         let (standing, transport) = (self.seat.standing(now), self.seat.transport());
         let device = self.seat.device();
@@ -217,7 +226,6 @@ impl Right {
             }
         };
         let holder = self.seat.holder();
-        let mut has_changed = false;
         if let Some(rule) = policy.rules.rule(rule).filter(|_| is_final) {
             let key = (Arc::clone(&rule.name), rule.limits, standing.subject.as_ref(), &holder);
             if !held.permit.as_ref().is_some_and(|permit| permit.is_for(key.0.as_ref(), key.1, key.2, key.3)) {
@@ -225,26 +233,25 @@ impl Right {
                     self.tell(self.event(Kind::RuleFull).note(&*rule.name));
                     NotAllowed::Full
                 })?;
-                held.permit = permit.map(Arc::new);
-                has_changed = true;
+                held.permit = permit;
             }
         }
-        let Gate { firewall, meters, .. } = &*self.gate;
-        let mut all = firewall.purses(meters, transport.address, standing.subject.as_ref(), &holder);
-        let has_purses = !all.is_empty();
-        all.extend(held.permit.clone().filter(|_| has_purses));
-        if has_changed || !held.all.as_ref().map_or(all.is_empty(), |held| held.are(&all)) {
-            held.all = has_purses.then(|| Arc::new(Permits::new(all)));
-            self.channel.set_pace(match &held.all {
-                Some(all) => Some(Arc::clone(all) as _),
-                None => held.permit.clone().map(|permit| permit as _),
-            });
+        held.purse = self.gate.firewall.purse(transport.address, &limits::whose(standing.subject.as_ref(), &holder));
+        let is_paced = held.permit.is_some() || held.purse.is_some();
+        // It asks this one.
+        drop(held);
+        if let Some(channel) = self.channel.upgrade() {
+            channel.set_paced(is_paced);
         }
         Ok(until.filter(|until| *until > now))
     }
 
     /// Waits until it is lost, and says how.
-    pub(crate) async fn lost<'a>(&'a self, mut changed: Pin<&mut Notified<'a>>, mut until: Option<u64>) -> ResetCode {
+    pub(crate) async fn lost<'a>(
+        self: &'a Arc<Self>,
+        mut changed: Pin<&mut Notified<'a>>,
+        mut until: Option<u64>,
+    ) -> ResetCode {
         loop {
             let over = async {
                 match until {
@@ -267,5 +274,19 @@ impl Right {
                 Err(refused) => return refused.code(),
             }
         }
+    }
+}
+
+impl Pace for Right {
+    fn took(&self, messages: u32, len: usize) -> Paced {
+        let (held, now) = (self.held(), limits::now());
+        let of_purse = held.purse.as_ref();
+        let of_purse =
+            of_purse.map_or(0, |purse| self.gate.firewall.took(now, purse, || self.seat.address(), messages, len));
+        let Some(permit) = &held.permit else {
+            return Paced { wait: Duration::from_nanos(of_purse.saturating_sub(now)), size_max: None };
+        };
+        let free_at = permit.took(now, messages, len).max(of_purse);
+        Paced { wait: Duration::from_nanos(free_at.saturating_sub(now)), size_max: permit.size_max() }
     }
 }

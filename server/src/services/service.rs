@@ -404,7 +404,8 @@ impl Services {
         let service = self.0.get(&label).cloned();
         let (demands, takes_requests) = self.terms(&label).unwrap_or_default();
         let transport = seat.transport();
-        let right = Arc::new(Right::new(gate, seat, channel.clone(), label.clone(), demands, takes_requests));
+        let right = Arc::new(Right::new(gate, seat, channel.downgrade(), label.clone(), demands, takes_requests));
+        channel.set_pace(Arc::clone(&right) as _);
         tokio::spawn(async move {
             let mut changed = pin!(right.changed());
             changed.as_mut().enable();

@@ -217,6 +217,10 @@ impl RecvHalf {
         }
     }
 
+    pub(crate) fn is_readable(&self) -> bool {
+        !self.ready.is_empty() || self.gap > 0 || self.fin
+    }
+
     pub(crate) fn is_drained(&self) -> bool {
         self.ready.is_empty() && self.ahead.is_empty()
     }

@@ -246,6 +246,12 @@ impl Session {
         }
     }
 
+    pub(super) fn is_readable(&self, id: ChannelId) -> bool {
+        let reads = |channel: &ChannelState| self.over || channel.reset.is_some() || channel.recv.is_readable();
+        self.channels.get(id).is_none_or(|channel| reads(channel))
+            || self.channel_datagrams.get(id).is_some_and(|datagrams| datagrams.is_readable())
+    }
+
     /// Why the channel will never finish in its own time; none while it may.
     pub(super) fn broken(&self, id: ChannelId) -> Option<ChannelError> {
         match self.channels.get(id) {
@@ -263,6 +269,10 @@ impl Session {
 
     pub(super) fn taken(&self, id: ChannelId) -> u64 {
         self.channels.get(id).map_or(0, |channel| channel.send.taken)
+    }
+
+    pub(super) fn read_len(&self, id: ChannelId) -> u64 {
+        self.channels.get(id).map_or(0, |channel| channel.recv.taken.saturating_sub(channel.recv.missed))
     }
 
     pub(super) fn all_taken(&self, id: ChannelId) -> bool {

@@ -65,6 +65,10 @@ impl ChannelDatagrams {
         Some(data)
     }
 
+    pub(super) fn is_readable(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
     pub(super) const fn held(&self) -> usize {
         self.arrived_len
     }

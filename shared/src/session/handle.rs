@@ -80,6 +80,13 @@ impl Channel<'_> {
         self.session.broken(self.id)
     }
 
+    /// True if something has arrived that was not taken, a datagram too, or if an end has come. A change of the channel that
+    /// leaves this false is one for who sends: there is room, or something was taken.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.session.is_readable(self.id)
+    }
+
     /// Takes the next message, or the next bytes of a stream.
     ///
     /// # Errors
@@ -94,6 +101,12 @@ impl Channel<'_> {
     /// As [`Self::recv`]; [`ChannelError::WrongKind`] if it is no stream.
     pub fn read(&mut self, max: usize) -> Result<Received, ChannelError> {
         self.session.read(self.id, max)
+    }
+
+    /// How many messages, or bytes of a stream, the application here has taken, without those that were left out.
+    #[must_use]
+    pub fn read_len(&self) -> u64 {
+        self.session.read_len(self.id)
     }
 
     /// As [`Self::recv`], for an application that is further away: the peer hears that it was taken by [`Self::take`].

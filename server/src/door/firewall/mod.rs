@@ -3,7 +3,7 @@
 //! ```text
 //! accept, PROXY header ─► admits: networks, countries ─► takes: connections ─► TLS ─► request ─► the same for whom only a header
 //!                                                                                     names, 403 ─► takes: handshakes, 429
-//! verdict ─► proves: handshakes of an identity · channel ─► purses: messages, bytes, requests (`policy/limits.rs`)
+//! verdict ─► proves: handshakes of an identity · channel ─► purse: messages, bytes, requests (`debts.rs`)
 //! ```
 //!
 //! How many may be under way at a time is the lobby's to say and `services/share.rs`'s; here is how many begin in a minute. Whoever's
@@ -11,6 +11,7 @@
 //! speak from there for everybody. Every table has a fixed size (`table.rs`).
 
 mod countries;
+mod debts;
 mod files;
 mod networks;
 mod settings;
@@ -35,22 +36,20 @@ pub use files::InvalidList;
 pub use settings::{Budgets, CountryList, CountrySettings, FirewallSettings, Otherwise};
 
 pub(crate) use countries::parse as country;
+pub(crate) use debts::Purse;
 pub(crate) use files::{network, read_network};
-pub(crate) use table::{Key, What};
+pub(crate) use table::What;
 
-use super::{
-    holder::Holder,
-    policy::limits::{Meters, Permit, Whose},
-    standing::Subject,
-};
+use super::holder::Holder;
 use crate::watch::{
     events::{Event, Kind},
     stream::Watch,
 };
 use countries::Countries;
+use debts::{Debts, Rates};
 use files::Stamp;
 use networks::{Networks, Said};
-use table::Table;
+use table::{Key, Table};
 
 /// Networks of all lists together. Each takes 64 bytes, and as many again while they are read.
 const NETWORKS_MAX: usize = 250_000;
@@ -64,6 +63,7 @@ struct Inner {
     lists: RwLock<Arc<Lists>>,
     sources: Mutex<Vec<Source>>,
     counted: Mutex<Counted>,
+    debts: Debts,
     started: Instant,
     /// Makes a number of an identity that nobody can choose.
     identities: RandomState,
@@ -74,6 +74,9 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Lists {
     settings: FirewallSettings,
+    /// What an identity may take of messages, bytes and requests, and all together.
+    identity: Rates,
+    all: Rates,
     networks: Networks,
     exempt: Networks,
     countries: Option<Countries>,
@@ -154,6 +157,7 @@ impl Firewall {
             lists: RwLock::default(),
             sources: Mutex::default(),
             counted: Mutex::default(),
+            debts: Debts::default(),
             started: Instant::now(),
             identities: RandomState::new(),
             watch,
@@ -192,6 +196,8 @@ impl Firewall {
             networks: Networks::new(all),
             exempt: Networks::new(settings.exempt.iter().map(|network| (*network, Said::Allowed))),
             countries: countries.transpose()?,
+            identity: settings.identity.per_second(1),
+            all: settings.all.per_second(1),
             settings,
             directory: directory.to_owned(),
         };
@@ -345,31 +351,6 @@ impl Firewall {
             let now = self.now();
             self.counted().table().is_known_now(key, now);
         }
-    }
-
-    /// What counts the messages, bytes and requests of somebody, beside what a rule counts; nothing where nothing bounds them.
-    pub(crate) fn purses(
-        &self,
-        meters: &Meters,
-        address: IpAddr,
-        subject: Option<&Subject>,
-        holder: &Holder,
-    ) -> Vec<Arc<Permit>> {
-        let lists = self.lists();
-        let FirewallSettings { address: of_address, identity, all, .. } = &lists.settings;
-        if [of_address, identity, all].iter().all(|budgets| budgets.bounds(1).is_none()) {
-            return Vec::new();
-        }
-        if !cfg!(feature = "watch") || lists.exempt.find(address).is_some() {
-            return Vec::new();
-        }
-        let networks = Some(address).filter(|it| is_bounded(*it)).map(table::networks).into_iter().flatten();
-        let networks = networks.map(|(key, times)| (of_address.bounds(times), Whose::Network(key)));
-        let others = [(identity.bounds(1), Whose::of(subject, holder)), (all.bounds(1), Whose::All)];
-        networks
-            .chain(others)
-            .filter_map(|(bounds, whose)| bounds.map(|bounds| Arc::new(meters.purse(bounds, whose))))
-            .collect()
     }
 
     /// Says so, once a minute for each network; how many came is in nobody's interest but theirs who flood.

@@ -4,8 +4,8 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use ipnet::IpNet;
 
-use super::table::What;
-use crate::door::policy::limits::{Bounds, Limits};
+use super::{debts::Rates, table::What};
+use crate::door::policy::limits::Rate;
 
 /// Connections of one address in a minute, unless told: two hundred a second, for an office behind one address.
 pub(super) const CONNECTIONS_OF_AN_ADDRESS: u32 = 12_000;
@@ -117,11 +117,14 @@ impl Budgets {
         self.connections.is_some() || self.handshakes.is_some()
     }
 
-    /// What it says of messages, bytes and requests, so many times as much; none if nothing.
-    pub(super) fn bounds(&self, times: u32) -> Option<Bounds> {
-        let more = |number: Option<NonZeroU32>| number.and_then(|it| NonZeroU32::new(it.get().saturating_mul(times)));
-        let [messages, bytes, requests] = [self.messages, self.bytes, self.requests].map(more);
-        let bounds = Bounds { limits: Limits { messages, bytes, ..Limits::default() }, requests };
-        (bounds != Bounds::default()).then_some(bounds)
+    /// Messages, bytes and requests a second, so many times as much.
+    pub(super) fn per_second(&self, times: u32) -> Rates {
+        let more = |number: NonZeroU32| number.saturating_mul(NonZeroU32::new(times).unwrap_or(NonZeroU32::MIN));
+        [self.messages, self.bytes, self.requests].map(|number| number.map(more).map(Rate::new))
+    }
+
+    /// Whether it bounds what sessions bring.
+    pub(super) const fn is_of_sessions(&self) -> bool {
+        self.messages.is_some() || self.bytes.is_some() || self.requests.is_some()
     }
 }

@@ -18,12 +18,10 @@ use std::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use duologue_native::Pace;
-
-use crate::door::{firewall::Key, holder::Holder, standing::Subject};
+use crate::door::{holder::Holder, standing::Subject};
 
 /// What a rule bounds. None: nothing beyond what holds for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,20 +34,6 @@ pub struct Limits {
     pub bytes: Option<NonZeroU32>,
     /// The longest message, or all that a stream may bring, in bytes.
     pub size: Option<NonZeroU32>,
-}
-
-/// What a meter bounds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Bounds {
-    pub(crate) limits: Limits,
-    /// Requests to a backend a second; a second's worth may come at once. No rule bounds them.
-    pub(crate) requests: Option<NonZeroU32>,
-}
-
-impl From<Limits> for Bounds {
-    fn from(limits: Limits) -> Self {
-        Self { limits, requests: None }
-    }
 }
 
 /// One network of guests has this part of what all guests have together, so that it leaves the others something.
@@ -68,8 +52,8 @@ impl Limits {
     }
 }
 
-/// Which rule, none of what holds beside the rules; what it bounds, and on whom it counts.
-type Name = (Option<Arc<str>>, Bounds, Whose);
+/// Which rule, what it bounds, and on whom it counts: all guests, from wherever they come, are one, and so are those of one network.
+type Name = (Arc<str>, Limits, Holder);
 
 /// The meters that are in use.
 #[derive(Debug, Default)]
@@ -89,26 +73,14 @@ struct Meter {
     channels: Mutex<u32>,
     messages: Bucket,
     bytes: Bucket,
-    requests: Bucket,
 }
 
-/// On whom a meter counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Whose {
-    /// A subject on whatever devices, else a device; all guests, from wherever they come, and those of one network.
-    Identity(Holder),
-    /// Everybody of a network.
-    Network(Key),
-    All,
-}
-
-impl Whose {
-    pub(crate) fn of(subject: Option<&Subject>, holder: &Holder) -> Self {
-        Self::Identity(match (subject, holder) {
-            (Some(subject), _) => Holder::Subject(subject.clone()),
-            (None, Holder::Guests(_)) => Holder::Guests(None),
-            (None, holder) => holder.clone(),
-        })
+/// Who is one wherever something is counted: a subject on whatever devices, else a device; all guests, from wherever they come.
+pub(crate) fn whose(subject: Option<&Subject>, holder: &Holder) -> Holder {
+    match (subject, holder) {
+        (Some(subject), _) => Holder::Subject(subject.clone()),
+        (None, Holder::Guests(_)) => Holder::Guests(None),
+        (None, holder) => holder.clone(),
     }
 }
 
@@ -123,10 +95,6 @@ pub(crate) struct Permit {
 /// One of a meter's.
 #[derive(Debug)]
 struct Place(Arc<Meter>);
-
-/// The pace of a channel on which several meters count.
-#[derive(Debug)]
-pub(crate) struct Permits(Vec<Arc<Permit>>);
 
 impl Meters {
     /// A place for one more channel; nothing where there are no limits.
@@ -143,23 +111,15 @@ impl Meters {
         if limits.is_empty() {
             return Ok(None);
         }
-        let name = |limits: Limits, whose| (Some(Arc::clone(rule)), limits.into(), whose);
+        let name = |limits: Limits, whose| (Arc::clone(rule), limits, whose);
         let network = match (subject, holder) {
-            (None, Holder::Guests(Some(_))) => Some(name(limits.of_a_network(), Whose::Identity(holder.clone()))),
+            (None, Holder::Guests(Some(_))) => Some(name(limits.of_a_network(), holder.clone())),
             _ => None,
         };
         // The first is given back where the second is full.
         let network = network.map(|name| self.meter(name).enter()).transpose()?;
-        let own = self.meter(name(limits, Whose::of(subject, holder))).enter()?;
+        let own = self.meter(name(limits, whose(subject, holder))).enter()?;
         Ok(Some(Permit { own, network }))
-    }
-
-    /// A place in what is counted beside the rules.
-    pub(crate) fn purse(&self, bounds: Bounds, whose: Whose) -> Permit {
-        let meter = self.meter((None, bounds, whose));
-        let own = Place(meter);
-        *own.channels() += 1;
-        Permit { own, network: None }
     }
 
     fn meter(&self, name: Name) -> Arc<Meter> {
@@ -172,9 +132,8 @@ impl Meters {
             table.of.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.owes(now));
             table.tidy_at = 2 * table.of.len() + 64;
         }
-        let Bounds { limits, requests } = name.1;
-        let [messages, bytes, requests] = [limits.messages, limits.bytes, requests].map(Bucket::new);
-        let meter = Arc::new(Meter { name: name.clone(), channels: Mutex::new(0), messages, bytes, requests });
+        let [messages, bytes] = [name.1.messages, name.1.bytes].map(Bucket::new);
+        let meter = Arc::new(Meter { name: name.clone(), channels: Mutex::new(0), messages, bytes });
         table.of.insert(name, Arc::clone(&meter));
         meter
     }
@@ -184,7 +143,7 @@ impl Meter {
     /// One more of its channels.
     fn enter(self: Arc<Self>) -> Result<Place, Full> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.name.1.limits.channels.is_some_and(|max| *channels >= max.get()) {
+        if self.name.1.channels.is_some_and(|max| *channels >= max.get()) {
             return Err(Full);
         }
         *channels += 1;
@@ -193,7 +152,7 @@ impl Meter {
     }
 
     fn owes(&self, now: u64) -> bool {
-        [&self.messages, &self.bytes, &self.requests].iter().any(|bucket| bucket.owes(now))
+        [&self.messages, &self.bytes].iter().any(|bucket| bucket.owes(now))
     }
 }
 
@@ -204,36 +163,21 @@ pub(crate) struct Full;
 impl Permit {
     /// Whether it is what would be given now, so that a channel keeps it.
     pub(crate) fn is_for(&self, rule: &str, limits: Limits, subject: Option<&Subject>, holder: &Holder) -> bool {
-        let (own, bounds, whose) = &self.own.0.name;
-        *whose == Whose::of(subject, holder) && own.as_deref() == Some(rule) && *bounds == limits.into()
-    }
-}
-
-impl Permit {
-    /// How long until one more message may be taken.
-    fn waits(&self, now: u64) -> Duration {
-        let debts = self.places().map(|Place(meter)| meter.messages.debt(now).max(meter.bytes.debt(now)));
-        debts.max().unwrap_or_default()
+        let (own, bounds, holds) = &self.own.0.name;
+        *holds == whose(subject, holder) && &**own == rule && *bounds == limits
     }
 
-    fn takes(&self, now: u64, messages: u32, len: usize) {
-        for Place(meter) in self.places() {
-            meter.messages.take(now, u64::from(messages));
-            meter.bytes.take(now, len as u64);
-        }
+    /// So much was taken: from when on more may be.
+    pub(crate) fn took(&self, now: u64, messages: u32, len: usize) -> u64 {
+        let of_each = self
+            .places()
+            .map(|Place(meter)| meter.messages.take(now, u64::from(messages)).max(meter.bytes.take(now, len as u64)));
+        of_each.max().unwrap_or_default()
     }
 
-    fn longest(&self) -> Option<u64> {
-        self.own.0.name.1.limits.size.map(|size| size.get().into())
-    }
-
-    /// How long until one more request may be made.
-    fn request_waits(&self, now: u64) -> Duration {
-        self.own.0.requests.debt(now)
-    }
-
-    fn takes_request(&self, now: u64) {
-        self.own.0.requests.take(now, 1);
+    /// The longest message, or all that a stream may bring.
+    pub(crate) fn size_max(&self) -> Option<u64> {
+        self.own.0.name.1.size.map(|size| size.get().into())
     }
 
     fn places(&self) -> impl Iterator<Item = &Place> {
@@ -247,97 +191,33 @@ impl Place {
     }
 }
 
-impl Permits {
-    pub(crate) const fn new(all: Vec<Arc<Permit>>) -> Self {
-        Self(all)
-    }
-
-    /// Whether they are those that would be given now.
-    pub(crate) fn are(&self, others: &[Arc<Permit>]) -> bool {
-        self.0.len() == others.len()
-            && self.0.iter().zip(others).all(|(own, other)| Arc::ptr_eq(&own.own.0, &other.own.0))
-    }
-
-    /// How long until one more request may be made.
-    pub(crate) fn request_waits(&self) -> Duration {
-        let now = now();
-        self.0.iter().map(|permit| permit.request_waits(now)).max().unwrap_or_default()
-    }
-
-    /// A request is made.
-    pub(crate) fn takes_request(&self) {
-        let now = now();
-        self.0.iter().for_each(|permit| permit.takes_request(now));
-    }
-}
-
-impl Pace for Permits {
-    fn wait(&self) -> Duration {
-        let now = now();
-        self.0.iter().map(|permit| permit.waits(now)).max().unwrap_or_default()
-    }
-
-    fn took(&self, messages: u32, len: usize) {
-        let now = now();
-        self.0.iter().for_each(|permit| permit.takes(now, messages, len));
-    }
-
-    fn size_max(&self) -> Option<u64> {
-        self.0.iter().filter_map(|permit| permit.longest()).min()
-    }
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
         *self.channels() -= 1;
     }
 }
 
-impl Pace for Permit {
-    fn wait(&self) -> Duration {
-        self.waits(now())
-    }
-
-    fn took(&self, messages: u32, len: usize) {
-        self.takes(now(), messages, len);
-    }
-
-    fn size_max(&self) -> Option<u64> {
-        self.longest()
-    }
-}
-
-const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// In nanoseconds, since some moment of this process that is more than 0.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let since = START.elapsed();
     // 584 years.
     since.as_secs().saturating_mul(SECOND).saturating_add(u64::from(since.subsec_nanos())).saturating_add(1)
 }
 
-/// So many a second, and a second's worth at once. It is asked for each message, so without a lock.
+/// What was taken of a rate. It is asked for each message, so without a lock.
 #[derive(Debug)]
 struct Bucket {
-    per_second: Option<NonZeroU32>,
+    rate: Option<Rate>,
     /// When all that was taken is paid for; 0 before anything was.
     paid_at: AtomicU64,
 }
 
 impl Bucket {
-    const fn new(per_second: Option<NonZeroU32>) -> Self {
-        Self { per_second, paid_at: AtomicU64::new(0) }
-    }
-
-    /// How long until one more may be taken.
-    fn debt(&self, now: u64) -> Duration {
-        let ahead = self.paid_at.load(Ordering::Relaxed).saturating_sub(now);
-        if ahead == 0 {
-            return Duration::ZERO;
-        }
-        // What fills a second's worth is no debt yet; the last of it is taken at its end.
-        Duration::from_nanos(ahead.saturating_sub(SECOND.saturating_sub(self.cost(1))))
+    fn new(per_second: Option<NonZeroU32>) -> Self {
+        Self { rate: per_second.map(Rate::new), paid_at: AtomicU64::new(0) }
     }
 
     /// Whether a new one would give more.
@@ -345,18 +225,39 @@ impl Bucket {
         self.paid_at.load(Ordering::Relaxed) > now
     }
 
-    fn take(&self, now: u64, count: u64) {
-        if self.per_second.is_some() {
-            let cost = self.cost(count);
-            let taken = |paid_at: u64| Some(paid_at.max(now).saturating_add(cost));
-            // It is always changed.
-            let _ = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
-        }
+    /// From when on one more may be taken, after so many.
+    fn take(&self, now: u64, count: u64) -> u64 {
+        let Some(rate) = self.rate else { return 0 };
+        let taken = |paid_at: u64| Some(rate.paid_at(paid_at, now, count));
+        // It is always changed.
+        let before = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).unwrap_or_default();
+        rate.free_at(rate.paid_at(before, now, count))
+    }
+}
+
+/// So many a second, and a second's worth at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    per_second: u64,
+    /// Up to here a debt is none, in nanoseconds: what fills a second's worth, but for the last of it, which is taken at its end.
+    slack: u64,
+}
+
+impl Rate {
+    pub(crate) fn new(per_second: NonZeroU32) -> Self {
+        let per_second = u64::from(per_second.get());
+        Self { per_second, slack: SECOND - SECOND / per_second }
     }
 
-    /// More than 18 GB at a time are no message's.
-    fn cost(&self, count: u64) -> u64 {
-        self.per_second.map_or(0, |per_second| count.saturating_mul(SECOND) / u64::from(per_second.get()))
+    /// When all will be paid for that was taken, with so many more. More than 18 GB at a time are no message's.
+    pub(crate) const fn paid_at(self, paid_at: u64, now: u64, count: u64) -> u64 {
+        let from = if paid_at > now { paid_at } else { now };
+        from.saturating_add(count.saturating_mul(SECOND) / self.per_second)
+    }
+
+    /// When one more may be taken.
+    pub(crate) const fn free_at(self, paid_at: u64) -> u64 {
+        paid_at.saturating_sub(self.slack)
     }
 }
 
@@ -375,23 +276,18 @@ mod tests {
         let start = SECOND;
         let at = |millis: u64| start + millis * 1_000_000;
         let bucket = Bucket::new(some(10));
-        for _ in 0..10 {
-            assert_eq!(bucket.debt(start), Duration::ZERO);
-            bucket.take(start, 1);
+        for _ in 0..9 {
+            assert!(bucket.take(start, 1) <= start);
         }
-        assert_eq!(bucket.debt(start), Duration::from_millis(100));
-        assert_eq!(bucket.debt(at(40)), Duration::from_millis(60));
-        assert_eq!(bucket.debt(at(100)), Duration::ZERO);
+        assert_eq!(bucket.take(start, 1), at(100));
         // One that is longer than a second's worth is paid for afterwards.
-        bucket.take(at(100), 100);
-        assert_eq!(bucket.debt(at(100)), Duration::from_secs(10));
+        assert_eq!(bucket.take(at(100), 100), at(10_100));
         // Who was quiet for long has a second's worth, and no more.
-        for _ in 0..10 {
-            assert_eq!(bucket.debt(at(60_000)), Duration::ZERO);
-            bucket.take(at(60_000), 1);
+        for _ in 0..9 {
+            assert!(bucket.take(at(60_000), 1) <= at(60_000));
         }
-        assert!(bucket.debt(at(60_000)) > Duration::ZERO);
-        assert_eq!(Bucket::new(None).debt(start), Duration::ZERO);
+        assert_eq!(bucket.take(at(60_000), 1), at(60_100));
+        assert_eq!(Bucket::new(None).take(start, 100), 0);
     }
 
     #[test]
@@ -446,12 +342,13 @@ mod tests {
         assert!(enter("2001:db8:1:3::1").is_err(), "the other's place is not this one's");
         let again = enter("2001:db8:1:2::3").expect("what was given back").expect("limits");
         // Ten a second are this network's: who has sent twelve waits, and whoever comes from elsewhere does not.
-        first.took(12, 0);
-        assert!(again.wait() > Duration::ZERO, "in another channel too");
+        let waits = |permit: &Permit, messages| permit.took(now(), messages, 0) > now();
+        assert!(waits(&first, 11));
+        assert!(waits(&again, 1), "in another channel too");
         let other = others.pop().flatten().expect("limits");
-        assert_eq!(other.wait(), Duration::ZERO);
-        first.took(40, 0);
-        assert!(other.wait() > Duration::ZERO, "together they have forty");
+        assert!(!waits(&other, 1));
+        assert!(waits(&first, 40));
+        assert!(waits(&other, 1), "together they have forty");
         assert_eq!(other.size_max(), Some(9_000));
         // Nobody knows from where: one crowd, without a bound of its own.
         drop((first, again, other, others));
@@ -484,11 +381,11 @@ mod tests {
         let limits = Limits { messages: some(1), ..Limits::default() };
         let enter = || meters.enter(&rule, limits, None, &DeviceId([1; 32]).into()).expect("no bound").expect("limits");
         let first = enter();
-        first.took(60, 0);
+        first.took(now(), 60, 0);
         drop(first);
         for number in 2..=255 {
             drop(meters.enter(&rule, limits, None, &DeviceId([number; 32]).into()));
         }
-        assert!(enter().wait() > Duration::from_secs(30));
+        assert!(enter().took(now(), 0, 0) > now() + 30 * SECOND);
     }
 }
