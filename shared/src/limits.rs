@@ -73,12 +73,17 @@ pub const CLOSE_REASON_LEN_MAX: usize = 256;
 
 // Liveness.
 
-/// From one PING of the server to the next: nginx and AWS cut links that were idle for 60 s.
-pub const PING_INTERVAL_SECS: u64 = 25;
+/// From one PING of the server to the next, where both ends are [patient](crate::Capabilities::PATIENT): nginx, AWS and others cut
+/// links that were idle for 60 s.
+pub const PING_INTERVAL_SECS: u64 = 45;
+/// The same where one of them is not.
+pub const PING_INTERVAL_SHORT_SECS: u64 = 25;
 /// How long the server waits for a PONG.
 pub const PONG_SECS: u64 = 10;
-/// The silence that a client takes for death: an interval and a PONG's time.
-pub const SILENCE_SECS: u64 = PING_INTERVAL_SECS + PONG_SECS;
+/// The silence that a client takes for death, where both ends are patient: an interval, a PONG's time, and 5 s for the way.
+pub const SILENCE_SECS: u64 = PING_INTERVAL_SECS + PONG_SECS + 5;
+/// The same where one of them is not: an interval and a PONG's time.
+pub const SILENCE_SHORT_SECS: u64 = PING_INTERVAL_SHORT_SECS + PONG_SECS;
 /// How long a client waits for a PONG when it has reason to doubt.
 pub const PROBE_SECS: u64 = 2;
 

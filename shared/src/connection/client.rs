@@ -277,7 +277,7 @@ impl Connection {
                     self.state = State::Open(transport);
                 }
                 self.deadline = None;
-                self.liveness = Some(Liveness::new(Role::Client, now));
+                self.liveness = Some(Liveness::new(Role::Client, self.is_patient(), now));
                 if let Some(reason) = anew {
                     self.begin_anew(reason, grant.session_id);
                 }
@@ -309,7 +309,7 @@ impl Connection {
 
 /// M1, and what reads its answer.
 fn greet(config: &ClientConfig, nonce: &[u8], randomness: Randomness) -> Result<(Initiator, Vec<u8>), ConnectionError> {
-    let (limits, capabilities) = (Limits::default(), Capabilities::HERE);
+    let (limits, capabilities) = (Limits::default(), Capabilities::of(Role::Client));
     let hello = ClientHello { credential: config.offer.credential(), limits, capabilities };
     hello::write_m1(&config.server_key, nonce, hello, randomness).map_err(|_| ConnectionError::NotYourServer)
 }

@@ -2,16 +2,18 @@
 //! core itself, whatever the application does.
 //!
 //! ```text
-//! server   PING where 25 s passed without a record from there, or without one to there ──► no PONG within 10 s: dead
-//! client   35 s of silence: dead (a live server would have said something, or pinged)
+//! server   PING where 45 s passed without a record from there, or without one to there ──► no PONG within 10 s: dead
+//! client   60 s of silence: dead (a live server would have said something, or pinged)
 //!          probe(): PING ──► no PONG within 2 s: dead     after sleep, or when the network is back
 //! ```
 //!
 //! Both directions count: a server that only hears must be heard, too, and one that only sends would not know that nobody hears it.
+//! Where one end has not said that it is patient, it is 25 s and 35: a client that waits for 35 would hang up on a server that asks
+//! each 45.
 
 use super::secs;
 use crate::{
-    limits::{PING_INTERVAL_SECS, PONG_SECS, PROBE_SECS, SILENCE_SECS},
+    limits::{PING_INTERVAL_SECS, PING_INTERVAL_SHORT_SECS, PONG_SECS, PROBE_SECS, SILENCE_SECS, SILENCE_SHORT_SECS},
     session::Role,
     time::Instant,
 };
@@ -19,6 +21,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Liveness {
     role: Role,
+    /// Both ends bear a longer silence.
+    patient: bool,
     /// When this end was last sure of the other.
     heard: Instant,
     /// Server: when this end last sent a record.
@@ -40,8 +44,10 @@ pub(super) enum Pulse {
 
 impl Liveness {
     /// From the moment at which the line is open.
-    pub(super) fn new(role: Role, now: Instant) -> Self {
-        Self { role, heard: now, sent: now, asked: None, nonce: 0, ping: None, pong: None }
+    pub(super) fn new(role: Role, patient: bool, now: Instant) -> Self {
+        // A server that does not ask what its client waits for.
+        let patient = patient || (role.is_server() && mutated!(PingsTooSeldom));
+        Self { role, patient, heard: now, sent: now, asked: None, nonce: 0, ping: None, pong: None }
     }
 
     /// A record has been opened.
@@ -74,7 +80,7 @@ impl Liveness {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Pulse {
         let unanswered = self.asked.is_some_and(|(_, until)| until <= now);
-        let silent = !self.role.is_server() && self.heard + secs(SILENCE_SECS) <= now;
+        let silent = !self.role.is_server() && self.due() <= now;
         if unanswered || silent {
             return Pulse::Dead;
         }
@@ -94,9 +100,11 @@ impl Liveness {
 
     /// When somebody must be asked, or is dead.
     fn due(&self) -> Instant {
-        match self.role.is_server() {
-            true => self.heard.min(self.sent) + secs(PING_INTERVAL_SECS),
-            false => self.heard + secs(SILENCE_SECS),
+        match (self.role.is_server(), self.patient) {
+            (true, true) => self.heard.min(self.sent) + secs(PING_INTERVAL_SECS),
+            (true, false) => self.heard.min(self.sent) + secs(PING_INTERVAL_SHORT_SECS),
+            (false, true) => self.heard + secs(SILENCE_SECS),
+            (false, false) => self.heard + secs(SILENCE_SHORT_SECS),
         }
     }
 
@@ -132,8 +140,8 @@ mod tests {
     }
 
     /// Lets a server's time pass, a second each step, and gives when it asked. `each` is what happens each second.
-    fn asked(secs: u64, mut each: impl FnMut(&mut Liveness, Instant)) -> Vec<u64> {
-        let mut liveness = Liveness::new(Role::Server, at(0));
+    fn asked(patient: bool, secs: u64, mut each: impl FnMut(&mut Liveness, Instant)) -> Vec<u64> {
+        let mut liveness = Liveness::new(Role::Server, patient, at(0));
         let mut asked = Vec::new();
         for second in 1..=secs {
             let now = at(second * 1_000);
@@ -152,25 +160,26 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_speaks_in_both_directions_is_not_asked_and_a_silent_one_each_25_seconds() {
-        let both = asked(1_000, |liveness, now| {
+    fn a_line_that_speaks_in_both_directions_is_not_asked_and_a_silent_one_each_45_seconds() {
+        let both = asked(true, 1_000, |liveness, now| {
             liveness.heard(now);
             liveness.sent(now);
         });
         assert_eq!(both, [] as [u64; 0]);
-        assert_eq!(asked(100, |_, _| ()), [25, 50, 75, 100]);
+        assert_eq!(asked(true, 140, |_, _| ()), [45, 90, 135]);
+        assert_eq!(asked(false, 100, |_, _| ()), [25, 50, 75, 100], "whom 45 s may be too long");
     }
 
-    /// Its client takes 35 s without a record for death, however much the server hears.
+    /// Its client takes 60 s without a record for death, however much the server hears.
     #[test]
     fn a_server_that_hears_and_has_nothing_to_say_asks_so_that_it_is_heard() {
-        assert_eq!(asked(100, Liveness::heard), [25, 50, 75, 100]);
+        assert_eq!(asked(true, 140, Liveness::heard), [45, 90, 135]);
     }
 
     #[test]
     fn a_server_that_streams_into_a_dead_socket_finds_out() {
-        assert_eq!(asked(100, Liveness::sent), [25, 50, 75, 100]);
-        let mut liveness = Liveness::new(Role::Server, at(0));
+        assert_eq!(asked(true, 140, Liveness::sent), [45, 90, 135]);
+        let mut liveness = Liveness::new(Role::Server, true, at(0));
         let dead = (1..100).find(|second| {
             liveness.sent(at(second * 1_000));
             liveness.handle_timeout(at(second * 1_000)) == Pulse::Dead
@@ -183,7 +192,7 @@ mod tests {
     fn nobody_is_left_without_a_record_for_longer_than_the_interval() {
         let seed = 0x5eed;
         let mut chance: u64 = seed;
-        let (mut liveness, mut last) = (Liveness::new(Role::Server, at(0)), at(0));
+        let (mut liveness, mut last) = (Liveness::new(Role::Server, true, at(0)), at(0));
         for step in 1..20_000 {
             let now = at(step * 500);
             chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

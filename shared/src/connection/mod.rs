@@ -400,6 +400,11 @@ impl Connection {
         self.peers_capabilities
     }
 
+    /// Whether both ends bear a longer silence.
+    fn is_patient(&self) -> bool {
+        [Capabilities::of(self.role), self.peers_capabilities].iter().all(|its| its.has(Capabilities::PATIENT))
+    }
+
     /// The peer's hello has come.
     fn set_peers_hello(&mut self, limits: Limits, capabilities: Capabilities) {
         self.peers_limits = limits;

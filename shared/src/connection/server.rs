@@ -259,7 +259,7 @@ impl Connection {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
         let AwaitSecret { responder, nonce, credential } = *state;
-        let (limits, capabilities) = (Limits::default(), Capabilities::HERE);
+        let (limits, capabilities) = (Limits::default(), Capabilities::of(Role::Server));
         let payload = ServerHello { nonce, limits, capabilities }.encode();
         match responder.write_m2(secret.unwrap_or(&Secret::NONE), &payload) {
             Ok((noise, transport)) => {
@@ -392,7 +392,7 @@ impl Connection {
         transport.seal(&Verdict::Ok(grant).encode(), &mut sealed);
         self.ready.push_back(sealed);
         self.state = State::Open(transport);
-        self.liveness = Some(Liveness::new(Role::Server, now));
+        self.liveness = Some(Liveness::new(Role::Server, self.is_patient(), now));
         for message in early {
             self.handle_message(now, &message)?;
         }

@@ -22,6 +22,7 @@ use crate::{
         CHANNEL_WINDOW, CHANNELS_MAX, M1_NOISE_LEN, M1_PAYLOAD_LEN, M2_NOISE_LEN, M2_PAYLOAD_LEN, MESSAGE_LEN_MAX,
     },
     noise::{Initiator, Unreadable},
+    session::Role,
 };
 
 const TYPE_M1: u8 = 0x01;
@@ -208,8 +209,22 @@ impl Capabilities {
     /// Bit 0. Of a server: it takes EVIDENCE, behind AUTH and as a frame. Of a client: it takes STANDING.
     pub const STANDING: u32 = 1;
 
+    /// Bit 1. Where both ends have it, the client takes 60 s of silence for death, not 35, and the server sends PING each 45 s, not 25.
+    pub const PATIENT: u32 = 2;
+
     /// What this version can do.
-    pub const HERE: Self = Self(Self::STANDING);
+    pub const HERE: Self = Self(Self::STANDING | Self::PATIENT);
+
+    /// The same as an end says it, which in the simulation may be of an earlier version.
+    pub(crate) fn of(role: Role) -> Self {
+        #[cfg(test)]
+        return Self(Self::HERE.0 & !crate::sim::earlier::lacks(role));
+        #[cfg(not(test))]
+        {
+            let _ = role;
+            Self::HERE
+        }
+    }
 
     /// True if all of these bits are set.
     #[must_use]

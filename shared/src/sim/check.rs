@@ -12,10 +12,12 @@ use super::{
     server::BUDGET_LEN,
     world::{World, session_of},
 };
-use crate::{channel::Received, close::CloseCode, line::LineState, session::Session};
+use crate::{channel::Received, close::CloseCode, limits::DRAIN_SECS, line::LineState, session::Session};
 
 /// In which everything comes to its end once nothing goes wrong any more: a backoff of 15 s, a handshake, the rest.
 const HEALING: Duration = Duration::from_secs(60);
+/// For how long nobody says anything then: some PINGs.
+const STILLNESS: Duration = Duration::from_secs(200);
 
 impl World {
     /// After every step; `all` of it now and then, because it looks at every channel and frame.
@@ -115,8 +117,8 @@ impl World {
         self.healed = true;
         self.hostile.one_in = 0;
         let calm = Plan::calm();
-        let Plan { large, channels, patient, first_try_waits, .. } = self.plan;
-        self.plan = Plan { large, channels, patient, first_try_waits, ..calm };
+        let Plan { large, channels, patient, first_try_waits, impatient, .. } = self.plan;
+        self.plan = Plan { large, channels, patient, first_try_waits, impatient, ..calm };
         if let Some(until) = self.frozen_until {
             self.run_until(until);
         }
@@ -174,6 +176,17 @@ impl World {
         let Some(line) = self.server.line_of(server) else { return false };
         let quiet = |session: &mut Session| session.counts().channels == 0 && session.counts().retained == 0;
         quiet(self.client.session()) && quiet(line.session())
+    }
+
+    /// Nobody says anything, and nothing goes wrong: no end takes the other for dead.
+    pub(super) fn keep_still(&mut self) {
+        // A server that was about to stop does so first.
+        self.run_for(Duration::from_secs(DRAIN_SECS));
+        self.settle();
+        let (states, opened) = (self.states.len(), self.opened);
+        self.run_for(STILLNESS);
+        let new = &self.states[states..];
+        assert!(new.is_empty(), "a silent line was lost: {new:?}, opened {} times", self.opened - opened);
     }
 
     /// The client closes its line. Nothing may be left of anything.

@@ -25,6 +25,7 @@ pub(crate) mod chance;
 mod check;
 mod client;
 mod driver;
+pub(crate) mod earlier;
 mod fate;
 mod hostile;
 mod ledger;

@@ -48,6 +48,8 @@ pub(crate) enum Mutation {
     BegunChannelGoesOn,
     /// AUTH states evidence that is not the newest, and the server takes it.
     OlderEvidenceOvertakes,
+    /// The server sends PING each 45 s also to a client that takes 35 s of silence for death.
+    PingsTooSeldom,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -72,6 +74,7 @@ impl Mutation {
         Self::EarlyDataTwice,
         Self::BegunChannelGoesOn,
         Self::OlderEvidenceOvertakes,
+        Self::PingsTooSeldom,
     ];
 }
 

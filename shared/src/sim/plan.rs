@@ -3,6 +3,7 @@
 use alloc::{vec, vec::Vec};
 
 use super::chance::Chance;
+use crate::session::Role;
 
 /// What befalls the world from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(super) struct Plan {
     pub(super) large: bool,
     /// One in so many actions shows newer evidence at the client, or changes the standing at the server.
     pub(super) standing: u64,
+    /// An end of an earlier version, which is not patient.
+    pub(super) impatient: Option<Role>,
 }
 
 impl Plan {
@@ -92,6 +95,7 @@ impl Plan {
             first_try_waits: chance.one_in(2),
             patient: chance.one_in(3),
             standing: chance.pick(&[0, 5, 20]),
+            impatient: chance.pick(&[None, None, Some(Role::Client), Some(Role::Server)]),
         }
     }
 
@@ -115,6 +119,7 @@ impl Plan {
             channels: 12,
             large: false,
             standing: 0,
+            impatient: None,
         }
     }
 }

@@ -17,6 +17,7 @@ fn story(seed: u64) -> World {
     while world.actions_left > 0 && world.step() {}
     world.heal();
     world.settle();
+    world.keep_still();
     world.wind_down();
     world
 }

@@ -13,6 +13,7 @@ use ed25519_dalek::SigningKey;
 use super::{
     End, Uid,
     chance::Chance,
+    earlier,
     hostile::Hostile,
     ledger::{Ledger, Reader},
     link::{Item, Path, Side, Socket},
@@ -100,6 +101,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(mut chance: Chance, plan: Plan) -> Self {
+        earlier::impatient(plan.impatient);
         let mut ledger = Ledger::default();
         let server = Server::new();
         let device = SigningKey::from_bytes(&[2; 32]);
