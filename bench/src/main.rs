@@ -13,7 +13,7 @@
 //! # Layout
 //!
 //! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs`,
-//! `flood.rs` with its `attack.rs` and `banned.rs`, `watch.rs` ·
+//! `flood.rs` with its `attack.rs` and `banned.rs`, `growth.rs`, `watch.rs` ·
 //! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
 //! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
 //! processes that a group starts · `report.rs` what every group reports
@@ -31,6 +31,7 @@ mod connect;
 mod device;
 mod flood;
 mod gate;
+mod growth;
 mod handshake;
 mod idle;
 mod line;
@@ -75,6 +76,8 @@ enum Verb {
     Connect(connect::Connect),
     /// What floods do to an open line, and to who comes new
     Flood(flood::Flood),
+    /// What is done for one line, beside up to a million others
+    Growth(growth::Growth),
     /// The process that is measured: Duologue
     #[command(hide = true)]
     ServeDuologue(server::Serve),
@@ -93,6 +96,9 @@ enum Verb {
     /// What callgrind counts the instructions of
     #[command(hide = true)]
     Gate(gate::Gate),
+    /// A server with many devices, for the group growth
+    #[command(hide = true)]
+    Beside(growth::Beside),
     /// Strangers who mean ill
     #[command(hide = true)]
     Attack(attack::Attackers),
@@ -144,6 +150,8 @@ async fn main() -> ExitCode {
         Verb::Scale(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
         Verb::Flood(verb) => verb.run().await,
+        Verb::Growth(verb) => verb.run().await,
+        Verb::Beside(verb) => verb.run().await,
         Verb::Attack(verb) => verb.run().await,
         Verb::ServeDuologue(verb) => verb.run().await,
         Verb::ServeTungstenite(verb) => verb.run().await,

@@ -99,6 +99,9 @@ pub use front::proxied::{InvalidNetwork, TrustedProxies};
 pub use front::tls::{TlsError, development, development_at, from_files, is_for};
 pub use lines::Duologue;
 pub use lines::directory::Directory;
+#[cfg(feature = "growth")]
+#[doc(hidden)]
+pub use lines::growth::Grown;
 pub use rustls;
 pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
 pub use services::right::{NotAllowed, NotVouched};

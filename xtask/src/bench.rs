@@ -20,7 +20,7 @@ use crate::process::{self, cargo, command, step, target, which};
 use crate::{figures, gate, size, tools, wasm, watch_cost};
 
 /// The groups in the order of the report, and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 9] = [
+pub(crate) const GROUPS: [(&str, &str); 10] = [
     ("page", "Between a page in Chromium and a server"),
     ("native", "What a core of the server moves for native clients"),
     ("handshake", "Handshakes"),
@@ -28,6 +28,7 @@ pub(crate) const GROUPS: [(&str, &str); 9] = [
     ("scale", "One server, many sessions"),
     ("idle", "Memory of an idle session"),
     ("flood", "Floods of strangers, made by one core"),
+    ("growth", "What is done for one line, beside many others"),
     ("watch", "What the watch costs, beside a build without it"),
     ("size", "Download"),
 ];
@@ -74,6 +75,12 @@ pub(crate) enum Group {
         #[arg(long, value_name = "MILLISECONDS")]
         millis: Option<u64>,
     },
+    /// What the server does for one line beside a million others, and beside a thousand
+    Growth {
+        /// The most devices, for a shorter run
+        #[arg(long, default_value_t = 1_000_000)]
+        most: u32,
+    },
     /// What the watch costs an echo in instructions and an idle session in bytes, beside a build without it
     Watch,
     /// What a page loads, beside Socket.IO and js-libp2p
@@ -116,6 +123,7 @@ pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
             group.args(rounds.option()).args(only.as_ref().map(|only| format!("--only={only}")));
             group.args(millis.map(|millis| format!("--millis={millis}")))
         })?,
+        Some(Group::Growth { most }) => run("growth", |group| group.arg(format!("--most={most}")))?,
         Some(Group::Watch) => watch_cost::measure()?,
         Some(Group::Size) => size::measure()?,
         Some(Group::Report) => figures::report()?,
@@ -138,6 +146,7 @@ fn all(rounds: Rounds) -> Result<()> {
             "page" => page(rounds, None)?,
             "size" => size::measure()?,
             "watch" => watch_cost::measure()?,
+            "growth" => run(group, |group| group)?,
             _ => run(group, |group| group.args(rounds.option()))?,
         }
     }

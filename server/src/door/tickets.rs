@@ -8,13 +8,13 @@
 //! its device the lane, and nothing else.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use duologue::{DeviceId, Secret, Ticket, TicketId, limits::TICKET_TTL_SECS};
 
-use crate::state::{random, records::now, store::StoredTicket};
+use crate::state::{random, records::now, sharded::Sharded, store::StoredTicket};
 
 /// Of one device: two for each of the 16 lines that it may have.
 const OF_A_DEVICE_MAX: usize = 32;
@@ -26,17 +26,20 @@ pub(crate) struct Tickets(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_id: HashMap<TicketId, Kept>,
+    by_id: Sharded<TicketId, Kept>,
     /// The oldest first.
-    by_device: HashMap<DeviceId, Vec<TicketId>>,
-    /// The oldest first; those that are gone are passed over.
-    all: VecDeque<TicketId>,
+    by_device: Sharded<DeviceId, Vec<TicketId>>,
+    /// By number, the oldest first.
+    all: BTreeMap<u64, TicketId>,
+    next: u64,
     added: HashSet<TicketId>,
     removed: HashSet<TicketId>,
 }
 
 #[derive(Debug)]
 struct Kept {
+    /// Its place among all.
+    number: u64,
     device: DeviceId,
     secret: Secret,
     /// Seconds since 1970.
@@ -60,7 +63,7 @@ impl Tickets {
         let mut inner = Inner::default();
         for StoredTicket { id, device, secret, issued_at, before } in stored {
             let (device, before) = (DeviceId(device), before.map(TicketId));
-            inner.keep(TicketId(id), Kept { device, secret: Secret::new(secret), issued_at, before });
+            inner.keep(TicketId(id), device, Secret::new(secret), issued_at, before);
         }
         inner.added.clear();
         inner.drop_expired(now());
@@ -90,7 +93,7 @@ impl Tickets {
                 inner.remove(id);
             }
         }
-        inner.keep(id, Kept { device, secret: secret.clone(), issued_at: now(), before: used });
+        inner.keep(id, device, secret.clone(), now(), used);
         Ticket { id, secret, lifetime_secs: u32::try_from(TICKET_TTL_SECS).expect("a week fits") }
     }
 
@@ -137,24 +140,22 @@ impl Kept {
 }
 
 impl Inner {
-    fn keep(&mut self, id: TicketId, kept: Kept) {
-        let device = kept.device;
-        self.by_id.insert(id, kept);
-        self.all.push_back(id);
+    fn keep(&mut self, id: TicketId, device: DeviceId, secret: Secret, issued_at: u64, before: Option<TicketId>) {
+        let number = self.next;
+        self.next += 1;
+        self.by_id.insert(id, Kept { number, device, secret, issued_at, before });
+        self.all.insert(number, id);
         self.added.insert(id);
-        let own = self.by_device.entry(device).or_default();
+        let own = self.by_device.or_insert_with(device, Vec::new);
         own.push(id);
         if own.len() > OF_A_DEVICE_MAX {
             let oldest = own[0];
             self.remove(oldest);
         }
-        while self.by_id.len() > TICKETS_MAX {
-            let Some(oldest) = self.all.front().copied() else { break };
-            self.remove(oldest);
-            self.all.pop_front();
-        }
-        if self.all.len() > 2 * self.by_id.len() + OF_A_DEVICE_MAX {
-            self.all.retain(|id| self.by_id.contains_key(id));
+        if self.all.len() > TICKETS_MAX
+            && let Some((_, oldest)) = self.all.first_key_value()
+        {
+            self.remove(*oldest);
         }
     }
 
@@ -166,6 +167,7 @@ impl Inner {
 
     fn remove(&mut self, id: TicketId) {
         let Some(kept) = self.by_id.remove(&id) else { return };
+        self.all.remove(&kept.number);
         if let Some(own) = self.by_device.get_mut(&kept.device) {
             own.retain(|own| *own != id);
             if own.is_empty() {
@@ -178,12 +180,11 @@ impl Inner {
     }
 
     fn drop_expired(&mut self, now: u64) {
-        while let Some(oldest) = self.all.front().copied() {
-            match self.by_id.get(&oldest) {
+        while let Some((_, oldest)) = self.all.first_key_value() {
+            match self.by_id.get(oldest) {
                 Some(kept) if !kept.is_expired(now) => break,
-                _ => self.remove(oldest),
+                _ => self.remove(*oldest),
             }
-            self.all.pop_front();
         }
     }
 }
@@ -236,7 +237,7 @@ mod tests {
         tickets.issue(other, Some(ticket.id));
         tickets.issue(other, Some(ticket.id));
         assert!(tickets.secret(ticket.id).is_some());
-        assert_eq!(tickets.lock().by_device[&other].len(), 2);
+        assert_eq!(tickets.lock().by_device.get(&other).map(Vec::len), Some(2));
     }
 
     #[test]
@@ -246,7 +247,7 @@ mod tests {
         tickets.forget(DEVICE);
         assert_eq!(tickets.secret(ticket.id), None);
         let inner = tickets.lock();
-        assert!(inner.by_id.is_empty() && inner.by_device.is_empty());
+        assert!(inner.by_id.is_empty() && inner.by_device.is_empty() && inner.all.is_empty());
     }
 
     #[test]

@@ -9,18 +9,16 @@
 //! Whoever asks for more than his share waits behind himself: a device holds 4 of the places that all wait for, whatever it asks
 //! for. A place is given back when the work is done, also if nobody waits for its result any more.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use super::holder::Holder;
+use crate::state::sharded::Sharded;
 
 /// Work of one device that is done at a time.
 const OF_ONE_MAX: usize = 4;
@@ -51,16 +49,9 @@ pub(crate) struct Work(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     all: Arc<Semaphore>,
-    holders: Mutex<Holders>,
+    holders: Mutex<Sharded<Holder, Weak<Own>>>,
     strangers: Share,
     guests: Arc<Own>,
-}
-
-#[derive(Debug, Default)]
-struct Holders {
-    shares: HashMap<Holder, Weak<Own>>,
-    /// How many there may be before those of whoever has gone are removed.
-    tidy_at: usize,
 }
 
 /// What one device may have done. Clones are the same share.
@@ -93,15 +84,12 @@ impl Work {
         let holder = holder.into();
         let crowd = holder.is_guest().then(|| Arc::clone(&self.0.guests));
         let mut holders = self.0.holders.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = holders.shares.get(&holder).and_then(Weak::upgrade);
+        let found = holders.get(&holder).and_then(Weak::upgrade);
         let own = found.unwrap_or_else(|| {
-            if holders.shares.len() >= holders.tidy_at {
-                holders.shares.retain(|_, own| own.strong_count() > 0);
-                holders.tidy_at = 2 * holders.shares.len() + 64;
-            }
+            holders.tidy_for(&holder, |own| own.strong_count() > 0);
             let places = if crowd.is_some() { OF_A_NETWORK_MAX } else { OF_ONE_MAX };
             let own = Arc::new(Own::new(places));
-            holders.shares.insert(holder, Arc::downgrade(&own));
+            holders.insert(holder, Arc::downgrade(&own));
             own
         });
         Share { all: Arc::clone(&self.0.all), own, crowd }
@@ -296,7 +284,7 @@ mod tests {
             id[..4].copy_from_slice(&number.to_be_bytes());
             drop(work.of(DeviceId(id)));
         }
-        let kept = work.0.holders.lock().expect("not poisoned").shares.len();
-        assert!(kept < 200, "{kept}");
+        let kept = work.0.holders.lock().expect("not poisoned").len();
+        assert!(kept <= 1_024, "{kept}");
     }
 }

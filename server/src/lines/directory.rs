@@ -8,6 +8,10 @@
 //!
 //! Guests have places of their own (`guests.rs`), and go first wherever room is made.
 
+#[cfg(feature = "growth")]
+pub(super) mod growth;
+mod look;
+mod names;
 mod parked;
 mod room;
 
@@ -17,20 +21,25 @@ use std::{
 };
 
 use duologue::{Account, Birth, CloseCode, DeviceId, FreshReason, SessionId};
-use duologue_native::{ByteStream, Channel, Line, LineError};
+use duologue_native::Line;
 
-use self::parked::Parked;
+pub(crate) use self::names::Name;
+use self::{
+    names::{Hashes, Names},
+    parked::Parked,
+};
 use super::{
     guests::{Guests, NoPlace},
-    memory::{Memory, RootOf},
+    memory::{Memory, RootOf, Unit},
 };
 use crate::watch::{
+    bans::network,
     events::{Event, Kind},
     stream::Watch,
 };
 use crate::{
-    door::{holder::Holder, seat::Seat, standing::Level},
-    state::{files, random},
+    door::{holder::Holder, seat::Seat},
+    state::{files, random, sharded::Sharded},
     watch::log,
 };
 
@@ -67,12 +76,22 @@ pub(crate) struct Session {
     pub(crate) seat: Arc<Seat>,
 }
 
+type Devices = Sharded<DeviceId, OfDevice>;
+
+#[derive(Debug, Default)]
+struct OfDevice {
+    /// The newest last.
+    sessions: Vec<Session>,
+    /// By which it is found.
+    names: Hashes,
+}
+
 #[derive(Debug)]
 struct Inner {
     /// Of this process: session ids begin with it, so that those of an earlier one are told from those never given.
     epoch: [u8; 4],
-    /// The lines of each device, the newest last.
-    devices: HashMap<DeviceId, Vec<Session>>,
+    devices: Devices,
+    names: Names,
     /// Those without a connection.
     parked: Parked,
     guests: Guests,
@@ -88,7 +107,8 @@ impl Default for Inner {
     fn default() -> Self {
         Self {
             epoch: random(),
-            devices: HashMap::new(),
+            devices: Devices::default(),
+            names: Names::default(),
             parked: Parked::default(),
             guests: Guests::new(files::guests_max()),
             tombstones: HashMap::new(),
@@ -100,8 +120,43 @@ impl Default for Inner {
 }
 
 impl Inner {
+    fn of(&self, device: DeviceId) -> &[Session] {
+        self.devices.get(&device).map(|of| of.sessions.as_slice()).unwrap_or_default()
+    }
+
     fn session(&self, device: DeviceId, id: SessionId) -> Option<&Session> {
-        self.devices.get(&device)?.iter().find(|session| session.id == id)
+        self.of(device).iter().find(|session| session.id == id)
+    }
+
+    /// A device has another session, or one less, or one of them another name.
+    fn rename(&mut self, device: DeviceId, memory: &Memory) {
+        let Self { devices, names, .. } = self;
+        let Some(OfDevice { sessions, names: had }) = devices.get_mut(&device) else { return };
+        let mut has = Vec::new();
+        for Session { seat, .. } in &*sessions {
+            has.push(names.hash(Name::Network(network(seat.address()))));
+            has.extend(seat.subject().map(|subject| names.hash(Name::Subject(subject.as_str()))));
+            // What is a branch of its own, as most are, is found by its device.
+            if let Unit::Branch(root) = memory.unit(seat)
+                && root != device
+            {
+                has.push(names.hash(Name::Branch(root)));
+            }
+        }
+        names.change(device, had, has);
+        if sessions.is_empty() {
+            devices.remove(&device);
+        }
+    }
+
+    /// The sessions of the devices that a name means, and perhaps others.
+    fn named(&self, name: Name<'_>) -> impl Iterator<Item = &Session> {
+        let root = match name {
+            // Found above by a name only where it has another's.
+            Name::Branch(root) => Some(root),
+            Name::Network(_) | Name::Subject(_) => None,
+        };
+        root.into_iter().chain(self.names.devices(name)).flat_map(|device| self.of(device))
     }
 
     /// Counts a session among the guests, if it is one, and gives who gives way to it.
@@ -122,7 +177,7 @@ impl Inner {
     }
 
     fn born(&self, device: DeviceId, birth: Birth) -> Option<Session> {
-        self.devices.get(&device)?.iter().find(|session| birth_of(&session.line) == Some(birth)).cloned()
+        self.of(device).iter().find(|session| birth_of(&session.line) == Some(birth)).cloned()
     }
 }
 
@@ -157,22 +212,11 @@ impl Directory {
                 return Ok(());
             }
             inner.parked.is_of(session.id, self.0.memory.unit(&session.seat));
+            inner.rename(session.seat.device(), &self.0.memory);
             inner.place(session)?
         };
         self.put_out(gone);
         Ok(())
-    }
-
-    /// Sessions of devices that nobody has let in.
-    pub(crate) fn strangers(&self) -> Vec<Session> {
-        self.sessions(|session| session.seat.is_stranger())
-    }
-
-    /// The sessions of guests.
-    pub(crate) fn guests(&self) -> Vec<Session> {
-        let inner = self.lock();
-        let session = |(device, id)| inner.session(device, id).cloned();
-        inner.guests.all().into_iter().filter_map(session).collect()
     }
 
     /// Somebody gives way to another guest.
@@ -185,69 +229,6 @@ impl Directory {
         } else {
             self.end(&gone, CloseCode::GoingAway, GUESTS_FULL);
         }
-    }
-
-    /// Opens a channel to a connected device: to its newest line.
-    ///
-    /// # Errors
-    /// None if the device is not connected; else what the line says.
-    pub fn channel(&self, device: DeviceId, label: &str) -> Option<Result<Channel, LineError>> {
-        Some(self.newest(device)?.channel(label))
-    }
-
-    /// Opens a stream to a connected device: to its newest line.
-    ///
-    /// # Errors
-    /// None if the device is not connected; else what the line says.
-    pub fn stream(&self, device: DeviceId, label: &str) -> Option<Result<ByteStream, LineError>> {
-        Some(self.newest(device)?.stream(label))
-    }
-
-    /// The devices that have a line now, even one whose connection is being replaced.
-    #[must_use]
-    pub fn connected(&self) -> Vec<DeviceId> {
-        self.lock().devices.keys().copied().collect()
-    }
-
-    /// The sessions that are so, as somebody says who looks at each.
-    pub(crate) fn sessions(&self, mut pick: impl FnMut(&Session) -> bool) -> Vec<Session> {
-        self.lock().devices.values().flatten().filter(|session| pick(session)).cloned().collect()
-    }
-
-    /// The sessions of a device.
-    pub(crate) fn sessions_of(&self, device: DeviceId) -> Vec<Session> {
-        self.lock().devices.get(&device).cloned().unwrap_or_default()
-    }
-
-    /// How many lines each device has, parked ones among them.
-    pub(crate) fn counts(&self) -> HashMap<DeviceId, usize> {
-        self.lock().devices.iter().map(|(device, lines)| (*device, lines.len())).collect()
-    }
-
-    /// The highest level that a session of each device has at this time.
-    pub(crate) fn levels(&self, at: u64) -> HashMap<DeviceId, Level> {
-        let highest = |sessions: &Vec<Session>| sessions.iter().map(|session| session.seat.standing(at).level).max();
-        self.lock().devices.iter().filter_map(|(device, sessions)| Some((*device, highest(sessions)?))).collect()
-    }
-
-    /// Who sits in a device's newest session.
-    pub(crate) fn seat(&self, device: DeviceId) -> Option<Arc<Seat>> {
-        self.lock().devices.get(&device).and_then(|sessions| sessions.last()).map(|session| Arc::clone(&session.seat))
-    }
-
-    /// Ends every line of a device.
-    pub fn close(&self, device: DeviceId, code: CloseCode) {
-        let lines = self.lock().devices.remove(&device).unwrap_or_default();
-        for session in lines {
-            self.lock().guests.leave(session.id);
-            session.seat.holds_nothing();
-            session.line.close(code, "");
-        }
-    }
-
-    /// Every line.
-    pub(crate) fn lines(&self) -> Vec<Line> {
-        lines(self.sessions(|_| true))
     }
 
     pub(crate) fn new_session_id(&self) -> SessionId {
@@ -290,14 +271,16 @@ impl Directory {
             }
             let gone = inner.place(&session)?;
             let Inner { devices, parked, .. } = &mut *inner;
-            let lines = devices.entry(device).or_default();
+            let OfDevice { sessions: lines, .. } = devices.or_insert_with(device, OfDevice::default);
             // Most devices have one, and a vector begins with room for four.
             lines.reserve_exact(1);
             lines.push(session);
             let too_many = lines.len() > LINES_OF_A_DEVICE_MAX;
             let waiting = lines.iter().enumerate().filter(|(_, other)| is_parked(&other.line));
             let longest = waiting.filter_map(|(at, other)| Some((parked.place(other.id)?, at))).min();
-            (too_many.then(|| lines.remove(longest.map_or(0, |(_, at)| at))), gone)
+            let replaced = too_many.then(|| lines.remove(longest.map_or(0, |(_, at)| at)));
+            inner.rename(device, &self.0.memory);
+            (replaced, gone)
         };
         if let Some(Session { id, .. }) = &replaced {
             self.lock().guests.leave(*id);
@@ -316,13 +299,18 @@ impl Directory {
         let mut inner = self.lock();
         inner.guests.leave(id);
         inner.parked.remove(id);
-        if let Some(lines) = inner.devices.get_mut(&device) {
+        if let Some(OfDevice { sessions, .. }) = inner.devices.get_mut(&device) {
             // Whoever still looks at a session that is over does not keep its memory from others.
-            lines.iter().filter(|other| other.id == id).for_each(|gone| gone.seat.holds_nothing());
-            lines.retain(|other| other.id != id);
-            if lines.is_empty() {
-                inner.devices.remove(&device);
-            }
+            sessions.iter().filter(|other| other.id == id).for_each(|gone| gone.seat.holds_nothing());
+            sessions.retain(|other| other.id != id);
+            inner.rename(device, &self.0.memory);
+        }
+    }
+
+    /// Ends every line of a device.
+    pub fn close(&self, device: DeviceId, code: CloseCode) {
+        for session in self.sessions_of(device) {
+            self.end(&session, code, "");
         }
     }
 
@@ -389,23 +377,15 @@ impl Directory {
         self.lock().session(device, id).map(|session| session.line.clone())
     }
 
-    fn newest(&self, device: DeviceId) -> Option<Line> {
-        self.lock().devices.get(&device).and_then(|lines| lines.last()).map(|session| session.line.clone())
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lines(sessions: Vec<Session>) -> Vec<Line> {
-    sessions.into_iter().map(|session| session.line).collect()
-}
-
 /// Whether a session is there and waits for a connection.
-fn waits(devices: &HashMap<DeviceId, Vec<Session>>, device: DeviceId, id: SessionId) -> bool {
-    let sessions = devices.get(&device).map(Vec::as_slice).unwrap_or_default();
-    sessions.iter().any(|session| session.id == id && is_parked(&session.line))
+fn waits(devices: &Devices, device: DeviceId, id: SessionId) -> bool {
+    let mut sessions = devices.get(&device).into_iter().flat_map(|of| &of.sessions);
+    sessions.any(|session| session.id == id && is_parked(&session.line))
 }
 
 /// None once it has ended: it goes on no more.

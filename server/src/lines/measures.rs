@@ -17,7 +17,11 @@ use std::{
 use duologue::CloseCode;
 use ipnet::IpNet;
 
-use super::{Duologue, Shared, directory::Session, notices};
+use super::{
+    Duologue, Shared,
+    directory::{Name, Session},
+    notices,
+};
 use crate::{
     front::proxied::TrustedProxies,
     state::{
@@ -25,7 +29,7 @@ use crate::{
         store::{StoreError, StoredBan},
     },
     watch::{
-        bans::{Ban, Banned, network},
+        bans::{Ban, Banned},
         command::{BanCommand, Told},
         events::{Event, Kind},
         rules::{Engine, Match, Measure, Rule, Seen},
@@ -237,7 +241,7 @@ impl Shared {
     }
 
     fn look_for_floods(&self) {
-        for Session { line, seat, .. } in self.directory.sessions(|_| true) {
+        self.directory.for_each(|Session { line, seat, .. }| {
             let came = line.command(|line, _| line.came_since());
             for (count, (flood, kind)) in came.into_iter().zip(FLOODS) {
                 for _ in 0..(count / flood).min(TOLD_MAX) {
@@ -245,17 +249,14 @@ impl Shared {
                     self.watch().tell(event.subject(seat.subject()));
                 }
             }
-        }
+        });
     }
 
     fn close_all(&self, whom: &Banned) {
         let sessions = match whom {
             Banned::Device(device) => self.directory.sessions_of(*device),
-            Banned::Subject(subject) => {
-                let is_it = |session: &Session| session.seat.subject().is_some_and(|it| it.as_str() == &**subject);
-                self.directory.sessions(is_it)
-            }
-            Banned::Address(address) => self.directory.sessions(|session| network(session.seat.address()) == *address),
+            Banned::Subject(subject) => self.directory.sessions_named(Name::Subject(subject)),
+            Banned::Address(address) => self.directory.sessions_named(Name::Network(*address)),
         };
         let (code, words) = BANNED;
         sessions.iter().for_each(|session| self.directory.end(session, code, words));

@@ -8,14 +8,16 @@
 //! Who is below its share loses nothing, whoever holds how much: it cannot be made the victim by others that hold a little less.
 
 use std::{
-    collections::HashMap,
     fmt, fs,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use duologue::{Account, Budget, DeviceId, limits::SERVER_BUDGET_LEN};
 
-use crate::door::{holder::Holder, seat::Seat, standing::Subject};
+use crate::{
+    door::{holder::Holder, seat::Seat, standing::Subject},
+    state::sharded::Sharded,
+};
 
 /// Whom the server takes for one where something is shared out: a device that the owner has let in, with all that came by it. Else
 /// who pairs nine devices would have ten shares. Device keys that nobody has let in cost nothing, so that there the person is one,
@@ -38,7 +40,7 @@ pub(crate) struct Memory {
     pub(crate) budget: Budget,
     /// On which all guests count.
     guests: Account,
-    accounts: Mutex<Accounts>,
+    accounts: Mutex<Sharded<Unit, Account>>,
     pub(super) root_of: RootOf,
 }
 
@@ -46,13 +48,6 @@ impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory").field("budget", &self.budget).field("accounts", &self.accounts).finish_non_exhaustive()
     }
-}
-
-#[derive(Debug, Default)]
-struct Accounts {
-    of: HashMap<Unit, Account>,
-    /// Looked through for those that nobody uses any more at this number.
-    prune_at: usize,
 }
 
 impl Memory {
@@ -76,11 +71,8 @@ impl Memory {
             return self.guests.clone();
         }
         let mut accounts = self.lock();
-        if accounts.of.len() >= accounts.prune_at {
-            accounts.of.retain(|_, account| !account.is_unused());
-            accounts.prune_at = 2 * accounts.of.len() + 64;
-        }
-        accounts.of.entry(unit).or_insert_with(|| self.budget.account()).clone()
+        accounts.tidy_for(&unit, |account| !account.is_unused());
+        accounts.or_insert_with(unit, || self.budget.account()).clone()
     }
 
     /// Whether a unit is to give way. Guests give before their bound stops all of them: one of them would stop the others by it.
@@ -92,13 +84,13 @@ impl Memory {
     /// The units that hold more than their share, but guests, the one that holds most first.
     pub(crate) fn above_share(&self) -> Vec<Unit> {
         let accounts = self.lock();
-        let above = accounts.of.iter().filter(|(_, account)| account.is_above_share());
+        let above = accounts.iter().filter(|(_, account)| account.is_above_share());
         let mut above: Vec<_> = above.map(|(unit, account)| (account.held(), unit.clone())).collect();
         above.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
         above.into_iter().map(|(_, unit)| unit).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Accounts> {
+    fn lock(&self) -> MutexGuard<'_, Sharded<Unit, Account>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,14 +117,18 @@ mod tests {
     #[test]
     fn a_units_sessions_share_an_account_and_one_that_nobody_uses_goes() {
         let memory = Memory::new(1 << 30, Box::new(|device| device));
-        let unit = |number: u8| Unit::Branch(DeviceId([number; 32]));
+        let unit = |number: u32| {
+            let mut device = [0; 32];
+            device[..4].copy_from_slice(&number.to_be_bytes());
+            Unit::Branch(DeviceId(device))
+        };
         let first = memory.account(unit(0));
         assert!(!first.is_unused());
-        for number in 1..=255 {
+        for number in 1..10_000 {
             drop(memory.account(unit(number)));
         }
-        assert!(memory.lock().of.len() <= 130, "{} accounts of units without a line", memory.lock().of.len());
-        assert!(memory.lock().of.contains_key(&unit(0)), "it is in use");
+        assert!(memory.lock().len() <= 1_100, "{} accounts of units without a line", memory.lock().len());
+        assert!(memory.lock().get(&unit(0)).is_some(), "it is in use");
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(crate) mod directory;
 mod drain;
 pub(crate) mod explain;
 mod firewall;
+#[cfg(feature = "growth")]
+pub(crate) mod growth;
 mod guests;
 mod handshake;
 mod hooked;

@@ -58,11 +58,12 @@ impl Duologue {
     fn end_proved(&self, whom: Whom) {
         let now = now();
         let directory = &self.shared.directory;
-        let ended = directory.sessions(|session| is_of(whom, &session.seat.standing(now)));
-        for session in ended {
-            session.seat.sign_out();
-            directory.end(&session, CloseCode::GoingAway, "");
-        }
+        directory.for_each(|session| {
+            if is_of(whom, &session.seat.standing(now)) {
+                session.seat.sign_out();
+                directory.end(&session, CloseCode::GoingAway, "");
+            }
+        });
     }
 
     /// What a device has by its key alone.

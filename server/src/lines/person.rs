@@ -287,11 +287,12 @@ impl Duologue {
             let event = Event::of(Kind::TokenTaken).device(seat.device()).address(seat.address());
             self.tell(event.subject(standing.subject.as_ref()).note(note));
         }
-        // Looked at once more: a revocation that came in between has not found this session.
+        // Found by its new name from here on; so, looked at once more: a revocation that came before has not found this session.
+        self.shared.gate.has_changed(seat.device());
         if self.shared.gate.is_revoked(&standing) {
             seat.sign_out();
+            self.shared.gate.has_changed(seat.device());
         }
-        self.shared.gate.has_changed(seat.device());
         self.watch_ends();
         Ok(true)
     }
@@ -389,7 +390,7 @@ impl Duologue {
     /// Tells those whose standing ends soon or has ended. False if nobody's will.
     fn look_for_ends(&self, now: u64) -> bool {
         let mut is_any = false;
-        for session in self.shared.directory.sessions(|_| true) {
+        self.shared.directory.for_each(|session| {
             is_any |= self.looks_after_ruling(&session, now);
             match session.seat.look(now) {
                 // Of what the backend has said there is nothing newer to be shown.
@@ -405,7 +406,7 @@ impl Duologue {
                 }
                 None => {}
             }
-        }
+        });
         is_any
     }
 }

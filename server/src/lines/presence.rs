@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use duologue::{DeviceId, ResetCode};
 
-use super::{Duologue, Shared, directory::Session};
+use super::{
+    Duologue, Shared,
+    directory::{Name, Session},
+};
 use crate::{
     door::{
         error::DoorError,
@@ -67,7 +70,7 @@ impl Duologue {
 
 impl Shared {
     fn sessions_of(&self, subject: &Subject) -> Vec<Session> {
-        self.directory.sessions(|session| session.seat.subject().as_ref() == Some(subject))
+        self.directory.sessions_named(Name::Subject(subject.as_str()))
     }
 
     /// Tells the subject's other devices that are here something, on a channel of this label that is opened for it.

@@ -154,13 +154,14 @@ impl Right {
         if !taken {
             return Err(NotVouched::SignedOut);
         }
-        // Looked at once more: a revocation that came in between has not found this session.
-        let is_revoked = self.gate.is_revoked(&standing);
-        if is_revoked {
-            self.seat.sign_out();
-        }
+        // Found by its new name from here on; so, looked at once more: a revocation that came before has not found this session.
         self.gate.has_changed(self.seat.device());
-        if is_revoked { Err(NotVouched::Revoked) } else { Ok(()) }
+        if !self.gate.is_revoked(&standing) {
+            return Ok(());
+        }
+        self.seat.sign_out();
+        self.gate.has_changed(self.seat.device());
+        Err(NotVouched::Revoked)
     }
 
     /// Nothing that was proved counts any more.

@@ -20,6 +20,7 @@ pub(crate) mod notices;
 mod overlay;
 pub(crate) mod records;
 mod room;
+pub(crate) mod sharded;
 pub(crate) mod store;
 mod turns;
 pub(crate) mod whom;

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use duologue::{DeviceId, SignatureAlgorithm};
-use redb::TableDefinition;
+use redb::{MultimapTableDefinition, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::database::StoreError;
@@ -12,6 +12,9 @@ pub(super) const DEVICES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition
 pub(super) const INVITES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("invites");
 /// Which device has made an invite, where it was not the owner.
 pub(super) const PAIRINGS: TableDefinition<'_, [u8; 16], [u8; 32]> = TableDefinition::new("pairings");
+/// The same by that device.
+pub(super) const PAIRINGS_OF: MultimapTableDefinition<'_, [u8; 32], [u8; 16]> =
+    MultimapTableDefinition::new("pairings-of");
 /// Devices that were revoked, also those of which nothing else is known, and when.
 pub(super) const REVOKED: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("revoked");
 pub(super) const SETTINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("settings");

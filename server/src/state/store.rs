@@ -15,6 +15,8 @@ mod accounts;
 mod bans;
 #[cfg(test)]
 mod failing;
+#[cfg(feature = "growth")]
+mod fill;
 mod invites;
 mod lineage;
 mod passkeys;
@@ -50,6 +52,7 @@ use super::{
         device as read_device, invite as read_invite, now, terms as read_terms,
     },
     room::Room,
+    sharded::Sharded,
     turns::{Turn, Turns, Who},
     whom::Whom,
 };
@@ -81,7 +84,7 @@ const REOPENED_EACH: Duration = Duration::from_secs(1);
 pub struct Store {
     database: Database,
     turns: Turns,
-    statuses: RwLock<HashMap<[u8; 32], DeviceStatus>>,
+    statuses: RwLock<Sharded<[u8; 32], DeviceStatus>>,
     /// Revocations that are in force and not in the file yet.
     waiting: Mutex<BTreeMap<Whom, Waiting>>,
     lineage: lineage::Lineage,
@@ -154,6 +157,10 @@ impl Store {
                 Ok(())
             })?;
         }
+        // A file of before there was such a table.
+        if !store.database.read(invites::has_makers)? {
+            store.write(Who::Owner, invites::note_makers)?;
+        }
         store.load()?;
         store.take_over_journal()?;
         if let Err(error) = store.store_waiting() {
@@ -185,7 +192,7 @@ impl Store {
         self.lineage.root(of)
     }
 
-    fn statuses(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], DeviceStatus>> {
+    fn statuses(&self) -> RwLockWriteGuard<'_, Sharded<[u8; 32], DeviceStatus>> {
         self.statuses.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -366,7 +373,7 @@ impl Store {
     fn load(&self) -> Result<(), StoreError> {
         let found = self.database.read(|read| {
             version(read)?;
-            let mut found = HashMap::new();
+            let mut found = Sharded::default();
             for entry in read.open_table(DEVICES)?.iter()? {
                 let (key, bytes) = entry?;
                 found.insert(key.value(), read_device(key.value(), bytes.value())?.status);
@@ -389,11 +396,8 @@ impl Store {
         self.signed_out.load(self.database.read(signed_out::read)?);
         let mut statuses = self.statuses();
         let known = std::mem::replace(&mut *statuses, found);
-        for (id, status) in known {
-            if status == DeviceStatus::Revoked {
-                statuses.insert(id, status);
-            }
-        }
+        statuses
+            .extend(known.iter().filter(|(_, status)| **status == DeviceStatus::Revoked).map(|(id, it)| (*id, *it)));
         Ok(())
     }
 

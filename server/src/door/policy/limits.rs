@@ -12,7 +12,6 @@
 //! another channel is no way round it.
 
 use std::{
-    collections::HashMap,
     num::NonZeroU32,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
@@ -21,7 +20,10 @@ use std::{
     time::Instant,
 };
 
-use crate::door::{holder::Holder, standing::Subject};
+use crate::{
+    door::{holder::Holder, standing::Subject},
+    state::sharded::Sharded,
+};
 
 /// What a rule bounds. None: nothing beyond what holds for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -57,14 +59,7 @@ type Name = (Arc<str>, Limits, Holder);
 
 /// The meters that are in use.
 #[derive(Debug, Default)]
-pub(crate) struct Meters(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
-    of: HashMap<Name, Arc<Meter>>,
-    /// How many there may be before those that nothing is counted on any more are removed.
-    tidy_at: usize,
-}
+pub(crate) struct Meters(Mutex<Sharded<Name, Arc<Meter>>>);
 
 #[derive(Debug)]
 struct Meter {
@@ -124,17 +119,14 @@ impl Meters {
 
     fn meter(&self, name: Name) -> Arc<Meter> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meter) = table.of.get(&name) {
+        if let Some(meter) = table.get(&name) {
             return Arc::clone(meter);
         }
-        if table.of.len() >= table.tidy_at {
-            let now = now();
-            table.of.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.owes(now));
-            table.tidy_at = 2 * table.of.len() + 64;
-        }
+        let now = now();
+        table.tidy_for(&name, |meter| Arc::strong_count(meter) > 1 || meter.owes(now));
         let [messages, bytes] = [name.1.messages, name.1.bytes].map(Bucket::new);
         let meter = Arc::new(Meter { name: name.clone(), channels: Mutex::new(0), messages, bytes });
-        table.of.insert(name, Arc::clone(&meter));
+        table.insert(name, Arc::clone(&meter));
         meter
     }
 }
@@ -366,13 +358,13 @@ mod tests {
         let (meters, rule): (Meters, Arc<str>) = (Meters::default(), "pay".into());
         let limits = Limits { channels: some(1), ..Limits::default() };
         for number in 0..=255 {
-            for other in 0..8 {
+            for other in 0..40 {
                 let mut device = [number; 32];
                 device[31] = other;
                 drop(meters.enter(&rule, limits, None, &DeviceId(device).into()));
             }
         }
-        assert!(meters.0.lock().expect("whole").of.len() <= 66);
+        assert!(meters.0.lock().expect("whole").len() <= 1_024);
     }
 
     #[test]

@@ -7,12 +7,13 @@ use duologue::{DeviceId, SessionId};
 use tokio::time::Instant;
 
 use super::super::memory::Unit;
+use crate::state::sharded::Sharded;
 
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     /// By number, so that the one that waits longest is first.
     order: BTreeMap<u64, Waiting>,
-    numbers: HashMap<SessionId, u64>,
+    numbers: Sharded<SessionId, u64>,
     /// The numbers of each unit's.
     units: HashMap<Unit, BTreeSet<u64>>,
     /// How many each unit has: the one that has most is last.

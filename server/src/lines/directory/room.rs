@@ -9,12 +9,12 @@
 
 use std::time::Duration;
 
-use duologue::{CloseCode, DeviceId, FreshReason, SessionId, limits::RESUME_TTL_SECS};
+use duologue::{CloseCode, FreshReason, SessionId, limits::RESUME_TTL_SECS};
 use duologue_native::Line;
 
 use super::{
     super::{guests, memory::Unit},
-    Directory, Session, is_parked, lines,
+    Directory, Name, Session, is_parked,
     parked::Waiting,
 };
 use crate::watch::events::{Event, Kind};
@@ -43,19 +43,15 @@ impl Directory {
         if self.0.memory.account(unit.clone()).users() <= left.max(1) {
             return;
         }
-        let replaced = {
-            let inner = self.lock();
-            let carried = |session: &&Session| has_one(&session.line) && self.0.memory.unit(&session.seat) == *unit;
-            let of_each = inner.devices.values().map(|lines| lines.iter().filter(carried).collect::<Vec<_>>());
-            let of_each: Vec<_> = of_each.filter(|lines| !lines.is_empty()).collect();
-            if of_each.iter().map(Vec::len).sum::<usize>() <= left.max(1) {
-                return;
-            }
-            let oldest = |lines: &Vec<&Session>| lines.iter().find(|session| session.id != newest).copied().cloned();
-            let with_oldest = of_each.iter().filter_map(|lines| Some((lines.len(), oldest(lines)?)));
-            with_oldest.max_by_key(|(len, _)| *len).map(|(_, session)| session)
-        };
-        if let Some(Session { line, seat, .. }) = replaced {
+        let mut carried = self.sessions_of_unit(unit);
+        carried.retain(|session| has_one(&session.line));
+        if carried.len() <= left.max(1) {
+            return;
+        }
+        let of_each = carried.chunk_by(|one, other| one.seat.device() == other.seat.device());
+        let oldest = |lines: &[Session]| lines.iter().find(|session| session.id != newest).cloned();
+        let with_oldest = of_each.filter_map(|lines| Some((lines.len(), oldest(lines)?)));
+        if let Some((_, Session { line, seat, .. })) = with_oldest.max_by_key(|(len, _)| *len) {
             self.0.watch.tell(Event::of(Kind::LineReplaced).device(seat.device()));
             line.close(CloseCode::Replaced, "");
         }
@@ -137,9 +133,11 @@ impl Directory {
                 }
                 if is_tight || was_tight {
                     // Credit that was held back, and senders that wait.
-                    let of_all = is_tight_for_all || was_tight_for_all;
-                    let lines = if of_all { directory.lines() } else { lines(directory.guests()) };
-                    lines.iter().for_each(|line| line.command(|line, _| line.session().look_again()));
+                    let look_again = |it: Session| it.line.command(|line, _| line.session().look_again());
+                    match is_tight_for_all || was_tight_for_all {
+                        true => directory.for_each(look_again),
+                        false => directory.guests().into_iter().for_each(look_again),
+                    }
                 }
                 was_tight_for_all = is_tight_for_all;
                 was_tight = is_tight;
@@ -157,23 +155,23 @@ impl Directory {
     pub(super) fn relieve(&self) {
         let memory = &self.0.memory;
         let (mut reset, mut evicted) = self.relieve_of_guests();
-        for unit in memory.above_share() {
+        // As long as there is room for those who were let in, nobody of them is looked for.
+        let units = if memory.budget.is_full() { memory.above_share() } else { Vec::new() };
+        for unit in units {
             while memory.must_give(&unit) {
-                let lines = self.lines_of(&unit);
+                let sessions = self.sessions_of_unit(&unit);
                 let weigh = |line: &Line| line.command(|line, _| line.session().heaviest_len());
-                let heaviest = lines.iter().map(|(.., line)| (weigh(line), line)).max_by_key(|(len, _)| *len);
+                let heaviest = sessions.iter().map(|it| (weigh(&it.line), &it.line)).max_by_key(|(len, _)| *len);
                 if let Some((1.., line)) = heaviest {
                     line.command(|line, _| line.session().give_way());
                     reset += 1;
                     continue;
                 }
                 // Nothing is unread or queued any more: what is left is kept to be sent again.
-                let waits = |(_, id, line): &&(DeviceId, SessionId, Line)| {
-                    is_parked(line).then(|| self.lock().parked.place(*id)).flatten()
-                };
-                let longest = lines.iter().filter(|line| waits(line).is_some()).min_by_key(waits);
-                let Some((device, id, line)) = longest else { break };
-                self.bury(*device, *id, line, FreshReason::Evicted);
+                let waits = |it: &&Session| is_parked(&it.line).then(|| self.lock().parked.place(it.id)).flatten();
+                let longest = sessions.iter().filter(|it| waits(it).is_some()).min_by_key(waits);
+                let Some(Session { id, line, seat }) = longest else { break };
+                self.bury(seat.device(), *id, line, FreshReason::Evicted);
                 evicted += 1;
             }
         }
@@ -205,8 +203,14 @@ impl Directory {
         (reset, evicted)
     }
 
-    fn lines_of(&self, unit: &Unit) -> Vec<(DeviceId, SessionId, Line)> {
-        let sessions = self.sessions(|session| self.0.memory.unit(&session.seat) == *unit);
-        sessions.into_iter().map(|session| (session.seat.device(), session.id, session.line)).collect()
+    /// Those of a device stand together, the newest last.
+    fn sessions_of_unit(&self, unit: &Unit) -> Vec<Session> {
+        let mut sessions = match unit {
+            Unit::Branch(root) => return self.sessions_named(Name::Branch(*root)),
+            Unit::Subject(subject) => self.sessions_named(Name::Subject(subject.as_str())),
+            Unit::Guests => return self.guests(),
+        };
+        sessions.retain(|session| self.0.memory.unit(&session.seat) == *unit);
+        sessions
     }
 }

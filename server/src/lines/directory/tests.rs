@@ -1,6 +1,6 @@
 //! Sessions that are resumed, bounded, and that make room.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue};
 use duologue::{Budget, Claims, Kind};
@@ -12,7 +12,7 @@ use crate::{
         evidence::Transport,
         hook::{Ceiling, Upgrade, Visit},
         seat::{Has, Hooked},
-        standing::{Standing, Subject},
+        standing::{Level, Standing, Subject},
     },
     lines::memory::Unit,
     state::store::Known,
@@ -365,4 +365,39 @@ async fn what_the_hook_is_asked_again_with_counts_as_memory_of_whoever_the_sessi
     directory.relieve();
     let left = directory.guests().len();
     assert!((1..16).contains(&left) && held(&Unit::Guests) <= (1 << 20) / 8, "{left} of 16");
+}
+
+/// Whoever was banned or revoked by a name used to be looked for among all sessions, each ban anew.
+#[tokio::test]
+async fn a_session_is_found_by_the_names_that_it_has_now_and_by_none_that_it_had() {
+    let directory = of_len(1 << 30);
+    let network = |last| IpAddr::from([192, 0, 2, last]);
+    let found = |name| directory.sessions_named(name).len();
+    let (first, line, seat) = guest(&directory, 1, [192, 0, 2, 1]).expect("a place");
+    let (second, ..) = guest(&directory, 2, [192, 0, 2, 1]).expect("a place");
+    assert_eq!((found(Name::Network(network(1))), found(Name::Network(network(2)))), (2, 0));
+    let ada = Subject::new("ada").expect("a name");
+    seat.prove(Standing { subject: Some(ada), level: Level::Account, ..Standing::device() }).expect("nobody's so far");
+    seat.moved(Transport { address: network(2), ..Transport::default() });
+    let session = Session { id: first, line, seat: Arc::clone(&seat) };
+    directory.count(&session).expect("no guest's");
+    assert_eq!((found(Name::Network(network(1))), found(Name::Network(network(2)))), (1, 1));
+    assert_eq!((found(Name::Subject("ada")), found(Name::Subject("bob"))), (1, 0));
+    // Two lines of one device, of which one goes.
+    let more = Session { id: directory.new_session_id(), ..session.clone() };
+    directory.enter(more.clone()).expect("no guest's");
+    assert_eq!(found(Name::Subject("ada")), 2);
+    directory.leave(seat.device(), first);
+    assert_eq!((found(Name::Subject("ada")), found(Name::Network(network(2)))), (1, 1));
+    directory.close(seat.device(), CloseCode::GoingAway);
+    let left = directory.guests();
+    assert_eq!(left.iter().map(|it| it.id).collect::<Vec<_>>(), [second]);
+    directory.leave(left[0].seat.device(), second);
+    let names = directory.lock().names.len();
+    assert_eq!((names, directory.len()), (0, 0), "nothing is left");
+    // The branch of a device has all that came by it, itself among them.
+    for number in [2, 12, 22, 13] {
+        parked(&directory, device(number));
+    }
+    assert_eq!([1, 2, 3].map(|root| found(Name::Branch(device(root)))), [0, 3, 1]);
 }

@@ -102,7 +102,7 @@ impl Store {
     /// What the owner has said of a device.
     pub(crate) fn known(&self, device: DeviceId) -> Known {
         let inner = self.accounts.read();
-        let subject = inner.bindings.get(&device.0).cloned();
+        let subject = inner.subject_of(device.0).cloned();
         let groups = subject.as_ref().map(|subject| inner.groups(subject)).unwrap_or_default();
         Known { subject, groups, opens: inner.opens.get(&device.0).cloned() }
     }
@@ -125,7 +125,7 @@ impl Store {
     pub(crate) fn accounts(&self) -> Vec<Account> {
         let inner = self.accounts.read();
         let mut devices: HashMap<&str, Vec<DeviceId>> = HashMap::new();
-        for (device, subject) in &inner.bindings {
+        for (device, subject) in inner.bindings() {
             devices.entry(subject).or_default().push(DeviceId(*device));
         }
         let mut accounts: Vec<_> = inner
@@ -219,7 +219,7 @@ impl Store {
             write.open_table(BINDINGS)?.remove(device.0)?;
             Ok(())
         })?;
-        self.accounts.write().bindings.remove(&device.0);
+        self.accounts.write().release(device.0);
         Ok(Ok(subject))
     }
 

@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use duologue::{CloseCode, DeviceId, Invite, InviteId, Secret};
-use redb::ReadableTable;
+use redb::{ReadTransaction, ReadableMultimapTable, ReadableTable, TableError, WriteTransaction};
 
 use super::{
     super::{
         records::{
-            DEVICES, INVITES, OPENINGS, PAIRINGS, StoredAccount, StoredInvite, StoredTerms, TERMS, encode,
+            DEVICES, INVITES, OPENINGS, PAIRINGS, PAIRINGS_OF, StoredAccount, StoredInvite, StoredTerms, TERMS, encode,
             invite as read_invite, now, terms as read_terms,
         },
         turns::Who,
@@ -67,21 +67,29 @@ impl Store {
     /// The same, on terms. Who makes it has looked whether they hold: [`Self::may_enter`].
     pub(crate) fn add_invite_for(&self, invite: &Invite, terms: &Terms, lifetime: Duration) -> Result<(), StoreError> {
         const KEPT_SECS: u64 = 30 * 24 * 60 * 60;
+        /// So many are looked at with each that comes, behind a place by chance: none is kept for much longer.
+        const LOOKED_AT: usize = 64;
         let now = now();
         let stored = StoredInvite::new(invite, now, lifetime);
         self.write(Who::Owner, |write| {
             let mut invites = write.open_table(INVITES)?;
             let mut over = Vec::new();
-            for entry in invites.iter()? {
+            let from = invite.id().0;
+            let looked_at = invites.range(from..)?.chain(invites.range(..from)?).take(LOOKED_AT);
+            for entry in looked_at {
                 let (id, bytes) = entry?;
                 if read_invite(id.value(), bytes.value())?.expires_at.saturating_add(KEPT_SECS) <= now {
                     over.push(id.value());
                 }
             }
             let mut all_terms = write.open_table(TERMS)?;
+            let (mut pairings, mut of) = (write.open_table(PAIRINGS)?, write.open_multimap_table(PAIRINGS_OF)?);
             for id in over {
                 invites.remove(id)?;
                 all_terms.remove(id)?;
+                if let Some(maker) = pairings.remove(id)? {
+                    of.remove(maker.value(), id)?;
+                }
             }
             invites.insert(invite.id().0, encode(&stored).as_slice())?;
             all_terms.insert(invite.id().0, encode(&StoredTerms::new(terms.clone(), now)).as_slice())?;
@@ -104,18 +112,18 @@ impl Store {
         live_max: usize,
     ) -> Result<bool, StoreError> {
         let now = now();
+        let branch = self.lineage.branch(device);
         let may = |live: &[Pairing]| {
             let own = live.iter().filter(|(_, maker)| *maker == device.0).count();
-            let root = self.root(device);
-            let of_branch = live.iter().filter(|(_, maker)| self.root(DeviceId(*maker)) == root).count();
             // What is out may be used: it counts as if it had been.
             self.status(device) == Some(DeviceStatus::Enrolled)
                 && own < live_max
                 && own < self.lineage.room(device, now)
-                && of_branch < self.lineage.room_of_branch(device, now)
+                && live.len() < self.lineage.room_of_branch(device, now)
         };
         let live = self.read(|read| {
-            live_pairings(&read.open_table(INVITES)?, &read.open_table(PAIRINGS)?, &read.open_table(TERMS)?, now)
+            let (invites, terms) = (read.open_table(INVITES)?, read.open_table(TERMS)?);
+            live_pairings(&branch, &read.open_multimap_table(PAIRINGS_OF)?, &invites, &terms, now)
         })?;
         if !may(&live) {
             return Ok(false);
@@ -124,14 +132,22 @@ impl Store {
         let (is_kept, _turn) = self.write(Who::Device, |write| {
             let mut invites = write.open_table(INVITES)?;
             let mut pairings = write.open_table(PAIRINGS)?;
+            let mut of = write.open_multimap_table(PAIRINGS_OF)?;
             let mut all_terms = write.open_table(TERMS)?;
-            let live = live_pairings(&invites, &pairings, &all_terms, now)?;
-            // What was used or has expired counts no more, and its maker need not be known any longer.
-            pairings.retain(|id, _| live.iter().any(|(other, _)| *other == id))?;
+            let live = live_pairings(&branch, &of, &invites, &all_terms, now)?;
             let may = may(&live);
             if may {
+                // What was used or has expired counts no more, and its maker need not be known any longer.
+                let own = of.remove_all(device.0)?.map(|id| id.map(|id| id.value())).collect::<Result<Vec<_>, _>>()?;
+                for id in own {
+                    match live.iter().any(|(other, _)| *other == id) {
+                        true => drop(of.insert(device.0, id)?),
+                        false => drop(pairings.remove(id)?),
+                    }
+                }
                 invites.insert(invite.id().0, encode(&stored).as_slice())?;
                 pairings.insert(invite.id().0, device.0)?;
+                of.insert(device.0, invite.id().0)?;
                 // Who may open some labels only lets nobody in for others. Whose it is, is not handed on.
                 let opens = self.known(device).opens.map(|opens| opens.iter().map(ToString::to_string).collect());
                 let terms = StoredTerms::new(Terms { opens, ..Terms::default() }, now);
@@ -290,7 +306,7 @@ impl Store {
         if let Some(origin) = origin {
             self.lineage.learn(device, *origin);
         }
-        self.statuses().entry(device).or_insert(DeviceStatus::Enrolled);
+        self.statuses().or_insert_with(device, || DeviceStatus::Enrolled);
         if is_subject_out || origin.is_some_and(|origin| self.accounts.is_branch_refused(origin.invited_by)) {
             self.statuses().insert(device, DeviceStatus::Revoked);
         }
@@ -361,22 +377,42 @@ pub(super) fn find_terms(
     Ok(terms.get(id.0)?.map(|bytes| read_terms(id.0, bytes.value())).transpose()?.unwrap_or_default())
 }
 
-/// Invites that devices have made and that could still be used, with who made them.
+/// Whether the file has who has made which invites.
+pub(super) fn has_makers(read: &ReadTransaction) -> Result<bool, StoreError> {
+    match read.open_multimap_table(PAIRINGS_OF) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        table => Ok(table.map(|_| true)?),
+    }
+}
+
+/// Keeps that in a file of before.
+pub(super) fn note_makers(write: &WriteTransaction) -> Result<(), StoreError> {
+    let mut of = write.open_multimap_table(PAIRINGS_OF)?;
+    for entry in write.open_table(PAIRINGS)?.iter()? {
+        let (id, maker) = entry?;
+        of.insert(maker.value(), id.value())?;
+    }
+    Ok(())
+}
+
+/// Invites that these devices have made and that could still be used, with who made them.
 fn live_pairings(
+    makers: &[[u8; 32]],
+    pairings_of: &impl ReadableMultimapTable<[u8; 32], [u8; 16]>,
     invites: &impl ReadableTable<[u8; 16], &'static [u8]>,
-    pairings: &impl ReadableTable<[u8; 16], [u8; 32]>,
     terms: &impl ReadableTable<[u8; 16], &'static [u8]>,
     now: u64,
 ) -> Result<Vec<Pairing>, StoreError> {
     let mut live = Vec::new();
-    for entry in pairings.iter()? {
-        let (id, maker) = entry?;
-        let (id, maker) = (id.value(), maker.value());
-        let invite = find_invite(invites, InviteId(id))?;
-        if invite.is_some_and(|invite| invite.used_by.is_none() && invite.expires_at > now)
-            && find_terms(terms, InviteId(id))?.withdrawn_at.is_none()
-        {
-            live.push((id, maker));
+    for maker in makers {
+        for id in pairings_of.get(maker)? {
+            let id = id?.value();
+            let invite = find_invite(invites, InviteId(id))?;
+            if invite.is_some_and(|invite| invite.used_by.is_none() && invite.expires_at > now)
+                && find_terms(terms, InviteId(id))?.withdrawn_at.is_none()
+            {
+                live.push((id, *maker));
+            }
         }
     }
     Ok(live)

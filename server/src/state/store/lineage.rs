@@ -41,6 +41,10 @@ struct Known {
     /// Of each of these devices the first of its branch, whom the owner has let in. Asked for each line, so never walked to: a
     /// branch may be as long as it is old.
     roots: HashMap<[u8; 32], [u8; 32]>,
+    /// Whom each device has let in.
+    children: HashMap<[u8; 32], Vec<[u8; 32]>>,
+    /// The devices of each of these roots.
+    branches: HashMap<[u8; 32], Vec<[u8; 32]>>,
 }
 
 impl Known {
@@ -49,6 +53,10 @@ impl Known {
     }
 
     fn find_roots(&mut self) {
+        (self.children, self.branches) = Default::default();
+        for (device, origin) in &self.origins {
+            self.children.entry(origin.invited_by).or_default().push(*device);
+        }
         self.roots.clear();
         for device in self.origins.keys() {
             let (mut way, mut at) = (HashSet::new(), *device);
@@ -65,6 +73,13 @@ impl Known {
             };
             self.roots.extend(way.into_iter().map(|device| (device, root)));
         }
+        for (device, root) in &self.roots {
+            self.branches.entry(*root).or_default().push(*device);
+        }
+    }
+
+    fn origins<'a>(&'a self, of: Option<&'a Vec<[u8; 32]>>) -> impl Iterator<Item = &'a Origin> {
+        of.into_iter().flatten().filter_map(|device| self.origins.get(device))
     }
 }
 
@@ -85,6 +100,8 @@ impl Lineage {
         // Whom it has let in was let in after it.
         let root = known.root(origin.invited_by);
         known.roots.insert(device, root);
+        known.children.entry(origin.invited_by).or_default().push(device);
+        known.branches.entry(root).or_default().push(device);
     }
 
     pub(super) fn invited_by(&self, device: DeviceId) -> Option<DeviceId> {
@@ -97,32 +114,34 @@ impl Lineage {
         DeviceId(self.0.read().unwrap_or_else(PoisonError::into_inner).root(device.0))
     }
 
+    /// All devices of a device's branch, revoked ones among them.
+    pub(super) fn branch(&self, device: DeviceId) -> Vec<[u8; 32]> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let root = known.root(device.0);
+        // In a circle, which only a damaged table has, the root is one of them.
+        let others = known.branches.get(&root).into_iter().flatten().copied();
+        std::iter::once(root).chain(others.filter(|other| *other != root)).collect()
+    }
+
     /// How many more devices one may let in now, which are not invited yet.
     pub(super) fn room(&self, device: DeviceId, now: u64) -> usize {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let own = known.origins.values().filter(|origin| origin.invited_by == device.0);
-        room(own, now, INVITED_MAX, INVITED_A_DAY_MAX)
+        room(known.origins(known.children.get(&device.0)), now, INVITED_MAX, INVITED_A_DAY_MAX)
     }
 
     /// How many more devices a device's whole branch may let in now, which are not invited yet.
     pub(super) fn room_of_branch(&self, device: DeviceId, now: u64) -> usize {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let root = known.root(device.0);
-        let branch = known.origins.iter().filter(|(device, _)| known.root(**device) == root);
-        room(branch.map(|(_, origin)| origin), now, BRANCH_MAX, BRANCH_A_DAY_MAX)
+        room(known.origins(known.branches.get(&known.root(device.0))), now, BRANCH_MAX, BRANCH_A_DAY_MAX)
     }
 
     /// Those that some devices have let in, and those whom these have, and so on; without themselves.
     pub(super) fn descendants(&self, of: &[DeviceId]) -> Vec<DeviceId> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut children: HashMap<[u8; 32], Vec<[u8; 32]>> = HashMap::new();
-        for (device, origin) in &all.origins {
-            children.entry(origin.invited_by).or_default().push(*device);
-        }
         let (mut found, mut next, mut seen) =
             (Vec::new(), of.to_vec(), HashSet::<DeviceId>::from_iter(of.iter().copied()));
         while let Some(device) = next.pop() {
-            for child in children.get(&device.0).into_iter().flatten() {
+            for child in all.children.get(&device.0).into_iter().flatten() {
                 // A damaged table may have a circle.
                 if seen.insert(DeviceId(*child)) {
                     found.push(DeviceId(*child));

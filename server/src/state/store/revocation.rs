@@ -16,7 +16,7 @@ use super::{
     super::{
         notices::Notice,
         records::{
-            DEVICES, INVITES, PAIRINGS, REFUSED, REVOKED, SETTINGS, StoredTerms, TERMS, encode, now,
+            DEVICES, INVITES, PAIRINGS, PAIRINGS_OF, REFUSED, REVOKED, SETTINGS, StoredTerms, TERMS, encode, now,
             terms as read_terms,
         },
         turns::Who,
@@ -83,9 +83,7 @@ impl Store {
         let mut has_changed = is_new;
         let mut statuses = self.statuses();
         for device in &out {
-            let status = statuses.entry(device.0).or_insert(DeviceStatus::Revoked);
-            has_changed |= *status == DeviceStatus::Enrolled;
-            *status = DeviceStatus::Revoked;
+            has_changed |= statuses.insert(device.0, DeviceStatus::Revoked) == Some(DeviceStatus::Enrolled);
         }
         drop(statuses);
         if has_changed {
@@ -250,9 +248,15 @@ fn revoke_in(write: &WriteTransaction, whom: Whom, out: &[DeviceId], when: u64) 
     let out: HashSet<[u8; 32]> = out.iter().map(|device| device.0).collect();
     let (mut invites, mut pairings) = (write.open_table(INVITES)?, write.open_table(PAIRINGS)?);
     let mut terms = write.open_table(TERMS)?;
-    let made = pairings.extract_if(|_, maker| out.contains(&maker))?;
-    let made = made.map(|entry| entry.map(|(invite, _)| invite.value()));
-    for invite in made.collect::<Result<Vec<_>, _>>()? {
+    let mut pairings_of = write.open_multimap_table(PAIRINGS_OF)?;
+    let mut made = Vec::new();
+    for device in &out {
+        for invite in pairings_of.remove_all(device)? {
+            made.push(invite?.value());
+        }
+    }
+    for invite in made {
+        pairings.remove(invite)?;
         let stored = invites.get(invite)?.map(|bytes| read_invite(invite, bytes.value())).transpose()?;
         if stored.is_some_and(|stored| stored.used_by.is_none()) {
             invites.remove(invite)?;

@@ -1,7 +1,7 @@
 //! What is known of accounts, in memory: all of what the file has, and which names and branches are refused since.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -23,7 +23,11 @@ pub(in super::super) struct Accounts(RwLock<Inner>);
 #[derive(Debug, Default)]
 pub(in super::super) struct Inner {
     pub(super) accounts: HashMap<Arc<str>, (Names, u64)>,
-    pub(super) bindings: HashMap<[u8; 32], Arc<str>>,
+    bindings: HashMap<[u8; 32], Arc<str>>,
+    /// Those of each subject, by its digest, as it is revoked by.
+    devices: HashMap<[u8; 32], BTreeSet<[u8; 32]>>,
+    /// The subjects of each group, in the same way.
+    members: HashMap<[u8; 32], BTreeSet<Arc<str>>>,
     pub(super) opens: HashMap<[u8; 32], Names>,
     /// Subjects, groups and tokens that let nobody in, and since when.
     pub(super) refused: HashMap<(Kind, [u8; 32]), u64>,
@@ -94,15 +98,15 @@ impl Accounts {
     /// The devices that a name means.
     pub(in super::super) fn devices_of(&self, whom: Whom) -> Vec<[u8; 32]> {
         let inner = self.read();
-        let means = |subject: &Arc<str>, groups: &Names| match whom.kind {
-            Kind::Subject => Whom::subject(subject).refused() == whom.refused(),
-            Kind::Group => groups.iter().any(|group| Whom::group(group).refused() == whom.refused()),
-            Kind::Device | Kind::Token => false,
-        };
-        let subjects = inner.accounts.iter().filter(|(subject, (groups, _))| means(subject, groups));
-        let subjects: HashSet<&str> = subjects.map(|(subject, _)| &**subject).collect();
-        let bound = inner.bindings.iter().filter(|(_, subject)| subjects.contains(&***subject));
-        bound.map(|(device, _)| *device).collect()
+        let of = |subject: [u8; 32]| inner.devices.get(&subject).into_iter().flatten().copied();
+        match whom.kind {
+            Kind::Subject => of(whom.id).collect(),
+            Kind::Group => {
+                let members = inner.members.get(&whom.id).into_iter().flatten();
+                members.flat_map(|subject| of(Whom::subject(subject).id)).collect()
+            }
+            Kind::Device | Kind::Token => Vec::new(),
+        }
     }
 
     /// What a name of which only the digest is known is called here.
@@ -130,7 +134,7 @@ impl Accounts {
         }
         let Some((subject, account)) = subject else { return false };
         let subject = inner.put(subject, account);
-        inner.bindings.insert(device, Arc::clone(&subject));
+        inner.bind(device, Arc::clone(&subject));
         let groups = inner.groups(&subject);
         inner.refused_of(&subject, groups.iter().map(|group| &**group)).is_err()
     }
@@ -140,8 +144,37 @@ impl Inner {
     pub(super) fn put(&mut self, subject: &str, account: &StoredAccount) -> Arc<str> {
         let known = self.accounts.get_key_value(subject).map(|(name, _)| Arc::clone(name));
         let name = known.unwrap_or_else(|| Arc::from(subject));
+        for group in self.groups(subject).iter() {
+            if let Some(members) = self.members.get_mut(&Whom::group(group).id) {
+                members.remove(subject);
+            }
+        }
+        for group in &account.groups {
+            self.members.entry(Whom::group(group).id).or_default().insert(Arc::clone(&name));
+        }
         self.accounts.insert(Arc::clone(&name), (names(&account.groups), account.since));
         name
+    }
+
+    pub(super) fn subject_of(&self, device: [u8; 32]) -> Option<&Arc<str>> {
+        self.bindings.get(&device)
+    }
+
+    pub(super) fn bindings(&self) -> impl Iterator<Item = (&[u8; 32], &Arc<str>)> {
+        self.bindings.iter()
+    }
+
+    fn bind(&mut self, device: [u8; 32], subject: Arc<str>) {
+        self.release(device);
+        self.devices.entry(Whom::subject(&subject).id).or_default().insert(device);
+        self.bindings.insert(device, subject);
+    }
+
+    pub(super) fn release(&mut self, device: [u8; 32]) {
+        let Some(subject) = self.bindings.remove(&device) else { return };
+        if let Some(devices) = self.devices.get_mut(&Whom::subject(&subject).id) {
+            devices.remove(&device);
+        }
     }
 }
 
@@ -160,7 +193,7 @@ pub(in super::super) fn read(read: &ReadTransaction) -> Result<Inner, StoreError
         let StoredBinding { subject, since } = decode("bindings", &device.value(), bytes.value())?;
         let known = inner.accounts.get_key_value(&*subject).map(|(name, _)| Arc::clone(name));
         let name = known.unwrap_or_else(|| inner.put(&subject, &StoredAccount { groups: Vec::new(), since }));
-        inner.bindings.insert(device.value(), name);
+        inner.bind(device.value(), name);
     }
     for entry in read.open_table(OPENINGS)?.iter()? {
         let (device, bytes) = entry?;

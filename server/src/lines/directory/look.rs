@@ -1,0 +1,119 @@
+//! What is asked of the directory: sessions by device and by the other names that they have, and all of them, part by part.
+
+use std::{collections::HashMap, sync::Arc};
+
+use duologue::DeviceId;
+use duologue_native::{ByteStream, Channel, Line, LineError};
+
+use super::{super::memory::Unit, Directory, Name, OfDevice, Session};
+use crate::{
+    door::{seat::Seat, standing::Level},
+    watch::bans::network,
+};
+
+impl Directory {
+    /// Opens a channel to a connected device: to its newest line.
+    ///
+    /// # Errors
+    /// None if the device is not connected; else what the line says.
+    pub fn channel(&self, device: DeviceId, label: &str) -> Option<Result<Channel, LineError>> {
+        Some(self.newest(device)?.channel(label))
+    }
+
+    /// Opens a stream to a connected device: to its newest line.
+    ///
+    /// # Errors
+    /// None if the device is not connected; else what the line says.
+    pub fn stream(&self, device: DeviceId, label: &str) -> Option<Result<ByteStream, LineError>> {
+        Some(self.newest(device)?.stream(label))
+    }
+
+    /// The devices that have a line now, even one whose connection is being replaced.
+    #[must_use]
+    pub fn connected(&self) -> Vec<DeviceId> {
+        self.lock().devices.iter().map(|(device, _)| *device).collect()
+    }
+
+    /// The sessions that are so, as somebody says who looks at each.
+    pub(crate) fn sessions(&self, mut pick: impl FnMut(&Session) -> bool) -> Vec<Session> {
+        let mut picked = Vec::new();
+        self.for_each(|session| {
+            if pick(&session) {
+                picked.push(session);
+            }
+        });
+        picked
+    }
+
+    /// Gives every session to somebody who may ask the directory for anything: others have it in between, and who comes meanwhile may
+    /// not be among them.
+    pub(crate) fn for_each(&self, mut work: impl FnMut(Session)) {
+        for part in 0.. {
+            let sessions: Vec<_> = {
+                let inner = self.lock();
+                let Some(devices) = inner.devices.values_of_part(part) else { return };
+                devices.flat_map(|of| &of.sessions).cloned().collect()
+            };
+            sessions.into_iter().for_each(&mut work);
+        }
+    }
+
+    /// The sessions of a device.
+    pub(crate) fn sessions_of(&self, device: DeviceId) -> Vec<Session> {
+        self.lock().of(device).to_vec()
+    }
+
+    /// The sessions that have a name.
+    pub(crate) fn sessions_named(&self, name: Name<'_>) -> Vec<Session> {
+        let is_it = |session: &&Session| match name {
+            Name::Network(it) => network(session.seat.address()) == it,
+            Name::Subject(it) => session.seat.subject().is_some_and(|subject| subject.as_str() == it),
+            Name::Branch(it) => self.0.memory.unit(&session.seat) == Unit::Branch(it),
+        };
+        self.lock().named(name).filter(is_it).cloned().collect()
+    }
+
+    /// How many devices have a line.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().devices.len()
+    }
+
+    /// How many lines each device has, parked ones among them.
+    pub(crate) fn counts(&self) -> HashMap<DeviceId, usize> {
+        self.lock().devices.iter().map(|(device, of)| (*device, of.sessions.len())).collect()
+    }
+
+    /// The highest level that a session of each device has at this time.
+    pub(crate) fn levels(&self, at: u64) -> HashMap<DeviceId, Level> {
+        let highest = |of: &OfDevice| of.sessions.iter().map(|session| session.seat.standing(at).level).max();
+        self.lock().devices.iter().filter_map(|(device, of)| Some((*device, highest(of)?))).collect()
+    }
+
+    /// Who sits in a device's newest session.
+    pub(crate) fn seat(&self, device: DeviceId) -> Option<Arc<Seat>> {
+        self.lock().of(device).last().map(|session| Arc::clone(&session.seat))
+    }
+
+    /// Every line.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        self.for_each(|session| lines.push(session.line));
+        lines
+    }
+
+    /// Sessions of devices that nobody has let in.
+    pub(crate) fn strangers(&self) -> Vec<Session> {
+        self.sessions(|session| session.seat.is_stranger())
+    }
+
+    /// The sessions of guests.
+    pub(crate) fn guests(&self) -> Vec<Session> {
+        let inner = self.lock();
+        let session = |(device, id)| inner.session(device, id).cloned();
+        inner.guests.all().into_iter().filter_map(session).collect()
+    }
+
+    fn newest(&self, device: DeviceId) -> Option<Line> {
+        self.lock().of(device).last().map(|session| session.line.clone())
+    }
+}
