@@ -275,6 +275,19 @@ impl Client {
 /// A line on its way over a socket, of whichever kind.
 type Carried = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Why a socket did not open.
+struct Failed {
+    error: ConnectError,
+    /// After what time it may be tried again, if that was said.
+    retry_after: Option<Duration>,
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
 /// Opens sockets for one line.
 #[derive(Clone)]
 struct Dialler {
@@ -290,16 +303,19 @@ impl Dialler {
         let Ok(dialled) = line.command(|line, now| line.dial(now, randomness())) else { return };
         match self.open(&line, dialled.no, &dialled.offer).await {
             Ok(carried) => carried.await,
-            Err(error) => {
+            Err(Failed { error, retry_after }) => {
                 tracing::debug!(%error, "could not dial");
                 // Nobody listens once the line was open. Of several attempts the last is told.
                 let _ = self.failed.send(error);
-                line.command(|line, now| line.handle_unreachable(now, dialled.no));
+                line.command(|line, now| match retry_after {
+                    Some(wait) => line.handle_refused(now, dialled.no, wait),
+                    None => line.handle_unreachable(now, dialled.no),
+                });
             }
         }
     }
 
-    async fn open(&self, line: &Line, no: ConnectionNo, offer: &[String]) -> Result<Carried, ConnectError> {
+    async fn open(&self, line: &Line, no: ConnectionNo, offer: &[String]) -> Result<Carried, Failed> {
         let host = self.target.host();
         let unreachable = |source| ConnectError::Unreachable { host: host.clone(), source };
         let address = (self.target.host_name(), self.target.port());
@@ -324,7 +340,7 @@ impl Dialler {
             self.upgrade(line, no, offer, stream, Known { tls, certificate, ..known }).await
         };
         let opened = tokio::time::timeout(limit, opening).await;
-        opened.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?
+        opened.unwrap_or_else(|_| Err(unreachable(io::ErrorKind::TimedOut.into()).into()))
     }
 
     async fn upgrade<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -334,14 +350,17 @@ impl Dialler {
         offer: &[String],
         stream: S,
         known: Known,
-    ) -> Result<Carried, ConnectError> {
+    ) -> Result<Carried, Failed> {
         let url = self.target.websocket_url();
         let no_line = |reason: String| ConnectError::NoLine { url: url.clone(), reason };
         let mut request = url.as_str().into_client_request().map_err(|error| no_line(error.to_string()))?;
         let offer = HeaderValue::from_str(&offer.join(", ")).expect("base64url is ASCII");
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
         let upgraded = client_async_with_config(request, stream, Some(websocket_config())).await;
-        let (socket, response) = upgraded.map_err(|error| no_line(refusal::of_upgrade(&error)))?;
+        let (socket, response) = upgraded.map_err(|error| Failed {
+            error: no_line(refusal::of_upgrade(&error)),
+            retry_after: refusal::retry_after(&error),
+        })?;
         let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let selected = selected.and_then(|value| value.to_str().ok()).unwrap_or_default();
         self.client.paths.opened(line, no, known);

@@ -3,7 +3,7 @@
 //! Between a native client and the server there may be any proxy. Nothing here is evidence: all of it can be made up by
 //! whoever is on the way, and says only why no line came about.
 
-use std::io;
+use std::{io, time::Duration};
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible};
 use tokio_tungstenite::tungstenite::{
@@ -64,6 +64,14 @@ pub(crate) fn of_upgrade(error: &WebSocketError) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// After what time whoever refused an upgrade says that it may be tried again (RFC 9110, 10.2.3), in seconds: no date is read.
+pub(crate) fn retry_after(error: &WebSocketError) -> Option<Duration> {
+    let WebSocketError::Http(response) = error else { return None };
+    let is_for_now = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&response.status());
+    let secs = response.headers().get(header::RETRY_AFTER).filter(|_| is_for_now)?;
+    secs.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn hung_up() -> String {

@@ -99,12 +99,16 @@ pub const KEYS_TTL_MAX_SECS: u64 = 60 * 60;
 pub const BACKOFF_FIRST_MILLIS: u64 = 250;
 /// No redial waits longer.
 pub const BACKOFF_MAX_MILLIS: u64 = 15_000;
+/// Whoever refuses an upgrade may say when to come again; nobody is kept for longer, since what says it is not authenticated.
+pub const RETRY_AFTER_MAX_SECS: u64 = 60;
 /// Records in a row that do not authenticate, each of which cost a connection, before the session is given up too.
 pub const FORGERIES_MAX: u8 = 3;
 /// How long a server that stops waits until nothing is on its way any more.
 pub const DRAIN_SECS: u64 = 30;
-/// The clients of a server that stops come back within this time of each other, each in a slot of its own.
+/// The clients of a server that stops come back within this time of each other at least, each in a slot of its own.
 pub const DRAIN_SLOTS_MILLIS: u32 = 2_000;
+/// The longest such time, where they are many.
+pub const DRAIN_SLOTS_MAX_MILLIS: u32 = 60_000;
 
 // Acknowledgements.
 

@@ -35,7 +35,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::Poll,
 };
@@ -115,6 +115,8 @@ struct Shared {
     /// Connections that are being served.
     connections: TaskTracker,
     draining: AtomicBool,
+    /// While it stops: after how many seconds whoever comes is to come again.
+    stopping_secs: AtomicU32,
     /// Whose tokens are taken.
     tokens: Option<Tokens>,
     /// For whom passkeys are made.
@@ -153,6 +155,7 @@ impl Duologue {
             tickets_are_due: AtomicBool::new(false),
             connections: TaskTracker::new(),
             draining: AtomicBool::new(false),
+            stopping_secs: AtomicU32::new(0),
             tokens: None,
             passkeys: None,
             familiar: binding::Familiar::default(),
@@ -271,6 +274,8 @@ impl Duologue {
     /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon
     /// as nothing is on its way on it, or after 30 s. Returns when the last one is closed.
     pub async fn drain(&self) {
+        let secs = drain::slots_millis(self.shared.directory.len()).div_ceil(1_000);
+        self.shared.stopping_secs.store(secs, Ordering::Relaxed);
         self.shared.draining.store(true, Ordering::Relaxed);
         drain::drain(self.shared.directory.lines(), self.watch()).await;
         self.write_tickets().await;
@@ -281,7 +286,8 @@ impl Duologue {
 
     async fn upgrade(self, mut request: Request) -> Response {
         if self.shared.draining.load(Ordering::Relaxed) {
-            return (StatusCode::SERVICE_UNAVAILABLE, "This server is stopping.").into_response();
+            let retry_after = [(header::RETRY_AFTER, self.shared.stopping_secs.load(Ordering::Relaxed).to_string())];
+            return (StatusCode::SERVICE_UNAVAILABLE, retry_after, "This server is stopping.").into_response();
         }
         let stranger = Stranger::of(request.extensions_mut());
         // The listener has looked already, where it is this crate's.

@@ -21,8 +21,8 @@ use crate::{
     error::{BadEvidence, ConnectionError, PeerMisbehaved},
     handshake::evidence::EvidenceKind,
     limits::{
-        BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS, WAKE_MILLIS,
-        WAKE_QUIET_SECS,
+        BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS,
+        RETRY_AFTER_MAX_SECS, WAKE_MILLIS, WAKE_QUIET_SECS,
     },
     session::{Role, Session},
     time::Instant,
@@ -167,6 +167,17 @@ impl Line {
         if self.next.take_if(|next| next.0 == no).is_some() {
             self.redial_after(now, no, ConnectionError::Unreachable);
         }
+    }
+
+    /// The same, and whoever refused it says after what time it may be tried again. It is tried then, or later by as much as a redial
+    /// waits by chance, so that not all come at once who were told the same; after [`RETRY_AFTER_MAX_SECS`] at most.
+    pub fn handle_refused(&mut self, now: Instant, no: ConnectionNo, retry_after: Duration) {
+        let is_its = self.next.as_ref().is_some_and(|next| next.0 == no);
+        if let Some(redial) = self.redial.as_mut().filter(|_| is_its) {
+            let told = retry_after.min(Duration::from_secs(RETRY_AFTER_MAX_SECS));
+            redial.slot = Some(told + redial.backoff());
+        }
+        self.handle_unreachable(now, no);
     }
 
     /// The device's signature over what [`LineEvent::SignatureWanted`] gave. The session moves into that connection.

@@ -7,10 +7,13 @@ use core::time::Duration;
 
 use alloc::vec::Vec;
 
+use ed25519_dalek::SigningKey;
+
 use super::{millis, open, opened};
 use crate::{
     channel::Delivery,
     close::FreshReason,
+    crypto::Randomness,
     limits::{BACKOFF_FIRST_MILLIS, FIRST_FORM_MILLIS, KEYS_TTL_MAX_SECS},
     line::LineState,
     sim::{
@@ -19,8 +22,10 @@ use crate::{
         ledger::Reader,
         link::Side,
         plan::{Fault, Plan},
+        server::Server,
         world::World,
     },
+    time::Instant,
 };
 
 /// The link dies at once, both ways and for both ends.
@@ -110,6 +115,23 @@ fn a_session_of_another_process_was_lost_with_it() {
 #[test]
 fn a_session_that_nobody_knows_is_unknown() {
     fresh(FreshReason::Unknown, World::forget_sessions);
+}
+
+#[test]
+fn a_client_that_is_told_when_to_come_again_comes_then_and_a_little_later_than_others_and_waits_a_minute_at_most() {
+    let (plan, now) = (Plan { first_try_waits: true, ..Plan::calm() }, Instant::from_micros(1_000_000));
+    let told = |secs, seed| {
+        let (device, mut chance) = (SigningKey::from_bytes(&[2; 32]), Chance::new(seed));
+        let mut line = World::client_line(&Server::new(), &device, &plan, &mut chance);
+        let no = line.dial(now, Randomness::new(chance.array())).expect("it is not closed").no;
+        line.handle_refused(now, no, Duration::from_secs(secs));
+        line.poll_timeout().expect("it dials again") - now
+    };
+    let comes: Vec<_> = (0..100).map(|seed| told(18, seed)).collect();
+    let (first, last) = (comes.iter().min().expect("100"), comes.iter().max().expect("100"));
+    assert!(*first >= millis(18_000) && *last <= millis(18_000 + BACKOFF_FIRST_MILLIS), "{first:?} to {last:?}");
+    assert!(*last - *first > millis(BACKOFF_FIRST_MILLIS / 2), "all at once: {first:?} to {last:?}");
+    assert!(told(86_400, 1) <= millis(60_000 + BACKOFF_FIRST_MILLIS), "whoever says so is not authenticated");
 }
 
 #[test]
