@@ -63,7 +63,12 @@ pub(crate) struct Load {
 impl Bed {
     /// With so many devices enrolled, and room for as many sockets in a process.
     pub(crate) fn new(devices: u32) -> anyhow::Result<Self> {
-        make_room_for(devices)?;
+        Self::with_room(devices, devices)
+    }
+
+    /// The same with room for so many sockets.
+    pub(crate) fn with_room(devices: u32, sockets: u32) -> anyhow::Result<Self> {
+        make_room_for(sockets)?;
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let path = directory.path().join("state");
         let state = path.to_str().context("the temporary directory has no proper name")?.to_owned();

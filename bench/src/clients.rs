@@ -4,10 +4,13 @@
 //! again, it says how many are still open. Each session sends one message, waits for its echo, and is idle from then on.
 
 use std::{
-    io::{BufRead as _, Write as _},
+    future::Future as _,
+    io::{self, BufRead as _, Write as _},
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -20,12 +23,17 @@ use rustls::{
     crypto::ring::default_provider,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Message, protocol::WebSocketConfig},
 };
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
     Kind, Transport,
@@ -64,11 +72,27 @@ pub(crate) struct Dial {
     tls: Option<TlsConnector>,
     /// Duologue's; a bare WebSocket has none.
     server_key: Option<ServerKey>,
+    /// Where its connections come from, and what cuts them.
+    way: Option<Way>,
+}
+
+/// The way of all connections of a process.
+#[derive(Default)]
+struct Way {
+    from: Option<IpAddr>,
+    /// Of those that are open.
+    cut: Mutex<CancellationToken>,
 }
 
 impl To {
     pub(crate) fn dial(&self) -> anyhow::Result<Arc<Dial>> {
         Dial::new(self.kind, self.transport, self.port, &self.state)
+    }
+
+    /// The same from an address of this machine, and to be cut.
+    pub(crate) fn dial_from(&self, address: IpAddr) -> anyhow::Result<Arc<Dial>> {
+        let dial = Arc::into_inner(self.dial()?).context("it was just made")?;
+        Ok(Arc::new(Dial { way: Some(Way { from: Some(address), ..Way::default() }), ..dial }))
     }
 }
 
@@ -80,7 +104,7 @@ impl Dial {
             Kind::Duologue => Some(duologue_server::server_key(state)?),
             Kind::Tungstenite => None,
         };
-        Ok(Arc::new(Self { port, tls, server_key }))
+        Ok(Arc::new(Self { port, tls, server_key, way: None }))
     }
 
     pub(crate) const fn server_key(&self) -> Option<ServerKey> {
@@ -98,17 +122,63 @@ impl Dial {
     }
 
     pub(crate) async fn stream(&self) -> anyhow::Result<Pin<Box<dyn Dialled>>> {
-        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.context("nobody listens")?;
+        let socket = TcpSocket::new_v4()?;
+        if let Some(from) = self.way.as_ref().and_then(|way| way.from) {
+            socket.bind((from, 0).into())?;
+        }
+        let tcp = socket.connect((Ipv4Addr::LOCALHOST, self.port).into()).await.context("nobody listens")?;
         tcp.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return Ok(Box::pin(tcp)) };
+        let Some(way) = &self.way else { return self.secure(tcp).await };
+        let cut = way.cut.lock().unwrap_or_else(PoisonError::into_inner).clone().cancelled_owned();
+        self.secure(Cuttable { tcp, cut: Box::pin(cut) }).await
+    }
+
+    async fn secure(&self, stream: impl Dialled) -> anyhow::Result<Pin<Box<dyn Dialled>>> {
+        let Some(tls) = &self.tls else { return Ok(Box::pin(stream)) };
         let name = ServerName::try_from("localhost").expect("it is a name");
-        Ok(Box::pin(tls.connect(name, tcp).await.context("no TLS")?))
+        Ok(Box::pin(tls.connect(name, stream).await.context("no TLS")?))
+    }
+
+    /// All connections that are open are lost.
+    pub(crate) fn cut(&self) {
+        if let Some(way) = &self.way {
+            std::mem::take(&mut *way.cut.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
+        }
     }
 
     /// A bare WebSocket.
     pub(crate) async fn websocket(&self, config: WebSocketConfig) -> anyhow::Result<BareWebSocket> {
         let (socket, _) = client_async_with_config(self.url(), self.stream().await?, Some(config)).await?;
         Ok(socket)
+    }
+}
+
+/// A stream that fails once its way is cut.
+struct Cuttable {
+    tcp: TcpStream,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl AsyncRead for Cuttable {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.tcp).poll_read(cx, to)
+    }
+}
+
+impl AsyncWrite for Cuttable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
@@ -134,14 +204,14 @@ impl Clients {
         let dial = self.server.dial()?;
         let mut sessions: Vec<Session> = Vec::new();
         // Nothing else runs on this thread; the sessions live on the others.
-        for line in std::io::stdin().lock().lines() {
+        for line in io::stdin().lock().lines() {
             let wanted: u32 = line?.trim().parse().context("a number of sessions was expected")?;
             let opened = u32::try_from(sessions.len())?;
             let opening = (opened..wanted).map(|number| open(Arc::clone(&dial), number, self.echo));
             let new: Vec<_> = stream::iter(opening).buffer_unordered(OPENING_MAX).try_collect().await?;
             sessions.extend(new);
             let open = sessions.iter().filter(|session| session.is_open()).count();
-            writeln!(std::io::stdout(), "open {open}")?;
+            writeln!(io::stdout(), "open {open}")?;
         }
         Ok(())
     }

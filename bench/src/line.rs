@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use duologue::{Claims, ClientConfig, EvidenceKind, LineEvent, Offer, limits::RECORD_LEN_MAX};
+use duologue::{Claims, ClientConfig, Dialled as Dialling, EvidenceKind, LineEvent, Offer, limits::RECORD_LEN_MAX};
 use duologue_client::WebSocket;
 use duologue_native::{Endpoint, Line, carry, keep, randomness};
 use tokio::sync::mpsc;
@@ -99,13 +99,20 @@ impl Endpoint for Client {
                 let (dial, upgrades) = (Arc::clone(&self.dial), self.upgrades.clone());
                 let is_lost = std::mem::replace(&mut self.has_dialled, true) && upgrades.is_none();
                 tokio::spawn(async move {
+                    let Ok(dialled) = line.command(|line, now| line.dial(now, randomness())) else { return };
+                    let no = dialled.no;
                     let carried = match is_lost {
-                        false => dial_once(&dial, &line, upgrades.as_ref()).await,
+                        false => dial_once(&dial, &line, dialled, upgrades.as_ref()).await,
                         true => Err(anyhow!("a session was lost")),
                     };
-                    if let Err(error) = carried {
-                        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                        line.close(duologue::CloseCode::Normal, "");
+                    match carried {
+                        Ok(()) => {}
+                        // As every client does.
+                        Err(_) if upgrades.is_some() => line.command(|line, now| line.handle_unreachable(now, no)),
+                        Err(error) => {
+                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                            line.close(duologue::CloseCode::Normal, "");
+                        }
                     }
                 });
             }
@@ -119,8 +126,7 @@ impl Endpoint for Client {
 }
 
 /// Opens the socket and carries the line over it to its end.
-async fn dial_once(dial: &Dial, line: &Line, upgrades: Option<&Upgrades>) -> anyhow::Result<()> {
-    let dialled = line.command(|line, now| line.dial(now, randomness()))?;
+async fn dial_once(dial: &Dial, line: &Line, dialled: Dialling, upgrades: Option<&Upgrades>) -> anyhow::Result<()> {
     let mut request = dial.url().into_client_request().context("a WebSocket URL")?;
     let offer = HeaderValue::from_str(&dialled.offer.join(", ")).context("base64url is ASCII")?;
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);

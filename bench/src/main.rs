@@ -13,7 +13,7 @@
 //! # Layout
 //!
 //! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs`,
-//! `flood.rs` with its `attack.rs` and `banned.rs`, `growth.rs`, `watch.rs` ·
+//! `flood.rs` with its `attack.rs` and `banned.rs`, `growth.rs`, `cut.rs`, `watch.rs` ·
 //! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
 //! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
 //! processes that a group starts · `report.rs` what every group reports
@@ -28,6 +28,7 @@ mod callgrind;
 mod child;
 mod clients;
 mod connect;
+mod cut;
 mod device;
 mod flood;
 mod gate;
@@ -76,6 +77,8 @@ enum Verb {
     Connect(connect::Connect),
     /// What floods do to an open line, and to who comes new
     Flood(flood::Flood),
+    /// How long until all lines are back that were cut at once
+    Cut(cut::Cut),
     /// What is done for one line, beside up to a million others
     Growth(growth::Growth),
     /// The process that is measured: Duologue
@@ -96,6 +99,9 @@ enum Verb {
     /// What callgrind counts the instructions of
     #[command(hide = true)]
     Gate(gate::Gate),
+    /// Those whose lines are cut
+    #[command(hide = true)]
+    CutClients(cut::CutClients),
     /// A server with many devices, for the group growth
     #[command(hide = true)]
     Beside(growth::Beside),
@@ -151,6 +157,8 @@ async fn main() -> ExitCode {
         Verb::Connect(verb) => verb.run().await,
         Verb::Flood(verb) => verb.run().await,
         Verb::Growth(verb) => verb.run().await,
+        Verb::Cut(verb) => verb.run().await,
+        Verb::CutClients(verb) => verb.run().await,
         Verb::Beside(verb) => verb.run().await,
         Verb::Attack(verb) => verb.run().await,
         Verb::ServeDuologue(verb) => verb.run().await,

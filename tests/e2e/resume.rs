@@ -63,6 +63,34 @@ async fn ten_thousand_messages_each_way_survive_fifty_cuts() {
     assert!(path.connections() >= CUTS / 2, "only {} connections: what was cut?", path.connections());
 }
 
+/// The whole form, with 18,000, is `cargo xtask bench cut`.
+#[tokio::test]
+async fn three_hundred_lines_that_are_cut_at_once_are_all_back_and_none_begins_anew() {
+    let server = Server::dev().await;
+    let path = Path::to(&server).await;
+    let mut lines = Vec::new();
+    // A device may have 16.
+    for _ in 0..20 {
+        let client = stranger();
+        let link = target(&through(&server.invite("24h").await, path.port));
+        lines.push(within(20, "a device's first line", client.connect(&link)).await.unwrap());
+        let more = (1..15).map(|_| client.connect(&link));
+        lines.extend(within(20, "its other lines", futures_util::future::try_join_all(more)).await.unwrap());
+    }
+    let session = |line: &Line| line.command(|line, _| line.session().id());
+    let sessions: Vec<_> = lines.iter().map(session).collect();
+    let lost = futures_util::future::join_all(lines.iter().map(|line| line.state_after(LineState::Open)));
+    // Whoever waits looks before it happens: who is back within milliseconds has been away too.
+    within(10, "all to notice", async { tokio::join!(lost, async { path.cut(Cut::Both) }) }).await;
+    let back = lines.iter().map(|line| async {
+        while line.state() != LineState::Open {
+            line.state_after(line.state()).await;
+        }
+    });
+    within(30, "all to be back", futures_util::future::join_all(back)).await;
+    assert_eq!(lines.iter().map(session).collect::<Vec<_>>(), sessions, "none has begun anew");
+}
+
 #[tokio::test]
 async fn browser_ten_thousand_messages_each_way_survive_fifty_cuts() {
     let mut chance = Chance::new();

@@ -20,7 +20,7 @@ use crate::process::{self, cargo, command, step, target, which};
 use crate::{figures, gate, size, tools, wasm, watch_cost};
 
 /// The groups in the order of the report, and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 10] = [
+pub(crate) const GROUPS: [(&str, &str); 11] = [
     ("page", "Between a page in Chromium and a server"),
     ("native", "What a core of the server moves for native clients"),
     ("handshake", "Handshakes"),
@@ -28,6 +28,7 @@ pub(crate) const GROUPS: [(&str, &str); 10] = [
     ("scale", "One server, many sessions"),
     ("idle", "Memory of an idle session"),
     ("flood", "Floods of strangers, made by one core"),
+    ("cut", "Many lines that are cut at once"),
     ("growth", "What is done for one line, beside many others"),
     ("watch", "What the watch costs, beside a build without it"),
     ("size", "Download"),
@@ -74,6 +75,12 @@ pub(crate) enum Group {
         /// How long each flood takes
         #[arg(long, value_name = "MILLISECONDS")]
         millis: Option<u64>,
+    },
+    /// How long until all lines are back that lost their connections at once
+    Cut {
+        /// How many; a process may open 20,000 files on most machines
+        #[arg(long, default_value_t = 18_000)]
+        lines: u32,
     },
     /// What the server does for one line beside a million others, and beside a thousand
     Growth {
@@ -123,6 +130,7 @@ pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
             group.args(rounds.option()).args(only.as_ref().map(|only| format!("--only={only}")));
             group.args(millis.map(|millis| format!("--millis={millis}")))
         })?,
+        Some(Group::Cut { lines }) => run("cut", |group| group.arg(format!("--lines={lines}")))?,
         Some(Group::Growth { most }) => run("growth", |group| group.arg(format!("--most={most}")))?,
         Some(Group::Watch) => watch_cost::measure()?,
         Some(Group::Size) => size::measure()?,
@@ -146,7 +154,7 @@ fn all(rounds: Rounds) -> Result<()> {
             "page" => page(rounds, None)?,
             "size" => size::measure()?,
             "watch" => watch_cost::measure()?,
-            "growth" => run(group, |group| group)?,
+            "cut" | "growth" => run(group, |group| group)?,
             _ => run(group, |group| group.args(rounds.option()))?,
         }
     }
