@@ -5,6 +5,7 @@
 //! bench           every group, then `report`; `--rounds N` for all of them
 //! bench report    what the groups measured last ─► target/bench/report.json, docs/BENCHMARKS.md and its pictures
 //! bench gate      no measurement but a test: see gate.rs
+//! bench --against REV   the same of an earlier revision: see against.rs
 //! ```
 //!
 //! What is measured and how stands in `bench/src/`. A goal that is not met is no failure: the table says so.
@@ -141,7 +142,7 @@ pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
 }
 
 impl Rounds {
-    fn option(self) -> Option<String> {
+    pub(crate) fn option(self) -> Option<String> {
         self.rounds.map(|rounds| format!("--rounds={rounds}"))
     }
 }

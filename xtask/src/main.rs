@@ -12,6 +12,7 @@
 //! components, and, for root on Debian, the browser. xtask talks on stderr; on stdout goes what a script may want:
 //! the sizes, the counts, and what the server itself prints.
 
+mod against;
 mod autobahn;
 mod bench;
 mod charts;
@@ -121,6 +122,12 @@ enum Verb {
     Bench {
         #[command(flatten)]
         rounds: bench::Rounds,
+        /// Measure this revision too, by its own benchmark, and print how many times its figures these are
+        #[arg(long, value_name = "REV")]
+        against: Option<String>,
+        /// Of which groups: gate, handshake, idle, page; without it, of all four
+        #[arg(long, value_name = "GROUP", requires = "against")]
+        of: Vec<String>,
         #[command(subcommand)]
         group: Option<bench::Group>,
     },
@@ -161,7 +168,8 @@ fn main() -> ExitCode {
         Verb::Test { long: true, .. } => long::verb(),
         Verb::Test { autobahn: true, .. } => autobahn::verb(),
         Verb::Test { filter, full, .. } => test::verb(filter.as_deref(), full),
-        Verb::Bench { rounds, group } => bench::verb(rounds, group.as_ref()),
+        Verb::Bench { rounds, against: Some(revision), of, .. } => against::verb(&revision, &of, rounds.option()),
+        Verb::Bench { rounds, group, .. } => bench::verb(rounds, group.as_ref()),
         Verb::Sim { seeds, from } => sim::verb(seeds, from),
         Verb::Codes => codes::verb(),
         Verb::Docs => docs::verb(),
