@@ -1,15 +1,19 @@
 //! Adapters between the Noise engine (snow) and the libraries that do the cryptography. No cryptography of our own.
 //!
 //! ```text
-//! noise.rs ──► Resolver ──► dh.rs   x25519-dalek
-//!                      ├──► kem.rs  ml-kem
+//! noise.rs ──► Resolver ──► dh.rs   x25519-dalek           ┐ or graviola (graviola.rs), natively and where the
+//!                      ├──► kem.rs  ml-kem, libcrux-ml-kem ┘ processor has what that needs
 //!                      └──► backend: ring natively (ring.rs), RustCrypto on wasm32 (rustcrypto.rs)
+//!                              └──► ed25519.rs  ed25519-dalek
 //! ```
 //!
 //! The two backends have the same items: [`AeadKey`], [`Sha256`], [`hkdf_sha256`], [`verify`]. Randomness is an argument
 //! ([`Randomness`]), so nothing here asks the operating system for anything.
 
 mod dh;
+mod ed25519;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod graviola;
 mod kem;
 mod resolver;
 mod secret;
@@ -87,6 +91,16 @@ impl SignatureAlgorithm {
     pub const fn signature_len(self) -> usize {
         64
     }
+}
+
+/// Whether X25519 and ML-KEM-768's encapsulation are graviola's here: natively, where the processor has what it needs.
+#[must_use]
+pub fn has_graviola() -> bool {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    let is_there = graviola::is_there();
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let is_there = false;
+    is_there
 }
 
 /// SHA-256 of one piece.

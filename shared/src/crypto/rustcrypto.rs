@@ -13,7 +13,7 @@ use chacha20poly1305::{
 use p256::ecdsa::signature::Verifier;
 use sha2::Digest;
 
-use super::{Forged, SignatureAlgorithm, TAG_LEN};
+use super::{Forged, SignatureAlgorithm, TAG_LEN, ed25519};
 
 /// A ChaCha20-Poly1305 key (RFC 8439). The caller answers for never using a nonce twice.
 pub struct AeadKey(Box<ChaCha20Poly1305>);
@@ -97,10 +97,7 @@ pub fn verify(algorithm: SignatureAlgorithm, spki: &[u8], message: &[u8], signat
     }
     match algorithm {
         SignatureAlgorithm::Ed25519 => {
-            let key = spki.get(prefix.len()..).and_then(|key| <&[u8; 32]>::try_from(key).ok());
-            let key = key.and_then(|key| ed25519_dalek::VerifyingKey::from_bytes(key).ok());
-            let signature = ed25519_dalek::Signature::from_slice(signature).ok();
-            key.zip(signature).is_some_and(|(key, signature)| key.verify(message, &signature).is_ok())
+            spki.get(prefix.len()..).is_some_and(|key| ed25519::verify(key, message, signature))
         }
         SignatureAlgorithm::EcdsaP256 => {
             // The 0x04 that ends the prefix is the first byte of the point.
