@@ -16,6 +16,7 @@
 //! firewall.rs floods from ever more addresses, in a network of the test's own
 //! pressure.rs a page while the server is under pressure
 //! audit.rs    the audit log under whoever alters it
+//! batches.rs  many messages at once
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -28,6 +29,7 @@
 mod accounts;
 mod apart;
 mod audit;
+mod batches;
 mod below;
 mod browser;
 mod busy;

@@ -3,7 +3,7 @@
  *
  *   send ─► outbox (this tick's) ─► backlog (while the core's queue is full) ─► core ─► sends (until delivery is known)
  *
- *   core ─► ahead (what the core had, at once) ─► reader; each is told to be taken when the reader has it
+ *   core ─► ahead (what the core had, at once) ─► reader ─► told to be taken, once for what a task reads
  *
  * Nothing is asked of the core before somebody reads, so that the other end sees what was read. `link.js` tells a
  * channel of its news (`_changed`), and of its end with its session (`_renewed`, `_ended`). One whose messages each stand
@@ -26,21 +26,30 @@ const SMALL_LEN_MAX = 4_096;
 const together = new Uint8Array(64 * 1_024);
 const ends = new Uint32Array(4_096);
 
+/** Rounds of microtasks after which it is told what was read: so many that an answer takes it along. */
+const ROUNDS = 16;
+
+const isSmall = (message) => message?.whole <= SMALL_LEN_MAX && message.bytes.length === message.whole;
+
 /** Gives the core messages from `at` on: as many small ones as fit, or one. How many it took; none if it has no room. */
 function give(line, id, messages, at) {
-  let [count, length] = [0, 0];
-  for (; at + count < messages.length && count < ends.length; count++) {
-    const { bytes, whole } = messages[at + count];
-    if (bytes.length !== whole || whole > SMALL_LEN_MAX || length + whole > together.length) break;
-    together.set(bytes, length);
-    ends[count] = length += bytes.length;
+  if (isSmall(messages[at]) && isSmall(messages[at + 1])) {
+    let [count, length] = [0, 0];
+    for (; count < ends.length && isSmall(messages[at + count]); count++) {
+      const { bytes } = messages[at + count];
+      if (length + bytes.length > together.length) break;
+      together.set(bytes, length);
+      ends[count] = length += bytes.length;
+    }
+    return line.sendAll(id, together.subarray(0, length), ends.subarray(0, count));
   }
-  if (count > 1) return line.sendAll(id, together.subarray(0, length), ends.subarray(0, count));
   const { bytes, whole } = messages[at];
   if (bytes.length !== whole) throw new DuologueError("detached", "The buffer was given away before its bytes had left.");
   return Number(line.send(id, bytes));
 }
 
+const nothing = () => {};
+const now = Promise.resolve(); // whose `then` does not leave the engine, as `queueMicrotask` does
 const finished = () => new DuologueError("finished", "This channel was finished: nothing more can be sent on it.");
 const notTaken = () => new DuologueError("not-taken", "The message was left out, or the channel ended before it was taken.");
 
@@ -54,6 +63,8 @@ export class Channel {
   #received = new Queue(); // those who wait for messages; after the end, what was not read
   #ahead = []; // messages that the core has handed over,
   #at = 0; // and the first that nobody has read
+  #read = 0; // so many were read, and the core has not been told
+  #round = 0;
   #missed = 0; // before these
   #kind; // priority and tail
   #leavesOut; // some of what is sent may be left out
@@ -87,11 +98,27 @@ export class Channel {
   }
 
   send(data) {
-    const sent = new Promise((resolve, reject) => {
-      const bytes = toMessage(data);
-      if (this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1) queueMicrotask(() => this.#post());
+    return this.#mayMiss(new Promise((resolve, reject) => this.#add(toMessage(data), resolve, reject)));
+  }
+
+  sendMany(messages) {
+    return this.#mayMiss(this.#sendAll(messages));
+  }
+
+  async #sendAll(messages) {
+    // Before any of them is given away, each can be sent.
+    const all = Array.from(messages, toMessage);
+    const last = all.pop();
+    if (!last) return;
+    await new Promise((resolve, reject) => {
+      for (const bytes of all) this.#add(bytes, nothing, reject);
+      this.#add(last, resolve, reject); // after which all others were taken, or one of them has said why not
     });
-    if (this.#kind[1] !== undefined) sent.catch(() => {}); // of a tail nobody need hear what was left out
+  }
+
+  /** Of a tail nobody need hear what was left out. */
+  #mayMiss(sent) {
+    if (this.#kind[1] !== undefined) sent.catch(nothing);
     return sent;
   }
 
@@ -153,13 +180,17 @@ export class Channel {
     for await (const message of this) yield fromJson(message);
   }
 
+  async recvMany() {
+    const { value, done } = await this._next();
+    if (done) return [];
+    const messages = [value];
+    while (this.#at < this.#ahead.length) messages.push(this.#shift());
+    return messages;
+  }
+
   /** @private The next message. */
   _next() {
-    if (this.#at < this.#ahead.length) {
-      const value = this.#shift();
-      this.#run((line) => line.take(this.#id, 1));
-      return Promise.resolve({ value, done: false });
-    }
+    if (this.#at < this.#ahead.length) return Promise.resolve({ value: this.#shift(), done: false });
     const next = this.#received.next();
     this.#run((line) => this.#receive(line));
     return next;
@@ -181,6 +212,7 @@ export class Channel {
 
   /** @private Its session has ended, and another has begun. */
   _renewed(line, error) {
+    this.#tell(line);
     // What was typed under one name is never said under another.
     if (!this.#isIndependent || this.#over || error.code === "session-subject") return this._ended(line, error);
     const kept = this.#settle(line, error, true);
@@ -198,6 +230,7 @@ export class Channel {
   /** @private Nothing comes or goes any more: whatever is pending settles, and what had arrived can still be read. */
   _ended(line, error, why = error) {
     if (this.#over) return;
+    if (line) this.#tell(line);
     this.#over = true;
     this.#error = error;
     if (line && this.#id !== undefined) this.#settle(line, why);
@@ -213,7 +246,7 @@ export class Channel {
     return line.open(this.label, false, ...this.#kind);
   }
 
-  #run(work, fail = () => {}) {
+  #run(work, fail = nothing) {
     this.#link._run((line) => (this.#over ? fail(this.#error ?? finished()) : work(line)), fail);
   }
 
@@ -253,7 +286,6 @@ export class Channel {
     while (this.#receiving && this.#received.hungry) {
       if (this.#at < this.#ahead.length) {
         this.#received.push(this.#shift());
-        line.take(this.#id, 1);
         continue;
       }
       try {
@@ -271,7 +303,21 @@ export class Channel {
     this.missed = this.#missed;
     const message = this.#ahead[this.#at];
     this.#ahead[this.#at++] = undefined;
+    if (this.#read++ === 0 && this.#round === 0) this.#wait();
     return message;
+  }
+
+  /** Whoever reads goes on in microtasks, and so does whoever answers: a call to the core for each would cost more than both. */
+  #wait = () => {
+    if (this.#round++ < ROUNDS) return void now.then(this.#wait);
+    this.#round = 0;
+    this.#run((line) => this.#tell(line));
+  };
+
+  /** Tells the core what was read. */
+  #tell(line) {
+    if (this.#read > 0) line.take(this.#id, this.#read);
+    this.#read = 0;
   }
 
   /** What the core has. False if that is nothing. */
@@ -300,6 +346,10 @@ export class Channel {
     }
   }
 
+  #add(bytes, resolve, reject) {
+    if (this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1) queueMicrotask(() => this.#post());
+  }
+
   /** This tick's messages, in order with all else that is done with the channel. */
   #post() {
     const messages = this.#outbox;
@@ -311,6 +361,7 @@ export class Channel {
       const waits = this.#backlog.length > 0;
       this.#backlog = waits ? this.#backlog.concat(messages) : messages;
       if (!waits) this.#offer(line);
+      this.#tell(line); // and leaves with them
     }, reject);
   }
 

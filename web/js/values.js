@@ -21,6 +21,7 @@ export function toKind({ priority = 1, tail } = {}) {
 }
 
 export function toBytes(data) {
+  if (data?.constructor === Uint8Array) return data; // not what is derived from it: `slice` of Node's Buffer copies nothing
   if (typeof data === "string") return new TextEncoder().encode(data);
   if (Object.prototype.toString.call(data) === "[object ArrayBuffer]") return new Uint8Array(data); // of a frame too
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
