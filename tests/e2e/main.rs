@@ -16,7 +16,7 @@
 //! firewall.rs floods from ever more addresses, in a network of the test's own
 //! pressure.rs a page while the server is under pressure
 //! audit.rs    the audit log under whoever alters it
-//! batches.rs  many messages at once
+//! cipher.rs   the cipher as each engine compiles it; batches.rs   many messages at once
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -34,6 +34,7 @@ mod below;
 mod browser;
 mod busy;
 mod chance;
+mod cipher;
 mod closing;
 mod counts;
 mod crowd;

@@ -27,7 +27,7 @@ use crate::process::{self, cargo, command, root, step, target};
 use crate::wasm;
 
 /// What is published, each after those that it needs.
-const CRATES: [&str; 4] = ["duologue", "duologue-native", "duologue-client", "duologue-server"];
+const CRATES: [&str; 5] = ["duologue-aead", "duologue", "duologue-native", "duologue-client", "duologue-server"];
 const SERVER: &str = "duologue-server";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The most that crates.io takes, in bytes.

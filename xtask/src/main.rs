@@ -45,6 +45,7 @@ mod test;
 mod tidy;
 mod tools;
 mod unsteady;
+mod vendor;
 mod wasm;
 mod watch_cost;
 

@@ -52,6 +52,8 @@ const PROXY_TESTS: &str = "proxies::cases::";
 const BUSY_TESTS: &str = "busy::";
 /// Likewise, on an example with what it needs of npm.
 const EXAMPLE_TESTS: &str = "examples::";
+/// The name of one whose whole form is run in every engine begins with this.
+const IN_EVERY_ENGINE: &str = "cipher::";
 /// The name of one that is a unit test of the server's begins with this.
 const OF_THE_SERVER: &str = "door::";
 /// The name of one that needs nginx too ends with this.
@@ -384,6 +386,17 @@ impl<'a> Run<'a> {
             self.stream(&group, &mut command);
         } else {
             self.busy_tests(&group, &[test]);
+        }
+        if test.starts_with(IN_EVERY_ENGINE) {
+            for engine in Engine::ALL {
+                let Some((variable, tool)) = engine.environment() else {
+                    self.skip(&group, test, &format!("no {}", engine.name()));
+                    continue;
+                };
+                let mut command = end_to_end();
+                command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool);
+                self.exactly(&group, command, &[], &[test]);
+            }
         }
         self.tally.counts().since(before)
     }

@@ -62,9 +62,10 @@ const APART: [&str; 12] = [
 ];
 
 /// What the result depends on; a folder stands for all files in it. This file is one: it says how they are put together.
-const INPUTS: [&str; 12] = [
+const INPUTS: [&str; 13] = [
     "web",
     "shared",
+    "vendor",
     "index.html",
     "Cargo.toml",
     "Cargo.lock",
