@@ -435,6 +435,7 @@ impl Endpoint for ClientEndpoint {
             | LineEvent::Altered(_)
             | LineEvent::StateChanged(_)
             | LineEvent::Evidence(_)
+            | LineEvent::Away
             | LineEvent::SessionEnded(..)
             | LineEvent::Closed(_) => {}
         }

@@ -260,6 +260,9 @@ pub enum ChannelError {
     /// A label must have 1 to 64 bytes.
     #[error("a channel's label has 1 to 64 bytes")]
     BadLabel,
+    /// Server: nobody is at the client's end, which has said so.
+    #[error("nobody is here: the last page of this line has gone, and another may come")]
+    NotHere,
 }
 
 impl ChannelError {
@@ -274,6 +277,7 @@ impl ChannelError {
             Self::MessageTooLong { .. } | Self::DatagramTooLong { .. } => "message-too-long",
             Self::WrongKind { .. } => "wrong-kind",
             Self::BadLabel => "bad-label",
+            Self::NotHere => "not-here",
         }
     }
 }

@@ -35,6 +35,11 @@ const ACK: u8 = 0x14;
 const DATAGRAM: u8 = 0x15;
 const DRAIN: u8 = 0x16;
 const STANDING: u8 = 0x18;
+#[cfg(feature = "server")]
+const AWAY: u8 = 0x19;
+/// Whole, as pages write it, which read none.
+pub(crate) const AWAY_FRAME: [u8; 2] = [0x19, 0];
+pub(crate) const HERE: u8 = 0x1a;
 const CLOSE: u8 = 0x20;
 
 /// In the flags of OPEN: the channel is a stream, each way without borders between messages; it comes first, or last; a tail
@@ -90,6 +95,12 @@ pub(crate) enum Frame<'a> {
     /// `[0x18] ‖ level 1 ‖ flags 1 ‖ evidence 4 ‖ seconds 4 ‖ refused (1 + n) ‖ subject (1 + n)`: from the server; flag bit 0:
     /// newer evidence is wanted.
     Standing(&'a [u8]),
+    /// `[0x19, 0]`: from the client: nobody is at its end, and its line waits for somebody. The 0: no page is there.
+    #[cfg(feature = "server")]
+    Away,
+    /// `[0x1a]`: from the client: somebody is here again.
+    #[cfg(feature = "server")]
+    Here,
     /// `[0x20] ‖ code 2 ‖ received 8 ‖ reason (2 + n)`: the last frame of a connection.
     Close(Close),
 }
@@ -186,6 +197,10 @@ impl<'a> Frame<'a> {
                 out.push(STANDING);
                 out.extend_from_slice(told);
             }
+            #[cfg(feature = "server")]
+            Self::Away => out.extend_from_slice(&AWAY_FRAME),
+            #[cfg(feature = "server")]
+            Self::Here => out.push(HERE),
             Self::Close(close) => {
                 out.push(CLOSE);
                 put_close(out, close);
@@ -243,6 +258,13 @@ impl<'a> Frame<'a> {
             #[cfg(feature = "server")]
             FRAME_EVIDENCE => Self::Evidence(Shown::decode(reader)?),
             STANDING => Self::Standing(Told::read(reader)?),
+            #[cfg(feature = "server")]
+            AWAY => {
+                reader.reserved()?;
+                Self::Away
+            }
+            #[cfg(feature = "server")]
+            HERE => Self::Here,
             CLOSE => Self::Close(read_close(reader)?),
             other => return Err(InvalidMessage::UnknownType(other)),
         };
@@ -309,6 +331,8 @@ mod tests {
             (Frame::Drain { slot_millis: 1_500 }, "16 000005dc"),
             (Frame::Evidence(Shown { kind: 1, number: 3, data: b"eyJ" }), &evidence),
             (Frame::Standing(STANDING), "18 02 01 00000003 0000012c 0178 03616e6e"),
+            (Frame::Away, "1900"),
+            (Frame::Here, "1a"),
             (Frame::Close(close), "20 0000 0000000000000007 0003 627965"),
         ]
         .map(|(frame, expected)| (frame, expected.replace(' ', "")))
@@ -346,6 +370,7 @@ mod tests {
         assert_eq!(decode("01060a0b0c0d0465"), Err(InvalidMessage::ReservedBits), "both first and last");
         assert_eq!(decode("15010a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("02020a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("1901"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("7f"), Err(InvalidMessage::UnknownType(0x7f)));
         assert_eq!(decode("000001"), Err(InvalidMessage::Padding));
         assert_eq!(decode("01000a0b0c0d02fffe"), Err(InvalidMessage::NotUtf8));

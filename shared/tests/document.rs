@@ -171,6 +171,7 @@ fn every_frame_that_breaks_a_rule_is_told_as_protocol_and_ends_the_session() {
         ("ACK of a datagram that was not sent", vec![], ack(0, 1)),
         ("SKIP of nothing", vec![], vec![5, 0, 0, 0, 0]),
         ("a datagram of 16,385 bytes", vec![echo()], data(0x15, 0, 0, 16_385)),
+        ("AWAY for another reason", vec![], vec![0x19, 1]),
     ];
     for (what, before, frames) in rows {
         let mut client = Client::open();
@@ -239,6 +240,9 @@ fn what_the_document_calls_no_error_is_none() {
         ("SKIP where nothing was reset", vec![], vec![5, 0xff, 0xff, 0xff, 0xff]),
         ("DRAIN that was not asked for", vec![], vec![0x16, 0, 0, 0x12, 0x34]),
         ("OPEN behind DRAIN", vec![vec![0x16, 0, 0, 0, 0]], echo()),
+        ("OPEN behind AWAY", vec![vec![0x19, 0]], echo()),
+        ("AWAY twice, and HERE", vec![vec![0x19, 0], vec![0x19, 0]], vec![0x1a]),
+        ("HERE without AWAY", vec![], vec![0x1a]),
         ("a PONG that nobody waits for", vec![], vec![0x13, 0, 0, 0, 9]),
         ("a datagram for an unknown channel", vec![], data(0x15, 40, 0, 1)),
         ("ids with gaps", vec![open(400, 0, b"echo")], open(4_000, 0, b"echo")),

@@ -53,8 +53,8 @@ const DOORS: Union = Union {
     says_meanings: true,
 };
 
-/// Words of the core that its drivers answer themselves.
-const NEVER_SEEN: [&str; 1] = ["blocked"];
+/// Words of the core that its drivers answer themselves, or that are told to servers alone.
+const NEVER_SEEN: [&str; 2] = ["blocked", "not-here"];
 
 /// Writes the type.
 ///

@@ -6,6 +6,7 @@
 //! ```
 
 mod audit;
+mod away;
 mod binding;
 pub(crate) mod directory;
 mod drain;
@@ -529,6 +530,10 @@ impl Endpoint for ServerEndpoint {
                 None
             }
             LineEvent::Evidence(evidence) => Some(evidence),
+            LineEvent::Away => {
+                self.own.nobody_is_there(&self.seat);
+                None
+            }
             _ => None,
         };
         let taken = evidence.map(|evidence| {

@@ -59,7 +59,7 @@ impl Owned for Duologue {
                 level: standing.level,
                 address: Some(address.to_canonical()).filter(|address| !address.is_unspecified()),
                 since: seat.began(),
-                connected: !line.command(|line, _| line.is_parked()),
+                connected: !line.command(|line, _| line.is_parked() || line.is_away()),
                 received: moved.received,
                 sent: moved.sent,
             }

@@ -101,14 +101,16 @@ impl Duologue {
         }
     }
 
-    /// What was proved in a session is over: its client is told; and put out, if it was here by that alone and guests may not be.
-    pub(super) fn has_fallen(&self, session: &Session, why: DoorError) {
+    /// What was proved in a session is over: its client is told, with the cause if it has one to act on; and put out, if it was here by
+    /// that alone and guests may not be.
+    pub(super) fn has_fallen(&self, session: &Session, why: impl Into<Option<DoorError>>) {
+        let why = why.into();
         let Session { line, seat, .. } = session;
         if seat.is_stranger() {
             self.shared.tickets.forget(seat.device());
         }
-        if self.look_whether_it_stays(session, why.word()) {
-            line.command(|line, _| line.tell(&seat.told(Some(why), false)));
+        if self.look_whether_it_stays(session, why.map_or("", DoorError::word)) {
+            line.command(|line, _| line.tell(&seat.told(why, false)));
         }
         self.shared.gate.has_changed(seat.device());
     }

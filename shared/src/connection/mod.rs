@@ -77,6 +77,9 @@ pub enum Event {
     Evidence(Evidence),
     /// Client: the server has told of its standing anew.
     Standing(Told),
+    /// Server: nobody is at the client's end any more. What was proved there counts no more; answer by [`Session::tell`].
+    #[cfg(feature = "server")]
+    Away,
     /// The peer has opened a channel.
     ChannelOpened(ChannelId),
     /// Something about this channel is new: messages, datagrams, room in its queue, a delivery, its end.
@@ -206,7 +209,11 @@ impl Connection {
             return Some(event);
         }
         if let Some(session) = &mut self.session {
-            // First: what came behind it is to be judged by it.
+            // First: what came behind them is to be judged by them.
+            #[cfg(feature = "server")]
+            if session.poll_away() {
+                return Some(Event::Away);
+            }
             #[cfg(feature = "server")]
             if let Some(evidence) = session.poll_evidence() {
                 return Some(Event::Evidence(evidence));

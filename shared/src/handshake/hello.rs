@@ -208,12 +208,13 @@ pub struct Capabilities(pub u32);
 impl Capabilities {
     /// Bit 0. Of a server: it takes EVIDENCE, behind AUTH and as a frame. Of a client: it takes STANDING.
     pub const STANDING: u32 = 1;
-
     /// Bit 1. Where both ends have it, the client takes 60 s of silence for death, not 35, and the server sends PING each 45 s, not 25.
     pub const PATIENT: u32 = 2;
+    /// Bit 2. Of a server: it takes AWAY and HERE.
+    pub const AWAY: u32 = 4;
 
     /// What this version can do.
-    pub const HERE: Self = Self(Self::STANDING | Self::PATIENT);
+    pub const HERE: Self = Self(Self::STANDING | Self::PATIENT | Self::AWAY);
 
     /// The same as an end says it, which in the simulation may be of an earlier version.
     pub(crate) fn of(role: Role) -> Self {

@@ -64,6 +64,8 @@ pub(super) struct Redial {
     good_form: UpgradeForm,
     /// When the device woke last.
     woken: Option<Instant>,
+    /// Nobody is here who could sign.
+    away: bool,
     /// What somebody on the way was found to have altered.
     pub(super) altered: Option<Altered>,
 }
@@ -105,6 +107,7 @@ impl Line {
             form: UpgradeForm::M1InRequest,
             good_form: UpgradeForm::M1InRequest,
             woken: None,
+            away: false,
             altered: None,
         };
         let session = Session::new(Role::Client, None);
@@ -210,6 +213,26 @@ impl Line {
     #[must_use]
     pub fn shown(&mut self) -> u32 {
         self.session().shown()
+    }
+
+    /// Nobody is at this end any more, while the line waits for somebody: the server is told, for whom the person counts no more and
+    /// who opens nothing here until [`Self::here`]. Until then the line does not dial, and what was shown of the person is not shown
+    /// again. False if the server cannot be told: no connection is open, another is on its way, or it does not know of this.
+    pub fn away(&mut self) -> bool {
+        let dials = self.next.is_some() || self.redial.as_ref().is_none_or(|redial| redial.asked);
+        let away = !dials && self.session().away();
+        if let Some(redial) = &mut self.redial {
+            redial.away = away;
+        }
+        away
+    }
+
+    /// Somebody is here again. A line that has lost its connection meanwhile dials now.
+    pub fn here(&mut self) {
+        self.session().here();
+        if let Some(redial) = &mut self.redial {
+            redial.away = false;
+        }
     }
 
     /// The device has woken, or its network is back: an open line is probed, a waiting one dials soon. One that is told so again
@@ -339,7 +362,7 @@ impl Line {
 
     pub(super) fn redial_at(&self) -> Option<Instant> {
         let idle = self.closed.is_none() && self.next.is_none();
-        let redial = self.redial.as_ref().filter(|redial| idle && !redial.asked)?;
+        let redial = self.redial.as_ref().filter(|redial| idle && !redial.asked && !redial.away)?;
         redial.at.into_iter().chain(redial.keys_until).min()
     }
 

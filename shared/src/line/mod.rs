@@ -105,6 +105,10 @@ pub enum LineEvent {
     /// Server: the client shows newer evidence on the open line. Judge it, and answer by [`Line::tell`].
     #[cfg(feature = "server")]
     Evidence(Evidence),
+    /// Server: nobody is at the client's end any more: what was proved there counts no more, and no channel can be opened until
+    /// somebody is. Answer by [`Line::tell`].
+    #[cfg(feature = "server")]
+    Away,
     /// The state is another one.
     StateChanged(LineState),
     /// The peer has opened a channel.
@@ -360,6 +364,8 @@ impl Line {
                 Event::ChannelOpened(id) => self.events.push_back(LineEvent::ChannelOpened(id)),
                 Event::ChannelChanged(id) => self.events.push_back(LineEvent::ChannelChanged(id)),
                 Event::Standing(told) => self.events.push_back(LineEvent::Standing(told)),
+                #[cfg(feature = "server")]
+                Event::Away => self.events.push_back(LineEvent::Away),
                 #[cfg(feature = "server")]
                 Event::Evidence(evidence) => self.events.push_back(LineEvent::Evidence(evidence)),
                 Event::Closed(error) => self.handle_carrier_lost(now, error),

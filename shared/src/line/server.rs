@@ -135,6 +135,12 @@ impl Line {
         self.session().tell(standing);
     }
 
+    /// True while nobody is at the client's end, as it has said itself: no channel can be opened.
+    #[must_use]
+    pub fn is_away(&mut self) -> bool {
+        self.session().is_away()
+    }
+
     /// Names the session as the AUTH did that it was made for.
     #[must_use]
     pub fn born(mut self, birth: Birth) -> Self {

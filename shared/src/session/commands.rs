@@ -17,13 +17,18 @@ impl Session {
     /// Opens a channel of that kind. What is sent before the line is open waits in order.
     ///
     /// # Errors
-    /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end.
+    /// [`ChannelError::BadLabel`], or [`ChannelError::Closed`] after the end; of a server, `NotHere` while nobody is at the client's
+    /// end.
     pub fn open(&mut self, label: &str, kind: Kind) -> Result<ChannelId, ChannelError> {
         if label.is_empty() || label.len() > LABEL_LEN_MAX {
             return Err(ChannelError::BadLabel);
         }
         if self.over {
             return Err(ChannelError::Closed);
+        }
+        #[cfg(feature = "server")]
+        if self.role.is_server() && self.is_away() {
+            return Err(ChannelError::NotHere);
         }
         let id = ChannelId(self.next_id);
         // 2^31 channels in one session: the ids are used up, and the session with them.

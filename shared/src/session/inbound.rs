@@ -77,6 +77,10 @@ impl Session {
             #[cfg(feature = "server")]
             Frame::Evidence(shown) => self.handle_evidence(shown)?,
             Frame::Standing(told) => self.handle_told(told)?,
+            #[cfg(feature = "server")]
+            Frame::Away => self.handle_away(true)?,
+            #[cfg(feature = "server")]
+            Frame::Here => self.handle_away(false)?,
             // The connection reads these itself.
             Frame::Close(_) | Frame::Ping { .. } | Frame::Pong { .. } => return Err(PeerMisbehaved::Unexpected),
         }

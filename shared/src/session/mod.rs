@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod audit;
+mod away;
 mod by_id;
 mod commands;
 mod datagrams;
@@ -49,6 +50,7 @@ use crate::{
     limits::{CHANNEL_COST, FORGERIES_MAX, RESEND_LEN_MAX, RESEND_LEN_SERVER},
     time::Instant,
 };
+use away::AwayState;
 use by_id::{ById, Ids};
 use datagrams::{ChannelDatagrams, Outgoing};
 use farewells::Farewells;
@@ -157,6 +159,7 @@ pub struct Session {
     standing: Option<Box<StandingState>>,
     /// The other end of this connection knows of evidence and standing.
     peer_knows_standing: bool,
+    away: AwayState,
     /// The server stops: nothing new begins here any more, and whether it was told so.
     holds: bool,
     drain_due: Option<u32>,
@@ -215,6 +218,7 @@ impl Session {
             claims: Claims::new(account.into()),
             standing: None,
             peer_knows_standing: false,
+            away: AwayState::default(),
             holds: false,
             drain_due: None,
             peer_holds: false,
@@ -358,6 +362,7 @@ impl Session {
         self.holds = false;
         self.drain_due = None;
         self.peer_holds = false;
+        self.say_away_again();
         #[cfg(feature = "server")]
         self.need_not_tell();
         let ids: Vec<_> = self.channels.ids().collect();

@@ -1,7 +1,7 @@
 //! Frames that leave: one record's worth at a time, in this order.
 //!
 //! ```text
-//! 0. EVIDENCE, STANDING
+//! 0. AWAY, HERE, EVIDENCE, STANDING
 //! 1. what an earlier connection had sealed and the peer has not received; nothing else before it
 //! 2. CREDIT, TAKEN      3. RESET, DONE      4. OPEN      5. datagrams      6. DATA and FIN, channels in turns      7. ACK
 //! ```
@@ -29,7 +29,8 @@ impl Session {
     pub(crate) fn has_frames(&self) -> bool {
         let tight = self.claims.is_tight();
         !self.over
-            && (self.has_standing_frames()
+            && (self.has_away_frames()
+                || self.has_standing_frames()
                 || self.resend.is_behind()
                 || self.ack.due
                 || self.can_say_drain()
@@ -47,6 +48,7 @@ impl Session {
         }
         let max = max.saturating_sub(ACK_FRAME_LEN);
         let start = out.len();
+        self.fill_away(out);
         self.fill_standing(out);
         let mut datagrams = 0;
         let sealed = self.resend.sealed();

@@ -40,6 +40,7 @@ impl Session {
     /// The hello of the connection's other end.
     pub(crate) const fn set_peers_capabilities(&mut self, peers: Capabilities) {
         self.peer_knows_standing = peers.has(Capabilities::STANDING);
+        self.away.peer_knows = peers.has(Capabilities::AWAY);
     }
 
     /// Client: shows evidence of the person: now, and with each AUTH, until newer is shown. Its number.
@@ -70,7 +71,11 @@ impl Session {
     pub(crate) fn evidence_behind_auth(&mut self) -> Option<Vec<u8>> {
         let state = self.standing.as_mut().filter(|_| self.peer_knows_standing)?;
         let evidence = state.evidence.as_ref()?;
-        state.due = false;
+        // Behind AWAY, which would take it back.
+        state.due = self.away.due;
+        if self.away.due {
+            return None;
+        }
         #[cfg(test)]
         if mutated!(OlderEvidenceOvertakes)
             && let Some(older) = &state.older
@@ -78,6 +83,14 @@ impl Session {
             return Some(older.shown().encode_record());
         }
         Some(evidence.shown().encode_record())
+    }
+
+    /// What was shown counts no more, and what has not left does not.
+    pub(super) fn withdraw_evidence(&mut self) {
+        if let Some(state) = &mut self.standing {
+            state.evidence = None;
+            state.due = false;
+        }
     }
 
     /// Client: what it has shown goes on in the session that takes its place.
@@ -152,6 +165,7 @@ impl Session {
             return Err(PeerMisbehaved::Unexpected);
         }
         self.note_subject(subject_of(told));
+        self.away_was_heard();
         self.standing.get_or_insert_default().told = Some(Told(told.to_vec()));
         Ok(())
     }

@@ -62,6 +62,11 @@ impl World {
     }
 
     fn open(&mut self, uid: Uid) {
+        if self.session(uid).is_some_and(|session| session.is_away()) && uid != self.client_uid {
+            let refused = self.session(uid).map(|session| session.open("talk", Kind::MESSAGES));
+            assert_eq!(refused, Some(Err(ChannelError::NotHere)));
+            return;
+        }
         let stream = self.chance.one_in(3);
         let request = !stream && self.chance.one_in(3);
         let reader = self.reader();

@@ -131,6 +131,12 @@ impl World {
                 self.server_lost(sid);
             }
         }
+        if self.away {
+            self.come_back();
+        }
+        if self.withdrawn && self.chance.one_in(2) {
+            self.show();
+        }
         for uid in self.live() {
             for id in self.ledger.held(uid) {
                 self.ledger.channel(uid, id).reader = Reader::AtOnce;

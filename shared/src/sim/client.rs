@@ -96,7 +96,7 @@ impl World {
                 assert!(self.hostile.tampered > 0, "nobody has altered anything");
             }
             LineEvent::Standing(told) => self.standing_told(told.standing()),
-            LineEvent::Evidence(_) => panic!("nobody shows a client evidence"),
+            LineEvent::Evidence(_) | LineEvent::Away => panic!("a client is asked nothing of persons"),
             LineEvent::StateChanged(state) => {
                 trace!(now, "client: is {}", state.word());
                 self.states.push(state);
@@ -108,6 +108,7 @@ impl World {
     }
 
     fn dial(&mut self) {
+        assert!(!self.away, "nobody is here who could sign");
         let randomness = Randomness::new(self.chance.array());
         let Ok(dialled) = self.client.dial(self.now, randomness) else { return };
         let sid = self.last_socket + 1;
@@ -294,6 +295,7 @@ impl World {
         assert!(self.client.poll_event().is_none(), "a closed line has more to tell");
         self.lines += 1;
         self.shown.clear();
+        (self.away, self.withdrawn) = (false, false);
         self.ever_open = false;
         self.client = Self::client_line(&self.server, &self.device, &self.plan, &mut self.chance);
         self.client_uid = self.ledger.begin(End::Client);

@@ -50,6 +50,8 @@ pub(crate) enum Mutation {
     OlderEvidenceOvertakes,
     /// The server sends PING each 45 s also to a client that takes 35 s of silence for death.
     PingsTooSeldom,
+    /// A new connection does not state that nobody is there.
+    AwayNotRestated,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -75,6 +77,7 @@ impl Mutation {
         Self::BegunChannelGoesOn,
         Self::OlderEvidenceOvertakes,
         Self::PingsTooSeldom,
+        Self::AwayNotRestated,
     ];
 }
 

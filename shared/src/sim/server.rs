@@ -194,6 +194,7 @@ impl World {
                 let uid = self.server.lines[&key].uid;
                 match event {
                     LineEvent::Evidence(evidence) => self.evidence_came(key, &evidence),
+                    LineEvent::Away => self.nobody_is_there(key),
                     LineEvent::ChannelOpened(id) => self.channel_opened(uid, id),
                     LineEvent::ChannelChanged(id) => self.channel_changed(uid, id),
                     LineEvent::StateChanged(state) => trace!(self.now, "server: {uid:?} is {}", state.word()),

@@ -14,9 +14,26 @@ impl World {
 
     pub(super) fn act_on_standing(&mut self, end: End) {
         match end {
+            End::Client if self.away => self.come_back(),
+            End::Client if self.chance.one_in(3) => self.go_away(),
             End::Client => self.show(),
             End::Server => self.fall(),
         }
+    }
+
+    /// The last page of the client goes, if the server can be told.
+    pub(super) fn go_away(&mut self) {
+        if self.client.away() {
+            trace!(self.now, "client: nobody is here");
+            (self.away, self.withdrawn) = (true, true);
+        }
+    }
+
+    /// Another comes.
+    pub(super) fn come_back(&mut self) {
+        trace!(self.now, "client: somebody is here");
+        self.client.here();
+        self.away = false;
     }
 
     /// The client's application has newer evidence.
@@ -29,6 +46,7 @@ impl World {
         assert_eq!(number as usize, count, "numbers go on through all sessions of a line");
         trace!(self.now, "client: shows evidence {number} of {len}");
         self.shown.push(data);
+        self.withdrawn = false;
     }
 
     /// Time has passed at the server: what was proved counts no more, on an open line as on one that waits.
@@ -40,6 +58,12 @@ impl World {
             *standing = Standing { wants_evidence: true, evidence: standing.evidence, ..Standing::of_level(1) };
             line.tell(standing);
         }
+    }
+
+    pub(super) fn nobody_is_there(&mut self, key: u32) {
+        let held = self.server.lines.get_mut(&key).expect("it has just spoken");
+        held.standing = Standing { evidence: held.standing.evidence, ..Standing::of_level(1) };
+        held.line.tell(&held.standing);
     }
 
     /// What the server judges by evidence behind AUTH: by what is newer in a session that goes on.
@@ -76,8 +100,13 @@ impl World {
     }
 
     /// The server has judged the newest that was shown, and the client knows what came of it.
-    pub(super) fn standing_agrees(&self, server: Uid) -> bool {
-        let held = self.server.lines.values().find(|line| line.uid == server);
-        held.is_some_and(|held| held.standing == self.told) && self.told.evidence as usize == self.shown.len()
+    pub(super) fn standing_agrees(&mut self, server: Uid) -> bool {
+        let Some(held) = self.server.lines.values_mut().find(|line| line.uid == server) else { return false };
+        // Nobody is more than a device until he has shown who he is.
+        let is_judged = match self.withdrawn {
+            true => self.told.level == 1,
+            false => self.told.evidence as usize == self.shown.len(),
+        };
+        held.standing == self.told && is_judged && held.line.is_away() == self.away
     }
 }

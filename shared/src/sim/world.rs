@@ -89,6 +89,9 @@ pub(super) struct World {
     pub(super) fresh: Option<FreshReason>,
     /// Evidence that the client's line was given, in the order of its numbers.
     pub(super) shown: Vec<Vec<u8>>,
+    /// Nobody is at the client's end; and what was shown there counts no more, with nothing newer since.
+    pub(super) away: bool,
+    pub(super) withdrawn: bool,
     /// Whom the server takes its person for, by whatever evidence.
     pub(super) person: &'static str,
     /// What the client was told last.
@@ -130,6 +133,8 @@ impl World {
             states: Vec::new(),
             fresh: None,
             shown: Vec::new(),
+            away: false,
+            withdrawn: false,
             person: "ann",
             told: Standing::default(),
             ended: Vec::new(),

@@ -239,6 +239,7 @@ impl Pair {
                     let _ = self.server.provide_secret(self.now, secret);
                 }
                 Event::Evidence(evidence) => self.server_seen.evidence.push(evidence),
+                Event::Away => {}
                 Event::AuthReceived(request) => {
                     self.server_seen.auth = Some(request);
                     if self.admits {

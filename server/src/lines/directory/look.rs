@@ -12,18 +12,18 @@ use crate::{
 };
 
 impl Directory {
-    /// Opens a channel to a connected device: to its newest line.
+    /// Opens a channel to a connected device: to its newest line at whose end somebody is.
     ///
     /// # Errors
-    /// None if the device is not connected; else what the line says.
+    /// None if the device is not connected; else what the line says, `not-here` if its pages have gone.
     pub fn channel(&self, device: DeviceId, label: &str) -> Option<Result<Channel, LineError>> {
         Some(self.newest(device)?.channel(label))
     }
 
-    /// Opens a stream to a connected device: to its newest line.
+    /// Opens a stream to a connected device, as [`Self::channel`].
     ///
     /// # Errors
-    /// None if the device is not connected; else what the line says.
+    /// As [`Self::channel`].
     pub fn stream(&self, device: DeviceId, label: &str) -> Option<Result<ByteStream, LineError>> {
         Some(self.newest(device)?.stream(label))
     }
@@ -114,6 +114,9 @@ impl Directory {
     }
 
     fn newest(&self, device: DeviceId) -> Option<Line> {
-        self.lock().of(device).last().map(|session| session.line.clone())
+        let inner = self.lock();
+        let sessions = inner.of(device);
+        let is_here = |session: &&Session| session.line.command(|line, _| !line.is_away());
+        sessions.iter().rev().find(is_here).or(sessions.last()).map(|session| session.line.clone())
     }
 }

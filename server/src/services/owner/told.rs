@@ -34,7 +34,7 @@ pub struct SessionInfo {
     pub address: Option<IpAddr>,
     /// When it began, in seconds since 1970.
     pub since: u64,
-    /// False while it waits for a connection.
+    /// False while it waits for a connection, or for a page.
     pub connected: bool,
     /// What has come on all its connections, in bytes of sealed records.
     pub received: u64,
