@@ -15,6 +15,7 @@
 //! accounts.rs whose devices there are             revoking.rs         how soon lines end
 //! firewall.rs floods from ever more addresses, in a network of the test's own
 //! pressure.rs a page while the server is under pressure
+//! reload.rs   pages that are loaded again, and lines whose pages have gone
 //! audit.rs    the audit log under whoever alters it
 //! cipher.rs   the cipher as each engine compiles it; batches.rs   many messages at once
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
@@ -76,6 +77,7 @@ mod proxies;
 mod proxy;
 mod raw;
 mod refusals;
+mod reload;
 mod resume;
 mod revoking;
 mod room;

@@ -45,6 +45,7 @@ async fn browser_does_its_work_through_a_middleman_that_reads_nothing() {
     let device = browser.run("return link.device.key", Value::Null).await;
     let device = BASE64_URL_SAFE_NO_PAD.decode(device.as_str().unwrap()).expect("a key in base64url");
     // The second connection brings a ticket instead of the invite.
+    browser.run("link.close(); await link.closed", Value::Null).await;
     browser.reload().await;
     browser.wait_for_state("open").await;
     assert_eq!(browser.echo(&payload).await.unwrap(), payload);
@@ -212,6 +213,7 @@ async fn browser_names_a_middleman_that_answers_with_a_key_of_its_own() {
     proxy.set(Policy::default());
     browser.open(&through(server.link(), proxy.port)).await;
     browser.wait_for_state("open").await;
+    browser.run("link.close(); await link.closed", Value::Null).await;
     proxy.set(swapped);
     browser.reload().await;
     browser.wait_for_end("lost").await;

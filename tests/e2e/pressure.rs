@@ -43,6 +43,7 @@ async fn browser_a_page_makes_its_m1_anew_where_a_server_under_pressure_asks_for
     browser.wait_for_state("open").await;
     assert_eq!(browser.echo(b"in time").await.unwrap(), b"in time");
     // The second connection brings a ticket, which exempts from nothing: it can be replayed too.
+    browser.run("link.close(); await link.closed", serde_json::Value::Null).await;
     browser.reload().await;
     browser.wait_for_state("open").await;
     let log = proxy.log();

@@ -186,8 +186,7 @@ async fn browser_a_tab_that_goes_without_a_word_takes_along_what_it_had_opened()
         await link.closed;
         addEventListener('pagehide', (event) => event.stopImmediatePropagation());
         const { connect } = await import('/duologue.js');
-        const worker = new SharedWorker('/page/breakable.js', { type: 'module', name: 'duologue-7' });
-        globalThis.mute = connect({ worker });
+        globalThis.mute = connect({ worker: new URL('/page/breakable.js', location) });
         await mute.channel('desk').send('the last words');";
     browser.run(mute, Value::Null).await;
     server.stdout.with("the last words").await;
@@ -228,9 +227,17 @@ async fn browser_two_shared_links_of_one_page_have_one_line_and_records_for_thos
         link.close();
         await link.closed;
         const { connect } = await import('/duologue.js');
+        // Made as the link makes its own.
+        let made;
+        const { SharedWorker } = globalThis;
+        globalThis.SharedWorker = function (...args) {
+            made = args;
+            return new SharedWorker(...args);
+        };
         globalThis.quiet = connect({ worker: 'shared' });
         await quiet.ready;
-        const worker = new SharedWorker('/worker.js', { type: 'module', name: 'duologue-7' });
+        globalThis.SharedWorker = SharedWorker;
+        const worker = new SharedWorker(...made);
         const records = { in: 0, out: 0 };
         globalThis.seeing = connect({ worker, observe: (direction, bytes) => (records[direction] += bytes.length) });
         await seeing.ready;

@@ -203,7 +203,7 @@ fn mib(bytes: u64) -> f64 {
 const COUNT: &str = "
     globalThis.given = 0;
     const { connect } = await import('/duologue.js');
-    const worker = new SharedWorker('/page/breakable.js', { type: 'module', name: 'duologue-7' });
+    const worker = new URL('/page/breakable.js', location);
     const observe = (direction, bytes) => (given += direction === 'out' ? bytes.length : 0);
     await connect({ worker, observe }).ready;";
 

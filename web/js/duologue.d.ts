@@ -348,7 +348,8 @@ export interface ConnectOptions {
    *
    * - `true` starts a worker, from `worker.js` beside this module, for this link alone: it ends with the link.
    * - `"shared"` is for pages of which a person may open several: all tabs of this origin have one line, hence one socket,
-   *   to a server. None of them leads, so that closing one costs the others nothing; the line ends with the last.
+   *   to a server. None of them leads, so that closing one costs the others nothing; the line ends with the last, or where
+   *   workers can outlive their pages (Chromium), a while after it: see `grace`.
    * - A `URL` is that of a module script of your own which imports `worker.js`: as `"shared"`.
    * - A module `Worker` of that script serves any number of links, and so does a `MessagePort` (one for each link) whose other
    *   end was posted to such a worker, `worker.postMessage(undefined, [port])`; both live on. A module `SharedWorker` of that
@@ -372,6 +373,15 @@ export interface ConnectOptions {
    * link with `worker-lost`; what was sent and not taken is then `unknown`.
    */
   worker?: boolean | "shared" | URL | Worker | SharedWorker | MessagePort;
+  /**
+   * For how many milliseconds a shared line waits for another page when the last one has been left, where workers can outlive
+   * their pages (Chromium; elsewhere it ends with the last). A page that is loaded again then finds it open: the same session, over
+   * the same socket. Whoever comes next may be somebody else: what was proved of the person counts no more, cookies of `fetch` among
+   * it, and has to be shown again, as `token` does by itself, right behind `ready`. Meanwhile the server opens nothing (`not-here`), nobody is dialled, and
+   * what arrives is not taken. `close()`, `forgetIdentity` and a page of another build end it at once. Default: 20,000; at most
+   * 300,000; 0: not at all. A worker that an app makes itself (`SharedWorker`) has none.
+   */
+  grace?: number;
   /** Is told what becomes of the line, step by step, in a worker too; `true` writes it to the console. Default: false. */
   debug?: boolean | ((note: DebugNote) => void);
   /**
@@ -525,7 +535,8 @@ export interface TokenInfo {
 /**
  * Opens a line. Returns at once; `ready` tells when it is open, and what is sent before that waits in order.
  *
- * A page that is left (`pagehide`) closes its line, so that the server keeps no session for nobody.
+ * A page that is left (`pagehide`) closes its line, so that the server keeps no session for nobody; a shared one may wait a while
+ * for the next page (`grace`).
  */
 export function connect<P extends ProtocolOf<P> = Loose>(options?: ConnectOptions): Link<P>;
 
@@ -912,8 +923,8 @@ export class BidirectionalStream extends EventTarget {
  */
 export function hasIdentity(url?: string | URL, options?: { account?: string }): Promise<boolean>;
 /**
- * Forgets this browser's device key, pin and ticket for the server of `url`, and of that account only. An open link stays open
- * until it is closed.
+ * Forgets this browser's device key, pin and ticket for the server of `url`, and of that account only. A line that tabs share closes for
+ * all of them; another stays open until it is closed.
  */
 export function forgetIdentity(url?: string | URL, options?: { account?: string }): Promise<void>;
 /** The invite in a link's fragment, or undefined. Throws a {@link DuologueError} (`bad-invite`) when it is there but broken. */

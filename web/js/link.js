@@ -17,7 +17,7 @@ import * as browser from "./identity/identity.js";
 import { TRIES, load as loadScript } from "./ondemand.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
-import { browserName, deviceInfo, keyInfo, lineUrl, placeOf, watchPage, watchSocket } from "./surroundings.js";
+import { deviceInfo, keyInfo, lineUrl, placeOf, watchPage, watchSocket } from "./surroundings.js";
 import {
   Queue,
   RESET_CANCELLED,
@@ -251,14 +251,20 @@ export class Link extends EventTarget {
     const url = lineUrl(options.url);
     const place = placeOf(options.url, options.account);
     this.#where = { url };
+    // While the core is reached.
+    const loading = load(place);
+    loading.catch(() => {});
     if (url.host !== globalThis.location?.host && NEAR.test(url.hostname)) await this.#permit(url);
     const core = await this.#reach(options.worker, url);
     const link = inviteOf(options.invite);
     const named = link === undefined ? undefined : await core.parseInvite(link);
-    const known = await load(place);
+    const known = await loading;
     const pinned = options.serverKey ?? known?.serverKey;
-    if (pinned !== undefined) this.server = await keyInfo(core, pinned);
-    if (known?.device) this.device = await deviceInfo(core, known.device);
+    const tell = async (key, device) => {
+      const told = [key && keyInfo(core, key), device && deviceInfo(core, device)];
+      [this.server, this.device] = await Promise.all(told);
+    };
+    await tell(pinned, known?.device);
     const replaced = named !== undefined && pinned !== undefined && named !== pinned;
     if (replaced && !options.replacePin) {
       throw new DuologueError("pin-changed");
@@ -268,11 +274,10 @@ export class Link extends EventTarget {
     if (serverKey === undefined || (known && !known.device && link === undefined && options.token === undefined)) {
       throw new DuologueError(pinned === undefined ? "no-identity" : "identity-lost");
     }
-    const identity = await createIdentity(place);
+    const identity = known?.device ?? (await createIdentity(place));
     // The pin is kept only once the line has opened: a link that leads nowhere leaves no trace.
     const enrolled = Boolean(known?.enrolled) && !replaced;
-    this.server = await keyInfo(core, serverKey);
-    this.device = await deviceInfo(core, identity);
+    if (serverKey !== this.server?.key || !this.device) await tell(serverKey, identity);
     let begin = () => {};
     if (options.token !== undefined) {
       const { Tokens } = await this.#script("unreachable", () => import("./token.js"));
@@ -312,7 +317,7 @@ export class Link extends EventTarget {
       spki: identity.spki,
       origin: globalThis.location?.origin ?? "",
       host: url.host,
-      name: options.deviceName ?? browserName(),
+      name: options.deviceName ?? identity.name ?? "",
       observed: options.observe !== undefined,
       observedLen: shown.length,
       openSocket: (to, protocols) => watchSocket(() => openSocket(Socket, to, protocols), to, { blocked }),
@@ -329,6 +334,8 @@ export class Link extends EventTarget {
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
       firstTryWaits: options.firstTry === "wait",
+      grace: options.grace,
+      place,
       asks: typeof options.token === "function",
       onOpened: (ticket, told, ...asked) => {
         const [services, standing] = labelsOf(told);
@@ -369,7 +376,7 @@ export class Link extends EventTarget {
     begin(line);
     this.#line = line;
     const leave = () => this.#finish("normal", "The page was left.", false);
-    watchPage(() => this.#line?.wake(), leave, this.closed);
+    watchPage(() => this.#line?.wake(), () => this.#line?.wake(2), leave, this.closed);
     for (const [work, fail] of this.#waiting.splice(0)) this._run(work, fail);
   }
 

@@ -5,6 +5,9 @@
 /** The hash of the wasm module, `sha384-…`, with which it is fetched. The build of the page writes it here, nobody else. */
 const INTEGRITY = "";
 
+/** Of all scripts and the module, in the names of shared workers. The builds write it here. */
+export const BUILD = "";
+
 /** Where a line is unless `connect` is told: beside this script, which the line's own server delivers. */
 export const LINE = new URL("line", import.meta.url).href;
 

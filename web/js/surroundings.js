@@ -7,15 +7,15 @@ import { LINE } from "./platform.js";
 import { namesOf } from "./values.js";
 
 /**
- * Calls `wake` when the device may have slept or its network may have changed, and `leave` when the page goes for good,
- * until `ended`.
+ * Calls `wake` when the device may have slept or its network may have changed, `rest` when the page is left and the browser keeps it, and
+ * `leave` when it goes for good, until `ended`.
  */
-export function watchPage(wake, leave, ended) {
+export function watchPage(wake, rest, leave, ended) {
   const stop = new AbortController();
   const { signal } = stop;
   const visible = () => document.visibilityState === "visible" && wake();
   // A page that the browser may show again keeps its session for as long as the server does.
-  const hidden = (event) => event.persisted || leave();
+  const hidden = (event) => (event.persisted ? rest : leave)();
   globalThis.document?.addEventListener("visibilitychange", visible, { signal });
   globalThis.addEventListener?.("online", wake, { signal });
   globalThis.addEventListener?.("pageshow", wake, { signal });
@@ -83,14 +83,4 @@ export async function deviceInfo(core, identity) {
   const [names, fingerprint] = await Promise.all([namesOf(identity), core.deviceFingerprint(identity.spki)]);
   const proof = async (of) => (await import("./token.js")).proof(identity, of);
   return Object.freeze({ ...names, fingerprint, algorithm: identity.algorithm, proof });
-}
-
-/** What the server's owner reads in the list of devices. */
-export function browserName() {
-  const agent = globalThis.navigator?.userAgent ?? "";
-  const runtime = globalThis.process?.versions?.node;
-  if (runtime && !globalThis.document) return `${agent || `Node.js/${runtime}`} on ${globalThis.process.platform}`;
-  const browser = /Firefox\//.test(agent) ? "Firefox" : /Edg\//.test(agent) ? "Edge" : /Chrome\//.test(agent) ? "Chromium" : /Safari\//.test(agent) ? "Safari" : "a browser";
-  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Mac/.test(agent) ? "macOS" : /Windows/.test(agent) ? "Windows" : /Linux/.test(agent) ? "Linux" : "an unknown system";
-  return `${browser} on ${system}`;
 }

@@ -7,6 +7,9 @@ import base64 from "./duologue_core_bg.wasm";
 
 export { openSocket } from "./copying.js";
 
+/** Of all that the package is made of. The build writes it here. */
+export const BUILD = "";
+
 export const LINE = "/line";
 
 export const source = () => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));

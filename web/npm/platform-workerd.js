@@ -4,6 +4,9 @@ import module from "./duologue_core_bg.wasm";
 
 export { openSocket } from "./copying.js";
 
+/** Of all that the package is made of. The build writes it here. */
+export const BUILD = "";
+
 export const LINE = "/line";
 
 export const source = () => module;

@@ -203,10 +203,11 @@ async function ended(how) {
   if (SHUT_CODES.has(info.code)) offerHelp(info, endedLink);
 
   if (info.code === "pin-changed") {
-    const [named, pin] = await Promise.all([readInvite(invite), import("./pin.js").catch(() => {})]);
-    if (link !== endedLink) return;
-    pin?.showPins(endedLink?.server?.fingerprint, named?.fingerprint);
-    trust.hidden = !pin || named === undefined || !has("pin.trust"); // no key to compare, none to trust
+    const pin = await import("./pin.js").catch(() => {});
+    const isCurrent = () => link === endedLink;
+    const mayTrust = await pin?.showPins(endedLink?.server?.fingerprint, invite, duologue, isCurrent);
+    if (!isCurrent()) return;
+    trust.hidden = !mayTrust;
     offerAgain("action.keep-pin");
   } else if (INVITE_CODES.has(info.code)) {
     invite = undefined;
@@ -247,14 +248,6 @@ function isKept(storage, name) {
 
 const hasConversation = () => ["duologue-conversation", "duologue-draft"].some((name) => isKept("sessionStorage", name));
 
-async function readInvite(href) {
-  try {
-    return href && (await duologue.parseInvite(href));
-  } catch {
-    return undefined; // `connect` reports a broken invite
-  }
-}
-
 reconnect.addEventListener("click", () => {
   if (root.dataset.code === "pin-changed") invite = undefined;
   start();
@@ -274,13 +267,13 @@ addEventListener("hashchange", () => {
 
 const askToForget = startForget(async () => {
   await duologue.forgetIdentity(); // first: if it fails, nothing has changed
+  const old = link;
+  link = undefined;
   if (isKept("localStorage", UPLOADS)) await part("files");
   await parts.files?.forgetFiles();
   if (hasConversation()) await part("desk");
   await parts.desk?.forgetConversation();
   parts.desk?.forgetDraft();
-  const old = link;
-  link = undefined;
   invite = undefined;
   old?.close();
   ended({ code: "forgotten", reason: "", byPeer: false });

@@ -4,7 +4,7 @@
  *   empty message to the service `pair` ─► { link, secs, size, modules } ─► one path of squares; or { error }
  */
 
-import { browserName } from "../surroundings.js";
+import { browserName } from "../name.js";
 import { addWords, explain, label, say, sayPlain } from "./base.js";
 import { PAIR_WORDS } from "./words/text-pair.js";
 

@@ -337,6 +337,18 @@ impl Line {
         self.0.command(|line, _| line.show(kind, data)).unwrap_or_default()
     }
 
+    /// Somebody is here again, which is true; or nobody any more, while the line waits for somebody: false if the server cannot be
+    /// told.
+    pub fn here(&self, is_here: bool) -> bool {
+        self.0.command(|line, _| {
+            if is_here {
+                line.here();
+                return true;
+            }
+            line.away()
+        })
+    }
+
     /// The device has woken or its network is back: asks an open line whether the server is still there, and lets one that
     /// waits to dial do so at once.
     pub fn wake(&self) {

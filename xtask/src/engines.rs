@@ -20,7 +20,14 @@ pub(crate) enum Engine {
 type LeftOut = (&'static str, &'static str);
 
 /// Those that only Chromium can run, or need not be run thrice.
-const FOR_CHROMIUM: [LeftOut; 18] = [
+const FOR_CHROMIUM: [LeftOut; 22] = [
+    ("reload::browser_a_reload_goes_on_with_the_line_its_session_and_its_socket", NO_WORKER_OUTLIVES),
+    ("reload::browser_a_line_without_a_page_ends_when_its_time_is_over", NO_WORKER_OUTLIVES),
+    ("reload::browser_a_line_that_is_lost_without_a_page_is_not_dialled_again", NO_WORKER_OUTLIVES),
+    (
+        "reload::browser_a_page_of_another_build_has_a_worker_of_its_own_and_the_old_one_does_not_wait",
+        NO_WORKER_OUTLIVES,
+    ),
     (
         "first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name",
         "its tabs have one line, also past the warning",
@@ -104,6 +111,8 @@ const FOR_WEBKIT: [LeftOut; 15] = [
         "a worker that may make no module ends without a word at times",
     ),
 ];
+
+const NO_WORKER_OUTLIVES: &str = "its workers end with their last page";
 
 const DRIVER_WARNS_NOT: &str = "its driver knows of no warning; another does without one";
 

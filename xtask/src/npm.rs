@@ -121,6 +121,7 @@ fn assemble(esbuild: &Path) -> Result<()> {
         "duologue.js",
         "fetch.js",
         "generate.js",
+        "grace.js",
         "kept.js",
         "probe.js",
         "remote.js",
@@ -132,8 +133,10 @@ fn assemble(esbuild: &Path) -> Result<()> {
         "worker.js",
     ];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
-    let apart = ["debug", "duologue", "fetch", "generate", "kept", "passkeys", "path", "probe", "token", "ways", "why"]
-        .map(|name| format!("--external:./{name}.js"));
+    let apart = [
+        "debug", "duologue", "fetch", "generate", "grace", "kept", "passkeys", "path", "probe", "token", "ways", "why",
+    ]
+    .map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;
     let inline = parts("inline", "platform-inline.js")?;
     for (format, name) in [("esm", "inline.js"), ("cjs", "inline.cjs")] {
@@ -209,6 +212,9 @@ fn parts(name: &str, platform: &str) -> Result<PathBuf> {
     }
     copy(&root().join("web/npm").join(platform), &folder.join("platform.js"))?;
     copy(&root().join("web/npm/copying.js"), &folder.join("copying.js"))?;
+    let platform = fs::read_to_string(folder.join("platform.js")).context("cannot read the platform's script")?;
+    fs::write(folder.join("platform.js"), wasm::with_build(&platform, &folder)?)
+        .context("cannot write under target/")?;
     Ok(folder)
 }
 

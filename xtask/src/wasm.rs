@@ -41,15 +41,18 @@ const ON_DEMAND: &str = "await import(\"./remote.js\")";
 const WORKER: (&str, &str) = ("worker.js", "import{serve}from\"./duologue.js\";serve();\n");
 /// Where the library's script has the hash with which the module is fetched, and what stands there until it is known.
 const PLATFORM: (&str, &str) = ("platform.js", "const INTEGRITY = \"\";");
+/// Where it has the hash of all that it is made of, and what stands there until it is known.
+pub(crate) const BUILD: &str = "export const BUILD = \"\";";
 /// The script that the page's others are bundled into, but for those that it imports when they are wanted.
 const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 12] = [
+const APART: [&str; 13] = [
     "debug.js",
     "fetch.js",
     "generate.js",
+    "grace.js",
     "kept.js",
     "probe.js",
     "passkeys.js",
@@ -246,6 +249,7 @@ fn assemble(dev: bool) -> Result<()> {
     ensure!(platform.matches(PLATFORM.1).count() == 1, "{} has not one {:?}", PLATFORM.0, PLATFORM.1);
     let hash = integrity::hash(&fs::read(web.join(CORE_WASM)).context("cannot read the module")?);
     let platform = platform.replace(PLATFORM.1, &format!("const INTEGRITY = \"{hash}\";"));
+    let platform = with_build(&platform, &web)?;
     fs::write(web.join(PLATFORM.0), platform).context("cannot write under target/")?;
     copy_flat(&root().join("web/page"), &web.join("page"))?;
     // wasm-bindgen writes the JavaScript that Rust code carries inline here.
@@ -268,6 +272,17 @@ fn assemble(dev: bool) -> Result<()> {
     step("compressing (brotli)", || compress(&files, dev))
 }
 
+/// The platform's script with the hash of all files of a folder.
+pub(crate) fn with_build(platform: &str, folder: &Path) -> Result<String> {
+    ensure!(platform.matches(BUILD).count() == 1, "the platform's script has not one {BUILD:?}");
+    let mut all = Vec::new();
+    for file in files_in(folder)? {
+        all.extend(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    let hash = integrity::hash(&all);
+    Ok(platform.replace(BUILD, &format!("export const BUILD = \"-{}\";", &hash[7..15])))
+}
+
 /// The library as one script, the page as another, because brotli packs one file better than many. What the page imports
 /// when it is wanted becomes a script of its own, and what it shares with the page one more. What they are made of goes,
 /// and so do its lines in index.html; the page imports the library as everybody does, and so does the worker.
@@ -279,7 +294,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
         esbuild.args(
-            ["debug", "fetch", "generate", "kept", "passkeys", "path", "probe", "token", "ways", "why"]
+            ["debug", "fetch", "generate", "grace", "kept", "passkeys", "path", "probe", "token", "ways", "why"]
                 .map(|name| format!("--external:*/{name}.js")),
         );
         esbuild.args(["--log-level=warning", "--allow-overwrite"]);

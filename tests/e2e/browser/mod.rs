@@ -407,6 +407,11 @@ impl Browser {
         within(30, method, self.client.issue_cmd(command)).await.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
+    /// A script that runs in each page before its own; in Chromium.
+    pub(crate) async fn preload(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
     /// What the person has said to what pages may ask; in Chromium.
     pub(crate) async fn set_permission(&self, name: &str, setting: &str) {
         self.devtools("Browser.setPermission", json!({ "permission": { "name": name }, "setting": setting })).await;

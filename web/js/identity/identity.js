@@ -1,7 +1,7 @@
 /**
  * What this browser keeps for each server, and account, by host (`placeOf`): the device key, the pinned server key, the ticket.
  *
- *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki }
+ *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki, name }
  *                                         [host, spki] → { serverKey, enrolled, ticket }: what is known of it
  *   localStorage "duologue:<host>":       the pinned server key once more, once let in, so that a lost key can be told from none
  *
@@ -118,11 +118,16 @@ export async function forget(host) {
     return identities.delete(host);
   });
   storePin(host, undefined);
+  // Shared lines end with it, also one that waits for a page (worker/grace.js).
+  if (!globalThis.BroadcastChannel) return;
+  const lines = new BroadcastChannel(DATABASE);
+  lines.postMessage({ forgotten: host });
+  lines.close();
 }
 
-function signer({ keys, algorithm, spki }) {
+function signer({ keys, algorithm, spki, name }) {
   if (!keys?.privateKey) throw damaged();
   const parameters = algorithm === "Ed25519" ? { name: "Ed25519" } : { name: "ECDSA", hash: "SHA-256" };
   const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, keys.privateKey, message));
-  return { algorithm, spki, sign };
+  return { algorithm, spki, name, sign };
 }

@@ -10,6 +10,7 @@
  */
 
 import { within } from "../values.js";
+import { browserName } from "../name.js";
 
 const VERSION = 1;
 /** How long a store may take: it may ask a person. What waits for it goes on then. */
@@ -118,7 +119,7 @@ async function signer(host, { algorithm, pkcs8, spki }) {
     const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, key, message));
     const check = await crypto.subtle.importKey("spki", open, CURVE[algorithm], false, ["verify"]);
     const probe = new Uint8Array(32);
-    if (await crypto.subtle.verify(parameters, check, await sign(probe), probe)) return { algorithm, spki: open, sign };
+    if (await crypto.subtle.verify(parameters, check, await sign(probe), probe)) return { algorithm, spki: open, name: browserName(), sign };
   } catch {
     // It is no key of that kind; how so, platforms say differently.
   }

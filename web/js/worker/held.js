@@ -7,7 +7,8 @@
  *   page ══ Served ─┘
  *
  * What concerns the line is told to each page, what concerns a lane to the page that has it. No page leads: the line goes
- * on while there is one. A page that goes takes along what it has opened, and the last one takes the line.
+ * on while there is one. A page that goes takes along what it has opened, and the last one takes the line; where a worker outlives
+ * its pages, the line waits a while for the next (grace.js).
  */
 
 import { core } from "../core.js";
@@ -17,11 +18,15 @@ import { RESET_CANCELLED, labelsOf, standingOf } from "../values.js";
 /** Lines that a further page may join, by server and device; each account has a device of its own. */
 const joinable = new Map();
 const isShared = "SharedWorkerGlobalScope" in globalThis;
+/** What is done between two pages, once it is loaded. */
+let between;
 
 export class Held {
   line;
+  place; // of the device's key
   #name;
   #pages = new Set(); // the one that was looked at last is the last
+  #resting = new Set(); // those of them that are left, and that the browser keeps
   #lanes = new Map(); // by the core's id: whom to tell of changes
   #opened; // as the last AUTH_OK told it
   #standing; // as it was told last,
@@ -31,6 +36,9 @@ export class Held {
   #state;
   #isOver = false;
   #blocked; // how it has ended, if no socket is permitted here
+  #gone; // while no page is here, and the line waits for one
+
+  static all = joinable;
 
   /** The line of a page, made anew if there is none to join. */
   static of(page, options, spki) {
@@ -43,14 +51,15 @@ export class Held {
   constructor(name, options, spki) {
     const pages = this.#pages;
     this.#name = name;
+    this.place = options.place;
     this.line = new core.Line({
       ...options,
       spki,
       get observed() {
-        return Array.from(pages).some((page) => page.observes);
+        return Array.from(pages).some((page) => page.given.observed);
       },
       openSocket: (url, protocols) => this.#dial(url, protocols),
-      onRecord: (outward, bytes) => this.#tell((page) => page.observes && page.onRecord(outward, bytes)),
+      onRecord: (outward, bytes) => this.#tell((page) => page.given.observed && page.onRecord(outward, bytes)),
       // Any of them can sign; whose signature comes first is taken, and one that sleeps is not waited for.
       onSign: (connection, message) => this.#tell((page) => page.onSign(connection, message)),
       onOpened: (ticket, services) => {
@@ -58,6 +67,8 @@ export class Held {
         this.#opened = [ticket, services.slice(0, -standing.length)]; // not a view of the module's memory
         this.#keep(standing);
         this.#tell((page) => page.onOpened(ticket, services, ...this.#asked(page)));
+        // Without it the line ends with its pages.
+        if (isShared) import("./grace.js").then((script) => (between = script).begin(joinable)).catch(() => {});
       },
       onStanding: (standing) => {
         this.#keep(standing.slice());
@@ -76,7 +87,10 @@ export class Held {
         this.#tell((page) => page.onFresh(code, reason));
         for (const id of this.#lanes.keys()) if (this.line.broken(id)) this.#lanes.delete(id);
       },
-      onChannel: (id, label, isStream) => Array.from(pages).at(-1)?.onChannel(id, label, isStream),
+      onChannel: (...channel) => {
+        if (this.#gone) this.#gone.channels.push(channel);
+        else Array.from(pages).at(-1)?.onChannel(...channel);
+      },
       onChanged: (id) => this.#lanes.get(id)?.(),
       onClosed: (...how) => {
         this.#end();
@@ -107,7 +121,7 @@ export class Held {
   /** The number of the newest evidence; and whether this page is to be asked for newer: that which was looked at last, of those
    * that have a token. */
   #asked(page) {
-    return [this.#shown, Array.from(this.#pages).findLast(({ hasToken }) => hasToken) === page];
+    return [this.#shown, Array.from(this.#pages).findLast(({ given }) => given.asks) === page];
   }
 
   /** A lane of a page, which hears of its changes. */
@@ -127,13 +141,26 @@ export class Held {
 
   /** The device may have slept. What the other end opens from now on is for the page that somebody looks at. */
   wake(page, isVisible) {
+    this.#resting.delete(page);
     if (isVisible) this.#join(page);
+    this.#meet(page);
     this.line.wake();
   }
 
-  /** Ends the line, if it is this page's alone: false if others go on using it. */
-  close(reason) {
-    if (this.#pages.size > 1) return false;
+  /** The browser may show the page again: for as long as it keeps it, the line waits. */
+  rest(page) {
+    this.#resting.add(page);
+    this.#look(page);
+  }
+
+  /** Is any page here? */
+  #look(page) {
+    if (this.#resting.size === this.#pages.size) this.#gone ??= between?.wait(page, this.line);
+  }
+
+  /** Ends the line, if it is this page's alone, or for all: false if others go on using it. */
+  close(reason, isForAll) {
+    if (this.#pages.size > 1 && !isForAll) return false;
     this.#end();
     this.line.close(reason);
     return true;
@@ -142,23 +169,36 @@ export class Held {
   /** A page has gone, which had these lanes. The end of the line is theirs too. */
   leave(page, ids) {
     this.#pages.delete(page);
-    if (this.#pages.size === 0) {
-      this.#end();
-      this.line.free();
-      return;
-    }
+    this.#resting.delete(page);
+    const isLast = this.#pages.size === 0;
+    if (isLast) this.#gone = this.#isOver ? undefined : between?.wait(page, this.line, () => this.#free());
+    if (isLast && !this.#gone) return this.#free();
     for (const id of ids) {
       this.cancel(id);
       this.release(id);
     }
+    if (!isLast) this.#look(page);
+    if (this.#gone) return this.#keep(between.fallen(this.#standing));
     // The one that was asked may be gone.
-    if (page.hasToken && this.#opened) this.#tell((other) => other.onStanding(this.#current(), ...this.#asked(other)));
+    if (page.given.asks && this.#opened) this.#tell((other) => other.onStanding(this.#current(), ...this.#asked(other)));
   }
 
   #join(page) {
     const isNew = !this.#pages.delete(page);
     this.#pages.add(page);
     if (!isNew) return;
+    this.#brief(page);
+    this.#meet(page);
+  }
+
+  /** A page is here; perhaps there was none. */
+  #meet(page) {
+    this.#gone?.meet(page);
+    this.#gone = undefined;
+  }
+
+  /** Tells a page what others know. */
+  #brief(page) {
     if (this.#opened) {
       const [ticket, services] = this.#opened;
       page.onOpened(ticket, Uint8Array.of(...services, ...this.#current()), ...this.#asked(page));
@@ -181,8 +221,16 @@ export class Held {
     for (const page of Array.from(this.#pages)) news(page);
   }
 
+  /** No page is here, and none is waited for. */
+  #free() {
+    this.#gone = undefined;
+    this.#end();
+    this.line.free();
+  }
+
   #end() {
     this.#isOver = true;
+    queueMicrotask(() => this.#gone?.end());
     if (joinable.get(this.#name) === this) joinable.delete(this.#name);
   }
 }

@@ -23,7 +23,7 @@
  * The peer is code of the same page, so that nothing is checked but the version.
  */
 
-/** The name of the shared worker in `wire.js` ends with it: pages of another version have another worker. */
+/** Of what both ends say, where an app makes the worker itself. */
 export const VERSION = 8;
 
 export const NO_KEY = 0xffff_ffff;

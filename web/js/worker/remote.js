@@ -111,7 +111,8 @@ class Line {
     this.#wire.line = this;
     const { spki, ...others } = this.#options;
     // Without the callbacks, which JSON leaves out.
-    this.#wire.command().u8(Command.START).text(JSON.stringify(others)).bytes(spki);
+    const options = JSON.stringify({ ...others, lasts: this.#way.outlives });
+    this.#wire.command().u8(Command.START).text(options).bytes(spki);
     this.#show();
   }
 
@@ -276,8 +277,10 @@ class Line {
     return this.#roundTrip;
   }
 
-  wake() {
-    this.#wire.command().u8(Command.WAKE).u8(Number(globalThis.document?.visibilityState !== "hidden"));
+  /** 2 if the page is left, and the browser keeps it. At once: it is about to be frozen. */
+  wake(how = Number(globalThis.document?.visibilityState !== "hidden")) {
+    this.#wire.command().u8(Command.WAKE).u8(how);
+    this.#wire.flush();
   }
 
   close(reason) {

@@ -31,6 +31,8 @@ const ROOM_LEN_MIN = STREAM_AHEAD_LEN / 2;
 const NOT_SENT = 2;
 
 const served = new Set();
+/** How long a worker outlives its last line: the browser has yet to send the last record. */
+export const LINGER_MILLIS = 1_000;
 
 /** A channel or stream. */
 class Lane {
@@ -61,9 +63,7 @@ class Lane {
 
 /** One link of a page. */
 export class Served {
-  observes = false;
-  hasToken = false; // and can be asked for a newer one
-  #observedLen = 0;
+  given; // the options of its START
   #port;
   #held;
   #line; // the core's, of `#held`
@@ -101,10 +101,15 @@ export class Served {
     this.#free();
   }
 
+  /** A worker that could outlive its pages does so for a line that waits, and for nothing else. */
+  stop() {
+    if (this.given?.lasts) setTimeout(() => served.size + Held.all.size || globalThis.close(), LINGER_MILLIS);
+  }
+
   #greet(command) {
     command.u8();
     const version = command.u8();
-    if (version !== VERSION) return this.fail(new Error(`the page speaks version ${version}, this worker ${VERSION}`));
+    if (version !== VERSION) return this.fail(new Error(`version ${version} is not ${VERSION}`));
     const isReady = () => this.#tell().u8(News.READY);
     if (!navigator.locks) return isReady();
     // It is let go when this worker ends, however it does: nothing else would tell the page.
@@ -125,6 +130,7 @@ export class Served {
     this.#lanes.clear();
     this.#held = undefined;
     this.#line = undefined;
+    this.stop();
   }
 
   #release(lane) {
@@ -159,8 +165,8 @@ export class Served {
       case Command.SIGNATURE:
         return this.#line?.provideSignature(command.u32(), command.bytes());
       case Command.WAKE: {
-        const isVisible = Boolean(command.u8());
-        return this.#held?.wake(this, isVisible);
+        const how = command.u8();
+        return how === 2 ? this.#held?.rest(this) : this.#held?.wake(this, how);
       }
       case Command.CLOSE:
         return this.#close(command.text());
@@ -253,9 +259,7 @@ export class Served {
   }
 
   #start(options, spki) {
-    this.observes = options.observed;
-    this.#observedLen = options.observedLen;
-    this.hasToken = options.asks;
+    this.given = options;
     this.#held = Held.of(this, options, spki);
     this.#line = this.#held.line;
   }
@@ -332,7 +336,7 @@ export class Served {
   // News of the line.
 
   onRecord(outward, bytes) {
-    const seen = bytes.subarray(0, this.#observedLen);
+    const seen = bytes.subarray(0, this.given.observedLen);
     this.#tell(true).u8(News.RECORD).u8(Number(outward)).u32(bytes.length).bytes(seen);
   }
 

@@ -13,25 +13,32 @@
 import * as Command from "./command.js";
 import * as News from "./news.js";
 import { Packer, Unpacker, VERSION } from "./port.js";
-import { Served } from "./served.js";
+import { BUILD } from "../platform.js";
+import { LINGER_MILLIS, Served } from "./served.js";
 
 /** How long a worker may take to load its script and answer. */
 const START_MILLIS = 30_000;
-/** How long a worker of ours outlives its line: the browser has yet to send the last record. */
-const LINGER_MILLIS = 1_000;
 
 export const failure = (code, message) => Object.assign(new Error(message), { code });
 
 const start = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue" });
 
-/** The name ends with the port's version: pages of another one have another worker. */
-const share = () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "duologue-7" });
+/** The name has the build: pages of another one have another worker. Where workers can outlive their pages, that is asked for. */
+const lasting = (way) => ({
+  type: "module",
+  name: `duologue${BUILD}`,
+  get extendedLifetime() {
+    return (way.outlives = true);
+  },
+});
+
+const share = (way) => new SharedWorker(new URL("./worker.js", import.meta.url), lasting(way));
 
 /** As [the word for it, how it is made, is it ours to end]. */
 function first(where) {
   if (where === true) return ["worker", start, true];
   if (where === "shared") return ["shared", share];
-  if (where instanceof URL) return ["shared", () => new SharedWorker(where, { type: "module", name: "duologue-7" })];
+  if (where instanceof URL) return ["shared", (way) => new SharedWorker(where, lasting(way))];
   return [where.port ? "shared" : "worker", () => where];
 }
 
@@ -40,6 +47,7 @@ export class Way {
   wire;
   where;
   link; // { url, ended, onContext, onState }
+  outlives = false; // does the worker, its pages?
   start = start;
   serve = (port) => new Served(port);
 
@@ -75,7 +83,7 @@ export class Way {
   async open([context, make, isOurs]) {
     let worker;
     try {
-      worker = make();
+      worker = make(this);
     } catch (error) {
       throw failure("worker-lost", `The worker of this link cannot be started: ${error.message}`);
     }
