@@ -17,6 +17,8 @@ export function watchPage(wake, rest, leave, ended) {
   // A page that the browser may show again keeps its session for as long as the server does.
   const hidden = (event) => (event.persisted ? rest : leave)();
   globalThis.document?.addEventListener("visibilitychange", visible, { signal });
+  // A socket that died meanwhile says so a while later, if at all, and is open until then.
+  globalThis.document?.addEventListener("resume", wake, { signal });
   globalThis.addEventListener?.("online", wake, { signal });
   globalThis.addEventListener?.("pageshow", wake, { signal });
   globalThis.addEventListener?.("pagehide", hidden, { signal });
@@ -53,8 +55,8 @@ export function watchSocket(make, url, { unopened = () => {}, blocked }) {
   socket.addEventListener("close", ({ code }) => {
     isClosed = true;
     setTimeout(() => stop.abort(), CLOSE_MILLIS);
-    // 1006 is that of no close frame; Firefox may leave `open` out before any other.
-    if (!isOpen && code === 1006) unopened();
+    // 1006 is that of no close frame, and Deno's 0; Firefox may leave `open` out before any other.
+    if (!isOpen && (code === 1006 || code === 0)) unopened();
   });
   const close = () => isClosed || socket.dispatchEvent?.(Object.assign(new Event("close"), { code: 1006 }));
   socket.addEventListener("error", () => setTimeout(close, CLOSE_MILLIS));

@@ -103,7 +103,8 @@ impl Socket {
         let close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
             if let Some(driver) = weak.upgrade() {
                 // Firefox can leave `open` out when the server closes right behind the 101; it tells that close all the same.
-                driver.handle_lost(no, opened.get() || event.code() != NO_CLOSE_FRAME);
+                // Deno says 0 for that of no close frame.
+                driver.handle_lost(no, opened.get() || !matches!(event.code(), 0 | NO_CLOSE_FRAME));
             }
         });
         web.set_onopen(Some(open.as_ref().unchecked_ref()));

@@ -4,16 +4,16 @@
 
 import { browserName } from "../name.js";
 
-/** Ed25519 where the browser has it, else ECDSA over P-256. */
+const make = (algorithm) => crypto.subtle.generateKey(algorithm, false, ["sign", "verify"]);
+const ed25519 = () => make({ name: "Ed25519" });
+
+/** Ed25519 where the browser has it, else ECDSA over P-256. WebKitGTK's generation fails now and then: it is tried once more. */
 export async function generate() {
-  let keys;
   let algorithm = "Ed25519";
-  try {
-    keys = await crypto.subtle.generateKey({ name: "Ed25519" }, false, ["sign", "verify"]);
-  } catch {
+  const keys = await ed25519().catch(ed25519).catch(() => {
     algorithm = "P-256";
-    keys = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
-  }
+    return make({ name: "ECDSA", namedCurve: "P-256" });
+  });
   const spki = new Uint8Array(await crypto.subtle.exportKey("spki", keys.publicKey));
   return { keys, algorithm, spki, name: browserName() };
 }
