@@ -73,7 +73,7 @@ pub(crate) fn ensure_wasm() -> Result<()> {
     // The bindings and the tool that writes their JavaScript must be of one version. Its own lock file can name
     // versions that a registry mirror lacks, hence no `--locked`.
     ensure_installed("wasm-bindgen", "wasm-bindgen-cli", &locked_version("wasm-bindgen")?, &[])?;
-    ensure_installed("wasm-pack", "wasm-pack", WASM_PACK, &["--locked"])
+    ensure_installed("wasm-pack", "wasm-pack", WASM_PACK, &["--locked", "--debug"])
 }
 
 /// What makes the page, by name and version; without node some are missing, as in what is made.
