@@ -13,10 +13,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState},
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -126,10 +123,7 @@ impl Debts {
         }
         for (what, count) in counts {
             if let (Some(paid_at), Some(Some(rate))) = (self.all.get(*what), lists.all.get(*what)) {
-                let taken = |paid_at: u64| Some(rate.paid_at(paid_at, now, *count));
-                // It is always changed.
-                let before = paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).unwrap_or_default();
-                free_at = free_at.max(rate.free_at(rate.paid_at(before, now, *count)));
+                free_at = free_at.max(rate.take(paid_at, now, *count));
             }
         }
         free_at

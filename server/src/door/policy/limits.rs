@@ -219,11 +219,7 @@ impl Bucket {
 
     /// From when on one more may be taken, after so many.
     fn take(&self, now: u64, count: u64) -> u64 {
-        let Some(rate) = self.rate else { return 0 };
-        let taken = |paid_at: u64| Some(rate.paid_at(paid_at, now, count));
-        // It is always changed.
-        let before = self.paid_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).unwrap_or_default();
-        rate.free_at(rate.paid_at(before, now, count))
+        self.rate.map_or(0, |rate| rate.take(&self.paid_at, now, count))
     }
 }
 
@@ -245,6 +241,18 @@ impl Rate {
     pub(crate) const fn paid_at(self, paid_at: u64, now: u64, count: u64) -> u64 {
         let from = if paid_at > now { paid_at } else { now };
         from.saturating_add(count.saturating_mul(SECOND) / self.per_second)
+    }
+
+    /// So many more are taken of what several take: from when on one more may be.
+    pub(crate) fn take(self, paid_at: &AtomicU64, now: u64, count: u64) -> u64 {
+        let mut before = paid_at.load(Ordering::Relaxed);
+        loop {
+            let after = self.paid_at(before, now, count);
+            match paid_at.compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return self.free_at(after),
+                Err(other) => before = other,
+            }
+        }
     }
 
     /// When one more may be taken.
