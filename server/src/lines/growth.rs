@@ -42,11 +42,14 @@ use crate::{
 /// As many as the listener lets wait.
 const STRANGERS_MAX: u32 = 4_096;
 
+/// Does something once.
+type Work = fn(&mut Grown, u32, Counted<'_>);
+
 /// Runs what is counted.
 type Counted<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
 
 /// What is done for one line, by name. The last one takes the place of sessions that are here.
-const WORKS: [(&str, fn(&mut Grown, u32, Counted<'_>)); 16] = [
+const WORKS: [(&str, Work); 16] = [
     ("connection: is it banned, denied, too much", connects),
     ("lobby: a place, worth more, given back", lobby),
     ("M1: was it here before", m1),
@@ -93,7 +96,8 @@ impl Grown {
     /// If it cannot be written.
     pub fn fill(directory: &Path, count: u32) -> Result<(), StateError> {
         let state = State::open(directory)?;
-        Ok(state.store().fill(count, |number| device(number).0).expect("a store that was just made"))
+        state.store().fill(count, |number| device(number).0).expect("a store that was just made");
+        Ok(())
     }
 
     /// A server of such a directory, with a session of each device.
