@@ -44,6 +44,7 @@ pub use keyring::{Keyring, KeyringError};
 pub use path::{Path, PathError};
 pub use socket::WebSocket;
 pub use target::{InvalidTarget, Target};
+pub use tls::provider as tls_provider;
 pub use token::TokenError;
 pub use tokio_tungstenite;
 

@@ -1,4 +1,5 @@
-//! TLS to the server: the system's certificate authorities, those of a file, and the exception for this machine.
+//! TLS to the server: the system's certificate authorities, those of a file, and the exception for this machine; and whose
+//! cryptography it is, at both ends.
 //!
 //! On loopback any certificate is taken: a development server has a self-signed one, there is no network to listen on, and
 //! the server is authenticated by its pinned key inside TLS anyway. Everywhere else TLS is verified as in a browser, so that
@@ -13,9 +14,22 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
+/// The cryptography of TLS, at both ends: ring's. Before its groups stands X25519MLKEM768 by graviola, which ring does not have,
+/// where the processor has what that needs; a peer that does not know it agrees by X25519 as before.
+#[must_use]
+pub fn provider() -> CryptoProvider {
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(unused_mut))]
+    let mut provider = ring::default_provider();
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    if duologue::crypto::has_graviola() {
+        provider.kx_groups.insert(0, rustls_graviola::kx::X25519MLKEM768);
+    }
+    provider
+}
+
 /// What to verify a server with; or why that cannot be had, in words.
 pub(crate) fn config(loopback: bool, extra_roots: Option<&Path>) -> Result<ClientConfig, String> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| error.to_string())?;

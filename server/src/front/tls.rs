@@ -1,4 +1,5 @@
-//! TLS 1.3 by rustls with ring: from certificate files, or self-signed for development.
+//! TLS 1.3 by rustls with ring, and X25519MLKEM768 where the processor is one for it: from certificate files, or self-signed for
+//! development.
 
 use std::{
     net::IpAddr,
@@ -7,9 +8,9 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use duologue_client::tls_provider;
 use rustls::{
     ServerConfig,
-    crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
 };
 use thiserror::Error;
@@ -75,7 +76,7 @@ pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, T
         source => TlsError::Pem { what: "a private key", path: key.to_owned(), source },
     };
     let private = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
-    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ServerConfig::builder_with_provider(Arc::new(tls_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has suites of TLS 1.3");
     let mut config = builder.with_no_client_auth().with_single_cert(chain, private).map_err(|source| match source {
@@ -165,6 +166,12 @@ pub fn development_at(directory: &Path, addresses: &[IpAddr]) -> Result<Arc<Serv
 
 #[cfg(test)]
 mod tests {
+    use rustls::{
+        ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore, ServerConnection,
+        crypto::{CryptoProvider, ring},
+        pki_types::ServerName,
+    };
+
     use super::*;
 
     /// A folder with a certificate for this machine, and its key.
@@ -196,6 +203,75 @@ mod tests {
         development_at(directory.path(), &network[..1]).expect("it is kept");
         development_at(directory.path(), &[]).expect("it is kept");
         assert_eq!(kept(), second);
+    }
+
+    /// How a client and a server with this certificate have agreed on a key: by which group, and whether at once.
+    fn agreed(
+        certificate: &Path,
+        server: Arc<ServerConfig>,
+        provider: CryptoProvider,
+    ) -> (NamedGroup, Option<HandshakeKind>) {
+        let mut roots = RootCertStore::empty();
+        chain(certificate).expect("it is there").into_iter().for_each(|it| roots.add(it).expect("a certificate"));
+        let client = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("it has suites of TLS 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut client = ClientConnection::new(Arc::new(client), name).expect("a client");
+        let mut server = ServerConnection::new(server).expect("a server");
+        while client.is_handshaking() || server.is_handshaking() {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            while client.wants_write() {
+                client.write_tls(&mut there).expect("memory");
+            }
+            let mut there = there.as_slice();
+            while !there.is_empty() {
+                server.read_tls(&mut there).expect("memory");
+                server.process_new_packets().expect("a sound client");
+            }
+            while server.wants_write() {
+                server.write_tls(&mut back).expect("memory");
+            }
+            let mut back = back.as_slice();
+            while !back.is_empty() {
+                client.read_tls(&mut back).expect("memory");
+                client.process_new_packets().expect("a sound server");
+            }
+        }
+        let group = server.negotiated_key_exchange_group().expect("they have agreed");
+        (group.name(), server.handshake_kind())
+    }
+
+    #[test]
+    fn a_client_that_knows_x25519mlkem768_agrees_by_it_and_an_older_one_by_what_it_knows() {
+        let (_directory, certificate, key) = made(&[]);
+        let ours = || from_files(&certificate, &key).expect("it was made");
+        let has_it = tls_provider().kx_groups.iter().any(|group| group.name() == NamedGroup::X25519MLKEM768);
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("adx") && std::is_x86_feature_detected!("avx2") {
+            assert!(has_it, "this processor is one for it");
+        }
+        let best = if has_it { NamedGroup::X25519MLKEM768 } else { NamedGroup::X25519 };
+        assert_eq!(agreed(&certificate, ours(), tls_provider()), (best, Some(HandshakeKind::Full)));
+
+        let by = |group| CryptoProvider { kx_groups: vec![group], ..ring::default_provider() };
+        for group in [ring::kx_group::X25519, ring::kx_group::SECP256R1, ring::kx_group::SECP384R1] {
+            assert_eq!(agreed(&certificate, ours(), by(group)), (group.name(), Some(HandshakeKind::Full)));
+        }
+        // Our client brings X25519 along, so that an older server need not ask for it.
+        let older = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("it has suites of TLS 1.3")
+            .with_no_client_auth()
+            .with_single_cert(
+                chain(&certificate).expect("it is there"),
+                PrivateKeyDer::from_pem_file(&key).expect("it is there"),
+            )
+            .expect("they go together");
+        let agreed = agreed(&certificate, Arc::new(older), tls_provider());
+        assert_eq!(agreed, (NamedGroup::X25519, Some(HandshakeKind::Full)));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Post {
                 let name =
                     ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                 let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                    .with_safe_default_protocol_versions()
+                    .with_protocol_versions(&[&rustls::version::TLS13])
                     .map_err(io::Error::other)?
                     .with_root_certificates(Arc::clone(&self.roots))
                     .with_no_client_auth();
@@ -229,7 +229,7 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("versions")
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
