@@ -301,7 +301,8 @@ fn connect(dial: &Dial, offer: Offer) -> anyhow::Result<(Connection, Vec<u8>)> {
 /// What begins a TLS handshake. Recorded once: nothing in it needs to be new.
 fn client_hello(state: &std::path::Path) -> anyhow::Result<Vec<u8>> {
     let name = ServerName::try_from("localhost").expect("it is a name");
-    let mut client = rustls::ClientConnection::new(Arc::new(tls_config(state)?), name)?;
+    let mut client =
+        rustls::ClientConnection::new(Arc::new(tls_config(state, rustls::crypto::ring::default_provider())?), name)?;
     let mut hello = Vec::new();
     client.write_tls(&mut hello)?;
     Ok(hello)

@@ -20,7 +20,7 @@ use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, stream};
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
-    crypto::ring::default_provider,
+    crypto::{CryptoProvider, ring::default_provider},
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use tokio::{
@@ -98,7 +98,7 @@ impl To {
 
 impl Dial {
     pub(crate) fn new(kind: Kind, transport: Transport, port: u16, state: &Path) -> anyhow::Result<Arc<Self>> {
-        let tls = (transport == Transport::Tls).then(|| tls_config(state)).transpose()?;
+        let tls = (transport == Transport::Tls).then(|| tls_config(state, default_provider())).transpose()?;
         let tls = tls.map(|config| TlsConnector::from(Arc::new(config)));
         let server_key = match kind {
             Kind::Duologue => Some(duologue_server::server_key(state)?),
@@ -218,11 +218,11 @@ impl Clients {
 }
 
 /// TLS that trusts the server's certificate. It resumes nothing: every connection is a full handshake.
-pub(crate) fn tls_config(state: &Path) -> anyhow::Result<ClientConfig> {
+pub(crate) fn tls_config(state: &Path, provider: CryptoProvider) -> anyhow::Result<ClientConfig> {
     let certificate = CertificateDer::from_pem_file(state.join("tls-cert.pem")).context("no certificate")?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate).context("the certificate is none")?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();

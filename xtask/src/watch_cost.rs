@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::process::{self, cargo, command, output, step, target, which};
+use crate::bench;
+use crate::process::{self, command, output, step, target, which};
 
 /// How many times an echo may cost what it does without.
 const TIMES: f64 = 1.02;
@@ -54,7 +55,7 @@ pub(crate) fn measure() -> Result<()> {
 
 /// The benchmark with the watch or without, under a name of its own.
 fn build(with: bool) -> Result<PathBuf> {
-    let mut build = cargo(["build", "--release", "-p", "duologue-bench"]);
+    let mut build = bench::building();
     if !with {
         build.arg("--no-default-features");
     }
