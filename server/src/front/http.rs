@@ -396,7 +396,9 @@ impl Front {
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let (times, born) = (self.times, Instant::now());
-        let (mut look, mut ends_at) = (tokio::time::interval(times.look), None);
+        // Not at once: a timer that is due before all others wakes the reactor.
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + times.look, times.look);
+        let mut ends_at = None;
         loop {
             tokio::select! {
                 result = connection.as_mut() => {

@@ -25,6 +25,9 @@ use super::{
 
 /// Events that the log may be behind, some 200 bytes each.
 const LOG_ROOM: usize = 8_192;
+/// For how long nobody wakes a reader's thread that has just read all there was: what is told meanwhile it takes together. To be
+/// woken for each event costs whoever tells it more than the event.
+const REST: Duration = Duration::from_millis(5);
 /// How long a server that stops waits for the log to be written.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -211,7 +214,11 @@ impl Reader {
             if left.is_zero() {
                 return Read::Nothing;
             }
+            let rests = std::mem::take(&mut inner.has_read);
+            inner.is_to_be_woken = !rests;
+            let left = if rests { left.min(REST) } else { left };
             inner = self.0.waiting.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner.is_to_be_woken = false;
         }
     }
 
@@ -251,6 +258,10 @@ struct Inner {
     is_closed: bool,
     /// The reader has one that it has not done with.
     is_busy: bool,
+    /// A thread has read since it last waited.
+    has_read: bool,
+    /// A thread waits for the next one.
+    is_to_be_woken: bool,
 }
 
 impl Inner {
@@ -260,6 +271,7 @@ impl Inner {
             self.events.shrink_to(64);
         }
         self.is_busy = event.is_some();
+        self.has_read |= event.is_some();
         event
     }
 }
@@ -288,7 +300,7 @@ impl Queue {
 
     fn push(&self, event: &Arc<Event>) {
         let room = if event.kind.is_audited() { self.room } else { self.room - self.room / 4 };
-        {
+        let is_to_be_woken = {
             let mut inner = self.lock();
             if inner.is_closed {
                 return;
@@ -300,8 +312,11 @@ impl Queue {
                 return;
             }
             inner.events.push_back(Arc::clone(event));
+            std::mem::take(&mut inner.is_to_be_woken)
+        };
+        if is_to_be_woken {
+            self.waiting.notify_one();
         }
-        self.waiting.notify_one();
         self.came.notify_one();
     }
 
@@ -355,6 +370,24 @@ mod tests {
         watch.tell(Event::of(Kind::LineOpen));
         assert!(matches!(slow.next_within(Duration::ZERO), Read::Event(event) if event.kind == Kind::LineOpen));
         assert_eq!(watch.told().len(), 3);
+    }
+
+    #[test]
+    fn a_thread_reads_within_a_moment_what_is_told_while_it_rests() {
+        let watch = Watch::default();
+        let (reader, (told, heard)) = (watch.subscribe(8), std::sync::mpsc::channel());
+        let reading = thread::spawn(move || {
+            while let Read::Event(event) = reader.next_within(Duration::from_secs(60)) {
+                told.send(event.kind).expect("somebody asks");
+            }
+        });
+        for _ in 0..200 {
+            watch.tell(Event::of(Kind::LineOpen));
+            let kind = heard.recv_timeout(Duration::from_secs(10)).expect("it is not forgotten");
+            assert_eq!(kind, Kind::LineOpen);
+        }
+        drop(watch);
+        reading.join().expect("it ends when nobody tells any more");
     }
 
     #[tokio::test]
