@@ -3,7 +3,7 @@
 //! ```text
 //! 1. tools and page                 the end-to-end tests serve the page as it is shipped
 //! 2. native                         unit tests beside the code, simulation in shared/src/sim
-//! 3. the debug server
+//! 3. the debug server              and before it the vendored cipher's own tests, as wasm in Node
 //! 4. the core as wasm               the same tests, in Chromium, or in Node where there is none
 //! 5. the page's words               in Node: every text in both languages
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
@@ -111,6 +111,14 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
     let native = ["test", "--no-fail-fast", "--workspace", "--exclude", "duologue-web", "--exclude", "duologue-tests"];
     run.group("native", cargo(native), &[]);
 
+    if filter.is_none() {
+        if tools::has_node() {
+            run.prepare("the cipher's own tests, as wasm", tests_of_the_cipher);
+        } else {
+            run.skip("native", "vendor/chacha20/tests", "no node");
+        }
+    }
+
     run.prepare("debug server", debug_server);
 
     // `--tests`: libraries and integration tests, without the examples in docs; those ran natively.
@@ -190,6 +198,15 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
 /// Where everything is run that does not take too long.
 pub(crate) fn on_build_machine() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
+/// Those that chacha20 is published with, on the backend that `vendor/` adds.
+fn tests_of_the_cipher() -> Result<()> {
+    let mut tests = cargo(["test", "--quiet", "--locked", "--all-features", "--tests"]);
+    tests.args(["--manifest-path", "vendor/chacha20/Cargo.toml", "--target", "wasm32-unknown-unknown"]);
+    // Seen from the crate's folder.
+    tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "node ../../tests/cipher/libtest.mjs");
+    process::run(tests.env("CARGO_TARGET_DIR", target("cipher/own")))
 }
 
 fn debug_server() -> Result<()> {
