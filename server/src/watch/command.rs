@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn there_is_a_bound_of_what_waits() {
-        let (command, _errors) = started(&["/bin/sleep", "1000"], Duration::from_secs(2));
+        let (command, _errors) = started(&["/bin/sleep", "1000"], Duration::from_secs(60));
         let taken = (0..1_000).filter(|_| command.tell(Told::Ban, &ban("ada"))).count();
         assert!((WAITING_MAX..=WAITING_MAX + AT_A_TIME).contains(&taken), "{taken}");
         // Its threads are not waited for: they end with the test.

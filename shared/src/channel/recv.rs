@@ -221,8 +221,9 @@ impl RecvHalf {
         !self.ready.is_empty() || self.gap > 0 || self.fin
     }
 
+    /// The application has read all that has come, and seen what was left out behind it.
     pub(crate) fn is_drained(&self) -> bool {
-        self.ready.is_empty() && self.ahead.is_empty()
+        self.ready.is_empty() && self.ahead.is_empty() && self.gap == 0
     }
 
     /// What was spent and is not taken.

@@ -196,7 +196,7 @@ impl Session {
             }
             None => {
                 if channel.recv.taken_due {
-                    self.due.insert(id);
+                    self.taken_from(id);
                 }
                 self.nothing_to_read(id)
             }
@@ -217,11 +217,11 @@ impl Session {
             let before = channel.recv.memory_len();
             let received = channel.recv.hand_over(channel.kind.stream);
             self.unread_len -= before - channel.recv.memory_len();
-            if channel.recv.taken_due {
-                self.due.insert(id);
-            }
             received
         });
+        if self.channels.get(id).is_some_and(|channel| channel.recv.taken_due) {
+            self.taken_from(id);
+        }
         received.map_or_else(|| self.nothing_to_read(id), |message| Ok(Received::Message(message)))
     }
 

@@ -105,6 +105,8 @@ impl World {
             assert!(session.channel(id).broken().is_some(), "{uid:?} {id:?} outlives its session");
             self.ledger.check_deliveries(session, uid, id);
             while let Ok(Received::Message(message)) = session.channel(id).recv() {
+                let missed = session.channel(id).missed();
+                self.ledger.passed(uid, id, missed);
                 self.ledger.took(uid, id, &message);
             }
         }
