@@ -190,8 +190,9 @@ async fn browser_below_a_path_the_page_opens_without_its_server_and_beside_anoth
     front.lead_nowhere();
     for path in ["/one/", "/other/"] {
         browser.open(&format!("{}{path}", front.address())).await;
-        // The page is there. Its line may be one that another page of it has left behind in their worker.
-        browser.wait_until("['closed', 'resuming'].includes(document.documentElement.dataset.state)").await;
+        // The page is there. Its line may be one that another page of it has left behind in their worker, and lives as long as its
+        // connection does.
+        browser.wait_until("['open', 'closed', 'resuming'].includes(document.documentElement.dataset.state)").await;
     }
     browser.finish().await;
 }

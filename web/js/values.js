@@ -21,7 +21,8 @@ export function toKind({ priority = 1, tail } = {}) {
 }
 
 export function toBytes(data) {
-  if (data?.constructor === Uint8Array) return data; // not what is derived from it: `slice` of Node's Buffer copies nothing
+  // Not what is derived from it: `slice` of Node's Buffer copies nothing. One that was given away is empty, and named below.
+  if (data?.constructor === Uint8Array && ArrayBuffer.isView(data) && data.length > 0) return data;
   if (typeof data === "string") return new TextEncoder().encode(data);
   if (Object.prototype.toString.call(data) === "[object ArrayBuffer]") return new Uint8Array(data); // of a frame too
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
