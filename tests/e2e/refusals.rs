@@ -225,10 +225,12 @@ async fn browser_an_unreachable_server_nearby_names_the_certificate_and_one_that
         assert_eq!(code, "unreachable");
         assert!(reason.contains("certificate") && reason.contains(&format!("https://{host}:1/")), "{reason}");
     }
-    // Else its line would outlive it, and need no upgrade.
+    // The page's line has outlived it, and would need no upgrade.
+    browser.open(&proxy.address()).await;
+    browser.wait_for_state("open").await;
     browser.run("link.close(); await link.closed;", Value::Null).await;
     proxy.answer("/line", "content-type: text/plain", "no line here");
-    browser.open(&proxy.address()).await;
+    browser.reload().await;
     let told = browser.wait_for_end("upgrade-refused").await;
     assert!(told.contains("answers"), "{told}");
     let (code, reason) = end(&browser, "", "{}").await;
