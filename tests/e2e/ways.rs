@@ -70,6 +70,8 @@ async fn browser_tabs_have_a_line_each_where_none_opens_in_a_shared_worker() {
     proxy.answer_no_more(OWN);
     browser.close_tab(&first).await;
     assert_eq!(browser.echo(b"the other").await.unwrap(), b"the other");
+    // The one that no line is in ends a second after its last page has left it.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     browser.reload().await;
     browser.wait_for_state("open").await;
     assert_eq!(browser.run("return link.context", Value::Null).await, json!("shared"));

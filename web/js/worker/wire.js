@@ -48,6 +48,7 @@ export class Way {
   where;
   link; // { url, ended, onContext, onState }
   outlives = false; // does the worker, its pages?
+  #moving; // to the next context
   start = start;
   serve = (port) => new Served(port);
 
@@ -115,7 +116,8 @@ export class Way {
         return await wire.ask(name, argument);
       } catch (error) {
         if (error !== wire.lost) throw error;
-        await this.next(error);
+        // Several may have been asked of the context that is lost.
+        if (wire === this.wire) await (this.#moving ??= this.next(error).finally(() => (this.#moving = undefined)));
       }
     }
   }
