@@ -53,6 +53,7 @@ mod forms;
 mod giving;
 mod guests;
 mod hoard;
+mod in_process;
 mod lan;
 mod login;
 mod logs;

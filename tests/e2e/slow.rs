@@ -1,6 +1,4 @@
 //! A slow reader slows its own channel: neither end holds more than the windows allow, and the others go on.
-//!
-//! The service is this test's own, so that the server is the library in this process, over real TLS.
 
 use std::{
     sync::{
@@ -10,21 +8,12 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use duologue::limits::{CHANNEL_WINDOW, STREAM_QUEUE_LEN_MAX};
-use duologue_server::{Call, Duologue, Line, Policy, ServiceError, State, development, page, services};
+use duologue_server::{Call, Line, ServiceError};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::{io::AsyncReadExt, net::TcpListener};
-use tokio_util::sync::CancellationToken;
+use tokio::io::AsyncReadExt;
 
-use crate::{
-    browser::{Browser, Profile},
-    enrolment::stranger,
-    server::target,
-    tls::Trust,
-    within,
-};
+use crate::{browser::Browser, enrolment::stranger, in_process::InProcess, server::target, within};
 
 const BYTES_PER_SEC: usize = 100_000;
 /// What a DATA frame may cost beside its bytes, and what one record may hold when the limit is met.
@@ -37,45 +26,26 @@ const WORKER_QUEUE: usize = (1_024 + 256) * 1_024;
 /// is kept to be sent again. An acknowledgement that is late (a busy machine) leaves both at the writer.
 const QUEUE_AND_WINDOW: usize = STREAM_QUEUE_LEN_MAX + WINDOW;
 
-struct InProcess {
-    _directory: TempDir,
-    trust: Trust,
-    link: String,
+struct Slow {
+    server: InProcess,
     /// The server's ends of the lines that have called the slow service.
     lines: Arc<Mutex<Vec<Line>>>,
     /// Messages of the service `ten` that were taken.
     taken: Arc<AtomicUsize>,
-    stop: CancellationToken,
 }
 
-impl Drop for InProcess {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-async fn server() -> InProcess {
-    let directory = TempDir::with_prefix("duologue-state-").unwrap();
-    let state = State::open(directory.path()).unwrap();
-    let tls = development(state.directory()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let link = state.new_invite(Duration::from_secs(60)).unwrap().to_link(&address);
-    let lines: Arc<Mutex<Vec<Line>>> = Arc::default();
-    let seen = Arc::clone(&lines);
-    let slow = move |call: Call| {
-        seen.lock().unwrap().push(call.channel.line().unguarded());
-        read_slowly(call)
-    };
-    let duologue = Duologue::new(state, Policy::loopback()).service("echo", services::echo).service("slow", slow);
-    let taken = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&taken);
-    let duologue = duologue.service("ten", move |call| send_ten(call, Arc::clone(&counted)));
-    let app = Router::new().route("/line", duologue.route()).merge(page(true));
-    let stop = CancellationToken::new();
-    tokio::spawn(duologue_server::serve(listener, Some(tls), app, stop.clone()));
-    let trust = Trust::in_development(directory.path());
-    InProcess { _directory: directory, trust, link, lines, taken, stop }
+async fn server() -> Slow {
+    let (lines, taken): (Arc<Mutex<Vec<Line>>>, Arc<AtomicUsize>) = Default::default();
+    let (seen, counted) = (Arc::clone(&lines), Arc::clone(&taken));
+    let server = InProcess::start(|duologue| {
+        let slow = move |call: Call| {
+            seen.lock().unwrap().push(call.channel.line().unguarded());
+            read_slowly(call)
+        };
+        duologue.service("slow", slow).service("ten", move |call| send_ten(call, Arc::clone(&counted)))
+    })
+    .await;
+    Slow { server, lines, taken }
 }
 
 /// Sends ten messages, and counts those that the page has taken.
@@ -100,7 +70,7 @@ async fn read_slowly(call: Call) -> Result<(), ServiceError> {
     Ok(())
 }
 
-impl InProcess {
+impl Slow {
     fn held(&self) -> usize {
         let lines = self.lines.lock().unwrap();
         lines.iter().map(|line| line.command(|line, _| line.session().held_len())).max().unwrap_or(0)
@@ -110,7 +80,7 @@ impl InProcess {
 #[tokio::test]
 async fn a_slow_service_makes_neither_end_hold_more_than_its_window() {
     let server = server().await;
-    let line = within(20, "the line", stranger().connect(&target(&server.link))).await.unwrap();
+    let line = within(20, "the line", stranger().connect(&target(&server.server.link))).await.unwrap();
     let mut stream = line.stream("slow").unwrap();
     let writing = async {
         let bytes = vec![7; 10_000_000];
@@ -138,27 +108,13 @@ async fn a_slow_service_makes_neither_end_hold_more_than_its_window() {
 #[tokio::test]
 async fn browser_a_slow_service_stops_the_pages_pipe() {
     let server = server().await;
-    let browser = two_lines(&server).await;
+    let browser = server.server.two_lines().await;
     stops_the_pipe(&server, &browser, "onThread", 0).await;
     stops_the_pipe(&server, &browser, "inWorker", WORKER_QUEUE).await;
     browser.finish().await;
 }
 
-/// A browser with two lines: `onThread`, on the page's, and `inWorker`.
-async fn two_lines(server: &InProcess) -> Browser {
-    let browser = Browser::start(&Profile::trusting(server.trust.clone())).await;
-    browser.open(&server.link).await;
-    browser.wait_for_state("open").await;
-    let open = "
-        const { connect } = await import('/duologue.js');
-        globalThis.onThread = connect();
-        globalThis.inWorker = connect({ worker: true });
-        await Promise.all([onThread.ready, inWorker.ready]);";
-    browser.run(open, Value::Null).await;
-    browser
-}
-
-async fn stops_the_pipe(server: &InProcess, browser: &Browser, line: &str, queue: usize) {
+async fn stops_the_pipe(server: &Slow, browser: &Browser, line: &str, queue: usize) {
     let body = "
         const stream = await link.createBidirectionalStream('slow');
         let given = 0;
@@ -210,7 +166,7 @@ async fn stops_the_pipe(server: &InProcess, browser: &Browser, line: &str, queue
 #[tokio::test]
 async fn browser_what_the_page_has_not_read_is_not_taken() {
     let server = server().await;
-    let browser = two_lines(&server).await;
+    let browser = server.server.two_lines().await;
     for line in ["link", "inWorker"] {
         let before = server.taken.load(Ordering::Relaxed);
         let body = "

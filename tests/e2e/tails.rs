@@ -1,30 +1,18 @@
 //! What is left out: of a channel that is a tail, and what an end throws away before it has left. The other end hears how much
 //! is missing, and where.
-//!
-//! The services are this test's own, so that the server is the library in this process, over real TLS.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
 use duologue::{Delivery, Kind, Priority};
 use duologue_client::LineError;
-use duologue_server::{Call, Duologue, Policy, ServiceError, State, development, page, services};
+use duologue_server::{Call, ServiceError, services};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
     sync::Notify,
 };
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    browser::{Browser, Profile},
-    enrolment::stranger,
-    server::target,
-    tls::Trust,
-    within,
-};
+use crate::{enrolment::stranger, in_process::InProcess, server::target, within};
 
 /// How many prices there are, and what one takes.
 const PRICES: u32 = 20_000;
@@ -34,42 +22,18 @@ const OUTPUT_LEN: usize = 4_000_000;
 /// What a stream's writer may be ahead of a reader who does not read: its queue, a window, and what is on its way.
 const AHEAD_MAX: usize = (256 + 256 + 128) * 1_024;
 
-struct InProcess {
-    _directory: TempDir,
-    trust: Trust,
-    link: String,
-    stop: CancellationToken,
-}
-
-impl Drop for InProcess {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
 async fn server() -> InProcess {
-    let directory = TempDir::with_prefix("duologue-state-").unwrap();
-    let state = State::open(directory.path()).unwrap();
-    let tls = development(state.directory()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let link = state.new_invite(Duration::from_secs(60)).unwrap().to_link(&address);
     let begin = Arc::new(Notify::new());
     let began = Arc::clone(&begin);
-    let duologue = Duologue::new(state, Policy::loopback())
-        .service("echo", services::echo)
-        .service("prices", prices)
-        .service("terminal", terminal)
-        .service("late", move |call| late(call, Arc::clone(&began)))
-        .service("begin", move |call| {
+    InProcess::start(|duologue| {
+        let late = move |call| late(call, Arc::clone(&began));
+        let begins = move |call| {
             begin.notify_one();
             services::echo(call)
-        });
-    let app = Router::new().route("/line", duologue.route()).merge(page(true));
-    let stop = CancellationToken::new();
-    tokio::spawn(duologue_server::serve(listener, Some(tls), app, stop.clone()));
-    let trust = Trust::in_development(directory.path());
-    InProcess { _directory: directory, trust, link, stop }
+        };
+        duologue.service("prices", prices).service("terminal", terminal).service("late", late).service("begin", begins)
+    })
+    .await
 }
 
 /// Numbers from 0 on, without waiting for anybody.
@@ -184,15 +148,7 @@ async fn messages_that_were_thrown_away_are_said_to_be_not_sent() {
 #[tokio::test]
 async fn browser_a_page_reads_tails_throws_away_and_says_what_comes_first() {
     let server = server().await;
-    let browser = Browser::start(&Profile::trusting(server.trust.clone())).await;
-    browser.open(&server.link).await;
-    browser.wait_for_state("open").await;
-    let open = "
-        const { connect } = await import('/duologue.js');
-        globalThis.onThread = connect();
-        globalThis.inWorker = connect({ worker: true });
-        await Promise.all([onThread.ready, inWorker.ready]);";
-    browser.run(open, Value::Null).await;
+    let browser = server.two_lines().await;
     for line in ["onThread", "inWorker"] {
         let run = async |body: &str| browser.run(&body.replace("link.", &format!("{line}.")), Value::Null).await;
         let prices = "
