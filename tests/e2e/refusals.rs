@@ -8,7 +8,7 @@ use crate::{
     browser::{Browser, Engine, Profile},
     page::enrolled,
     proxy::Proxy,
-    server::{SERVED_NAME, Server},
+    server::{SERVED_NAME, Server, through},
     ways::with_policy,
 };
 
@@ -225,8 +225,11 @@ async fn browser_an_unreachable_server_nearby_names_the_certificate_and_one_that
         assert_eq!(code, "unreachable");
         assert!(reason.contains("certificate") && reason.contains(&format!("https://{host}:1/")), "{reason}");
     }
-    // The page's line has outlived it, and would need no upgrade.
-    browser.open(&proxy.address()).await;
+    browser.log().await;
+    browser.finish().await;
+    // In another one: the page's line lives on for as long as the browser keeps its page, and would need no upgrade.
+    let browser = Browser::start(&Profile::trusting(proxy.trust())).await;
+    browser.open(&through(&server.invite("24h").await, proxy.port)).await;
     browser.wait_for_state("open").await;
     browser.run("link.close(); await link.closed;", Value::Null).await;
     proxy.answer("/line", "content-type: text/plain", "no line here");
