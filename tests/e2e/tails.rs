@@ -104,6 +104,8 @@ async fn an_interrupt_throws_away_what_a_terminal_has_not_sent() {
     let mut terminal = line.stream("terminal").unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     terminal.write_all(b"\x03").await.unwrap();
+    // Who reads before the interrupt is there makes room for what it would have thrown away.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let (mut all, mut some) = (Vec::new(), vec![0; 65_536]);
     loop {
         let len = within(10, "the screen", terminal.read(&mut some)).await.unwrap();
@@ -185,6 +187,7 @@ async fn browser_a_page_reads_tails_throws_away_and_says_what_comes_first() {
             await new Promise((ok) => setTimeout(ok, 500));
             const writer = terminal.writable.getWriter();
             await writer.write('\\u0003');
+            await new Promise((ok) => setTimeout(ok, 500));
             let [length, end] = [0, ''];
             for await (const chunk of terminal.readable) {
                 length += chunk.length;
