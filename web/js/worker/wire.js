@@ -32,7 +32,15 @@ const lasting = (way) => ({
   },
 });
 
-const share = (way) => new SharedWorker(new URL("./worker.js", import.meta.url), lasting(way));
+/** As `lasting`, spelled out: Vite reads the type from here. */
+const share = (way) =>
+  new SharedWorker(new URL("./worker.js", import.meta.url), {
+    type: "module",
+    name: `duologue${BUILD}`,
+    get extendedLifetime() {
+      return (way.outlives = true);
+    },
+  });
 
 /** As [the word for it, how it is made, is it ours to end]. */
 function first(where) {
