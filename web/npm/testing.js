@@ -519,7 +519,7 @@ class ServedStream extends BidirectionalStream {
   _isBroken = false;
 
   constructor(session, label, id) {
-    super(session, label, id);
+    super(session, label, undefined, undefined, id);
     this.#id = id;
   }
 
