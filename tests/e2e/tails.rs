@@ -189,9 +189,10 @@ async fn browser_a_page_reads_tails_throws_away_and_says_what_comes_first() {
             await writer.write('\\u0003');
             await new Promise((ok) => setTimeout(ok, 500));
             let [length, end] = [0, ''];
-            for await (const chunk of terminal.readable) {
-                length += chunk.length;
-                end = new TextDecoder().decode(chunk.slice(-2));
+            const reader = terminal.readable.getReader();
+            for (let chunk; !(chunk = await reader.read()).done; ) {
+                length += chunk.value.length;
+                end = new TextDecoder().decode(chunk.value.slice(-2));
             }
             await writer.close();
             return [length, end, terminal.missed];";

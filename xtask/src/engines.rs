@@ -79,7 +79,11 @@ const FOR_FIREFOX: [LeftOut; 2] = [
     ),
 ];
 
-const FOR_WEBKIT: [LeftOut; 15] = [
+const FOR_WEBKIT: [LeftOut; 16] = [
+    (
+        "reload::browser_a_page_that_is_left_and_kept_does_not_dial_and_goes_on_when_it_is_shown_again",
+        "a line that was lost while its page was kept is not open again within 20 s",
+    ),
     ("first_run::browser_past_the_warning_a_lost_connection_comes_back", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_a_served_page_opens_on_a_telephone", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_an_app_has_its_line_in_whatever_worker_it_asks_for", DRIVER_WARNS_NOT),
