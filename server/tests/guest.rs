@@ -336,9 +336,9 @@ async fn three_hundred_guests_are_one_and_take_nothing_from_who_was_let_in() {
     let own = device.connect(&bench.invited()).await.expect("the invite is good");
     let mut coming = tokio::task::JoinSet::new();
     // A few at a time: three hundred handshakes without optimisation take longer than one may.
-    let turns = std::sync::Arc::new(tokio::sync::Semaphore::new(32));
+    let turns = Arc::new(tokio::sync::Semaphore::new(32));
     for _ in 0..300 {
-        let (client, target, turns) = (bench.stranger(), bench.target(), std::sync::Arc::clone(&turns));
+        let (client, target, turns) = (bench.stranger(), bench.target(), Arc::clone(&turns));
         coming.spawn(async move {
             let _turn = turns.acquire_owned().await;
             client.connect(&target).await
