@@ -1,6 +1,4 @@
 //! Many messages at once, on the page's thread and in a worker: `sendMany`, `recvMany`, and how what was read is told.
-//!
-//! The server is the library in this process, so that its service can say what the page has taken.
 
 use std::{
     sync::{
@@ -10,16 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::Router;
-use duologue_server::{Call, Duologue, Policy, ServiceError, State, development, page, services};
+use duologue_server::{Call, ServiceError};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use crate::{
     browser::{Browser, Profile},
-    tls::Trust,
+    in_process::InProcess,
     within,
 };
 
@@ -28,44 +23,26 @@ const TOLD: usize = 100;
 
 /// A server with `echo`, and with `told`, which sends [`TOLD`] messages and counts those that the page has taken.
 struct Here {
-    state: State,
-    trust: Trust,
-    port: u16,
+    server: InProcess,
     taken: Arc<AtomicUsize>,
-    _directory: TempDir,
-    _stops: tokio_util::sync::DropGuard,
 }
 
 impl Here {
     async fn new() -> Self {
-        let directory = TempDir::with_prefix("duologue-state-").unwrap();
-        let state = State::open(directory.path()).unwrap();
-        let tls = development(state.directory()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let taken = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&taken);
         let told = move |call: Call| tell(call, Arc::clone(&counted));
-        let duologue = Duologue::new(state.clone(), Policy::loopback());
-        let duologue = duologue.service("echo", services::echo).service("told", told);
-        let app = Router::new().merge(duologue.router()).merge(page(true));
-        let stop = CancellationToken::new();
-        let _stops = stop.clone().drop_guard();
-        tokio::spawn(duologue_server::serve(listener, Some(tls), app, stop));
-        let trust = Trust::in_development(directory.path());
-        Self { state, trust, port, taken, _directory: directory, _stops }
+        Self { server: InProcess::start(|duologue| duologue.service("told", told)).await, taken }
     }
 
     /// A page without a line of its own; `line` is one in this context, anew with each call.
     async fn line(&self, browser: &Browser, worker: bool) {
-        let address = format!("https://localhost:{}", self.port);
-        browser.open(&format!("{address}/duologue.js")).await;
-        let link = self.state.new_invite(Duration::from_secs(600)).unwrap().to_link(&address);
+        browser.open(&self.server.file("/duologue.js")).await;
         let open = "
             const { connect } = await import('/duologue.js');
             globalThis.line = connect({ ...args, account: String(args.worker) });
             await line.ready;";
-        browser.run(open, json!({ "invite": link, "worker": worker })).await;
+        browser.run(open, json!({ "invite": self.server.invite(), "worker": worker })).await;
     }
 
     /// Waits until the page is known to have taken so many.
@@ -104,7 +81,7 @@ async fn tell(call: Call, taken: Arc<AtomicUsize>) -> Result<(), ServiceError> {
 #[tokio::test]
 async fn browser_many_messages_are_sent_and_received_together_in_order_in_every_context() {
     let here = Here::new().await;
-    let browser = Browser::start(&Profile::trusting(here.trust.clone())).await;
+    let browser = Browser::start(&Profile::trusting(here.server.trust.clone())).await;
     for worker in [false, true] {
         here.line(&browser, worker).await;
         let there_and_back = "
@@ -151,7 +128,7 @@ async fn browser_many_messages_are_sent_and_received_together_in_order_in_every_
 #[tokio::test]
 async fn browser_what_was_read_is_told_wherever_the_reading_stops() {
     let here = Here::new().await;
-    let browser = Browser::start(&Profile::trusting(here.trust.clone())).await;
+    let browser = Browser::start(&Profile::trusting(here.server.trust.clone())).await;
     let read = |count: usize, then: &str| {
         format!(
             "const channel = line.channel('told');

@@ -16,8 +16,9 @@ use crate::{
 
 pub(crate) struct InProcess {
     _directory: TempDir,
+    state: State,
+    address: String,
     pub(crate) trust: Trust,
-    pub(crate) link: String,
     stop: CancellationToken,
 }
 
@@ -35,19 +36,28 @@ impl InProcess {
         let tls = development(state.directory()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-        let link = state.new_invite(Duration::from_secs(60)).unwrap().to_link(&address);
-        let duologue = with(Duologue::new(state, Policy::loopback()).service("echo", services::echo));
+        let duologue = with(Duologue::new(state.clone(), Policy::loopback()).service("echo", services::echo));
         let app = Router::new().route("/line", duologue.route()).merge(page(true));
         let stop = CancellationToken::new();
         tokio::spawn(duologue_server::serve(listener, Some(tls), app, stop.clone()));
         let trust = Trust::in_development(directory.path());
-        Self { _directory: directory, trust, link, stop }
+        Self { _directory: directory, state, address, trust, stop }
+    }
+
+    /// A link for one more device.
+    pub(crate) fn invite(&self) -> String {
+        self.state.new_invite(Duration::from_secs(600)).unwrap().to_link(&self.address)
+    }
+
+    /// One of its files.
+    pub(crate) fn file(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
     }
 
     /// A browser with two lines: `onThread`, on the page's, and `inWorker`.
     pub(crate) async fn two_lines(&self) -> Browser {
         let browser = Browser::start(&Profile::trusting(self.trust.clone())).await;
-        browser.open(&self.link).await;
+        browser.open(&self.invite()).await;
         browser.wait_for_state("open").await;
         let open = "
             const { connect } = await import('/duologue.js');

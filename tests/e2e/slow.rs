@@ -80,7 +80,7 @@ impl Slow {
 #[tokio::test]
 async fn a_slow_service_makes_neither_end_hold_more_than_its_window() {
     let server = server().await;
-    let line = within(20, "the line", stranger().connect(&target(&server.server.link))).await.unwrap();
+    let line = within(20, "the line", stranger().connect(&target(&server.server.invite()))).await.unwrap();
     let mut stream = line.stream("slow").unwrap();
     let writing = async {
         let bytes = vec![7; 10_000_000];

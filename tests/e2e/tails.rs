@@ -80,7 +80,7 @@ async fn late(call: Call, begin: Arc<Notify>) -> Result<(), ServiceError> {
 #[tokio::test]
 async fn a_tail_keeps_the_newest_and_tells_where_something_is_missing() {
     let server = server().await;
-    let line = within(20, "the line", stranger().connect(&target(&server.link))).await.unwrap();
+    let line = within(20, "the line", stranger().connect(&target(&server.invite()))).await.unwrap();
     let kind = Kind { tail: Some(20_000), priority: Priority::Last, ..Kind::MESSAGES };
     let prices = line.channel_of("prices", kind).unwrap();
     // Long enough for its service to have said all, and to have been stopped by the window if it were no tail.
@@ -100,7 +100,7 @@ async fn a_tail_keeps_the_newest_and_tells_where_something_is_missing() {
 #[tokio::test]
 async fn an_interrupt_throws_away_what_a_terminal_has_not_sent() {
     let server = server().await;
-    let line = within(20, "the line", stranger().connect(&target(&server.link))).await.unwrap();
+    let line = within(20, "the line", stranger().connect(&target(&server.invite()))).await.unwrap();
     let mut terminal = line.stream("terminal").unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     terminal.write_all(b"\x03").await.unwrap();
@@ -123,7 +123,7 @@ async fn an_interrupt_throws_away_what_a_terminal_has_not_sent() {
 #[tokio::test]
 async fn messages_that_were_thrown_away_are_said_to_be_not_sent() {
     let server = server().await;
-    let line = within(20, "the line", stranger().connect(&target(&server.link))).await.unwrap();
+    let line = within(20, "the line", stranger().connect(&target(&server.invite()))).await.unwrap();
     let late = line.channel("late").unwrap();
     let mut sent = Vec::new();
     for _ in 0..200 {
