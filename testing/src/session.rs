@@ -54,11 +54,9 @@ impl Session {
         self.channel(id, 0, |channel| channel.missed()) as f64
     }
 
-    /// Throws away what was sent and has not begun to leave. How many messages, or bytes of a stream, that was.
-    #[expect(clippy::cast_precision_loss, reason = "that much is never sent")]
-    #[must_use]
-    pub fn discard(&self, id: u32) -> f64 {
-        self.channel(id, 0, |mut channel| channel.discard()) as f64
+    /// Throws away what was sent and has not begun to leave.
+    pub fn discard(&self, id: u32) {
+        self.channel(id, 0, |mut channel| channel.discard());
     }
 
     /// Queues a message. False if there is no room.

@@ -268,9 +268,9 @@ impl Line {
         self.0.ask(id, |channel| channel.missed()) as f64
     }
 
-    /// Throws away what was sent and has not begun to leave. How many messages, or bytes of a stream, that was.
-    pub fn discard(&self, id: u32) -> f64 {
-        self.0.channel(id, |mut channel| channel.discard()) as f64
+    /// Throws away what was sent and has not begun to leave.
+    pub fn discard(&self, id: u32) {
+        self.0.channel(id, |mut channel| channel.discard());
     }
 
     /// The application has taken so many of what `recvAll` has handed over, the oldest first.

@@ -155,14 +155,11 @@ impl SendHalf {
         self.gap > 0 && !self.begun
     }
 
-    /// What was left out, if the peer is to hear of it now: nothing that has begun stands before it.
-    pub(crate) fn take_gap(&mut self) -> Option<u64> {
-        if !self.has_gap() {
-            return None;
-        }
+    /// How much that is, as told.
+    pub(crate) fn take_gap(&mut self) -> u64 {
         let count = core::mem::take(&mut self.gap);
         self.sealed += count;
-        Some(count)
+        count
     }
 
     /// Drops what was not sealed. `begun` stays: it tells that the first of them had begun to leave.
@@ -291,16 +288,18 @@ mod tests {
         assert!(send.queued_len() <= 500);
         let kept = send.queue.len() as u64;
         assert!(kept >= 2);
-        assert_eq!(send.take_gap(), Some(10 - kept));
+        assert!(send.has_gap());
+        assert_eq!(send.take_gap(), 10 - kept);
         assert_eq!(send.delivery(10 - kept, false), Delivery::NotSent);
         assert_eq!(send.delivery(10 - kept + 1, false), Delivery::Pending);
         // One that has begun to leave is not taken back.
         send.next_fragment(50).expect("there is credit");
         send.take_fragment(50, false);
         assert_eq!(send.discard(false), kept - 1);
-        assert_eq!((send.take_gap(), send.queue.len()), (None, 1), "the peer hears of it behind what has begun");
+        assert_eq!((send.has_gap(), send.queue.len()), (false, 1), "the peer hears of it behind what has begun");
         send.take_fragment(50, false);
-        assert_eq!(send.take_gap(), Some(kept - 1));
+        assert!(send.has_gap());
+        assert_eq!(send.take_gap(), kept - 1);
         assert_eq!(send.sealed, 10);
         send.taken = 10;
         let found: Vec<_> = (1..=10).filter(|ordinal| send.delivery(*ordinal, false) == Delivery::Taken).collect();
@@ -317,7 +316,7 @@ mod tests {
                 assert_eq!(send.write(piece, kind), piece.len());
                 assert!(send.queued_len() <= 40_000);
             }
-            assert_eq!(send.take_gap(), Some(260_000), "in pieces of {piece}");
+            assert_eq!(send.take_gap(), 260_000, "in pieces of {piece}");
             let mut left = Vec::new();
             while let Some((len, _)) = send.next_fragment(usize::MAX) {
                 left.extend_from_slice(&send.take_fragment(len, true));
@@ -334,7 +333,7 @@ mod tests {
         for _ in 0..3 * LEFT_OUT_MAX {
             send.push(vec![1], kind);
             send.push(vec![2], kind);
-            send.take_gap().expect("the first was left out");
+            assert_eq!(send.take_gap(), 1, "the first was left out");
             send.next_fragment(9).expect("there is credit");
             send.take_fragment(1, false);
         }

@@ -67,15 +67,14 @@ impl Session {
 
     pub(super) fn send(&mut self, id: ChannelId, message: Vec<u8>) -> Result<u64, (ChannelError, Vec<u8>)> {
         let (max, len) = (self.peers.message_len as usize, message.len());
-        let queued = match self.sendable(id) {
+        let (before, kind) = match self.sendable(id) {
             Ok(channel) if channel.kind.stream => return Err((ChannelError::WrongKind { stream: true }, message)),
             Ok(_) if len > max => return Err((ChannelError::MessageTooLong { len, max }, message)),
             Ok(channel) => (channel.send.queued_len(), channel.kind),
             Err(error) => return Err((error, message)),
         };
-        let (queued, kind) = queued;
         let cost = len + QUEUED_MESSAGE_COST;
-        if queued > 0 && queued + cost > SEND_QUEUE_LEN_MAX && kind.tail.is_none() {
+        if before > 0 && before + cost > SEND_QUEUE_LEN_MAX && kind.tail.is_none() {
             return Err((ChannelError::Blocked, message));
         }
         if self.is_crowded_by(cost) {
@@ -83,8 +82,7 @@ impl Session {
         }
         let Some(channel) = self.channels.get_mut(id) else { return Err((ChannelError::Closed, message)) };
         let ordinal = channel.send.push(message, kind);
-        let now = channel.send.queued_len();
-        self.queued_len = self.queued_len + now - queued;
+        self.queued_len = self.queued_len - before + channel.send.queued_len();
         if kind.tail.is_some() {
             self.changed.insert(id);
             self.make_room();
@@ -107,8 +105,8 @@ impl Session {
         if written == 0 && !bytes.is_empty() {
             return Err(ChannelError::Blocked);
         }
-        let now = send.queued_len();
-        self.queued_len = self.queued_len + now - before;
+        let after = send.queued_len();
+        self.queued_len = self.queued_len - before + after;
         self.take_turn(id);
         Ok(written)
     }
@@ -118,7 +116,7 @@ impl Session {
         let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.reset.is_none()) else { return 0 };
         let before = channel.send.queued_len();
         let count = channel.send.discard(channel.kind.stream);
-        self.queued_len -= before - channel.send.queued_len();
+        self.queued_len = self.queued_len - before + channel.send.queued_len();
         self.changed.insert(id);
         self.take_turn(id);
         self.make_room();

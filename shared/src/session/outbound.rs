@@ -171,10 +171,10 @@ impl Session {
             if !self.can_seal(id) {
                 continue;
             }
-            let limit = self.unacknowledged_len_max();
+            let for_all = self.unacknowledged_len_max();
             let Some(channel) = self.channels.get_mut(id) else { continue };
             let (mut turn, Kind { stream, priority, .. }) = (TURN_LEN_MAX, channel.kind);
-            let limit = limit + reserve(priority);
+            let limit = for_all + reserve(priority);
             let mut full = false;
             loop {
                 if channel.send.has_gap() {
@@ -182,7 +182,7 @@ impl Session {
                     if full {
                         break;
                     }
-                    let count = channel.send.take_gap().unwrap_or_default();
+                    let count = channel.send.take_gap();
                     if !mutated!(GapUntold) {
                         self.resend.push(Retained::Gap { channel: id, count }, out);
                     }
@@ -263,9 +263,8 @@ impl Session {
 
     /// Which steps of priority may still seal: what somebody waits for does not stand behind what fills the memory.
     fn steps_with_room(&self) -> usize {
-        let (len, max) = (self.resend.len(), self.unacknowledged_len_max());
-        let with_room = len < max + reserve(Priority::First);
-        if len < max { STEPS } else { usize::from(with_room) }
+        let has_reserve = self.resend.len() < self.unacknowledged_len_max() + reserve(Priority::First);
+        if self.has_resend_room() { STEPS } else { usize::from(has_reserve) }
     }
 
     fn has_resend_room(&self) -> bool {
