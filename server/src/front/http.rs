@@ -36,7 +36,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -57,6 +56,7 @@ use super::{
     proxied::{self, Client, TrustedProxies},
     strangers,
     stream::{Stream, Tcp, Writing},
+    tls_stream::TlsStream,
 };
 
 /// Connections of one address that have not become lines: many people behind one router, each with a page's six.
@@ -148,7 +148,7 @@ pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Ro
 async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, app: Router, stop: CancellationToken) {
     let strangers = strangers::handle(&listening.watch);
     let front = Front {
-        acceptor: listening.tls.map(TlsAcceptor::from),
+        tls: listening.tls,
         proxies: listening.trusted_proxies,
         behind_proxy: listening.behind_proxy,
         watch: listening.watch,
@@ -214,7 +214,7 @@ struct Times {
 }
 
 struct Front {
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     proxies: TrustedProxies,
     behind_proxy: bool,
     watch: Watch,
@@ -373,14 +373,14 @@ impl Front {
             answer_in_clear(tcp, NOT_TRUSTED).await?;
             return Err(io::Error::other("it begins with a PROXY header of somebody who is not trusted"));
         }
-        let stream = match &self.acceptor {
+        let stream = match &self.tls {
             None => Stream::Clear(tcp),
             // Every record of TLS begins with a byte below the letters, every request of HTTP with a letter.
             Some(_) if tcp.first().await?.is_some_and(|first| first.is_ascii_alphabetic()) => {
                 answer_in_clear(tcp, NO_TLS).await?;
                 return Err(io::Error::other("it was HTTP without TLS"));
             }
-            Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(tcp).await?)),
+            Some(tls) => Stream::Tls(TlsStream::accept(Arc::clone(tls), tcp).await?),
         };
         Ok((stream, proxied))
     }
@@ -453,7 +453,7 @@ impl Front {
             None => AddressFrom::Connection,
         };
         // This listener takes nothing older than TLS 1.3.
-        let tls = if self.acceptor.is_some() { Tls::V13 } else { Tls::None };
+        let tls = if self.tls.is_some() { Tls::V13 } else { Tls::None };
         Outer { tls, address_from, own_proxy: is_trusted || (self.behind_proxy && whose.peer.ip().is_loopback()) }
     }
 

@@ -10,4 +10,5 @@ pub(crate) mod socket;
 pub(crate) mod strangers;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod tls_stream;
 pub(crate) mod well_known;

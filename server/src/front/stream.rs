@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -29,16 +29,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::server::TlsStream;
-use tokio_util::io::poll_read_buf;
 
+use super::tls_stream::TlsStream;
 use crate::state::files;
 
 /// What was sent must be acknowledged within this, or the connection is gone: without it the system tries for 15 minutes.
 #[cfg(target_os = "linux")]
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
-/// What is read at a time from a line's socket that brings much: about a record. rustls asks for 4 KiB at a time.
-const AHEAD_LEN: usize = 64 * 1_024;
 /// What the system holds of an answer that its reader does not take. Without it 2 MB and more.
 const UNSENT_LEN: u32 = 128 * 1_024;
 
@@ -47,12 +44,8 @@ const UNSENT_LEN: u32 = 128 * 1_024;
 pub(crate) struct Tcp {
     /// None only while it moves.
     tcp: Option<TcpStream>,
-    /// What was read of it and not asked for yet: behind the PROXY protocol's header, or of much at once. An idle line holds none.
+    /// What was read of it behind the PROXY protocol's header and not asked for yet.
     ahead: Option<Box<BytesMut>>,
-    /// A line's, under TLS: what comes in bulk is read ahead.
-    reads_ahead: bool,
-    /// The last read has filled what it was given, so that more is there.
-    brings_much: bool,
     /// While somebody looks.
     writing: Option<Arc<Writing>>,
     _counted: files::Counted,
@@ -73,14 +66,7 @@ impl Tcp {
         #[cfg(target_os = "linux")]
         let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
         hold_unsent(&tcp, UNSENT_LEN);
-        Self {
-            tcp: Some(tcp),
-            ahead: None,
-            reads_ahead: false,
-            brings_much: false,
-            writing: None,
-            _counted: files::connection(),
-        }
+        Self { tcp: Some(tcp), ahead: None, writing: None, _counted: files::connection() }
     }
 
     /// Gives back bytes that were read too far: they are read next.
@@ -109,7 +95,7 @@ impl Tcp {
     }
 
     /// Registers the socket with the runtime that this is called on. A line's own bounds hold from now on.
-    fn move_here(&mut self) -> io::Result<()> {
+    pub(super) fn move_here(&mut self) -> io::Result<()> {
         self.writing = None;
         let Some(tcp) = self.tcp.take() else { return Err(io::ErrorKind::NotConnected.into()) };
         hold_unsent(&tcp, u32::MAX);
@@ -122,17 +108,6 @@ impl Tcp {
             Some(tcp) => poll(Pin::new(tcp)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
-    }
-
-    /// Reads more than is asked for, and keeps it until it is.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut read = BytesMut::with_capacity(AHEAD_LEN);
-        let polled = self.poll(|tcp| poll_read_buf(tcp, cx, &mut read));
-        self.brings_much = matches!(polled, Poll::Ready(Ok(len)) if len > buf.remaining());
-        let len = ready!(polled)?;
-        buf.put_slice(&read.split_to(len.min(buf.remaining())));
-        self.put_back(read);
-        Poll::Ready(Ok(()))
     }
 
     fn noted<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -181,12 +156,7 @@ impl AsyncRead for Tcp {
             }
             return Poll::Ready(Ok(()));
         }
-        if self.brings_much {
-            return self.poll_ahead(cx, buf);
-        }
-        let polled = self.poll(|tcp| tcp.poll_read(cx, buf));
-        self.brings_much = self.reads_ahead && buf.remaining() == 0;
-        polled
+        self.poll(|tcp| tcp.poll_read(cx, buf))
     }
 }
 
@@ -222,16 +192,7 @@ impl AsyncWrite for Tcp {
 #[derive(Debug)]
 pub(crate) enum Stream {
     Clear(Tcp),
-    Tls(Box<TlsStream<Tcp>>),
-}
-
-impl Stream {
-    fn tcp(&mut self) -> &mut Tcp {
-        match self {
-            Self::Clear(tcp) => tcp,
-            Self::Tls(tls) => tls.get_mut().0,
-        }
-    }
+    Tls(Box<TlsStream>),
 }
 
 /// What carries a line.
@@ -254,12 +215,8 @@ impl Carrier {
     /// Registers the socket with the runtime that this is called on, if it is one of ours.
     pub(crate) fn move_here(&mut self) -> io::Result<()> {
         match self {
-            Self::Own(stream) => {
-                let reads_ahead = matches!(stream, Stream::Tls(_));
-                let tcp = stream.tcp();
-                tcp.reads_ahead = reads_ahead;
-                tcp.move_here()
-            }
+            Self::Own(Stream::Clear(tcp)) => tcp.move_here(),
+            Self::Own(Stream::Tls(tls)) => tls.move_here(),
             Self::Other(_) => Ok(()),
         }
     }
@@ -309,41 +266,9 @@ each!(Carrier { Own, Other });
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-    };
+    use tokio::net::TcpListener;
 
     use super::*;
-
-    /// Each record of 64 KiB once took 17 reads.
-    #[tokio::test]
-    async fn what_comes_in_bulk_is_read_at_once_in_its_order_and_nothing_is_held_of_it_in_the_end() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let mut tcp = Tcp::new(listener.accept().await.expect("a connection").0);
-        tcp.reads_ahead = true;
-        let sent: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-        let writes = async {
-            peer.write_all(&sent).await.expect("it is open");
-            peer.shutdown().await.expect("it is open");
-        };
-        let reads = async {
-            let (mut came, mut most, mut chunk) = (Vec::new(), 0, [0; 4_096]);
-            loop {
-                let len = tcp.read(&mut chunk).await.expect("it is open");
-                came.extend_from_slice(&chunk[..len]);
-                most = most.max(tcp.ahead.as_ref().map_or(0, |ahead| ahead.len()));
-                if len == 0 {
-                    return (came, most);
-                }
-            }
-        };
-        let ((), (came, most)) = tokio::join!(writes, reads);
-        assert!(came == sent, "{} of {} bytes came", came.len(), sent.len());
-        assert!((4_096..AHEAD_LEN).contains(&most), "{most} bytes were ahead");
-        assert!(tcp.ahead.is_none());
-    }
 
     /// Without it, what a peer that has vanished does not acknowledge is held for a quarter of an hour.
     #[tokio::test]
