@@ -137,6 +137,9 @@ impl State {
             channel.release();
         }
         self.channels.remove(&key);
+        if self.channels.is_empty() {
+            self.channels = HashMap::new();
+        }
         let channels = &self.channels;
         self.ended.retain(|ended| channels.keys().any(|key| ended.has(*key)));
     }
@@ -258,7 +261,11 @@ impl Shared {
 
     pub(crate) fn register(&self, no: ConnectionNo) -> Arc<Wake> {
         let wake = Arc::new(Wake::default());
-        self.with(|state| state.sockets.push((no, Arc::clone(&wake))));
+        self.with(|state| {
+            // A vector begins with room for four, and most lines have one.
+            state.sockets.reserve_exact(1);
+            state.sockets.push((no, Arc::clone(&wake)));
+        });
         wake
     }
 
@@ -280,13 +287,15 @@ impl Shared {
         }
     }
 
-    /// Waits until no question is open.
+    /// Waits until no question is open. One seldom is, and a line has no room for who waits for it.
     pub(crate) async fn answered(&self) {
-        wait(self, &self.answered, |shared| {
+        let is_answered = |shared: &Self| {
             let state = shared.lock();
             (state.questions.is_empty() && !state.answering).then_some(())
-        })
-        .await;
+        };
+        if is_answered(self).is_none() {
+            Box::pin(wait(self, &self.answered, is_answered)).await;
+        }
     }
 
     /// Until when the keeper may sleep; none until it is woken.

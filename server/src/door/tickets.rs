@@ -147,6 +147,8 @@ impl Inner {
         self.all.insert(number, id);
         self.added.insert(id);
         let own = self.by_device.or_insert_with(device, Vec::new);
+        // Most devices have one, and a vector begins with room for four.
+        own.reserve_exact(1);
         own.push(id);
         if own.len() > OF_A_DEVICE_MAX {
             let oldest = own[0];
