@@ -3,13 +3,15 @@
 //! A figure is a job of the page and a message's length. An end that has no stream or no request of its own does the same
 //! with messages, so that each figure has its baselines.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Comparison, Goal};
 
 /// What is measured. The names are also the page's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
 pub(super) enum End {
     Duologue,
     Worker,

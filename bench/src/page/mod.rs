@@ -44,12 +44,18 @@ pub(crate) struct Page {
     /// Only the figures whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Only these
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = End::ALL)]
+    ends: Vec<End>,
     /// Chromium's program
     #[arg(long, default_value = "chromium")]
     chromium: PathBuf,
     /// The bundled page and the bundled servers for node
     #[arg(long, default_value = "target/bench/page")]
     bundles: PathBuf,
+    /// The library that the page loads, such as target/web of another revision; without it, the one built into this program
+    #[arg(long)]
+    web: Option<PathBuf>,
     /// Where node finds what cannot be bundled
     #[arg(long, default_value = "target/tools/npm/bench/node_modules")]
     node_modules: PathBuf,
@@ -97,10 +103,11 @@ impl Page {
         let mut libp2p = self.start_node("libp2p-server.cjs", state.directory())?;
         let ports =
             Ports { path: path.port, socketio: socketio.answer("ready").await?, libp2p: libp2p.answer("ready").await? };
-        let (ends, ends_on_path) = (End::ALL, End::ON_PATH);
+        let ends = self.ends.clone();
+        let ends_on_path = End::ON_PATH.into_iter().filter(|end| ends.contains(end)).collect();
         let plan = Plan { rounds: self.rounds, ports, ends, ends_on_path, path_invite, figures: figures.to_vec() };
         let (reports, mut reported) = mpsc::unbounded_channel();
-        let app = server::app(state, plan, &self.bundles, reports)?;
+        let app = server::app(state, plan, &self.bundles, self.web.clone(), reports)?;
         let server = tokio::spawn(duologue_server::serve(listener, Some(tls), app, Default::default()));
         let browser = Browser::start(&self.chromium, &directory.path().join("browser"), &spki_pin, &invite)?;
         let results = loop {

@@ -1,12 +1,15 @@
 //! The server that the page speaks with: Duologue as the binary mounts it, the bare WebSocket beside it, and the page itself.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use axum::{
     Router,
-    extract::WebSocketUpgrade,
-    http::header,
+    extract::{self, WebSocketUpgrade},
+    http::{StatusCode, header},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -28,8 +31,8 @@ const INDEX: &str = include_str!("../../page/index.html");
 pub(super) struct Plan {
     pub(super) rounds: u32,
     pub(super) ports: Ports,
-    pub(super) ends: [End; 5],
-    pub(super) ends_on_path: [End; 2],
+    pub(super) ends: Vec<End>,
+    pub(super) ends_on_path: Vec<End>,
     /// Lets a second device in, over the narrow path: a browser has one for each host and port.
     pub(super) path_invite: String,
     pub(super) figures: Vec<&'static Figure>,
@@ -57,6 +60,7 @@ pub(super) fn app(
     state: State,
     plan: Plan,
     bundles: &Path,
+    web: Option<PathBuf>,
     reports: UnboundedSender<Report>,
 ) -> anyhow::Result<Router> {
     let duologue = Duologue::new(state, Policy::loopback())
@@ -69,11 +73,21 @@ pub(super) fn app(
     Ok(Router::new()
         .route("/line", duologue.route())
         .route("/bench/websocket", get(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(jobs::websocket) }))
-        .route("/bench/", get(|| async { file("text/html; charset=utf-8", INDEX.to_owned()) }))
-        .route("/bench/page.js", get(|| async { file("text/javascript; charset=utf-8", script) }))
-        .route("/bench/plan", get(|| async { file("application/json", plan) }))
+        .route("/bench/", get(|| async { isolated("text/html; charset=utf-8", INDEX.to_owned()) }))
+        .route("/bench/page.js", get(|| async { isolated("text/javascript; charset=utf-8", script) }))
+        .route("/bench/plan", get(|| async { isolated("application/json", plan) }))
         .route("/bench/report", post(async move |body: String| take(&body, &reports)))
-        .merge(page(true)))
+        .merge(web.map_or_else(|| page(true), library)))
+}
+
+/// The library as another build has it, in the place of the one that this program has in it.
+fn library(directory: PathBuf) -> Router {
+    let serve = |extract::Path(name): extract::Path<String>| async move {
+        let bytes = fs::read(directory.join(&name)).map_err(|_| StatusCode::NOT_FOUND)?;
+        let kind = if name.ends_with(".wasm") { "application/wasm" } else { "text/javascript; charset=utf-8" };
+        Ok::<_, StatusCode>(isolated(kind, bytes))
+    };
+    Router::new().route("/{name}", get(serve))
 }
 
 fn take(body: &str, reports: &UnboundedSender<Report>) {
@@ -83,11 +97,11 @@ fn take(body: &str, reports: &UnboundedSender<Report>) {
 }
 
 /// With these headers the page's clock has a resolution of 5 µs in the place of 100.
-fn file(kind: &'static str, text: String) -> impl IntoResponse {
+fn isolated(kind: &'static str, body: impl IntoResponse) -> impl IntoResponse {
     let isolated = [
         (header::CONTENT_TYPE.as_str(), kind),
         ("cross-origin-opener-policy", "same-origin"),
         ("cross-origin-embedder-policy", "require-corp"),
     ];
-    (isolated, text)
+    (isolated, body)
 }
