@@ -148,12 +148,12 @@ async fn both(mut receive: Pin<&mut impl Future<Output = ()>>, mut transmit: Pin
     }
 }
 
-/// Polls one direction of a socket.
-async fn with_socket<S: Unpin, T>(
+/// Polls one direction of a socket. No `async fn`: that keeps what it is given twice, and so is what sends a record.
+fn with_socket<S: Unpin, T>(
     socket: &Mutex<S>,
     mut poll: impl FnMut(Pin<&mut S>, &mut Context<'_>) -> Poll<T>,
-) -> T {
-    poll_fn(|cx| poll(Pin::new(&mut *socket.lock().unwrap_or_else(PoisonError::into_inner)), cx)).await
+) -> impl Future<Output = T> {
+    poll_fn(move |cx| poll(Pin::new(&mut *socket.lock().unwrap_or_else(PoisonError::into_inner)), cx))
 }
 
 async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>) {
@@ -202,9 +202,9 @@ async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, soc
     let _ = with_socket(socket, S::poll_close).await;
 }
 
-async fn send<S: Socket>(socket: &Mutex<S>, record: Vec<u8>) -> Result<(), S::Error> {
+fn send<S: Socket>(socket: &Mutex<S>, record: Vec<u8>) -> impl Future<Output = Result<(), S::Error>> {
     let mut record = Some(record);
-    with_socket(socket, |mut socket, cx| {
+    with_socket(socket, move |mut socket, cx| {
         if record.is_some() {
             ready!(socket.as_mut().poll_ready(cx))?;
             if let Some(record) = record.take() {
@@ -213,7 +213,6 @@ async fn send<S: Socket>(socket: &Mutex<S>, record: Vec<u8>) -> Result<(), S::Er
         }
         socket.poll_flush(cx)
     })
-    .await
 }
 
 /// Answers a line's questions and minds its time, until it is closed. What [`Endpoint::answer`] is given last is

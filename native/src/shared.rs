@@ -395,8 +395,8 @@ impl Wake {
     }
 
     /// Waits until there may be something to send.
-    pub(crate) async fn woken(&self) {
-        self.transmit.notified().await;
+    pub(crate) fn woken(&self) -> impl Future<Output = ()> {
+        self.transmit.notified()
     }
 }
 
