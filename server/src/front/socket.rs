@@ -308,6 +308,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_given(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Gives the stream all that is to be sent.
+    fn poll_given(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if let Some(out) = &mut self.out {
                 while out.has_remaining() {
@@ -320,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             let Some(pong) = self.pong.take() else { break };
             self.out = Some(frame(OpCode::Control(Control::Pong), pong)?);
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -429,13 +435,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Vec<u8>> for WebSocket<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_written(cx))?;
+        ready!(self.poll_given(cx))?;
         if self.write == Side::Open {
             self.write = Side::Closed;
             let status = u16::from(self.status).to_be_bytes();
             self.out = Some(frame(OpCode::Control(Control::Close), Bytes::copy_from_slice(&status))?);
-            ready!(self.poll_written(cx))?;
+            ready!(self.poll_given(cx))?;
         }
+        // Flushed with the end: TLS says that it is over in the same write.
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
+use std::future::poll_fn;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_tungstenite::{
@@ -183,6 +185,42 @@ async fn nothing_is_said_behind_our_own_close() {
     assert!(socket.next().await.is_none());
     socket.flush().await.unwrap();
     drop(socket);
+    let mut said = Vec::new();
+    client.read_to_end(&mut said).await.unwrap();
+    assert_eq!(said, [0x88, 2, 3, 232]);
+}
+
+/// A stream that knows how often it was flushed.
+struct Counted(DuplexStream, u32);
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.1 += 1;
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Under TLS each flush is a write of its own, and the end is one.
+#[tokio::test]
+async fn our_close_frame_leaves_with_the_streams_end() {
+    let (mut client, server) = duplex(60_000);
+    let mut socket = WebSocket::new(Counted(server, 0));
+    poll_fn(|cx| Pin::new(&mut socket).poll_close(cx)).await.unwrap();
+    assert_eq!(socket.stream.1, 0);
     let mut said = Vec::new();
     client.read_to_end(&mut said).await.unwrap();
     assert_eq!(said, [0x88, 2, 3, 232]);
