@@ -38,8 +38,6 @@ pub(crate) enum Goal {
     AtMost(f64),
     /// In the figure's own unit, whatever the baseline is.
     AtMostOf(f64, &'static str),
-    /// So much more than the baseline, in the figure's own unit.
-    AtMostBeyond(f64, &'static str),
     /// A multiple of the baseline, or so much in the figure's own unit, whichever is more.
     AtMostOr(f64, f64, &'static str),
 }
@@ -63,7 +61,6 @@ impl Goal {
             Self::AtLeast(least) | Self::WithFloor(least, _) => ratio >= least,
             Self::AtMost(most) => ratio <= most,
             Self::AtMostOf(most, _) => ours <= most,
-            Self::AtMostBeyond(more, _) => ours <= baseline + more,
             Self::AtMostOr(most, least, _) => ratio <= most || ours <= least,
         }
     }
@@ -75,7 +72,6 @@ impl Goal {
             Self::WithFloor(least, floor) => format!("at least {least} ×, never under {floor} ×"),
             Self::AtMost(most) => format!("at most {most} ×"),
             Self::AtMostOf(most, unit) => format!("at most {most} {unit}"),
-            Self::AtMostBeyond(more, unit) => format!("at most the baseline and {more} {unit}"),
             Self::AtMostOr(most, least, unit) => format!("at most {most} × or {least} {unit}"),
         }
     }
@@ -188,9 +184,8 @@ mod tests {
 
     #[test]
     fn a_goal_is_met_up_to_its_last_unit() {
-        let (of, beyond) = (Goal::AtMostOf(250.0, "µs"), Goal::AtMostBeyond(2_600.0, "B"));
+        let of = Goal::AtMostOf(250.0, "µs");
         assert!(of.is_met(250.0, 1.0) && !of.is_met(250.1, 1_000.0));
-        assert!(beyond.is_met(7_600.0, 5_000.0) && !beyond.is_met(7_601.0, 5_000.0));
         let either = Goal::AtMostOr(3.0, 10.0, "ms");
         assert!(either.is_met(10.0, 0.3) && !either.is_met(10.1, 0.3) && either.is_met(15.0, 5.0));
     }
