@@ -21,7 +21,14 @@ use alloc::{string::String, vec::Vec};
 pub(crate) use recv::RecvHalf;
 pub(crate) use send::{Fin, SendHalf};
 
-use crate::{close::ResetCode, limits::CHANNEL_WINDOW};
+use crate::{
+    close::ResetCode,
+    codec::Reader,
+    error::InvalidMessage,
+    frame::Frame,
+    ids::ChannelId,
+    limits::CHANNEL_WINDOW,
+};
 
 /// Which of a session's channels leave first, where several have something to send. Those of one step take turns; those of
 /// the next one get a turn for each four of the step before, so that nobody waits for ever.
@@ -135,5 +142,29 @@ impl ChannelState {
     /// Something waits to be sealed, and the credit lets it.
     pub(crate) fn can_seal(&self) -> bool {
         self.reset.is_none() && self.announced && self.send.can_seal()
+    }
+
+    /// As a snapshot has it: its OPEN, what it has come to, and its halves.
+    pub(crate) fn put(&self, id: ChannelId, out: &mut Vec<u8>) {
+        Frame::Open { channel: id, kind: self.kind, label: &self.label }.encode(out);
+        out.extend_from_slice(&[self.announced.into(), self.released.into(), self.reset.is_some().into()]);
+        out.extend_from_slice(&self.reset.map_or(0, ResetCode::to_wire).to_be_bytes());
+        self.send.put(out);
+        self.recv.put(out);
+    }
+
+    /// Of a snapshot.
+    pub(crate) fn revive(reader: &mut Reader<'_>) -> Result<(ChannelId, Self), InvalidMessage> {
+        let Some(Frame::Open { channel, kind, label }) = Frame::decode(reader)? else {
+            return Err(InvalidMessage::UnknownValue);
+        };
+        let (announced, released, ended, code) = (reader.flag()?, reader.flag()?, reader.flag()?, reader.u16()?);
+        let send = SendHalf::revive(reader, kind.stream, ended)?;
+        let recv = RecvHalf::revive(reader)?;
+        if label.is_empty() || (!announced && (send.has_sealed() || recv.fin)) {
+            return Err(InvalidMessage::UnknownValue);
+        }
+        let reset = ended.then(|| ResetCode::from_wire(code));
+        Ok((channel, Self { label: label.into(), kind, announced, send, recv, reset, released }))
     }
 }

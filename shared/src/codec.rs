@@ -57,6 +57,33 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.take(len)?).map_err(|_| InvalidMessage::NotUtf8)
     }
 
+    /// Four bytes that say how many follow.
+    pub(crate) fn bytes(&mut self, max: usize) -> Result<&'a [u8], InvalidMessage> {
+        let len = self.u32()? as usize;
+        if len > max {
+            return Err(InvalidMessage::TooLong);
+        }
+        self.take(len)
+    }
+
+    /// 0 or 1.
+    pub(crate) fn flag(&mut self) -> Result<bool, InvalidMessage> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(InvalidMessage::UnknownValue),
+        }
+    }
+
+    /// Counts that stay so far below the end of their range that some of them can be added.
+    pub(crate) fn counts<const N: usize>(&mut self) -> Result<[u64; N], InvalidMessage> {
+        let mut counts = [0; N];
+        for count in &mut counts {
+            *count = Some(self.u64()?).filter(|count| *count <= u64::MAX / 4).ok_or(InvalidMessage::TooLong)?;
+        }
+        Ok(counts)
+    }
+
     /// What lies between this place and a later one of the same bytes.
     pub(crate) fn until(&self, later: &Self) -> &'a [u8] {
         self.0.get(..self.0.len().saturating_sub(later.0.len())).unwrap_or_default()
@@ -75,6 +102,17 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish_padded(self) -> Result<(), InvalidMessage> {
         if self.0.iter().all(|&byte| byte == 0) { Ok(()) } else { Err(InvalidMessage::Padding) }
     }
+}
+
+/// What [`Reader::bytes`] reads. The caller has checked the length.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// What [`Reader::counts`] reads.
+pub(crate) fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
+    counts.iter().for_each(|count| out.extend_from_slice(&count.to_be_bytes()));
 }
 
 /// What [`Reader::text`] reads. The caller has checked the length; a longer text is cut at a character.

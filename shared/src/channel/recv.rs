@@ -3,8 +3,11 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
-    error::PeerMisbehaved,
-    limits::{CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATA_FRAME_COST, QUEUED_MESSAGE_COST, RECORD_LEN_MAX},
+    codec::{Reader, put_bytes, put_counts},
+    error::{InvalidMessage, PeerMisbehaved},
+    limits::{
+        CHANNEL_WINDOW, CHANNEL_WINDOW_MAX, DATA_FRAME_COST, MESSAGE_LEN_MAX, QUEUED_MESSAGE_COST, RECORD_LEN_MAX,
+    },
 };
 
 #[derive(Debug, Default)]
@@ -208,6 +211,31 @@ impl RecvHalf {
         true
     }
 
+    /// The newest of what was handed over and is not taken comes back, to be read again. False if it is not that.
+    pub(crate) fn hand_back(&mut self, message: Vec<u8>, stream: bool) -> bool {
+        let len = if stream { message.len() as u64 } else { 1 };
+        let Some((cost, gap)) = self.ahead.back().and_then(|(cost, count)| Some((*cost, count.checked_sub(len)?)))
+        else {
+            return false;
+        };
+        self.ahead.pop_back();
+        let offset = core::mem::take(&mut self.offset);
+        if let Some((piece, cost, _)) = self.ready.front_mut() {
+            piece.drain(..offset);
+            *cost -= offset as u64;
+            self.drop(offset);
+        }
+        self.missed = self.missed.saturating_sub(gap);
+        self.keep(message.len() + QUEUED_MESSAGE_COST);
+        self.ready.push_front((message, cost, gap));
+        true
+    }
+
+    /// Something was handed over, and is not taken.
+    pub(crate) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     fn leave(&mut self, cost: u64, count: u64) {
         self.left += cost;
         self.taken += count;
@@ -336,6 +364,55 @@ impl RecvHalf {
         self.drop(self.partial.len());
         self.partial = Vec::new();
         self.partial_cost = 0;
+    }
+
+    /// As a snapshot has it. Nothing may be [ahead](Self::is_ahead).
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let flags = [self.starved, self.taken_due, self.fin, self.refused, self.assembling];
+        out.extend(flags.map(u8::from));
+        let (spent, left, granted) = (self.spent, self.left, self.granted);
+        put_counts(out, &[spent, left, granted, self.granted_before, self.window, self.taken, self.missed]);
+        let ready = if mutated!(SnapshotWithoutUnread) { 0 } else { self.ready.len() };
+        put_counts(out, &[self.told_missed, self.gap, self.partial_cost, ready as u64]);
+        put_bytes(out, &self.partial);
+        let mut offset = self.offset;
+        for (piece, cost, gap) in self.ready.iter().take(ready) {
+            put_counts(out, &[cost.saturating_sub(offset as u64), *gap]);
+            put_bytes(out, piece.get(offset..).unwrap_or_default());
+            offset = 0;
+        }
+    }
+
+    /// Of a snapshot.
+    pub(super) fn revive(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        let mut flags = [false; 5];
+        for flag in &mut flags {
+            *flag = reader.flag()?;
+        }
+        let [starved, taken_due, fin, refused, assembling] = flags;
+        let [spent, left, granted, granted_before, window, taken, missed] = reader.counts()?;
+        let [told_missed, gap, partial_cost, ready] = reader.counts()?;
+        let partial = reader.bytes(MESSAGE_LEN_MAX)?.to_vec();
+        let mut half = Self { starved, taken_due, fin, refused, assembling, ..Self::default() };
+        half = Self { spent, left, granted, granted_before, window, taken, missed, told_missed, gap, ..half };
+        half.keep(partial.len());
+        let (mut costs, mut gaps) = (partial_cost, gap);
+        let mut is_in_order = partial_cost >= partial.len() as u64 && !(fin && partial_cost > 0);
+        (half.partial, half.partial_cost) = (partial, partial_cost);
+        // Each takes at least twenty bytes of what is there.
+        for _ in 0..ready {
+            let [cost, gap] = reader.counts()?;
+            let piece = reader.bytes(MESSAGE_LEN_MAX)?;
+            is_in_order &= cost >= piece.len() as u64;
+            (costs, gaps) = (costs.saturating_add(cost), gaps.saturating_add(gap));
+            half.keep(piece.len() + QUEUED_MESSAGE_COST);
+            half.ready.push_back((piece.to_vec(), cost, gap));
+        }
+        is_in_order &= (CHANNEL_WINDOW..=CHANNEL_WINDOW_MAX).contains(&window) && spent <= granted;
+        is_in_order &= granted_before <= granted && granted <= spent + window && left.saturating_add(costs) <= spent;
+        is_in_order &= missed <= taken && missed.saturating_add(gaps) <= told_missed;
+        is_in_order &= !refused || (half.ready.is_empty() && partial_cost == 0);
+        if is_in_order { Ok(half) } else { Err(InvalidMessage::UnknownValue) }
     }
 }
 

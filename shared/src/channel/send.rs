@@ -5,7 +5,13 @@ use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 
 use super::{Delivery, Kind};
-use crate::limits::{DATA_FRAME_COST, LEFT_OUT_MAX, QUEUED_MESSAGE_COST, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX};
+use crate::{
+    codec::{Reader, put_bytes, put_counts},
+    error::InvalidMessage,
+    limits::{
+        DATA_FRAME_COST, LEFT_OUT_MAX, MESSAGE_LEN_MAX, QUEUED_MESSAGE_COST, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX,
+    },
+};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fin {
@@ -251,6 +257,61 @@ impl SendHalf {
         } else {
             Delivery::NotSent
         }
+    }
+
+    /// As a snapshot has it.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let fin = match self.fin {
+            Fin::Open => 0,
+            Fin::Wanted => 1,
+            Fin::Sealed => 2,
+        };
+        out.extend_from_slice(&[fin, self.begun.into()]);
+        let (gap, forgotten) = (self.gap, self.forgotten);
+        put_counts(out, &[self.limit, self.spent, self.accepted, self.sealed, self.taken, gap, forgotten]);
+        put_counts(out, &[self.left_out.len() as u64, (self.queue.len() + usize::from(!self.small.is_empty())) as u64]);
+        self.left_out.iter().for_each(|(after, last)| put_counts(out, &[*after, *last]));
+        self.queue.iter().for_each(|message| put_bytes(out, message));
+        if !self.small.is_empty() {
+            put_bytes(out, &self.small);
+        }
+    }
+
+    /// Of a snapshot; `ended`: its channel was reset, and nothing waits any more.
+    pub(super) fn revive(reader: &mut Reader<'_>, stream: bool, ended: bool) -> Result<Self, InvalidMessage> {
+        let fin = match reader.u8()? {
+            0 => Fin::Open,
+            1 => Fin::Wanted,
+            2 => Fin::Sealed,
+            _ => return Err(InvalidMessage::UnknownValue),
+        };
+        let begun = reader.flag()?;
+        let [limit, spent, accepted, sealed, taken, gap, forgotten] = reader.counts()?;
+        let [left_out, waiting] = reader.counts()?;
+        if left_out > LEFT_OUT_MAX as u64 {
+            return Err(InvalidMessage::TooLong);
+        }
+        let mut half = Self { begun, limit, spent, accepted, sealed, taken, gap, forgotten, fin, ..Self::default() };
+        for _ in 0..left_out {
+            let [after, last] = reader.counts()?;
+            half.left_out.push_back((after, last));
+        }
+        // Each takes at least four bytes of what is there.
+        for _ in 0..waiting {
+            let message = Bytes::copy_from_slice(reader.bytes(if stream { TURN_LEN_MAX } else { MESSAGE_LEN_MAX })?);
+            half.queued_len += message.len() + if stream { 0 } else { QUEUED_MESSAGE_COST };
+            half.queue.push_back(message);
+        }
+        half.begun_len = half.queue.front().map_or(0, Bytes::len);
+        let waits = if stream { half.queued_len as u64 } else { half.queue.len() as u64 };
+        let is_in_order = taken <= sealed && spent <= limit && half.queued_len <= 2 * MESSAGE_LEN_MAX;
+        let is_whole = if ended {
+            waits == 0 && gap == 0 && sealed <= accepted
+        } else {
+            // A stream has no messages that could have begun.
+            accepted == sealed + gap + waits && (!begun || (waits > 0 && !stream)) && (fin != Fin::Sealed || waits + gap == 0)
+        };
+        if is_in_order && is_whole { Ok(half) } else { Err(InvalidMessage::UnknownValue) }
     }
 }
 

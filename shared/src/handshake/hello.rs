@@ -184,13 +184,13 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn encode(self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.message_len.to_be_bytes());
         out.extend_from_slice(&self.window.to_be_bytes());
         out.extend_from_slice(&self.channels.to_be_bytes());
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
         let limits = Self { message_len: reader.u32()?, window: reader.u32()?, channels: reader.u16()? };
         // A window that cannot hold one frame would be a line on which nothing can be said.
         if limits.message_len == 0 || u64::from(limits.window) < CHANNEL_WINDOW || limits.channels == 0 {

@@ -93,6 +93,16 @@ impl Line {
     /// their redials.
     #[must_use]
     pub fn client(config: ClientConfig, chance: u64) -> Self {
+        Self::with_session(config, chance, Session::new(Role::Client, None), false)
+    }
+
+    /// A client's line that goes on with a session of [`Session::revive`], and dials until the server says what it knows of that.
+    #[must_use]
+    pub fn reviving(config: ClientConfig, chance: u64, session: Session) -> Self {
+        Self::with_session(config, chance, session, true)
+    }
+
+    fn with_session(config: ClientConfig, chance: u64, session: Session, ever_open: bool) -> Self {
         let redial = Redial {
             config,
             chance,
@@ -102,7 +112,7 @@ impl Line {
             asked: true,
             keys_until: None,
             slot: None,
-            ever_open: false,
+            ever_open,
             first_try_waits: false,
             form: UpgradeForm::M1InRequest,
             good_form: UpgradeForm::M1InRequest,
@@ -110,7 +120,6 @@ impl Line {
             away: false,
             altered: None,
         };
-        let session = Session::new(Role::Client, None);
         let mut line = Self::new(LineState::Connecting, session, Some(redial));
         line.events.push_back(LineEvent::DialWanted);
         line

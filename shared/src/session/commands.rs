@@ -223,6 +223,14 @@ impl Session {
         received.map_or_else(|| self.nothing_to_read(id), |message| Ok(Received::Message(message)))
     }
 
+    pub(super) fn hand_back(&mut self, id: ChannelId, message: Vec<u8>) -> bool {
+        let Some(channel) = self.channels.get_mut(id) else { return false };
+        let before = channel.recv.memory_len();
+        let is_back = channel.recv.hand_back(message, channel.kind.stream);
+        self.unread_len = self.unread_len - before + channel.recv.memory_len();
+        is_back
+    }
+
     pub(super) fn take(&mut self, id: ChannelId) {
         if self.channels.get_mut(id).is_some_and(|channel| channel.recv.take()) {
             self.taken_from(id);

@@ -10,6 +10,8 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
+    codec::{Reader, put_counts},
+    error::InvalidMessage,
     ids::ChannelId,
     limits::{DATAGRAM_QUEUE_LEN_MAX, DATAGRAMS_MAX},
     time::Instant,
@@ -71,6 +73,20 @@ impl ChannelDatagrams {
 
     pub(super) const fn held(&self) -> usize {
         self.arrived_len
+    }
+
+    /// What a snapshot has of them: the counts. What waits, in either direction, is dropped there.
+    pub(super) fn put(&self, waiting: u64, out: &mut Vec<u8>) {
+        let DatagramStats { sent, expired, replaced, overflowed, received, unread } = self.stats;
+        let unread = unread + self.arrived.len() as u64;
+        put_counts(out, &[sent, expired + waiting, replaced, overflowed, received, unread]);
+    }
+
+    /// Of a snapshot.
+    pub(super) fn revive(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        let [sent, expired, replaced, overflowed, received, unread] = reader.counts()?;
+        let stats = DatagramStats { sent, expired, replaced, overflowed, received, unread };
+        Ok(Self { stats, ..Self::default() })
     }
 }
 
@@ -146,7 +162,6 @@ impl Outgoing {
         self.queue.len()
     }
 
-    #[cfg(test)]
     pub(super) fn count(&self, id: ChannelId) -> u64 {
         self.queue.iter().filter(|datagram| datagram.channel == id).count() as u64
     }

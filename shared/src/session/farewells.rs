@@ -12,7 +12,13 @@ use super::by_id::Ids;
 use super::{Session, outbound::CONTROL_LEN_MAX, resend::Retained};
 #[cfg(feature = "server")]
 use crate::channel::Fin;
-use crate::{close::ResetCode, ids::ChannelId, limits::FAREWELLS_LEN_MAX};
+use crate::{
+    close::ResetCode,
+    codec::{Reader, put_counts},
+    error::InvalidMessage,
+    ids::ChannelId,
+    limits::{FAREWELLS_LEN_MAX, FAREWELLS_MAX},
+};
 
 /// What is still to be said on channels that have ended.
 #[derive(Debug, Default)]
@@ -36,12 +42,56 @@ impl Farewells {
         self.queue.push_back(Retained::Done { channel, count });
     }
 
+    /// As a snapshot has it: the frames, each behind the place that it keeps.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        put_counts(out, &[self.queue.len() as u64]);
+        for frame in &self.queue {
+            out.push(self.place_of(frame));
+            frame.put(out);
+        }
+    }
+
+    #[cfg(feature = "server")]
+    fn place_of(&self, frame: &Retained) -> u8 {
+        let Retained::Reset { channel, .. } = frame else { return 0 };
+        let has = |places: &Ids| places.iter().any(|id| id == *channel);
+        if has(&self.places) { 1 } else { 2 * u8::from(has(&self.finished_places)) }
+    }
+
+    #[cfg(not(feature = "server"))]
+    const fn place_of(&self, _: &Retained) -> u8 {
+        0
+    }
+
+    /// Of a snapshot.
+    pub(super) fn revive(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        let mut farewells = Self::default();
+        let [count] = reader.counts()?;
+        for _ in 0..count {
+            let place = reader.u8()?;
+            let frame = Retained::revive(reader)?;
+            match (&frame, place) {
+                (Retained::Done { .. } | Retained::Reset { .. }, 0) => {}
+                #[cfg(feature = "server")]
+                (Retained::Reset { channel, .. }, 1) => farewells.places.insert(*channel),
+                #[cfg(feature = "server")]
+                (Retained::Reset { channel, .. }, 2) => farewells.finished_places.insert(*channel),
+                _ => return Err(InvalidMessage::UnknownValue),
+            }
+            farewells.queue.push_back(frame);
+        }
+        if farewells.queue.len() > FAREWELLS_MAX {
+            return Err(InvalidMessage::TooLong);
+        }
+        Ok(farewells)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    #[cfg(test)]
+    #[cfg(feature = "server")]
     pub(super) fn places(&self) -> impl Iterator<Item = ChannelId> {
         self.places.iter().chain(self.finished_places.iter())
     }

@@ -117,6 +117,12 @@ impl Channel<'_> {
         self.session.recv_ahead(self.id)
     }
 
+    /// The newest of what [`Self::recv_ahead`] has handed over, and of which no [`Self::take`] has told, comes back, so that it is read
+    /// again, or is part of a [snapshot](crate::Session::snapshot). False if it is not that.
+    pub fn hand_back(&mut self, message: Vec<u8>) -> bool {
+        self.session.hand_back(self.id, message)
+    }
+
     /// The application has taken the oldest of what [`Self::recv_ahead`] has handed over.
     pub fn take(&mut self) {
         self.session.take(self.id);

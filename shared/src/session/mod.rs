@@ -27,6 +27,7 @@ mod passed_over;
 #[cfg(feature = "server")]
 mod pressure;
 mod resend;
+mod snapshot;
 mod standing;
 mod succession;
 mod turns;

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use crate::{
     channel::Kind,
     close::ResetCode,
-    error::PeerMisbehaved,
+    codec::{Reader, put_counts},
+    error::{InvalidMessage, PeerMisbehaved},
     frame::Frame,
     ids::ChannelId,
     limits::{RETAINED_FRAME_COST, TURN_LEN_MAX},
@@ -44,6 +45,27 @@ impl Retained {
             Self::Skip { count } if mutated!(SkipOneTooFew) => Frame::Skip { count: (*count - 1).max(1) },
             Self::Skip { count } => Frame::Skip { count: *count },
             Self::Gap { channel, count } => Frame::Gap { channel: *channel, count: *count },
+        }
+    }
+
+    /// As a snapshot has it.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        self.frame().encode(out);
+    }
+
+    /// Of a snapshot.
+    pub(super) fn revive(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        match Frame::decode(reader)? {
+            Some(Frame::Open { channel, kind, label }) => Ok(Self::Open { channel, kind, label: label.into() }),
+            Some(Frame::Data { channel, more, data }) => {
+                Ok(Self::Data { channel, more, data: Bytes::copy_from_slice(data) })
+            }
+            Some(Frame::Fin { channel }) => Ok(Self::Fin { channel }),
+            Some(Frame::Reset { channel, code }) => Ok(Self::Reset { channel, code }),
+            Some(Frame::Done { channel, count }) => Ok(Self::Done { channel, count }),
+            Some(Frame::Skip { count: count @ 1.. }) => Ok(Self::Skip { count }),
+            Some(Frame::Gap { channel, count }) => Ok(Self::Gap { channel, count }),
+            _ => Err(InvalidMessage::UnknownValue),
         }
     }
 
@@ -172,6 +194,28 @@ impl Resend {
         for frame in done.filter(|_| mutated!(DoneNotRetained)) {
             *frame = Retained::Skip { count: 1 };
         }
+    }
+
+    /// As a snapshot has it.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let frames = if mutated!(SnapshotWithoutUnacknowledged) { 0 } else { self.frames.len() };
+        put_counts(out, &[self.acked, frames as u64]);
+        self.frames.iter().take(frames).for_each(|frame| frame.put(out));
+    }
+
+    /// Of a snapshot: the server may have all of it, and a resumption says how much it has.
+    pub(super) fn revive(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+        let [acked, count] = reader.counts()?;
+        let mut frames = VecDeque::new();
+        for _ in 0..count {
+            frames.push_back(Retained::revive(reader)?);
+        }
+        let (mut len, mut sealed) = (0, acked);
+        for frame in &frames {
+            len += frame.cost();
+            sealed += frame.count();
+        }
+        Ok(Self { next: frames.len(), frames, acked, sealed, len })
     }
 
     /// Counted frames that are acknowledged, and that were ever sealed.

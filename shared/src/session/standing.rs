@@ -10,11 +10,13 @@ use alloc::vec::Vec;
 
 use super::Session;
 use crate::{
-    error::{BadEvidence, PeerMisbehaved},
+    codec::{Reader, put_bytes, put_counts},
+    error::{BadEvidence, InvalidMessage, PeerMisbehaved},
     handshake::{
         evidence::{Evidence, EvidenceKind, Told, subject_of},
         hello::Capabilities,
     },
+    limits::SUBJECT_LEN_MAX,
 };
 #[cfg(feature = "server")]
 use crate::{frame::Frame, handshake::evidence::Standing};
@@ -112,6 +114,26 @@ impl Session {
         if !subject.is_empty() {
             self.standing.get_or_insert_default().subject = subject.to_vec();
         }
+    }
+
+    /// Client: what a snapshot has of it: the number of the newest, and whose the session is. The evidence itself, and what was
+    /// told, have no place there.
+    pub(super) fn put_standing(&self, out: &mut Vec<u8>) {
+        let state = self.standing.as_deref();
+        put_counts(out, &[self.shown().into()]);
+        put_bytes(out, state.map_or(&[], |state| &state.subject));
+    }
+
+    /// Of a snapshot.
+    pub(super) fn revive_standing(&mut self, reader: &mut Reader<'_>) -> Result<(), InvalidMessage> {
+        let [number] = reader.counts()?;
+        let number = u32::try_from(number).map_err(|_| InvalidMessage::TooLong)?;
+        let subject = reader.bytes(SUBJECT_LEN_MAX)?;
+        if number > 0 || !subject.is_empty() {
+            let state = self.standing.get_or_insert_default();
+            (state.number, state.subject) = (number, subject.to_vec());
+        }
+        Ok(())
     }
 
     /// Server: true if evidence of that number is newer than all that came in this session.

@@ -30,8 +30,13 @@ use crate::{
 
 impl World {
     pub(super) fn client_line(server: &Server, device: &SigningKey, plan: &Plan, chance: &mut Chance) -> Line {
+        let line = Line::client(Self::client_config(server, device), chance.next());
+        if plan.first_try_waits { line.with_first_try_that_waits() } else { line }
+    }
+
+    pub(super) fn client_config(server: &Server, device: &SigningKey) -> ClientConfig {
         let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), device.verifying_key().as_bytes()].concat();
-        let config = ClientConfig {
+        ClientConfig {
             server_key: server.config().identity.public(),
             offer: Offer::Nothing,
             enrolled: true,
@@ -41,9 +46,7 @@ impl World {
                 host: "localhost".to_string(),
                 name: "sim".to_string(),
             },
-        };
-        let line = Line::client(config, chance.next());
-        if plan.first_try_waits { line.with_first_try_that_waits() } else { line }
+        }
     }
 
     /// The client's run loop. True if anything happened.

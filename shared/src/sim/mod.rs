@@ -32,6 +32,7 @@ mod ledger;
 mod link;
 pub(crate) mod mutation;
 mod plan;
+mod reload;
 mod scenarios;
 mod seeds;
 mod server;

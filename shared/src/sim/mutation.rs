@@ -52,6 +52,10 @@ pub(crate) enum Mutation {
     PingsTooSeldom,
     /// A new connection does not state that nobody is there.
     AwayNotRestated,
+    /// A snapshot leaves out what has come and was not taken.
+    SnapshotWithoutUnread,
+    /// A snapshot leaves out what was sealed and is not acknowledged.
+    SnapshotWithoutUnacknowledged,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -78,6 +82,8 @@ impl Mutation {
         Self::OlderEvidenceOvertakes,
         Self::PingsTooSeldom,
         Self::AwayNotRestated,
+        Self::SnapshotWithoutUnread,
+        Self::SnapshotWithoutUnacknowledged,
     ];
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Plan {
     pub(super) standing: u64,
     /// An end of an earlier version, which is not patient.
     pub(super) impatient: Option<Role>,
+    /// How often the client is loaded again, about.
+    pub(super) reloads: u64,
 }
 
 impl Plan {
@@ -96,6 +98,7 @@ impl Plan {
             patient: chance.one_in(3),
             standing: chance.pick(&[0, 5, 20]),
             impatient: chance.pick(&[None, None, Some(Role::Client), Some(Role::Server)]),
+            reloads: chance.pick(&[0, 0, 0, 1, 4]),
         }
     }
 
@@ -120,6 +123,7 @@ impl Plan {
             large: false,
             standing: 0,
             impatient: None,
+            reloads: 0,
         }
     }
 }

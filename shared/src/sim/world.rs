@@ -50,6 +50,8 @@ pub(super) enum Todo {
     /// The upgrade request came to nothing.
     Unreachable(usize),
     DrainEnds(Instant),
+    /// The client is loaded again.
+    Reload,
 }
 
 #[derive(Debug)]
@@ -151,6 +153,11 @@ impl World {
         if world.plan.fault_every_micros > 0 {
             let first = world.chance.micros(world.plan.fault_every_micros * 2);
             world.plan_in(first, Todo::Fault);
+        }
+        let span = world.plan.actions * world.plan.action_every_micros;
+        for _ in 0..world.plan.reloads {
+            let wait = world.whims.micros(span.max(1));
+            world.plan_in(wait, Todo::Reload);
         }
         world.drive();
         world
@@ -261,6 +268,7 @@ impl World {
                 | Todo::Notice(_, End::Client)
                 | Todo::Sign(..)
                 | Todo::HangUp(_)
+                | Todo::Reload
                 | Todo::Unreachable(_)),
                 Some(wait),
             ) => {
@@ -278,6 +286,8 @@ impl World {
             (Todo::HangUp(sid), _) => self.client_lost(sid),
             (Todo::Unreachable(sid), _) => self.unreachable(sid),
             (Todo::DrainEnds(until), _) => self.end_drain(until),
+            (Todo::Reload, _) if !self.healed => self.reload(),
+            (Todo::Reload, _) => {}
         }
     }
 
