@@ -22,12 +22,7 @@ pub(crate) use recv::RecvHalf;
 pub(crate) use send::{Fin, SendHalf};
 
 use crate::{
-    close::ResetCode,
-    codec::Reader,
-    error::InvalidMessage,
-    frame::Frame,
-    ids::ChannelId,
-    limits::CHANNEL_WINDOW,
+    close::ResetCode, codec::Reader, error::InvalidMessage, frame::Frame, ids::ChannelId, limits::CHANNEL_WINDOW,
 };
 
 /// Which of a session's channels leave first, where several have something to send. Those of one step take turns; those of
@@ -160,7 +155,7 @@ impl ChannelState {
         };
         let (announced, released, ended, code) = (reader.flag()?, reader.flag()?, reader.flag()?, reader.u16()?);
         let send = SendHalf::revive(reader, kind.stream, ended)?;
-        let recv = RecvHalf::revive(reader)?;
+        let recv = RecvHalf::revive(reader, ended)?;
         if label.is_empty() || (!announced && (send.has_sealed() || recv.fin)) {
             return Err(InvalidMessage::UnknownValue);
         }

@@ -10,6 +10,7 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     budget::Budget,
     channel::Kind,
+    close::ResetCode,
     codec::Reader,
     frame::Frame,
     handshake::{
@@ -18,6 +19,7 @@ use crate::{
         hello::{ClientHello, ServerHello, decode_m1, decode_m2},
         upgrade::read_offer,
     },
+    ids::{ChannelId, SessionId},
     invite::Invite,
     limits::{M1_PAYLOAD_LEN, M2_PAYLOAD_LEN, RECORD_0_LEN},
     session::{Role, Session},
@@ -48,10 +50,50 @@ fn decode_everything(bytes: &[u8]) {
     let _ = read_offer(&text);
     let _ = Invite::from_link(&text);
 
+    revive_altered(bytes);
+
     // Frames, applied to both ends of a session as they come: to a new one, and to one that has said something before.
     for role in [Role::Client, Role::Server] {
         for used in [false, true] {
             apply_frames(bytes, role, used);
+        }
+    }
+}
+
+/// A snapshot in which these bytes stand for others is refused, or is that of a session that stays whole.
+fn revive_altered(bytes: &[u8]) {
+    let now = Instant::default();
+    let mut session = Session::new(Role::Client, None);
+    session.begin(SessionId([7; 16]));
+    session.open_for_datagrams();
+    for kind in [Kind::STREAM, Kind::MESSAGES] {
+        let id = session.open("a", kind).expect("a good label");
+        let mut channel = session.channel(id);
+        let _ = if kind.stream { channel.write(&[1; 9]).is_ok() } else { channel.send([1; 9].to_vec()).is_ok() };
+    }
+    session.fill(now, &mut Vec::new(), 65_519);
+    let id = ChannelId(1);
+    for frame in [
+        Frame::Open { channel: id, kind: Kind::MESSAGES, label: "b" },
+        Frame::Data { channel: id, more: false, data: &[2; 9] },
+        Frame::Gap { channel: id, count: 3 },
+        Frame::Data { channel: id, more: true, data: &[3; 9] },
+        Frame::Ack { count: 2, datagrams: 0 },
+    ] {
+        session.handle_frame(now, &frame).expect("it is in order");
+    }
+    let _ = session.channel(ChannelId(2)).send([4; 9].to_vec());
+    session.channel(ChannelId(0)).reset(ResetCode::Cancelled);
+    let mut snapshot = session.snapshot().expect("it is short");
+    assert!(Session::revive(&snapshot).is_ok());
+    for altered in bytes.chunks_exact(3).take(3) {
+        let at = usize::from(u16::from_be_bytes([altered[0], altered[1]])) % snapshot.len();
+        snapshot[at] = altered[2];
+    }
+    for bytes in [bytes, &snapshot] {
+        if let Ok(session) = Session::revive(bytes) {
+            session.audit();
+            go_on(session, 2);
         }
     }
 }
@@ -83,8 +125,13 @@ fn apply_frames(bytes: &[u8], role: Role, used: bool) {
     out.clear();
     session.fill(now, &mut out, 65_519);
     assert!(out.len() <= 65_519);
+    go_on(session, bytes.first().copied().unwrap_or_default());
+}
+
+fn go_on(mut session: Session, received: u8) {
+    let (now, mut out) = (Instant::default(), Vec::new());
     session.connected();
-    let _ = session.resume(u64::from(bytes.first().copied().unwrap_or_default()));
+    let _ = session.resume(u64::from(received));
     while session.has_frames() {
         out.clear();
         session.fill(now, &mut out, 65_519);

@@ -93,7 +93,7 @@ pub use invite::{InvalidInvite, Invite};
 pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
 #[cfg(feature = "server")]
 pub use line::{Cut, Rejected};
-pub use session::{Channel, DatagramStats, Role, Session};
+pub use session::{Channel, DatagramStats, KeptChannel, Role, Session};
 pub use time::Instant;
 
 /// The example of the README is a test.

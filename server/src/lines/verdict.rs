@@ -269,7 +269,7 @@ impl Duologue {
                 None => (core, Outcome::New),
             },
             Wanted::Resume(resume) => match directory.resume(request.device_id, resume.session_id) {
-                Ok(session) if session.line.command(|line, _| line.can_resume(resume.received)) => {
+                Ok(session) if session.line.command(|line, _| line.can_resume(&resume)) => {
                     return Ok((session, resumed));
                 }
                 // A copy of an earlier state: the session lives on for its own client.

@@ -383,8 +383,8 @@ impl RecvHalf {
         }
     }
 
-    /// Of a snapshot.
-    pub(super) fn revive(reader: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
+    /// Of a snapshot; `ended`: its channel was reset, and what had come of a message is gone.
+    pub(super) fn revive(reader: &mut Reader<'_>, ended: bool) -> Result<Self, InvalidMessage> {
         let mut flags = [false; 5];
         for flag in &mut flags {
             *flag = reader.flag()?;
@@ -409,7 +409,9 @@ impl RecvHalf {
             half.ready.push_back((piece.to_vec(), cost, gap));
         }
         is_in_order &= (CHANNEL_WINDOW..=CHANNEL_WINDOW_MAX).contains(&window) && spent <= granted;
-        is_in_order &= granted_before <= granted && granted <= spent + window && left.saturating_add(costs) <= spent;
+        is_in_order &= granted_before <= granted && granted <= spent + window;
+        let held = spent.checked_sub(left).filter(|held| *held <= window + 2 * MESSAGE_LEN_MAX as u64);
+        is_in_order &= held.is_some_and(|held| held == costs || (ended && held > costs));
         is_in_order &= missed <= taken && missed.saturating_add(gaps) <= told_missed;
         is_in_order &= !refused || (half.ready.is_empty() && partial_cost == 0);
         if is_in_order { Ok(half) } else { Err(InvalidMessage::UnknownValue) }

@@ -8,9 +8,7 @@ use super::{Delivery, Kind};
 use crate::{
     codec::{Reader, put_bytes, put_counts},
     error::InvalidMessage,
-    limits::{
-        DATA_FRAME_COST, LEFT_OUT_MAX, MESSAGE_LEN_MAX, QUEUED_MESSAGE_COST, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX,
-    },
+    limits::{DATA_FRAME_COST, LEFT_OUT_MAX, MESSAGE_LEN_MAX, QUEUED_MESSAGE_COST, STREAM_QUEUE_LEN_MAX, TURN_LEN_MAX},
 };
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -309,7 +307,9 @@ impl SendHalf {
             waits == 0 && gap == 0 && sealed <= accepted
         } else {
             // A stream has no messages that could have begun.
-            accepted == sealed + gap + waits && (!begun || (waits > 0 && !stream)) && (fin != Fin::Sealed || waits + gap == 0)
+            accepted == sealed + gap + waits
+                && (!begun || (waits > 0 && !stream))
+                && (fin != Fin::Sealed || waits + gap == 0)
         };
         if is_in_order && is_whole { Ok(half) } else { Err(InvalidMessage::UnknownValue) }
     }

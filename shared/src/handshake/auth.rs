@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! AUTH     [0x03, flags, algorithm, SPKI length 2] ‖ SPKI ‖ signature 64 ‖ origin (2 + n) ‖ host (2 + n) ‖ name (1 + n)
-//!          ‖ birth, or with flag bit 0 session 16 ‖ received 8 ‖ attempt 4 ‖ ignored
+//!          ‖ birth, or with flag bit 0 session 16 ‖ received 8 ‖ attempt 4 ‖ 1 + sent 8, or zeros ‖ ignored
 //!          In bits 1 and 2 of the flags the number of EVIDENCE records that follow (evidence.rs)
 //!          The attempt grows with each connection of a line that writes AUTH, so that an AUTH that was overtaken by a newer
 //!          one takes nothing over
@@ -98,6 +98,8 @@ pub struct Resume {
     pub session_id: SessionId,
     /// Counted frames that the client has received in it.
     pub received: u64,
+    /// Counted frames of its own that it has ever sealed in it, if it tells.
+    pub sent: Option<u64>,
 }
 
 /// The session that AUTH speaks for.
@@ -125,9 +127,9 @@ pub(crate) struct Auth {
 impl Auth {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(RECORD_0_LEN);
-        let (flags, id, received) = match self.wanted {
-            Wanted::Born(birth) => (0, birth.0, 0),
-            Wanted::Resume(resume) => (AUTH_RESUME, resume.session_id.0, resume.received),
+        let (flags, id, received, sent) = match self.wanted {
+            Wanted::Born(birth) => (0, birth.0, 0, None),
+            Wanted::Resume(resume) => (AUTH_RESUME, resume.session_id.0, resume.received, resume.sent),
         };
         let flags = flags | self.evidence << AUTH_EVIDENCE_SHIFT;
         out.extend_from_slice(&[TYPE_AUTH, flags, self.device.algorithm as u8]);
@@ -142,6 +144,7 @@ impl Auth {
         out.extend_from_slice(&id);
         out.extend_from_slice(&received.to_be_bytes());
         out.extend_from_slice(&self.attempt.to_be_bytes());
+        out.extend_from_slice(&sent.map_or(0, |sent| sent.saturating_add(1)).to_be_bytes());
         padded(out)
     }
 
@@ -166,12 +169,13 @@ impl Auth {
             host: reader.text(ORIGIN_LEN_MAX)?.into(),
             name: reader.text(DEVICE_NAME_LEN_MAX)?.into(),
         };
-        let wanted = match (resumes, reader.array()?, reader.u64()?) {
-            (0, birth, 0) => Wanted::Born(Birth(birth)),
-            (0, ..) => return Err(InvalidMessage::UnknownValue),
-            (_, id, received) => Wanted::Resume(Resume { session_id: SessionId(id), received }),
+        let (name, received, attempt) = (reader.array()?, reader.u64()?, reader.u32()?);
+        let wanted = match (resumes, received) {
+            (0, 0) => Wanted::Born(Birth(name)),
+            (0, _) => return Err(InvalidMessage::UnknownValue),
+            _ => Wanted::Resume(Resume { session_id: SessionId(name), received, sent: reader.u64()?.checked_sub(1) }),
         };
-        Ok(Self { device, signature, claims, wanted, attempt: reader.u32()?, evidence })
+        Ok(Self { device, signature, claims, wanted, attempt, evidence })
     }
 }
 
@@ -471,10 +475,18 @@ mod tests {
             let ok = Verdict::Ok(Grant { outcome, ..grant() });
             assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
         }
-        let wanted = Wanted::Resume(Resume { session_id: SessionId([4; 16]), received: 258 });
+        let wanted = Wanted::Resume(Resume { session_id: SessionId([4; 16]), received: 258, sent: Some(259) });
         let resuming = Auth { wanted, attempt: 3, evidence: 2, ..auth() };
-        let expected = expected_auth.replacen("0300", "0305", 1) + &"04".repeat(16) + "0000000000000102" + "00000003";
+        let expected = expected_auth.replacen("0300", "0305", 1)
+            + &"04".repeat(16)
+            + "0000000000000102"
+            + "00000003"
+            + "0000000000000104";
         assert!(hex::encode(resuming.encode()).starts_with(&expected));
+        let mut untold = resuming.encode();
+        untold[expected.len() / 2 - 8..expected.len() / 2].fill(0);
+        let Ok(Auth { wanted: Wanted::Resume(resume), .. }) = Auth::decode(&untold) else { panic!("it may be untold") };
+        assert_eq!((resume.received, resume.sent), (258, None));
         assert_eq!(Auth::decode(&resuming.encode()), Ok(resuming));
 
         let close = Verdict::Close(Close { code: CloseCode::InviteUsed, reason: "x".to_owned(), received: 5 });
@@ -487,7 +499,7 @@ mod tests {
         let claims = Claims { origin: "o".repeat(280), host: "h".repeat(280), name: "n".repeat(64) };
         let spki = [SignatureAlgorithm::EcdsaP256.spki_prefix(), &[1; 64]].concat();
         let device = DeviceKey::new(SignatureAlgorithm::EcdsaP256, spki).expect("it has the prefix and the length");
-        let wanted = Wanted::Resume(Resume { session_id: SessionId([1; 16]), received: u64::MAX });
+        let wanted = Wanted::Resume(Resume { session_id: SessionId([1; 16]), received: u64::MAX, sent: Some(5) });
         let auth = Auth { device, signature: [0; 64], claims, wanted, attempt: u32::MAX, evidence: 2 };
         assert_eq!(Auth::decode(&auth.encode()), Ok(auth));
 

@@ -19,7 +19,7 @@ use crate::{
     connection::Connection,
     error::{ConnectionError, PeerMisbehaved},
     handshake::{
-        auth::Grant,
+        auth::{Grant, Resume},
         evidence::{Evidence, Standing},
     },
     ids::Birth,
@@ -114,12 +114,12 @@ impl Line {
         Err(Box::new(Rejected { error, connection }))
     }
 
-    /// True if the session can go on with a client that has received so many counted frames of it. One that knows of fewer
-    /// than it has acknowledged is a copy of an earlier state: it is told that its session is not known, and the session
+    /// True if the session can go on with a client of these counts. One that knows of fewer frames than it has acknowledged, or
+    /// than have come from it, is a copy of an earlier state: it is told that its session is not known, and the session
     /// lives on for its own client.
     #[must_use]
-    pub fn can_resume(&mut self, received: u64) -> bool {
-        self.session().can_resume(received)
+    pub fn can_resume(&mut self, resume: &Resume) -> bool {
+        self.session().can_resume(resume)
     }
 
     /// True if evidence behind an AUTH that goes on with this session is newer than all that came in it. Other evidence changes

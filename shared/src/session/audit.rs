@@ -40,7 +40,7 @@ pub(crate) struct Credit {
 
 impl Session {
     pub(crate) fn counts(&self) -> Counts {
-        let (acked, counted) = self.resend.span();
+        let (acked, counted) = (self.resend.acked(), self.resend.counted());
         Counts {
             received: self.received,
             acked,

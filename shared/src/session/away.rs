@@ -45,6 +45,11 @@ impl Session {
         self.away.is_away = false;
     }
 
+    /// Client: nobody was here for a while, whether the server was told or not.
+    pub(super) const fn say_away_and_here(&mut self) {
+        self.away.open = true;
+    }
+
     /// A new connection knows nothing of it.
     pub(super) fn say_away_again(&mut self) {
         if self.role.is_server() {

@@ -36,6 +36,7 @@ mod withholding;
 
 pub use datagrams::DatagramStats;
 pub use handle::Channel;
+pub use snapshot::KeptChannel;
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
@@ -308,6 +309,7 @@ impl Session {
             Some(session_id) => Wanted::Resume(Resume {
                 session_id,
                 received: self.received.saturating_sub(u64::from(mutated!(AuthCountsOneTooFew))),
+                sent: Some(self.resend.counted()),
             }),
             None => Wanted::Born(*self.birth.get_or_insert(birth)),
         }
@@ -390,8 +392,8 @@ impl Session {
     }
 
     /// Server: see [`crate::Line::can_resume`].
-    pub(crate) const fn can_resume(&self, received: u64) -> bool {
-        received >= self.resend.acked()
+    pub(crate) fn can_resume(&self, resume: &Resume) -> bool {
+        resume.received >= self.resend.acked() && resume.sent.is_none_or(|sent| sent >= self.received)
     }
 
     /// A record has authenticated.

@@ -6,15 +6,16 @@
 //! ```
 //!
 //! What is here of both directions goes along: what was queued, what was sealed and is not acknowledged, what has come and was not
-//! taken. Datagrams do not, nor what was shown of the person. The other half of it has the server: a session goes on in one
+//! taken. Datagrams do not, nor what was shown of the person: whoever comes next may be somebody else, so that a session that was
+//! revived says AWAY and HERE before all else. The other half of it has the server: a session goes on in one
 //! place only, since one that goes on from an older snapshot is told that its counts are of the past
 //! ([`crate::Line::can_resume`]).
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{Role, Session, datagrams::ChannelDatagrams, farewells::Farewells, outbound::is_due, resend::Resend};
 use crate::{
-    channel::ChannelState,
+    channel::{ChannelState, Fin, Kind},
     codec::{Reader, put_counts},
     error::InvalidMessage,
     handshake::hello::Limits,
@@ -22,7 +23,36 @@ use crate::{
     limits::{ASSEMBLING_CHANNELS_MAX, SNAPSHOT_LEN_MAX},
 };
 
+/// A channel as whoever revives a session finds it.
+#[derive(Debug)]
+pub struct KeptChannel {
+    /// Its id.
+    pub id: ChannelId,
+    /// As it was opened.
+    pub label: String,
+    /// Likewise.
+    pub kind: Kind,
+    /// Messages, or bytes of a stream, that were sent on it: what comes next is counted behind them.
+    pub sent: u64,
+    /// Nothing more can be sent on it.
+    pub finished: bool,
+}
+
 impl Session {
+    /// The channels that its application has not let go of.
+    #[must_use]
+    pub fn kept(&self) -> Vec<KeptChannel> {
+        let held = self.channels.iter().filter(|(_, channel)| !channel.released);
+        held.map(|(id, channel)| KeptChannel {
+            id,
+            label: channel.label.clone(),
+            kind: channel.kind,
+            sent: channel.send.accepted,
+            finished: channel.send.fin != Fin::Open,
+        })
+        .collect()
+    }
+
     /// Client: all of it, as it is now. None if that is longer than [`SNAPSHOT_LEN_MAX`], if it was never open or is over, or if
     /// something was handed over and neither taken nor [handed back](crate::Channel::hand_back).
     #[must_use]
@@ -89,6 +119,9 @@ impl Session {
         }
         reader.finish()?;
         session.count_anew()?;
+        session.say_away_and_here();
+        let ids: Vec<_> = session.channels.ids().collect();
+        ids.into_iter().for_each(|id| session.ask_for_slot(id));
         Ok(session)
     }
 

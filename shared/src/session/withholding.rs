@@ -17,7 +17,7 @@ use crate::{
     codec::Reader,
     error::{ChannelError, PeerMisbehaved},
     frame::Frame,
-    handshake::hello::Limits,
+    handshake::{auth::Resume, hello::Limits},
     ids::{ChannelId, SessionId},
     limits::{CHANNEL_WINDOW, CHANNELS_MAX, DATA_FRAME_COST, RECORD_PLAINTEXT_LEN_MAX, SESSION_HELD_LEN_MAX},
     sim::chance::Chance,
@@ -309,13 +309,17 @@ fn a_peer_that_withholds_ack_credit_or_taken_and_opens_and_resets_at_will_makes_
 
 /// A copied tab brings the counts of an earlier state. It was taken for a broken rule, and ended the session of the honest tab.
 #[test]
-fn a_session_does_not_go_on_with_a_client_that_knows_of_less_than_it_has_acknowledged() {
+fn a_session_does_not_go_on_with_a_client_that_knows_of_less_than_it_has_acknowledged_or_sent() {
     let mut session = opened();
     session.open("desk", Kind::MESSAGES).expect("a good label");
     let mut record = Vec::new();
     session.fill(Instant::default(), &mut record, RECORD_PLAINTEXT_LEN_MAX);
-    assert!(session.can_resume(0) && session.can_resume(1));
+    let counts = |received, sent| Resume { session_id: SessionId([0; 16]), received, sent };
+    assert!(session.can_resume(&counts(0, Some(0))) && session.can_resume(&counts(1, Some(0))));
     session.handle_frame(Instant::default(), &Frame::Ack { count: 1, datagrams: 0 }).expect("it was sent");
-    assert!(!session.can_resume(0), "it is gone");
-    assert!(session.can_resume(1));
+    assert!(!session.can_resume(&counts(0, Some(0))), "it is gone");
+    assert!(session.can_resume(&counts(1, Some(0))));
+    session.handle_frame(Instant::default(), &Frame::Skip { count: 5 }).expect("five frames stood there");
+    assert!(!session.can_resume(&counts(1, Some(4))), "it has not sent that yet");
+    assert!(session.can_resume(&counts(1, Some(5))) && session.can_resume(&counts(1, None)));
 }

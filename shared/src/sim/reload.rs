@@ -3,11 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{End, link::Side, world::World};
-use crate::{
-    channel::Received,
-    line::Line,
-    session::Session,
-};
+use crate::{channel::Received, line::Line, session::Session};
 
 impl World {
     /// A page goes, and the next one takes up its session, if there is one that was open.
@@ -22,24 +18,28 @@ impl World {
         trace!(self.now, "client: is loaded again, with a snapshot of {}", snapshot.len());
         self.leave_sockets();
         self.revive(&snapshot);
-        if !self.shown.is_empty() {
+        self.withdrawn = true;
+        if self.chance.one_in(2) {
             self.show();
         }
         self.drive();
     }
 
     /// Another client takes the place of this one, with a session as it was once.
-    pub(super) fn revive(&mut self, snapshot: &[u8]) -> Line {
+    fn revive(&mut self, snapshot: &[u8]) {
         let session = Session::revive(snapshot).expect("a session has written it");
         session.audit();
         assert_eq!(session.snapshot().as_deref(), Some(snapshot), "it says the same");
-        let config = Self::client_config(&self.server, &self.device);
+        self.client = self.line_reviving(session);
         self.lines += 1;
-        core::mem::replace(&mut self.client, Line::reviving(config, self.chance.next(), session))
+    }
+
+    pub(super) fn line_reviving(&mut self, session: Session) -> Line {
+        Line::reviving(Self::client_config(&self.server, &self.device), self.chance.next(), session)
     }
 
     /// All sockets of the client's end without a word.
-    fn leave_sockets(&mut self) {
+    pub(super) fn leave_sockets(&mut self) {
         for socket in self.sockets.values_mut().filter(|socket| socket.line == self.lines) {
             if socket.client != Side::Gone {
                 socket.close(self.now, End::Client, &mut self.chance);

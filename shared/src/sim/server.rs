@@ -264,7 +264,7 @@ impl World {
         let mut lines = self.server.lines.iter_mut().filter(|(_, line)| line.line.closed().is_none());
         let known = lines.find_map(|(key, line)| {
             let goes_on = match request.wanted {
-                Wanted::Resume(resume) => line.line.can_resume(resume.received),
+                Wanted::Resume(resume) => line.line.can_resume(&resume),
                 Wanted::Born(_) => true,
             };
             (is_meant(line) && goes_on).then_some(*key)

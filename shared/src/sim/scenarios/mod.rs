@@ -3,6 +3,7 @@
 mod datagrams;
 mod flow;
 mod forgery;
+mod reload;
 mod resumption;
 mod standing;
 
