@@ -52,8 +52,8 @@ pub(crate) struct WebSocket<S> {
     frame: Option<(FrameHeader, usize)>,
     /// A message of which more fragments are to come.
     fragments: Option<Box<Message>>,
-    /// The answer to the last ping.
-    pong: Option<Bytes>,
+    /// The answer to the last ping. Boxed: it is rare, and a socket is what thousands hold.
+    pong: Option<Box<Bytes>>,
     /// The frame on its way out.
     out: Option<Chain<Cursor<[u8; HEADER_LEN_MAX]>, Bytes>>,
     read: Side,
@@ -274,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                     MET.set(Some(Oddity::Pings));
                 }
                 // A peer that does not take its answers gets the last one; one that was told the end gets none.
-                self.pong = (self.write == Side::Open).then(|| payload.freeze());
+                self.pong = (self.write == Side::Open).then(|| Box::new(payload.freeze()));
                 return Ok(Some(Heard::Control));
             }
             OpCode::Control(Control::Close) => return Err(answer(&payload)),
@@ -324,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 self.out = None;
             }
             let Some(pong) = self.pong.take() else { break };
-            self.out = Some(frame(OpCode::Control(Control::Pong), pong)?);
+            self.out = Some(frame(OpCode::Control(Control::Pong), *pong)?);
         }
         Poll::Ready(Ok(()))
     }

@@ -513,7 +513,8 @@ struct ServerEndpoint {
     seat: Arc<Seat>,
     /// For tokens that are shown on the open line.
     key: Option<KeyHashes>,
-    claims: duologue::Claims,
+    /// Boxed: with them the task of an idle line would be of the next size.
+    claims: Box<duologue::Claims>,
 }
 
 impl Endpoint for ServerEndpoint {
@@ -523,7 +524,7 @@ impl Endpoint for ServerEndpoint {
             LineEvent::ChannelOpened(id) => {
                 let channel = line.adopt(id);
                 let Duologue { shared, services } = &self.own;
-                let (gate, seat, claims) = (Arc::clone(&shared.gate), Arc::clone(&self.seat), self.claims.clone());
+                let (gate, seat, claims) = (Arc::clone(&shared.gate), Arc::clone(&self.seat), (*self.claims).clone());
                 let work = shared.work.clone();
                 let others = Arc::new(self.own.clone()) as Arc<dyn Others>;
                 services.start(Opened { channel, gate, seat, claims, work, others });
