@@ -67,6 +67,8 @@ enum Verb {
     Idle(idle::Idle),
     /// Messages and bytes between a page and a server
     Page(page::Page),
+    /// A page just loaded, to the first reply
+    Loaded(page::loaded::Loaded),
     /// Server CPU of a handshake, and new sessions a core
     Handshake(handshake::Handshake),
     /// Messages and bytes that a core of the server moves
@@ -151,6 +153,7 @@ async fn main() -> ExitCode {
     let result = match Args::parse().verb {
         Verb::Idle(verb) => verb.run().await,
         Verb::Page(verb) => verb.run().await,
+        Verb::Loaded(verb) => verb.run().await,
         Verb::Handshake(verb) => verb.run().await,
         Verb::Native(verb) => verb.run().await,
         Verb::Scale(verb) => verb.run().await,

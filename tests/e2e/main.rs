@@ -18,6 +18,7 @@
 //! reload.rs   pages that are loaded again, and lines whose pages have gone
 //! audit.rs    the audit log under whoever alters it
 //! cipher.rs   the cipher as each engine compiles it; batches.rs   many messages at once
+//! http2.rs    a page and its line on one connection
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -53,6 +54,7 @@ mod forms;
 mod giving;
 mod guests;
 mod hoard;
+mod http2;
 mod in_process;
 mod lan;
 mod login;

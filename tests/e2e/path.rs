@@ -4,13 +4,15 @@
 //! client ══TLS══ path ══TLS══ server        Cut::Both, Rst     both ends learn of it
 //!                                           Cut::ClientOnly    the server keeps a socket that is silent
 //!                                           Cut::ServerOnly    the client keeps one, until it asks
+//!                                           Cut::Silent        nobody learns of it: nothing arrives any more
 //!                                           Cut::Within(n)     after n more bytes to the client: within a record, an answer, M2
 //! ```
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -36,6 +38,7 @@ pub(crate) enum Cut {
     Rst,
     ClientOnly,
     ServerOnly,
+    Silent,
     Within(usize),
 }
 
@@ -69,8 +72,16 @@ struct Shared {
     order: watch::Sender<Order>,
     stalled: watch::Sender<bool>,
     connections: AtomicUsize,
+    /// Bytes to the client on each connection that is open, by its number.
+    carried: Mutex<BTreeMap<usize, usize>>,
     /// Half-open sockets, kept as long as the path: nobody hangs up on them.
     forgotten: Mutex<Vec<TcpStream>>,
+}
+
+impl Shared {
+    fn carried(&self) -> MutexGuard<'_, BTreeMap<usize, usize>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Path {
@@ -92,6 +103,7 @@ impl Path {
             order: watch::Sender::new(Order::Flow),
             stalled: watch::Sender::new(false),
             connections: AtomicUsize::new(0),
+            carried: Mutex::default(),
             forgotten: Mutex::default(),
         });
         let run = Arc::clone(&shared);
@@ -100,7 +112,10 @@ impl Path {
                 let shared = Arc::clone(&run);
                 let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
                 // A path that leads nowhere is the client's to notice.
-                tokio::spawn(async move { converse(client, number, &shared).await });
+                tokio::spawn(async move {
+                    let _ = converse(client, number, &shared).await;
+                    shared.carried().remove(&number);
+                });
             }
         });
         Self { port, shared, task: task.abort_handle() }
@@ -117,6 +132,11 @@ impl Path {
     /// Connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes have come to the client on each connection that is open.
+    pub(crate) fn carried(&self) -> Vec<usize> {
+        self.shared.carried().values().copied().collect()
     }
 
     /// Ends all connections that there are now.
@@ -162,7 +182,7 @@ async fn converse(client: TcpStream, number: usize, shared: &Shared) -> io::Resu
         };
         let there = pump(client_read, server_write, shared, None);
         let within = watch::Sender::new(None);
-        let back = pump(server_read, client_write, shared, Some(within.subscribe()));
+        let back = pump(server_read, client_write, shared, Some((number, within.subscribe())));
         let (mut there, mut back, mut ordered) = (std::pin::pin!(there), std::pin::pin!(back), std::pin::pin!(ordered));
         tokio::select! {
             // Either end has hung up.
@@ -190,6 +210,10 @@ async fn converse(client: TcpStream, number: usize, shared: &Shared) -> io::Resu
         }
         Cut::ClientOnly => forget(server),
         Cut::ServerOnly => forget(client),
+        Cut::Silent => {
+            forget(client);
+            forget(server);
+        }
     }
     Ok(())
 }
@@ -199,7 +223,7 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     shared: &Shared,
-    mut left: Option<watch::Receiver<Option<usize>>>,
+    mut to_client: Option<(usize, watch::Receiver<Option<usize>>)>,
 ) -> io::Result<()> {
     let mut stalled = shared.stalled.subscribe();
     let mut buffer = vec![0; 16 * 1024];
@@ -210,7 +234,10 @@ async fn pump(
             len => len,
         };
         stalled.wait_for(|stalled| !stalled).await.expect("the path lives as long");
-        let limit = left.as_mut().and_then(|left| *left.borrow_and_update());
+        if let Some((number, _)) = &to_client {
+            *shared.carried().entry(*number).or_default() += len;
+        }
+        let limit = to_client.as_mut().and_then(|(_, left)| *left.borrow_and_update());
         let room = limit.map_or(len, |limit| limit.saturating_sub(*passed.get_or_insert(0)).min(len));
         to.write_all(&buffer[..room]).await?;
         to.flush().await?;

@@ -21,11 +21,12 @@ use crate::process::{self, cargo, command, step, target, which};
 use crate::{figures, gate, size, tools, wasm, watch_cost};
 
 /// The groups in the order of the report, and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 11] = [
+pub(crate) const GROUPS: [(&str, &str); 12] = [
     ("page", "Between a page in Chromium and a server"),
     ("native", "What a core of the server moves for native clients"),
     ("handshake", "Handshakes"),
     ("connect", "Round trips, on a path with 50 ms"),
+    ("loaded", "A page just loaded, on a path with 50 ms"),
     ("scale", "One server, many sessions"),
     ("idle", "Memory of an idle session"),
     ("flood", "Floods of strangers, made by one core"),
@@ -66,6 +67,8 @@ pub(crate) enum Group {
     Scale(Rounds),
     /// Round trips to the first reply and after a cut, beside a bare WebSocket
     Connect(Rounds),
+    /// From `connect` to the first reply of a page just loaded, over HTTP/2 and HTTP/1.1, beside a bare WebSocket
+    Loaded(Rounds),
     /// What floods of strangers do to an open line, and to who comes new
     Flood {
         #[command(flatten)]
@@ -127,6 +130,7 @@ pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
         Some(Group::Native(rounds)) => run("native", |group| group.args(rounds.option()))?,
         Some(Group::Scale(rounds)) => run("scale", |group| group.args(rounds.option()))?,
         Some(Group::Connect(rounds)) => run("connect", |group| group.args(rounds.option()))?,
+        Some(Group::Loaded(rounds)) => loaded(*rounds)?,
         Some(Group::Flood { rounds, only, millis }) => run("flood", |group| {
             group.args(rounds.option()).args(only.as_ref().map(|only| format!("--only={only}")));
             group.args(millis.map(|millis| format!("--millis={millis}")))
@@ -153,6 +157,7 @@ fn all(rounds: Rounds) -> Result<()> {
         let _ = fs::remove_file(target(&format!("bench/{group}.json")));
         match group {
             "page" => page(rounds, None)?,
+            "loaded" => loaded(rounds)?,
             "size" => size::measure()?,
             "watch" => watch_cost::measure()?,
             "cut" | "growth" => run(group, |group| group)?,
@@ -176,6 +181,16 @@ fn page(rounds: Rounds, only: Option<&str>) -> Result<()> {
         page.args(rounds.option()).args(only.map(|only| format!("--only={only}")));
         page.arg("--chromium").arg(chromium).arg("--bundles").arg(bundles).arg("--node-modules").arg(modules)
     })
+}
+
+fn loaded(rounds: Rounds) -> Result<()> {
+    let Some(chromium) = tools::chromium() else {
+        eprintln!("xtask: skipped: the group loaded (it needs Chromium on PATH)");
+        return Ok(());
+    };
+    // As above.
+    wasm::build(false, &mut std::io::stderr())?;
+    run("loaded", |loaded| loaded.args(rounds.option()).arg("--chromium").arg(chromium))
 }
 
 /// The page as one module, beside the one that it measures; and a script for node of each server.

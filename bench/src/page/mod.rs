@@ -17,6 +17,7 @@
 mod browser;
 mod figures;
 mod jobs;
+pub(crate) mod loaded;
 mod server;
 
 use std::{path::PathBuf, time::Duration};

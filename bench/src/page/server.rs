@@ -97,7 +97,7 @@ fn take(body: &str, reports: &UnboundedSender<Report>) {
 }
 
 /// With these headers the page's clock has a resolution of 5 µs in the place of 100.
-fn isolated(kind: &'static str, body: impl IntoResponse) -> impl IntoResponse {
+pub(super) fn isolated(kind: &'static str, body: impl IntoResponse) -> impl IntoResponse {
     let isolated = [
         (header::CONTENT_TYPE.as_str(), kind),
         ("cross-origin-opener-policy", "same-origin"),

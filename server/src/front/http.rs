@@ -1,4 +1,4 @@
-//! The listener: TLS and HTTP/1.1 for an axum app, with a bound on everything that a stranger can take.
+//! The listener: TLS, HTTP/1.1 and HTTP/2 for an axum app, with a bound on everything that a stranger can take.
 //!
 //! ```text
 //! accept ─► a place among the strangers ─► PROXY header ─► TLS ─► requests ─┬─► the end
@@ -51,6 +51,8 @@ use crate::{
     },
 };
 
+pub(crate) use http2::{Extended, Http2Stream};
+
 use super::{
     head::{self, HEAD_LEN_MAX},
     proxied::{self, Client, TrustedProxies},
@@ -70,6 +72,8 @@ const TIMES: Times = Times {
     read_within: Duration::from_secs(15),
     look: Duration::from_secs(1),
 };
+/// HTTP/2 over TLS, as ALPN names it (RFC 9113, 3.2).
+const HTTP2: &[u8] = b"h2";
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// Connections that are turned away before anybody else has a turn.
@@ -90,8 +94,10 @@ pub struct Peer(pub SocketAddr);
 pub(crate) struct Arrival {
     /// Whose it is.
     pub(crate) client: Client,
-    /// Its place, until it has become a line.
-    pub(crate) place: Arc<Place>,
+    /// Its place, until it has become a line. None of a stream beside one that has.
+    pub(crate) place: Option<Arc<Place>>,
+    /// Where the stream of a WebSocket over HTTP/2 comes from.
+    pub(crate) extended: Option<Extended>,
     /// The runtime on which it is served.
     pub(crate) strangers: Handle,
     /// The runtime of whoever has called [`serve`]: of lines.
@@ -114,6 +120,9 @@ pub(crate) struct Outer {
 pub struct FrontConfig {
     /// Without it in clear: behind a proxy of this machine.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Speaks HTTP/2 too, under TLS, with whoever is no trusted proxy. A WebSocket over it (RFC 8441) is a line or nothing: an
+    /// app that has WebSockets of its own leaves it off.
+    pub http2: bool,
     /// The proxies that say whose a connection is.
     pub trusted_proxies: TrustedProxies,
     /// Whoever connects from this machine is a proxy. Its own address is nobody's, also where its word does not count.
@@ -147,8 +156,10 @@ pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Ro
 
 async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, app: Router, stop: CancellationToken) {
     let strangers = strangers::handle(&listening.watch);
+    let tls = |http2| listening.tls.as_deref().map(|tls| speaking(tls, http2));
     let front = Front {
-        tls: listening.tls,
+        tls: tls(listening.http2),
+        tls_of_proxies: tls(false),
         proxies: listening.trusted_proxies,
         behind_proxy: listening.behind_proxy,
         watch: listening.watch,
@@ -173,6 +184,16 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
     });
     // A panic there was reported there.
     let _ = accepting.await;
+}
+
+/// TLS for HTTP/1.1, and for HTTP/2 where that is wanted.
+fn speaking(tls: &rustls::ServerConfig, http2: bool) -> Arc<rustls::ServerConfig> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols.retain(|protocol| protocol != HTTP2);
+    if http2 {
+        tls.alpn_protocols.insert(0, HTTP2.to_vec());
+    }
+    Arc::new(tls)
 }
 
 /// Lets more wait to be accepted than the standard library's 128: where one more comes it is as if its packet had been lost, and
@@ -215,6 +236,8 @@ struct Times {
 
 struct Front {
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// A proxy brings many on one connection, where the bounds of a browser's do not fit.
+    tls_of_proxies: Option<Arc<rustls::ServerConfig>>,
     proxies: TrustedProxies,
     behind_proxy: bool,
     watch: Watch,
@@ -330,7 +353,11 @@ impl Front {
         match begun {
             Ok(Ok((stream, proxied))) => {
                 place.is_worth(Worth::Idle);
-                Box::pin(self.converse(stream, &writing, Whose { peer, proxied }, place)).await;
+                let whose = Whose { peer, proxied };
+                match stream.protocol() {
+                    Some(HTTP2) => http2::converse(self, stream, writing, whose, place).await,
+                    _ => Box::pin(self.converse(stream, &writing, whose, place)).await,
+                }
             }
             Ok(Err(error)) => self.tell(of_peer(Kind::ConnectionFailed).note(error.to_string())),
             Err(_) => self.tell(of_peer(Kind::ConnectionSlow)),
@@ -373,7 +400,8 @@ impl Front {
             answer_in_clear(tcp, NOT_TRUSTED).await?;
             return Err(io::Error::other("it begins with a PROXY header of somebody who is not trusted"));
         }
-        let stream = match &self.tls {
+        let tls = if is_trusted && proxied.is_none() { &self.tls_of_proxies } else { &self.tls };
+        let stream = match tls {
             None => Stream::Clear(tcp),
             // Every record of TLS begins with a byte below the letters, every request of HTTP with a letter.
             Some(_) if tcp.first().await?.is_some_and(|first| first.is_ascii_alphabetic()) => {
@@ -479,6 +507,37 @@ impl Front {
         self.firewall.admits(client.address())
     }
 
+    /// Whether a request is answered, and of whom its handler hears.
+    fn judge<B>(
+        &self,
+        request: &mut Request<B>,
+        whose: Whose,
+        place: Option<&Arc<Place>>,
+        is_first: bool,
+    ) -> Result<(), Response<Body>> {
+        let client = self.client(whose, request.headers());
+        // Whom only a field of the request names is judged by it; he counts as having come with the first of his connection.
+        if whose.proxied.is_none() && self.proxies.contains(whose.peer.ip()) {
+            let judged = if is_first { self.admits(client) } else { self.lets(client) };
+            judged.map_err(refused)?;
+        }
+        if place.is_some_and(|place| !place.is_of(client.bounded_as())) {
+            let text = "There are too many connections from your address.";
+            let mut response = Response::new(Body::from(text));
+            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            self.tell(of_client(Kind::TooManyConnections, client));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Err(response);
+        }
+        let address = client.address().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        request.extensions_mut().insert(ConnectInfo(Peer(SocketAddr::new(address, whose.peer.port()))));
+        let (strangers, home) = (self.strangers.clone(), self.home.clone());
+        let outer = self.outer(whose, request.headers());
+        let arrival = Arrival { client, place: place.cloned(), extended: None, strangers, home, outer };
+        request.extensions_mut().insert(arrival);
+        Ok(())
+    }
+
     async fn answer(
         &self,
         mut request: Request<Incoming>,
@@ -487,30 +546,10 @@ impl Front {
         requests: &AtomicU32,
     ) -> Result<Response<Body>, std::convert::Infallible> {
         place.is_worth(Worth::Asking);
-        let client = self.client(whose, request.headers());
-        // Whom only a field of the request names is judged by it; he counts as having come with the first of his connection.
-        if whose.proxied.is_none() && self.proxies.contains(whose.peer.ip()) {
-            let judged = match requests.load(Ordering::Relaxed) {
-                0 => self.admits(client),
-                _ => self.lets(client),
-            };
-            if let Err(refusal) = judged {
-                return Ok(refused(refusal));
-            }
+        let is_first = requests.load(Ordering::Relaxed) == 0;
+        if let Err(refusal) = self.judge(&mut request, whose, Some(place), is_first) {
+            return Ok(refusal);
         }
-        if !place.is_of(client.bounded_as()) {
-            let text = "There are too many connections from your address.";
-            let mut response = Response::new(Body::from(text));
-            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-            self.tell(of_client(Kind::TooManyConnections, client));
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            return Ok(response);
-        }
-        let address = client.address().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        request.extensions_mut().insert(ConnectInfo(Peer(SocketAddr::new(address, whose.peer.port()))));
-        let (strangers, home) = (self.strangers.clone(), self.home.clone());
-        let outer = self.outer(whose, request.headers());
-        request.extensions_mut().insert(Arrival { client, place: Arc::clone(place), strangers, home, outer });
         let mut response = self.app.clone().oneshot(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             place.is_worth(Worth::Idle);
@@ -569,5 +608,6 @@ async fn answer_in_clear(mut tcp: Tcp, said: &str) -> io::Result<()> {
     Ok(())
 }
 
+mod http2;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! ```text
 //! accept ─► Tcp ─► (TlsStream) ─► Stream ─► hyper ─► Upgraded ─┬─ ours: Carrier::Own, which moves to the lines' runtime
 //!                                                             └─ another listener's: Carrier::Other
+//!                                    ─► HTTP/2 ─► Carrier::Http2: a stream, whose connection moves (http/http2.rs)
 //! ```
 //!
 //! Strangers are served on threads of their own (`strangers.rs`). A socket is registered with the runtime on which it was
@@ -30,7 +31,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::tls_stream::TlsStream;
+use super::{http::Http2Stream, tls_stream::TlsStream};
 use crate::state::files;
 
 /// What was sent must be acknowledged within this, or the connection is gone: without it the system tries for 15 minutes.
@@ -97,8 +98,14 @@ impl Tcp {
     /// Registers the socket with the runtime that this is called on. A line's own bounds hold from now on.
     pub(super) fn move_here(&mut self) -> io::Result<()> {
         self.writing = None;
+        if let Some(tcp) = &self.tcp {
+            hold_unsent(tcp, u32::MAX);
+        }
+        self.register_here()
+    }
+
+    pub(super) fn register_here(&mut self) -> io::Result<()> {
         let Some(tcp) = self.tcp.take() else { return Err(io::ErrorKind::NotConnected.into()) };
-        hold_unsent(&tcp, u32::MAX);
         self.tcp = Some(TcpStream::from_std(tcp.into_std()?)?);
         Ok(())
     }
@@ -195,10 +202,29 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream>),
 }
 
+impl Stream {
+    /// What is spoken under TLS, if that was agreed upon.
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Clear(_) => None,
+            Self::Tls(tls) => tls.protocol(),
+        }
+    }
+
+    /// Registers the socket with the runtime that this is called on, and leaves its bounds as they are.
+    pub(crate) fn register_here(&mut self) -> io::Result<()> {
+        match self {
+            Self::Clear(tcp) => tcp.register_here(),
+            Self::Tls(tls) => tls.register_here(),
+        }
+    }
+}
 /// What carries a line.
 #[derive(Debug)]
 pub(crate) enum Carrier {
     Own(Stream),
+    /// One of many on a connection of HTTP/2.
+    Http2(Box<Http2Stream>),
     /// The app has a listener of its own.
     Other(Box<TokioIo<Upgraded>>),
 }
@@ -217,6 +243,10 @@ impl Carrier {
         match self {
             Self::Own(Stream::Clear(tcp)) => tcp.move_here(),
             Self::Own(Stream::Tls(tls)) => tls.move_here(),
+            Self::Http2(stream) => {
+                stream.is_admitted();
+                Ok(())
+            }
             Self::Other(_) => Ok(()),
         }
     }
@@ -262,7 +292,7 @@ macro_rules! each {
     };
 }
 each!(Stream { Clear, Tls });
-each!(Carrier { Own, Other });
+each!(Carrier { Own, Http2, Other });
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

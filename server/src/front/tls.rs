@@ -85,7 +85,7 @@ pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, T
         }
         source => TlsError::Unusable { path: certificate.to_owned(), source },
     })?;
-    // WebSocket upgrades are HTTP/1.1.
+    // The listener adds HTTP/2 where it speaks it.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

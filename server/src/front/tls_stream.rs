@@ -101,6 +101,16 @@ impl TlsStream {
         self.tcp.move_here()
     }
 
+    /// The socket alone, which stays a stranger's.
+    pub(super) fn register_here(&mut self) -> io::Result<()> {
+        self.tcp.register_here()
+    }
+
+    /// What is spoken, if that was agreed upon.
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.is_handshaking() {
             ready!(self.poll_sent(cx))?;

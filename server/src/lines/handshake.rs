@@ -13,7 +13,7 @@ use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
 use axum::http::Extensions;
 use duologue::{Credential, M1Head, OfferedCredential, Secret, ServerKeyId};
 use duologue_native::{Doorkeeper, Entrance, Found};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     door::{
@@ -24,7 +24,7 @@ use crate::{
         seen::{Print, Remembered, Seen},
     },
     front::{
-        http::{Arrival, Outer},
+        http::{Arrival, Http2Stream, Outer},
         strangers,
     },
     state::store::StoreError,
@@ -117,6 +117,11 @@ impl Stranger {
         Transport { address, address_from, own_proxy, tls: Some(tls), ..transport }
     }
 
+    /// The stream of a WebSocket over HTTP/2, when it opens.
+    pub(super) fn extended(&self) -> Option<oneshot::Receiver<Http2Stream>> {
+        self.arrival.as_ref()?.extended.as_ref()?.take()
+    }
+
     /// On whom it counts what he begins; none where nobody knows, or he may be many.
     pub(super) const fn bounded_as(&self) -> Option<IpAddr> {
         self.bounded_as
@@ -192,15 +197,16 @@ impl Porter {
 
     fn is_worth(&self, worth: Worth) {
         self.place.is_worth(worth);
-        if let Some(arrival) = &self.arrival {
-            arrival.place.is_worth(worth);
+        if let Some(place) = self.arrival.as_ref().and_then(|arrival| arrival.place.as_ref()) {
+            place.is_worth(worth);
         }
     }
 
     /// Waits until this stranger's place has gone to another. Cloned, so that it can be waited for beside the handshake.
     pub(super) fn crowded_out(&self) -> impl Future<Output = ()> + Send + 'static {
         let own = self.place.crowded_out_token();
-        let arrived = self.arrival.as_ref().map(|arrival| arrival.place.crowded_out_token());
+        let arrived = self.arrival.as_ref().and_then(|arrival| arrival.place.as_ref());
+        let arrived = arrived.map(|place| place.crowded_out_token());
         async move {
             match arrived {
                 None => own.cancelled().await,

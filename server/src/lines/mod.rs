@@ -5,6 +5,7 @@
 //!           ─► directory: a new session, or the device's own that waits ─► services ─► lost: parked, or ended
 //! ```
 
+mod asked;
 mod audit;
 mod away;
 mod binding;
@@ -42,11 +43,10 @@ use std::{
 };
 
 use axum::{
-    body::Body,
     extract::{ConnectInfo, Request},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::MethodRouter,
+    routing::{MethodFilter, MethodRouter},
 };
 use duologue::{
     Connection, ConnectionError, FreshReason, LineEvent, ServerConfig,
@@ -57,7 +57,6 @@ use duologue_native::{
     path::{Form, PATH_LABEL},
     randomness, shake_hands,
 };
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -91,6 +90,7 @@ use crate::{
         stream::Watch,
     },
 };
+use asked::{Asked, NoUpgrade};
 use directory::Directory;
 use handshake::{Offer, Porter, Stranger, Strangers};
 use verdict::Admitted;
@@ -217,7 +217,8 @@ impl Duologue {
     pub fn route<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
         self.start_measures();
         let duologue = self.clone();
-        axum::routing::get(move |request: Request| {
+        // Over HTTP/2 a WebSocket is asked for by CONNECT (RFC 8441).
+        axum::routing::on(MethodFilter::GET.or(MethodFilter::CONNECT), move |request: Request| {
             let duologue = duologue.clone();
             async move {
                 let mut response = duologue.upgrade(request).await;
@@ -299,17 +300,13 @@ impl Duologue {
             return (StatusCode::FORBIDDEN, "Your address is kept out for a time.").into_response();
         }
         let refused = |kind, code| self.tell(Event::of(kind).address(stranger.address).code(code));
-        let mut response = match create_response_with_body(&request, Body::empty) {
-            Ok(response) => response,
-            Err(error) => {
-                refused(Kind::UpgradeRefused, "no-upgrade");
-                return (StatusCode::BAD_REQUEST, format!("{error}.")).into_response();
+        let asked = match Asked::of(&mut request, &stranger) {
+            Ok(asked) => asked,
+            Err(NoUpgrade { code, why }) => {
+                refused(Kind::UpgradeRefused, code);
+                return (StatusCode::BAD_REQUEST, why).into_response();
             }
         };
-        if !request.headers().get(header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
-            refused(Kind::UpgradeRefused, "bad-key");
-            return (StatusCode::BAD_REQUEST, "A Sec-WebSocket-Key is 16 bytes as base64.").into_response();
-        }
         // More than one header line is as good as one with commas (RFC 6455, 11.3.4).
         let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         let offers: Vec<_> = offers.filter_map(|value| value.to_str().ok()).collect();
@@ -336,6 +333,7 @@ impl Duologue {
             Offer::Later { .. } => upgrade::WITHOUT_M1,
             Offer::Now { .. } => upgrade::WITH_M1,
         };
+        let Asked { mut response, opening } = asked;
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(selected));
         let origin = request.headers().get(header::ORIGIN);
         let origin = origin.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -345,12 +343,10 @@ impl Duologue {
         let transport = transport.with_request(request.headers());
         let is_page = transport.origin.is_some();
         let seen = self.shared.gate.hook().map(|_| Upgrade::of(request.headers(), is_page)).unwrap_or_default();
-        let upgraded = hyper::upgrade::on(&mut request);
         let connections = self.shared.connections.clone();
         connections.spawn(async move {
-            match upgraded.await {
-                Ok(upgraded) => {
-                    let (carrier, ahead) = Carrier::new(upgraded);
+            match opening.opened().await {
+                Ok((carrier, ahead)) => {
                     self.serve(Box::new(WebSocket::with(carrier, ahead)), offer, stranger, (transport, seen)).await;
                 }
                 Err(error) => {
@@ -553,12 +549,6 @@ impl Endpoint for ServerEndpoint {
 fn directory(state: &State, memory_len: usize, watch: Watch) -> Directory {
     let store = Arc::clone(state.store());
     Directory::new(memory_len, Box::new(move |device| store.root(device)), watch)
-}
-
-/// Whether a header's value is 16 bytes as base64 (RFC 6455, 4.1).
-fn is_key(value: &HeaderValue) -> bool {
-    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    value.as_bytes().strip_suffix(b"==").is_some_and(|key| key.len() == 22 && key.iter().all(is_letter))
 }
 
 /// The peer's address as the listener knows it; unknown where the app was started without connect info.

@@ -34,6 +34,8 @@ pub(crate) struct Dev {
     directory: super::StateDirectory,
     /// Default: `drop` in the state directory.
     #[command(flatten)]
+    versions: super::HttpVersions,
+    #[command(flatten)]
     services: super::ServiceOptions,
 }
 
@@ -80,7 +82,7 @@ impl Dev {
             audit: audit.flatten(),
             log,
         };
-        let listening = FrontConfig { tls: Some(tls), ..FrontConfig::default() };
+        let listening = FrontConfig { tls: Some(tls), http2: !self.versions.no_http2, ..FrontConfig::default() };
         super::run(state, site, extras, listener, listening, || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));

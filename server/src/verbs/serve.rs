@@ -59,6 +59,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     directory: super::StateDirectory,
     #[command(flatten)]
+    versions: super::HttpVersions,
+    #[command(flatten)]
     services: super::ServiceOptions,
 }
 
@@ -113,7 +115,13 @@ impl Serve {
         let pair = self.pairing.then(|| Pair::new(state.clone(), &address.to_string()));
         let extras = Extras { pair, desk, ..self.services.open(None)? };
         let behind_proxy = self.behind_proxy;
-        let listening = FrontConfig { tls, trusted_proxies, behind_proxy, ..FrontConfig::default() };
+        let listening = FrontConfig {
+            tls,
+            trusted_proxies,
+            behind_proxy,
+            http2: !self.versions.no_http2,
+            ..FrontConfig::default()
+        };
         let site =
             Site { address, policy, development: false, config, hook, firewall, certificate: self.cert, audit, log };
         super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
