@@ -72,7 +72,7 @@ struct Shared {
     order: watch::Sender<Order>,
     stalled: watch::Sender<bool>,
     connections: AtomicUsize,
-    /// Bytes to the client on each connection that is open, by its number.
+    /// Bytes to the client on each connection that the server has not ended, by its number.
     carried: Mutex<BTreeMap<usize, usize>>,
     /// Half-open sockets, kept as long as the path: nobody hangs up on them.
     forgotten: Mutex<Vec<TcpStream>>,
@@ -114,6 +114,7 @@ impl Path {
                 // A path that leads nowhere is the client's to notice.
                 tokio::spawn(async move {
                     let _ = converse(client, number, &shared).await;
+                    // Where it was cut, which the server has not.
                     shared.carried().remove(&number);
                 });
             }
@@ -134,7 +135,7 @@ impl Path {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many bytes have come to the client on each connection that is open.
+    /// How many bytes have come to the client on each connection that the server has not ended.
     pub(crate) fn carried(&self) -> Vec<usize> {
         self.shared.carried().values().copied().collect()
     }
@@ -230,7 +231,12 @@ async fn pump(
     let mut passed = None;
     loop {
         let len = match from.read(&mut buffer).await? {
-            0 => return to.shutdown().await,
+            0 => {
+                if let Some((number, _)) = &to_client {
+                    shared.carried().remove(number);
+                }
+                return to.shutdown().await;
+            }
             len => len,
         };
         stalled.wait_for(|stalled| !stalled).await.expect("the path lives as long");

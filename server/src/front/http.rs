@@ -514,12 +514,12 @@ impl Front {
         whose: Whose,
         place: Option<&Arc<Place>>,
         is_first: bool,
-    ) -> Result<(), Response<Body>> {
+    ) -> Result<(), Box<Response<Body>>> {
         let client = self.client(whose, request.headers());
         // Whom only a field of the request names is judged by it; he counts as having come with the first of his connection.
         if whose.proxied.is_none() && self.proxies.contains(whose.peer.ip()) {
             let judged = if is_first { self.admits(client) } else { self.lets(client) };
-            judged.map_err(refused)?;
+            judged.map_err(boxed)?;
         }
         if place.is_some_and(|place| !place.is_of(client.bounded_as())) {
             let text = "There are too many connections from your address.";
@@ -527,7 +527,7 @@ impl Front {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
             self.tell(of_client(Kind::TooManyConnections, client));
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            return Err(response);
+            return Err(Box::new(response));
         }
         let address = client.address().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         request.extensions_mut().insert(ConnectInfo(Peer(SocketAddr::new(address, whose.peer.port()))));
@@ -548,7 +548,7 @@ impl Front {
         place.is_worth(Worth::Asking);
         let is_first = requests.load(Ordering::Relaxed) == 0;
         if let Err(refusal) = self.judge(&mut request, whose, Some(place), is_first) {
-            return Ok(refusal);
+            return Ok(*refusal);
         }
         let mut response = self.app.clone().oneshot(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -578,6 +578,10 @@ pub(crate) fn refused(why: Refusal) -> Response<Body> {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
     }
     response
+}
+
+fn boxed(why: Refusal) -> Box<Response<Body>> {
+    Box::new(refused(why))
 }
 
 /// Who has opened a connection, and for whom.

@@ -33,8 +33,10 @@ pub(crate) struct Dev {
     #[command(flatten)]
     directory: super::StateDirectory,
     /// Default: `drop` in the state directory.
-    #[command(flatten)]
-    versions: super::HttpVersions,
+    /// Speaks HTTP/2 too. For browsers that trust the certificate: in one that was told to go on past its warning, a worker's line opens
+    /// on the page's connection, and cannot come back on one of its own.
+    #[arg(long)]
+    http2: bool,
     #[command(flatten)]
     services: super::ServiceOptions,
 }
@@ -82,7 +84,7 @@ impl Dev {
             audit: audit.flatten(),
             log,
         };
-        let listening = FrontConfig { tls: Some(tls), http2: !self.versions.no_http2, ..FrontConfig::default() };
+        let listening = FrontConfig { tls: Some(tls), http2: self.http2, ..FrontConfig::default() };
         super::run(state, site, extras, listener, listening, || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));

@@ -111,15 +111,6 @@ impl HttpBackend {
     }
 }
 
-/// What the listener speaks.
-#[derive(Debug, clap::Args)]
-pub(crate) struct HttpVersions {
-    /// Speaks HTTP/1.1 alone. Without it a browser may put a page and its first line on one connection of HTTP/2, where this server has
-    /// TLS itself.
-    #[arg(long)]
-    no_http2: bool,
-}
-
 /// Whose pages and apps may connect, beside the server's own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OriginOptions {

@@ -17,19 +17,16 @@
 use std::{
     convert::Infallible,
     future::{pending, poll_fn},
-    io,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use axum::{
     body::Body,
-    http::{Method, Request, Response, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts},
 };
 use bytes::Bytes;
 use duologue::limits::HANDSHAKE_SECS;
@@ -39,14 +36,13 @@ use h2::{
     server::{Builder, Connection, SendResponse},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     runtime::Handle,
     sync::{Notify, oneshot},
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{Arrival, Front, REQUESTS_MAX, Whose, refused};
+use super::{Arrival, Front, REQUESTS_MAX, Whose, boxed};
 use crate::{
     door::{
         firewall::What,
@@ -59,24 +55,28 @@ use crate::{
     watch::events::Kind,
 };
 
+use io::Io;
 pub(crate) use line::Http2Stream;
 
 mod answer;
+mod io;
 mod line;
 #[cfg(test)]
 mod tests;
 
 /// WebSockets of a connection.
-const LINES_MAX: usize = 16;
+const LINES_MAX: u32 = 16;
 /// Streams of a connection, lines among them.
 const STREAMS_MAX: u32 = 100;
 /// Requests of a connection that bring a body, at a time. One more is refused, and not begun.
-const BODIES_MAX: usize = 8;
+const BODIES_MAX: u32 = 8;
 /// Requests of a connection, which stands for the six that a browser has over HTTP/1.1.
 const CONNECTION_REQUESTS_MAX: u32 = 6 * REQUESTS_MAX;
-/// What a stream may bring that nobody has read: of a stranger's connection, and from the first line on.
-const WINDOW_LEN: u32 = 64 * 1_024;
-const LINES_WINDOW_LEN: u32 = 1_024 * 1_024;
+/// What a stream may bring that nobody has read: about what the system holds of a connection. It stays as it is, since h2 can widen
+/// all streams only, by a change of settings in the middle.
+const WINDOW_LEN: u32 = 512 * 1_024;
+/// The same of all that may bring anything, so that none uses up the connection's for another.
+const WINDOWS_LEN: u32 = WINDOW_LEN * (LINES_MAX + BODIES_MAX);
 /// What a stream holds that its client does not read.
 const UNREAD_LEN: usize = 64 * 1_024;
 /// Resets of streams that nobody has begun to answer, and of ours for a client's errors: more is a flood.
@@ -87,19 +87,14 @@ const OVERHEAD_LEN_PER_SEC: u64 = 256 * 1_024;
 /// For how long nothing was asked for before a page counts as loaded.
 const LOADED: Duration = Duration::from_secs(1);
 
-/// Windows that no stream can use up for another.
-const fn all_windows(of_a_stream: u32) -> u32 {
-    of_a_stream * (LINES_MAX + BODIES_MAX) as u32
-}
-
 fn settings() -> Builder {
     let mut settings = Builder::new();
     settings
         .enable_connect_protocol()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(WINDOW_LEN)
-        .initial_connection_window_size(all_windows(WINDOW_LEN))
-        .max_header_list_size(HEAD_LEN_MAX as u32)
+        .initial_connection_window_size(WINDOWS_LEN)
+        .max_header_list_size(u32::try_from(HEAD_LEN_MAX).unwrap_or(u32::MAX))
         .max_send_buffer_size(UNREAD_LEN)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(Some(RESETS_MAX));
@@ -123,16 +118,18 @@ struct Shared {
     home: Handle,
     born: Instant,
     /// Streams by what they are. A request that brings a body is counted twice.
-    requests: AtomicUsize,
-    bodies: AtomicUsize,
-    sockets: AtomicUsize,
+    requests: AtomicU32,
+    bodies: AtomicU32,
+    sockets: AtomicU32,
     /// Lines that were let in.
-    lines: AtomicUsize,
+    lines: AtomicU32,
     changed: Notify,
     /// Cancelled when the connection is to move to the lines' threads.
     moves: CancellationToken,
     /// It has moved, and its socket has not.
     moved: AtomicBool,
+    /// Whoever runs it was told of a flood.
+    flooded: AtomicBool,
     /// Bytes: from the client in all, those of them in messages and bodies, and to the client.
     read: AtomicU64,
     brought: AtomicU64,
@@ -143,11 +140,11 @@ struct Shared {
 #[derive(Debug)]
 struct Counted {
     shared: Arc<Shared>,
-    which: fn(&Shared) -> &AtomicUsize,
+    which: fn(&Shared) -> &AtomicU32,
 }
 
 impl Counted {
-    fn new(shared: &Arc<Shared>, which: fn(&Shared) -> &AtomicUsize) -> Self {
+    fn new(shared: &Arc<Shared>, which: fn(&Shared) -> &AtomicU32) -> Self {
         which(shared).fetch_add(1, Ordering::Relaxed);
         Self { shared: Arc::clone(shared), which }
     }
@@ -165,13 +162,14 @@ impl Shared {
         Self {
             home,
             born: Instant::now(),
-            requests: AtomicUsize::new(0),
-            bodies: AtomicUsize::new(0),
-            sockets: AtomicUsize::new(0),
-            lines: AtomicUsize::new(0),
+            requests: AtomicU32::new(0),
+            bodies: AtomicU32::new(0),
+            sockets: AtomicU32::new(0),
+            lines: AtomicU32::new(0),
             changed: Notify::new(),
             moves: CancellationToken::new(),
             moved: AtomicBool::new(false),
+            flooded: AtomicBool::new(false),
             read: AtomicU64::new(0),
             brought: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -202,7 +200,7 @@ pub(super) async fn converse(
     let shared = Arc::new(Shared::new(front.home.clone()));
     let name = stream.server_name().map(str::to_ascii_lowercase);
     let served = Arc::new(Served { front, whose, name, shared: Arc::clone(&shared), requests: AtomicU32::new(0) });
-    let mut run = Box::pin(served.run(Io { stream, shared: Arc::clone(&shared) }, writing, place));
+    let mut run = Box::pin(served.run(Io::new(stream, Arc::clone(&shared)), writing, place));
     tokio::select! {
         biased;
         () = &mut run => {}
@@ -251,12 +249,17 @@ impl Served {
         // Since when no line is on it, and nothing was asked for.
         let (mut alone_since, mut idle_since) = (born, born);
         let mut ends_at = None;
-        let (mut was_asking, mut windows_are_wide, mut is_flood) = (false, false, false);
+        let (mut was_asking, mut floods_since) = (false, None::<Instant>);
         loop {
-            if !is_flood && self.shared.floods() {
-                is_flood = true;
-                self.front.tell(self.front.event(Kind::HttpFailed, self.whose).note("its frames bring nothing"));
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            match floods_since {
+                None if self.shared.floods() => {
+                    floods_since = Some(Instant::now());
+                    self.front.tell(self.front.event(Kind::HttpFailed, self.whose).note("its frames bring nothing"));
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
+                // It does not even read that.
+                Some(since) if since.elapsed() >= times.look => return Ok(()),
+                _ => {}
             }
             let crowded_out = async {
                 match &place {
@@ -286,7 +289,7 @@ impl Served {
                 () = self.shared.changed.notified() => {}
                 _ = look.tick() => {}
             }
-            let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+            let count = |count: &AtomicU32| count.load(Ordering::Relaxed);
             let (asks, sockets) = (count(&self.shared.requests) > 0, count(&self.shared.sockets) > 0);
             if asks || was_asking {
                 idle_since = Instant::now();
@@ -295,14 +298,9 @@ impl Served {
             if self.shared.has_lines() {
                 // Lines have bounds of their own.
                 (place, alone_since) = (None, Instant::now());
-                if self.shared.moves.is_cancelled() && !windows_are_wide {
-                    connection.set_target_window_size(all_windows(LINES_WINDOW_LEN));
-                    // The client has not acknowledged what it was told before: later, then.
-                    windows_are_wide = connection.set_initial_window_size(LINES_WINDOW_LEN).is_ok();
-                }
             } else {
                 if place.is_none() {
-                    let client = self.front.client(self.whose, &axum::http::HeaderMap::new());
+                    let client = self.front.client(self.whose, &HeaderMap::new());
                     let Some(again) = self.front.lobby.enter(client.bounded_as(), Worth::Idle) else { return Ok(()) };
                     place = Some(Arc::new(again));
                 }
@@ -371,7 +369,7 @@ impl Served {
         let mut request = Request::from_parts(parts, answer::body(incoming, Arc::clone(&self.shared)));
         let response = match self.judge(&mut request, place.as_ref(), None) {
             Ok(()) => self.ask(request, respond).await?,
-            Err(response) => response,
+            Err(response) => *response,
         };
         answer::send(response, respond).await
     }
@@ -396,7 +394,7 @@ impl Served {
         let mut request = Request::from_parts(parts, Body::empty());
         let response = match self.judge(&mut request, place.as_ref(), Some(extended)) {
             Ok(()) => self.ask(request, respond).await?,
-            Err(response) => response,
+            Err(response) => *response,
         };
         // Where nobody waits for the stream, it is an answer like any other.
         if gives.is_closed() || response.status() != StatusCode::OK {
@@ -413,12 +411,12 @@ impl Served {
         request: &mut Request<B>,
         place: Option<&Arc<Place>>,
         extended: Option<Extended>,
-    ) -> Result<(), Response<Body>> {
+    ) -> Result<(), Box<Response<Body>>> {
         let client = self.front.client(self.whose, request.headers());
         // The connection may have come before a ban; and each line counts as a connection.
-        self.front.lets(client).map_err(refused)?;
+        self.front.lets(client).map_err(boxed)?;
         if extended.is_some() {
-            self.front.firewall.takes(What::Connection, client.bounded_as()).map_err(refused)?;
+            self.front.firewall.takes(What::Connection, client.bounded_as()).map_err(boxed)?;
         }
         self.front.judge(request, self.whose, place, false)?;
         if let Some(arrival) = request.extensions_mut().get_mut::<Arrival>() {
@@ -456,15 +454,14 @@ impl Served {
             let mut said = parts.headers.get_all(header::HOST).iter();
             said.all(|it| it == host)
         });
-        let host: axum::http::HeaderValue =
-            host.ok_or((StatusCode::BAD_REQUEST, "A request's Host is its :authority."))?;
+        let host: HeaderValue = host.ok_or((StatusCode::BAD_REQUEST, "A request's Host is its :authority."))?;
         parts.headers.insert(header::HOST, host);
         let path = parts.uri.path_and_query().cloned();
         parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         // Over HTTP/1.1 there is one (RFC 9113, 8.2.3).
-        let cookies: Vec<_> = parts.headers.get_all(header::COOKIE).iter().map(|it| it.as_bytes()).collect();
+        let cookies: Vec<_> = parts.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
         if cookies.len() > 1 {
-            let joined = axum::http::HeaderValue::from_bytes(&cookies.join(&b"; "[..]));
+            let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]));
             let joined = joined.map_err(|_| (StatusCode::BAD_REQUEST, "A cookie cannot be read."))?;
             parts.headers.insert(header::COOKIE, joined);
         }
@@ -477,73 +474,5 @@ impl Served {
             Some(name) => host.eq_ignore_ascii_case(name),
             None => host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok(),
         }
-    }
-}
-
-/// A connection's bytes, counted; its socket moves with it.
-struct Io {
-    stream: Stream,
-    shared: Arc<Shared>,
-}
-
-impl Io {
-    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
-        if self.shared.moved.swap(false, Ordering::Relaxed) {
-            self.stream.register_here()?;
-        }
-        Ok(Pin::new(&mut self.stream))
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = self.stream()?.poll_read(cx, buf);
-        let len = buf.filled().len() - before;
-        self.shared.read.fetch_add(len as u64, Ordering::Relaxed);
-        if self.shared.floods() {
-            // Nothing more is read of it; whoever runs it gives it up.
-            self.shared.changed.notify_one();
-            buf.set_filled(before);
-            return Poll::Pending;
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = self.stream()?.poll_write(cx, bytes);
-        self.wrote(polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = self.stream()?.poll_write_vectored(cx, slices);
-        self.wrote(polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_shutdown(cx)
-    }
-}
-
-impl Io {
-    fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(len)) = &polled {
-            self.shared.written.fetch_add(*len as u64, Ordering::Relaxed);
-        }
-        polled
     }
 }

@@ -248,8 +248,8 @@ async fn what_is_not_read_stops_no_line_either_way() {
     for _ in 0..BODIES_MAX {
         let post = Request::post("https://localhost/unread").body(()).expect("a request");
         let (response, mut sends) = client.send_request(post, false).expect("it takes requests");
-        sends.reserve_capacity(2 * LINES_WINDOW_LEN as usize);
-        sends.send_data(vec![0; 2 * LINES_WINDOW_LEN as usize].into(), false).expect("it is buffered");
+        sends.reserve_capacity(2 * WINDOW_LEN as usize);
+        sends.send_data(vec![0; 2 * WINDOW_LEN as usize].into(), false).expect("it is buffered");
         tokio::spawn(async move {
             let _held = (response.await, sends);
         });
