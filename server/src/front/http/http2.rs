@@ -18,7 +18,7 @@ use std::{
     convert::Infallible,
     future::{pending, poll_fn},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -183,7 +183,9 @@ impl Shared {
     /// Whether its frames bring too little for how many they are. What was sent to the client is acknowledged by some of them.
     fn floods(&self) -> bool {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let fair = OVERHEAD_LEN + 2 * count(&self.brought) + count(&self.written) / 16;
+        // What nobody has read yet is no less a message or a body.
+        let unread = u64::from(WINDOWS_LEN);
+        let fair = OVERHEAD_LEN + unread + 2 * count(&self.brought) + count(&self.written) / 16;
         let beyond = count(&self.read).saturating_sub(fair);
         beyond > 0 && beyond > OVERHEAD_LEN_PER_SEC * self.born.elapsed().as_secs()
     }
@@ -198,8 +200,13 @@ pub(super) async fn converse(
     place: Arc<Place>,
 ) {
     let shared = Arc::new(Shared::new(front.home.clone()));
-    let name = stream.server_name().map(str::to_ascii_lowercase);
-    let served = Arc::new(Served { front, whose, name, shared: Arc::clone(&shared), requests: AtomicU32::new(0) });
+    let served = Arc::new(Served {
+        front,
+        whose,
+        host: OnceLock::new(),
+        shared: Arc::clone(&shared),
+        requests: AtomicU32::new(0),
+    });
     let mut run = Box::pin(served.run(Io::new(stream, Arc::clone(&shared)), writing, place));
     tokio::select! {
         biased;
@@ -214,8 +221,8 @@ pub(super) async fn converse(
 struct Served {
     front: Arc<Front>,
     whose: Whose,
-    /// The host whose certificate its client was shown.
-    name: Option<String>,
+    /// The host that its first request was for.
+    host: OnceLock<String>,
     shared: Arc<Shared>,
     requests: AtomicU32,
 }
@@ -446,8 +453,9 @@ impl Served {
         let Some(authority) = parts.uri.authority() else {
             return Err((StatusCode::BAD_REQUEST, "A request has one :authority."));
         };
-        if !self.is_own(authority.host()) {
-            let text = "This connection was opened for another host (RFC 9110, 15.5.20).";
+        let own = self.host.get_or_init(|| authority.host().to_owned());
+        if !authority.host().eq_ignore_ascii_case(own) {
+            let text = "This connection is another host's (RFC 9110, 15.5.20).";
             return Err((StatusCode::MISDIRECTED_REQUEST, text));
         }
         let host = authority.as_str().parse().ok().filter(|host| {
@@ -466,13 +474,5 @@ impl Served {
             parts.headers.insert(header::COOKIE, joined);
         }
         Ok(())
-    }
-
-    /// Whether a host is the one that TLS was begun for. Where that named none, it was an address.
-    fn is_own(&self, host: &str) -> bool {
-        match &self.name {
-            Some(name) => host.eq_ignore_ascii_case(name),
-            None => host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok(),
-        }
     }
 }

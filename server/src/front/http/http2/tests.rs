@@ -155,7 +155,7 @@ async fn authority_is_the_host_and_another_one_is_misdirected() {
     assert_eq!(answer(&mut client, with("host", "localhost")).await.0, 200);
     assert_eq!(answer(&mut client, with("host", "b.example")).await.0, 400);
     let mut cookies = with("cookie", "a=b");
-    cookies.headers_mut().append("cookie", axum::http::HeaderValue::from_static("c=d"));
+    cookies.headers_mut().append("cookie", HeaderValue::from_static("c=d"));
     assert!(answer(&mut client, cookies).await.1.contains(r#""cookie": "a=b; c=d""#));
     assert_eq!(answer(&mut client, with("x", &"y".repeat(HEAD_LEN_MAX))).await.0, 431);
     // All of it on one connection.
