@@ -33,10 +33,8 @@ pub(crate) struct Dev {
     #[command(flatten)]
     directory: super::StateDirectory,
     /// Default: `drop` in the state directory.
-    /// Speaks HTTP/2 too. For browsers that trust the certificate: in one that was told to go on past its warning, a worker's line opens
-    /// on the page's connection, and cannot come back on one of its own.
-    #[arg(long)]
-    http2: bool,
+    #[command(flatten)]
+    versions: super::HttpVersions,
     #[command(flatten)]
     services: super::ServiceOptions,
 }
@@ -84,7 +82,7 @@ impl Dev {
             audit: audit.flatten(),
             log,
         };
-        let listening = FrontConfig { tls: Some(tls), http2: self.http2, ..FrontConfig::default() };
+        let listening = FrontConfig { tls: Some(tls), http2: self.versions.http2, ..FrontConfig::default() };
         super::run(state, site, extras, listener, listening, || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));

@@ -111,6 +111,15 @@ impl HttpBackend {
     }
 }
 
+/// What the listener speaks.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HttpVersions {
+    /// Speaks HTTP/2 too, where this server has TLS itself: a browser puts a page and its line's first connection on one. For browsers that
+    /// trust the certificate: in one that was told to go on past its warning, such a line cannot come back.
+    #[arg(long)]
+    http2: bool,
+}
+
 /// Whose pages and apps may connect, beside the server's own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OriginOptions {

@@ -58,10 +58,8 @@ pub(crate) struct Serve {
     desk: bool,
     #[command(flatten)]
     directory: super::StateDirectory,
-    /// Speaks HTTP/1.1 alone. Without it, and with TLS of its own, a browser may put a page and its line's first connection on
-    /// one of HTTP/2.
-    #[arg(long)]
-    no_http2: bool,
+    #[command(flatten)]
+    versions: super::HttpVersions,
     #[command(flatten)]
     services: super::ServiceOptions,
 }
@@ -118,7 +116,7 @@ impl Serve {
         let extras = Extras { pair, desk, ..self.services.open(None)? };
         let behind_proxy = self.behind_proxy;
         let listening =
-            FrontConfig { tls, trusted_proxies, behind_proxy, http2: !self.no_http2, ..FrontConfig::default() };
+            FrontConfig { tls, trusted_proxies, behind_proxy, http2: self.versions.http2, ..FrontConfig::default() };
         let site =
             Site { address, policy, development: false, config, hook, firewall, certificate: self.cert, audit, log };
         super::run(state, site, extras, listener, listening, || Ok(writeln!(std::io::stdout(), "listening {bound}")?))
