@@ -118,6 +118,10 @@ pub const SNAPSHOT_LEN_MAX: usize = 4 * 1_024 * 1_024;
 
 /// The latest moment for an ACK after the counted frame that it acknowledges.
 pub const ACK_MILLIS: u64 = 25;
+/// Of eight TAKEN so many that left with nothing else end ping-pong, in which a TAKEN waits for the ACK that is owed.
+pub const ALONE_MAX: u32 = 2;
+/// For how long then none waits: an application that sends only when it knows the last message to be taken loses 50 ms a second.
+pub const ALONE_SECS: u64 = 1;
 /// Bytes of counted frames after which an ACK leaves at once.
 pub const ACK_LEN: usize = 64 * 1_024;
 /// Sealed and unacknowledged bytes that a server's session holds, before load gives it more.

@@ -347,6 +347,12 @@ impl Line {
         ConnectionNo(self.last_no)
     }
 
+    /// The connection that carries the session and is open.
+    #[cfg(test)]
+    pub(crate) fn open_carrier(&self) -> Option<ConnectionNo> {
+        self.carrier.as_ref().filter(|(_, connection)| connection.is_open()).map(|(no, _)| *no)
+    }
+
     fn become_state(&mut self, state: LineState) {
         if self.state != state && self.state != LineState::Closed {
             self.state = state;

@@ -64,6 +64,13 @@ impl Session {
         live.map(|(id, channel)| credit(id, channel)).collect()
     }
 
+    /// Whether a TAKEN is due on any channel, and whether a CREDIT is.
+    pub(crate) fn dues(&self) -> (bool, bool) {
+        let live = || self.channels.values().filter(|channel| channel.reset.is_none());
+        let credit = !self.claims.is_tight() && live().any(|channel| channel.recv.credit_due().is_some());
+        (live().any(|channel| channel.recv.taken_due), credit)
+    }
+
     pub(crate) fn datagrams_waiting(&self, id: ChannelId) -> u64 {
         self.outgoing.count(id)
     }
@@ -123,7 +130,7 @@ impl Session {
         assert!(turns.iter().all(|id| self.channels.get(*id).is_some()), "a channel that is gone has a turn");
         for (id, channel) in self.channels.iter() {
             assert!(!self.can_seal(id) || turns.contains(&id), "{id:?} could go on, and has no turn");
-            assert!(!is_due(channel, false) || self.due.contains(id), "{id:?} has news that nobody will tell");
+            assert!(!is_due(channel, false, false) || self.due.contains(id), "{id:?} has news that nobody will tell");
             let waits = !channel.announced && channel.reset.is_none();
             assert_eq!(waits, self.unannounced.contains(id), "{id:?} waits for its OPEN");
             let wants_slot = channel.recv.wants_slot() && !channel.released;

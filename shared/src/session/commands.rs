@@ -240,6 +240,10 @@ impl Session {
     /// The application has taken something: TAKEN is due, and perhaps CREDIT.
     fn taken_from(&mut self, id: ChannelId) {
         self.due.insert(id);
+        #[cfg(feature = "server")]
+        {
+            self.company.hurried |= !self.taken_waits();
+        }
         if self.channels.get(id).is_some_and(|channel| channel.recv.assembling && channel.recv.is_drained()) {
             self.free_slot(id);
         }

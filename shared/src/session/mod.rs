@@ -15,6 +15,8 @@ mod audit;
 mod away;
 mod by_id;
 mod commands;
+#[cfg(feature = "server")]
+mod company;
 mod datagrams;
 mod ends;
 mod farewells;
@@ -54,6 +56,8 @@ use crate::{
 };
 use away::AwayState;
 use by_id::{ById, Ids};
+#[cfg(feature = "server")]
+use company::Company;
 use datagrams::{ChannelDatagrams, Outgoing};
 use farewells::Farewells;
 use flight::Flight;
@@ -152,6 +156,8 @@ pub struct Session {
     #[cfg(feature = "server")]
     asked: [u32; 3],
     ack: AckState,
+    #[cfg(feature = "server")]
+    company: Company,
     resend: Resend,
     resend_len_max: usize,
     outgoing: Outgoing,
@@ -213,6 +219,8 @@ impl Session {
             #[cfg(feature = "server")]
             asked: [0; 3],
             ack: AckState::default(),
+            #[cfg(feature = "server")]
+            company: Company::NEW,
             resend: Resend::default(),
             resend_len_max: role.resend_len(),
             outgoing: Outgoing::default(),

@@ -27,7 +27,7 @@ pub(super) const CONTROL_LEN_MAX: usize = 32 + LABEL_LEN_MAX;
 impl Session {
     /// True if a record could be filled now.
     pub(crate) fn has_frames(&self) -> bool {
-        let tight = self.claims.is_tight();
+        let (tight, waits) = (self.claims.is_tight(), self.taken_waits());
         !self.over
             && (self.has_away_frames()
                 || self.has_standing_frames()
@@ -36,7 +36,7 @@ impl Session {
                 || self.can_say_drain()
                 || self.can_say_farewell()
                 || self.can_announce()
-                || self.due.iter().any(|id| self.channels.get(id).is_some_and(|channel| is_due(channel, tight)))
+                || self.due.iter().any(|id| self.channels.get(id).is_some_and(|channel| is_due(channel, tight, waits)))
                 || self.turns.iter(self.steps_with_room()).any(|id| self.can_seal(id))
                 || (!self.flight.is_stalled() && self.outgoing.next(|next| self.can_leave(next)).is_some()))
     }
@@ -50,11 +50,11 @@ impl Session {
         let start = out.len();
         self.fill_away(out);
         self.fill_standing(out);
-        let mut datagrams = 0;
+        let (mut datagrams, mut taken) = (0, false);
         let sealed = self.resend.sealed();
         self.resend.fill(out, max);
         if !self.resend.is_behind() {
-            self.fill_due(out, max);
+            taken = self.fill_due(out, max);
             self.fill_farewells(out, max);
             self.fill_announcements(out, max);
             datagrams = self.fill_datagrams(now, out, max);
@@ -66,7 +66,12 @@ impl Session {
                 Frame::Drain { slot_millis }.encode(out);
             }
         }
-        let anything = datagrams > 0 || self.resend.sealed() > sealed;
+        let counted = self.resend.sealed() > sealed;
+        let anything = datagrams > 0 || counted;
+        #[cfg(feature = "server")]
+        self.company.leaves(now, taken, self.ack.due, counted);
+        #[cfg(not(feature = "server"))]
+        let _ = taken;
         self.flight.sealed(now, self.resend.sealed(), datagrams, out.len() - start, anything);
         if self.resend.len() >= self.resend_len_max {
             self.grow_resend();
@@ -85,9 +90,11 @@ impl Session {
         }
     }
 
-    fn fill_due(&mut self, out: &mut Vec<u8>, max: usize) {
+    /// True if it has written a TAKEN on a channel of messages.
+    fn fill_due(&mut self, out: &mut Vec<u8>, max: usize) -> bool {
         let tight = self.claims.is_tight();
         let mut withheld = Ids::new();
+        let mut has_taken = false;
         while out.len() + 2 * CONTROL_LEN_MAX <= max
             && let Some(id) = self.due.pop_first()
         {
@@ -113,11 +120,32 @@ impl Session {
             }
             if core::mem::take(&mut recv.taken_due) || (restate && recv.taken > 0 && !mutated!(TakenNotRestated)) {
                 Frame::Taken { channel: id, count: recv.taken }.encode(out);
+                has_taken |= !channel.kind.stream;
             }
+        }
+        #[cfg(feature = "server")]
+        {
+            self.company.hurried = !self.due.is_empty();
         }
         if tight {
             withheld.iter().for_each(|id| self.due.insert(id));
         }
+        has_taken
+    }
+
+    /// Before CLOSE, in its record: what was taken, as far as the peer does not know.
+    pub(crate) fn fill_last(&self, out: &mut Vec<u8>) {
+        for id in self.due.iter().filter(|_| !mutated!(TakenNotBeforeClose)) {
+            let Some(channel) = self.channels.get(id).filter(|channel| channel.reset.is_none()) else { continue };
+            if channel.recv.taken_due || (channel.recv.restate && channel.recv.taken > 0) {
+                Frame::Taken { channel: id, count: channel.recv.taken }.encode(out);
+            }
+        }
+    }
+
+    #[cfg(not(feature = "server"))]
+    const fn taken_waits(&self) -> bool {
+        false
     }
 
     fn fill_announcements(&mut self, out: &mut Vec<u8>, max: usize) {
@@ -251,6 +279,10 @@ impl Session {
     /// The server stops: the client is told, and told when to come back.
     pub(crate) const fn drain(&mut self, slot_millis: u32) {
         self.drain_due = Some(slot_millis);
+        #[cfg(feature = "server")]
+        {
+            self.company.prompt = true;
+        }
     }
 
     pub(super) fn take_turn(&mut self, id: ChannelId) {
@@ -294,8 +326,10 @@ const fn reserve(priority: Priority) -> usize {
     if matches!(priority, Priority::First) { FIRST_RESERVE_LEN } else { 0 }
 }
 
-/// CREDIT or TAKEN is due on it; where memory is tight no CREDIT but what must be stated again.
-pub(super) fn is_due(channel: &ChannelState, tight: bool) -> bool {
+/// CREDIT or TAKEN is due on it; where memory is tight no CREDIT but what must be stated again, and no TAKEN that waits for company.
+pub(super) fn is_due(channel: &ChannelState, tight: bool, waits: bool) -> bool {
     let recv = &channel.recv;
-    channel.reset.is_none() && (recv.taken_due || recv.must_restate() || (!tight && recv.credit_due().is_some()))
+    let taken = recv.taken_due && (channel.kind.stream || !waits);
+    let credit = recv.credit_due().is_some() && !(tight || waits && mutated!(CreditWaits));
+    channel.reset.is_none() && (taken || recv.must_restate() || credit)
 }

@@ -12,7 +12,13 @@ use super::{
     server::BUDGET_LEN,
     world::{World, session_of},
 };
-use crate::{channel::Received, close::CloseCode, limits::DRAIN_SECS, line::LineState, session::Session};
+use crate::{
+    channel::Received,
+    close::CloseCode,
+    limits::{ACK_MILLIS, DRAIN_SECS},
+    line::LineState,
+    session::Session,
+};
 
 /// In which everything comes to its end once nothing goes wrong any more: a backoff of 15 s, a handshake, the rest.
 const HEALING: Duration = Duration::from_secs(60);
@@ -33,6 +39,25 @@ impl World {
             }
         }
         self.check_pair();
+        self.check_waits();
+    }
+
+    /// A TAKEN that waits for company does so for 25 ms at most, and CREDIT never does.
+    fn check_waits(&mut self) {
+        for uid in self.live() {
+            let asleep = uid == self.client_uid && self.frozen_until.is_some();
+            let line = if uid == self.client_uid { Some(&mut self.client) } else { self.server.line_of(uid) };
+            let Some(line) = line.filter(|_| !asleep) else { continue };
+            let waits = line.open_carrier().is_some_and(|no| !line.wants_transmit(no));
+            let (taken, credit) = line.session().dues();
+            assert!(!waits || !credit, "{uid:?}: CREDIT waits");
+            if waits && taken {
+                let since = *self.waits_since.entry(uid).or_insert(self.now);
+                assert!(self.now - since <= Duration::from_millis(ACK_MILLIS), "{uid:?}: TAKEN waits since {since:?}");
+            } else {
+                self.waits_since.remove(&uid);
+            }
+        }
     }
 
     /// Sessions that have not ended.

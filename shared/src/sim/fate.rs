@@ -43,7 +43,7 @@ impl World {
             Fault::Restart => self.restart_server(),
             Fault::Evict => self.evict(),
             Fault::Drain => self.drain(),
-            Fault::Close if self.frozen_until.is_none() => self.client.close(self.now, CloseCode::Normal, "enough"),
+            Fault::Close if self.frozen_until.is_none() => self.read_and_close(),
             Fault::Close => {}
             Fault::Outage => {
                 self.cut_any();
@@ -52,6 +52,17 @@ impl World {
                 self.frozen_until = self.frozen_until.or(Some(self.now + Duration::from_secs(secs)));
             }
         }
+    }
+
+    /// The client's application reads once more, and closes its line in the same breath.
+    fn read_and_close(&mut self) {
+        let uid = self.client_uid;
+        self.ledger.held(uid).into_iter().for_each(|id| self.read(uid, id, 1));
+        if self.client.open_carrier().is_some() {
+            let held = self.ledger.held(uid).into_iter();
+            self.taken_at_close = held.map(|id| (id, self.ledger.at(uid).channels[&id].got)).collect();
+        }
+        self.client.close(self.now, CloseCode::Normal, "enough");
     }
 
     fn cut_any(&mut self) {

@@ -253,6 +253,16 @@ impl Ledger {
         }
     }
 
+    /// The other end has closed an open line when its application had taken so much: this one knows it.
+    pub(super) fn check_told(&self, uid: Uid, taken: &[(ChannelId, u64)]) {
+        for (id, taken) in taken.iter().filter(|(id, _)| !self.is_cut(uid, *id)) {
+            let Some(log) = self.at(uid).channels.get(id).filter(|log| !log.stream) else { continue };
+            for (sent, ordinal) in log.sent.iter().zip(1..=*taken) {
+                assert_ne!(sent.delivery, Delivery::Unknown, "{uid:?} {id:?}: nobody told that {ordinal} was taken");
+            }
+        }
+    }
+
     /// The counters of a channel's datagrams add up.
     pub(super) fn check_datagrams(&self, uid: Uid, id: ChannelId, stats: DatagramStats, waiting: u64) {
         let log = &self.at(uid).channels[&id];

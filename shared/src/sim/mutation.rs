@@ -56,6 +56,12 @@ pub(crate) enum Mutation {
     SnapshotWithoutUnread,
     /// A snapshot leaves out what was sealed and is not acknowledged.
     SnapshotWithoutUnacknowledged,
+    /// CREDIT waits for company as TAKEN does.
+    CreditWaits,
+    /// A TAKEN waits for company though no ACK is owed.
+    TakenWaitsForNothing,
+    /// A TAKEN that waits is lost with CLOSE.
+    TakenNotBeforeClose,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -84,6 +90,9 @@ impl Mutation {
         Self::AwayNotRestated,
         Self::SnapshotWithoutUnread,
         Self::SnapshotWithoutUnacknowledged,
+        Self::CreditWaits,
+        Self::TakenWaitsForNothing,
+        Self::TakenNotBeforeClose,
     ];
 }
 

@@ -351,5 +351,9 @@ impl World {
         self.server.tombstones.insert(line.session_id, reason);
         self.ended.push((uid, error.clone()));
         self.check_over(uid);
+        let taken = core::mem::take(&mut self.taken_at_close);
+        if matches!(error, ConnectionError::PeerClosed(_)) {
+            self.ledger.check_told(uid, &taken);
+        }
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct World {
     /// How many lines the client has had before this one, and whether this one was open.
     pub(super) lines: usize,
     pub(super) ever_open: bool,
+    /// Messages that servers have got of it.
+    pub(super) got_of_client: u64,
     /// How often the line was open.
     pub(super) opened: u64,
     pub(super) server: Server,
@@ -98,6 +100,10 @@ pub(super) struct World {
     pub(super) person: &'static str,
     /// What the client was told last.
     pub(super) told: Standing,
+    /// Sessions whose TAKEN waits, and since when.
+    pub(super) waits_since: BTreeMap<Uid, Instant>,
+    /// What the client's application had taken, by channel, when it closed its open line.
+    pub(super) taken_at_close: Vec<(ChannelId, u64)>,
     /// Lines that have ended, by their sessions, and why.
     pub(super) ended: Vec<(Uid, ConnectionError)>,
     steps_at_once: u32,
@@ -119,6 +125,7 @@ impl World {
             client_uid,
             lines: 0,
             ever_open: false,
+            got_of_client: 0,
             opened: 0,
             server,
             sockets: BTreeMap::new(),
@@ -139,6 +146,8 @@ impl World {
             withdrawn: false,
             person: "ann",
             told: Standing::default(),
+            waits_since: BTreeMap::new(),
+            taken_at_close: Vec::new(),
             ended: Vec::new(),
             steps_at_once: 0,
             steps: 0,
@@ -255,7 +264,10 @@ impl World {
         }
         match to {
             End::Client => self.client_takes(sid, item),
-            End::Server => self.server_takes(sid, item),
+            End::Server => {
+                self.got_of_client += 1;
+                self.server_takes(sid, item);
+            }
         }
         true
     }

@@ -1,5 +1,6 @@
 //! Stories with a name: each shows one promise of the core, and most of them once were a bug.
 
+mod company;
 mod datagrams;
 mod flow;
 mod forgery;
