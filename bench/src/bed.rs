@@ -8,7 +8,7 @@
 
 use std::{process::Stdio, thread::available_parallelism};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use duologue_server::{State, development};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -57,6 +57,7 @@ pub(crate) struct Load {
     /// Of the server.
     pub(crate) cpu_secs: f64,
     /// Of an echo; 0 where none was timed.
+    pub(crate) p50_micros: f64,
     pub(crate) p99_micros: f64,
 }
 
@@ -173,14 +174,44 @@ impl Bed {
         for _ in 0..2 {
             let before = running.process.cpu_secs()?;
             clients.ask("run").await?;
-            let (count, p99_micros) = (clients.answer("count").await?, clients.answer("p99").await?);
+            let count = clients.answer("count").await?;
+            let (p50_micros, p99_micros) = (clients.answer("p50").await?, clients.answer("p99").await?);
             let cpu_secs = running.process.cpu_secs()? - before;
             ensure!(count > 0.0 && cpu_secs > 0.0, "nothing happened");
-            last = Some(Load { count, cpu_secs, p99_micros });
+            last = Some(Load { count, cpu_secs, p50_micros, p99_micros });
         }
         clients.end().await?;
         running.process.end().await?;
         last.context("there were two runs")
+    }
+
+    /// What an echo costs a server in instructions.
+    ///
+    /// ```text
+    /// server under callgrind ◄── one session's load, for a short while ─► instructions, echoes
+    ///                        ◄── the same for longer                   ─► the difference, by echo
+    /// ```
+    pub(crate) async fn instructions_of_an_echo(
+        &self,
+        server: Server,
+        load: &[&str],
+        millis: [u32; 2],
+    ) -> anyhow::Result<f64> {
+        let mut counts = Vec::new();
+        for millis in millis {
+            let running = self.start_counted(server).await?;
+            let load: Vec<_> = load.iter().map(|option| (*option).to_owned()).collect();
+            let mut clients =
+                self.clients("load", server, running.port, &[&load[..], &[format!("--millis={millis}")]].concat())?;
+            clients.answer::<u32>("open").await?;
+            clients.ask("run").await?;
+            let echoes: f64 = clients.answer("count").await?;
+            clients.end().await?;
+            counts.push((callgrind::collected(&running.process.finish().await?)?, echoes));
+        }
+        let [(few, some), (many, more)] = *counts else { bail!("two were counted") };
+        ensure!(more - some >= 500.0, "only {} echoes came back", more - some);
+        Ok((many - few) / (more - some))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Those who load a server: all in one process, beside the server's.
 //!
-//! It opens its sessions and says `open N`; told `run`, it does its job for a while, and says `count N` and `p99 MICROS`. What
-//! it counts has come back from the server.
+//! It opens its sessions and says `open N`; told `run`, it does its job for a while, and says `count N`, `p50 MICROS` and
+//! `p99 MICROS`. What it counts has come back from the server.
 //!
 //! ```text
 //! echo      so many messages in flight; for each that comes back another leaves     count: messages
@@ -118,7 +118,8 @@ impl Load {
                 Job::Rate => self.rate(&mut sessions, until).await?,
                 Job::Echo | Job::Stream => self.exchange(&mut sessions, until).await?,
             };
-            writeln!(std::io::stdout(), "count {}\np99 {}", counted.count, percentile_99(counted.times))?;
+            let (p50, p99) = percentiles(counted.times);
+            writeln!(std::io::stdout(), "count {}\np50 {p50}\np99 {p99}", counted.count)?;
         }
         Ok(())
     }
@@ -377,20 +378,21 @@ fn length(message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>
     }
 }
 
-/// 0 of none.
-fn percentile_99(mut times: Vec<u32>) -> u32 {
+/// The 50th and the 99th; 0 of none.
+fn percentiles(mut times: Vec<u32>) -> (u32, u32) {
     times.sort_unstable();
-    times.get(times.len() * 99 / 100).copied().unwrap_or_default()
+    let percentile = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+    (percentile(50), percentile(99))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::percentile_99;
+    use super::percentiles;
 
     #[test]
     fn one_of_a_hundred_is_slower() {
-        assert_eq!(percentile_99((1..=200).rev().collect()), 199);
-        assert_eq!(percentile_99(vec![7]), 7);
-        assert_eq!(percentile_99(Vec::new()), 0);
+        assert_eq!(percentiles((1..=200).rev().collect()), (101, 199));
+        assert_eq!(percentiles(vec![7]), (7, 7));
+        assert_eq!(percentiles(Vec::new()), (0, 0));
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Entry {
     pub(crate) baseline: f64,
     pub(crate) baseline_spread: f64,
     pub(crate) baseline_name: &'static str,
-    /// `ours / baseline`.
-    pub(crate) ratio: f64,
+    /// `ours / baseline`; none where the rounds differ too much for one.
+    pub(crate) ratio: Option<f64>,
     /// In words.
     pub(crate) goal: String,
     pub(crate) met: bool,
@@ -36,6 +36,8 @@ pub(crate) enum Goal {
     /// The goal, and what loopback, where the AEAD is as slow as all the rest, must not fall below.
     WithFloor(f64, f64),
     AtMost(f64),
+    /// The same, and there is no ratio where rounds lie further from their median than half of it.
+    AtMostIfSteady(f64),
     /// In the figure's own unit, whatever the baseline is.
     AtMostOf(f64, &'static str),
     /// A multiple of the baseline, or so much in the figure's own unit, whichever is more.
@@ -59,7 +61,7 @@ impl Goal {
         match self {
             Self::None => true,
             Self::AtLeast(least) | Self::WithFloor(least, _) => ratio >= least,
-            Self::AtMost(most) => ratio <= most,
+            Self::AtMost(most) | Self::AtMostIfSteady(most) => ratio <= most,
             Self::AtMostOf(most, _) => ours <= most,
             Self::AtMostOr(most, least, _) => ratio <= most || ours <= least,
         }
@@ -70,7 +72,7 @@ impl Goal {
             Self::None => "none".to_owned(),
             Self::AtLeast(least) => format!("at least {least} ×"),
             Self::WithFloor(least, floor) => format!("at least {least} ×, never under {floor} ×"),
-            Self::AtMost(most) => format!("at most {most} ×"),
+            Self::AtMost(most) | Self::AtMostIfSteady(most) => format!("at most {most} ×"),
             Self::AtMostOf(most, unit) => format!("at most {most} {unit}"),
             Self::AtMostOr(most, least, unit) => format!("at most {most} × or {least} {unit}"),
         }
@@ -87,6 +89,13 @@ impl Goal {
 }
 
 impl Comparison {
+    /// The rounds allow a ratio.
+    fn has_ratio(&self) -> bool {
+        let is_steady = |(middle, spread): (f64, f64)| spread <= middle / 2.0;
+        !matches!(self.goal, Goal::AtMostIfSteady(_))
+            || [&self.ours, &self.baseline].into_iter().all(|values| is_steady(median(values)))
+    }
+
     pub(crate) fn entry(&self, group: &'static str) -> Entry {
         let ((ours, ours_spread), (baseline, baseline_spread)) = (median(&self.ours), median(&self.baseline));
         Entry {
@@ -98,9 +107,9 @@ impl Comparison {
             baseline: rounded(baseline),
             baseline_spread: rounded(baseline_spread),
             baseline_name: self.baseline_name,
-            ratio: rounded(ours / baseline),
+            ratio: self.has_ratio().then(|| rounded(ours / baseline)),
             goal: self.goal.words(),
-            met: self.goal.is_met(ours, baseline),
+            met: self.has_ratio() && self.goal.is_met(ours, baseline),
         }
     }
 }
@@ -119,6 +128,10 @@ pub(crate) fn conclude(group: &'static str, title: &str, path: &Path, figures: &
         }
         last = &figure.name;
         print!("  {:<36} {:>22}", figure.baseline_name, shown(baseline, baseline_by));
+        if !figure.has_ratio() {
+            println!("   the rounds differ too much for a ratio   {}", figure.goal.words());
+            continue;
+        }
         print!("   ours is {:>6.2} ×", ours / baseline);
         match figure.goal {
             Goal::None => println!(),

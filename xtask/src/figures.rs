@@ -36,7 +36,7 @@ struct Entry {
     baseline: f64,
     baseline_spread: f64,
     baseline_name: String,
-    ratio: f64,
+    ratio: Option<f64>,
     goal: String,
     met: bool,
 }
@@ -128,8 +128,9 @@ fn tables(entries: &[Entry]) -> String {
                 (goal, true) => (goal, "met"),
                 (goal, false) => (goal, "**not met**"),
             };
-            let (beside, ratio) = (&entry.baseline_name, entry.ratio);
-            let _ = writeln!(text, "| {name} | {ours} | {beside} | {baseline} | {ratio:.2} | {goal} | {verdict} |");
+            let (beside, ratio) =
+                (&entry.baseline_name, entry.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default());
+            let _ = writeln!(text, "| {name} | {ours} | {beside} | {baseline} | {ratio} | {goal} | {verdict} |");
         }
         text.push('\n');
     }
