@@ -227,7 +227,7 @@ impl Channel {
     pub async fn recv_datagram(&self) -> Result<Vec<u8>, LineError> {
         self.turn().await;
         let datagram = self
-            .wait(|channel| match channel.recv_datagram() {
+            .wait_to_read(|channel| match channel.recv_datagram() {
                 Some(datagram) => Some(Ok(datagram)),
                 None => channel.broken().map(Err),
             })
@@ -308,7 +308,7 @@ impl Channel {
         look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<Option<Vec<u8>>, ChannelError>>,
     ) -> Result<Option<Vec<u8>>, LineError> {
         self.turn().await;
-        let message = self.wait(look).await?;
+        let message = self.wait_to_read(look).await?;
         if let Some(message) = &message {
             self.took(1, message.len(), false)?;
         }
@@ -318,22 +318,32 @@ impl Channel {
     /// Waits for more than something to read.
     pub(crate) async fn ask<T>(
         &self,
-        look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
-    ) -> Result<T, LineError> {
-        let _asked = self.0.news.ask();
-        self.wait(look).await
-    }
-
-    /// Waits for something to read, or an end.
-    async fn wait<T>(
-        &self,
         mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
     ) -> Result<T, LineError> {
+        let _asked = self.0.news.ask();
         wait(&self.0.line.shared, &self.0.news.changed, |_| {
             let found = self.command(&mut look).unwrap_or(Some(Err(ChannelError::Closed)))?;
             Some(found.map_err(|error| self.0.line.shared.explain(Some(self.0.key), error)))
         })
         .await
+    }
+
+    /// Waits for something to read, or an end.
+    async fn wait_to_read<T>(
+        &self,
+        mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
+    ) -> Result<T, LineError> {
+        wait(&self.0.line.shared, &self.0.news.changed, |_| self.try_read(&mut look)).await
+    }
+
+    /// Looks for something to read, or an end.
+    pub(crate) fn try_read<T>(
+        &self,
+        look: impl FnOnce(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
+    ) -> Option<Result<T, LineError>> {
+        let (shared, key) = (&self.0.line.shared, self.0.key);
+        let found = shared.read(key, look).unwrap_or(Some(Err(ChannelError::Closed)))?;
+        Some(found.map_err(|error| shared.explain(Some(key), error)))
     }
 }
 

@@ -126,6 +126,7 @@ pub async fn carry<S: Socket>(line: &Line, no: ConnectionNo, socket: S) {
         let mut transmit = pin!(transmit(shared, no, &wake, &socket));
         let mut work = pin!(both(receive.as_mut(), transmit.as_mut()));
         tokio::select! {
+            biased;
             () = &mut work => {}
             // A link that takes nothing any more must not keep its socket.
             () = wake.over.notified() => drop(Box::pin(tokio::time::timeout(2 * LINGER, work)).await),
@@ -141,6 +142,7 @@ pub async fn carry<S: Socket>(line: &Line, no: ConnectionNo, socket: S) {
 /// Both directions of a socket, to the end of both.
 async fn both(mut receive: Pin<&mut impl Future<Output = ()>>, mut transmit: Pin<&mut impl Future<Output = ()>>) {
     tokio::select! {
+        biased;
         () = &mut receive => transmit.await,
         // Dropped with unread bytes in it, a TCP socket takes back what it has just sent: our CLOSE.
         // What is rare is boxed: an idle line has no room for it.
@@ -181,7 +183,7 @@ async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>
 async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, socket: &Mutex<S>) {
     loop {
         let now = shared.now();
-        let (record, done) = shared.with(|state| {
+        let (record, done) = shared.transmit(no, |state| {
             wake.looks();
             let mut record = Vec::new();
             let sent = state.line.poll_transmit(now, no, &mut record);

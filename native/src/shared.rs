@@ -227,6 +227,36 @@ impl Shared {
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = work(&mut state);
+        self.deal(&mut state, None);
+        result
+    }
+
+    /// The same for a socket that has looked what there is to send, and looks again when it has sent that.
+    pub(crate) fn transmit<T>(&self, no: ConnectionNo, work: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = work(&mut state);
+        self.deal(&mut state, Some(no));
+        result
+    }
+
+    /// Reads a channel, then deals with what came of it; nothing does where nothing was to be read. None if its session is gone.
+    pub(crate) fn read<T>(
+        &self,
+        key: Key,
+        look: impl FnOnce(&mut duologue::Channel<'_>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let mut state = self.lock();
+        let mut channel = state.channel(key)?;
+        if !channel.is_readable() {
+            return Some(None);
+        }
+        let found = look(&mut channel);
+        self.deal(&mut state, None);
+        Some(found)
+    }
+
+    /// Deals with what came of a command, or of what was read. Whom it wakes: not a socket that looks by itself.
+    fn deal(&self, state: &mut State, looks: Option<ConnectionNo>) {
         state.line.settle_account();
         while let Some(event) = state.line.poll_event() {
             state.handle_event(event, &self.changed);
@@ -235,7 +265,7 @@ impl Shared {
         for (no, wake) in &state.sockets {
             let done = state.line.is_done(*no);
             // Once for many commands: that it was woken is kept under the same lock as what it will look at.
-            if done || (!wake.is_woken() && state.line.wants_transmit(*no)) {
+            if done || (looks != Some(*no) && !wake.is_woken() && state.line.wants_transmit(*no)) {
                 wake.wake();
             }
             if done {
@@ -246,7 +276,6 @@ impl Shared {
         if earlier || !state.questions.is_empty() {
             self.wake.notify_one();
         }
-        result
     }
 
     /// Reads the line only: nothing comes of it.
@@ -319,13 +348,9 @@ impl Shared {
 
 /// Looks, and looks again whenever something has changed.
 pub(crate) async fn wait<T>(shared: &Shared, changed: &Notify, mut look: impl FnMut(&Shared) -> Option<T>) -> T {
-    // Most often it is there already, and to ask for news of it would cost more than to look.
-    if let Some(found) = look(shared) {
-        return found;
-    }
     loop {
-        let mut notified = std::pin::pin!(changed.notified());
-        notified.as_mut().enable();
+        // It hears of what comes from here on (`notify_waiters`), polled or not.
+        let notified = changed.notified();
         if let Some(found) = look(shared) {
             return found;
         }

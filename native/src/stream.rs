@@ -91,12 +91,13 @@ impl AsyncRead for ByteStream {
             }
         }
         let max = buf.remaining();
-        let bytes = ready!(reading.poll(cx, channel, false, |channel| match channel.read(max) {
-            Ok(Received::Message(bytes)) => Some(Ok(bytes)),
-            Ok(Received::End) => Some(Ok(Vec::new())),
-            Ok(Received::Pending) => None,
-            Err(error) => Some(Err(error)),
-        }))?;
+        let bytes =
+            ready!(reading.poll(cx, channel, false, |channel| channel.try_read(|channel| match channel.read(max) {
+                Ok(Received::Message(bytes)) => Some(Ok(bytes)),
+                Ok(Received::End) => Some(Ok(Vec::new())),
+                Ok(Received::Pending) => None,
+                Err(error) => Some(Err(error)),
+            })))?;
         channel.took(0, bytes.len(), true).map_err(io_error)?;
         buf.put_slice(&bytes);
         Poll::Ready(Ok(()))
@@ -106,9 +107,12 @@ impl AsyncRead for ByteStream {
 impl AsyncWrite for ByteStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let Self { channel, writing, .. } = self.get_mut();
-        writing.poll(cx, channel, true, |channel| match channel.write(buf) {
-            Err(ChannelError::Blocked) => None,
-            other => Some(other),
+        writing.poll(cx, channel, true, |channel| {
+            let write = |channel: &mut duologue::Channel<'_>| match channel.write(buf) {
+                Err(ChannelError::Blocked) => Ok(None),
+                other => other.map(Some),
+            };
+            channel.try_command(write).transpose()
         })
     }
 
@@ -140,12 +144,12 @@ impl Waiter {
         cx: &mut Context<'_>,
         channel: &Channel,
         asks: bool,
-        mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
+        mut look: impl FnMut(&Channel) -> Option<Result<T, LineError>>,
     ) -> Poll<io::Result<T>> {
         loop {
             // What comes after one has begun to listen is heard: who has not looks once more.
             let listens = self.0.is_some();
-            if let Some(found) = channel.try_command(|channel| look(channel).transpose()).transpose() {
+            if let Some(found) = look(channel) {
                 self.0 = None;
                 return Poll::Ready(found.map_err(io_error));
             }

@@ -203,6 +203,18 @@ impl Connection {
 
     /// The next thing to know or do.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.poll_event_with(|session| {
+            let opened = session.poll_opened().map(Event::ChannelOpened);
+            opened.or_else(|| session.poll_changed().map(Event::ChannelChanged))
+        })
+    }
+
+    /// The same without what is new on channels, which stays in the session.
+    pub(crate) fn poll_own_event(&mut self) -> Option<Event> {
+        self.poll_event_with(|_| None)
+    }
+
+    fn poll_event_with(&mut self, channels: impl FnOnce(&mut Session) -> Option<Event>) -> Option<Event> {
         // Channels before the end: what arrived before a CLOSE is still read.
         let closing = matches!(self.events.front(), Some(Event::Closed(_)));
         if !closing && let Some(event) = self.events.pop_front() {
@@ -221,11 +233,8 @@ impl Connection {
             if let Some(told) = session.poll_told() {
                 return Some(Event::Standing(told));
             }
-            if let Some(id) = session.poll_opened() {
-                return Some(Event::ChannelOpened(id));
-            }
-            if let Some(id) = session.poll_changed() {
-                return Some(Event::ChannelChanged(id));
+            if let Some(event) = channels(session) {
+                return Some(event);
             }
         }
         self.events.pop_front()
@@ -249,6 +258,7 @@ impl Connection {
             return false;
         }
         self.scratch.clear();
+        self.scratch.reserve(self.session.as_ref().map_or(0, |session| session.fill_len(room)));
         if let Some(liveness) = &mut self.liveness {
             if let Some(nonce) = liveness.take_ping() {
                 Frame::Ping { nonce }.encode(&mut self.scratch);

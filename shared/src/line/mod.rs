@@ -255,8 +255,11 @@ impl Line {
     /// True while [`Self::poll_transmit`] would write.
     #[must_use]
     pub fn wants_transmit(&self, no: ConnectionNo) -> bool {
-        let mut connections = self.connections().filter(|(other, _)| *other == no);
-        connections.any(|(_, connection)| connection.wants_transmit())
+        match &self.carrier {
+            // Asked after every command.
+            Some((carrier, connection)) if *carrier == no => connection.wants_transmit(),
+            _ => self.others().any(|(other, connection)| *other == no && connection.wants_transmit()),
+        }
     }
 
     /// True if the socket has nothing more to carry but what [`Self::poll_transmit`] still writes, and is then to be closed.
@@ -326,8 +329,9 @@ impl Line {
 
     // Inner workings.
 
-    fn connections(&self) -> impl Iterator<Item = &(ConnectionNo, Connection)> {
-        self.carrier.iter().chain(self.next.as_deref()).chain(&self.leaving)
+    /// All but the carrier.
+    fn others(&self) -> impl Iterator<Item = &(ConnectionNo, Connection)> {
+        self.next.as_deref().into_iter().chain(&self.leaving)
     }
 
     fn connection(&mut self, no: ConnectionNo) -> Option<&mut Connection> {
@@ -365,10 +369,9 @@ impl Line {
         while let Some(event) = self.next.as_mut().and_then(|next| next.1.poll_event()) {
             self.handle_next_event(now, event);
         }
-        while let Some(event) = self.carrier.as_mut().and_then(|(_, connection)| connection.poll_event()) {
+        // What is new on channels waits in the session, wherever that is, until somebody asks.
+        while let Some(event) = self.carrier.as_mut().and_then(|(_, connection)| connection.poll_own_event()) {
             match event {
-                Event::ChannelOpened(id) => self.events.push_back(LineEvent::ChannelOpened(id)),
-                Event::ChannelChanged(id) => self.events.push_back(LineEvent::ChannelChanged(id)),
                 Event::Standing(told) => self.events.push_back(LineEvent::Standing(told)),
                 #[cfg(feature = "server")]
                 Event::Away => self.events.push_back(LineEvent::Away),

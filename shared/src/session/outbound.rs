@@ -21,6 +21,8 @@ use crate::{
 
 /// The part of a record that may stay empty rather than take a sliver of a message.
 const SLIVER: usize = 64;
+/// What a record takes beside queued data, where it is short: CREDIT, TAKEN and ACK, headers, and padding.
+const FILL_LEN_MIN: usize = 192;
 /// The longest frame without data: OPEN.
 pub(super) const CONTROL_LEN_MAX: usize = 32 + LABEL_LEN_MAX;
 
@@ -37,8 +39,13 @@ impl Session {
                 || self.can_say_farewell()
                 || self.can_announce()
                 || self.due.iter().any(|id| self.channels.get(id).is_some_and(|channel| is_due(channel, tight, waits)))
-                || self.turns.iter(self.steps_with_room()).any(|id| self.can_seal(id))
+                || self.turns.any(self.steps_with_room(), |id| self.can_seal(id))
                 || (!self.flight.is_stalled() && self.outgoing.next(|next| self.can_leave(next)).is_some()))
+    }
+
+    /// Room that [`Self::fill`] needs at once, so that a record does not grow by doubling.
+    pub(crate) fn fill_len(&self, max: usize) -> usize {
+        (FILL_LEN_MIN + self.queued_len).min(max)
     }
 
     /// Appends frames to `out` until `max` bytes are reached or nothing is left.
