@@ -290,7 +290,7 @@ impl Channel {
 
     /// Commands the channel; none if its session is gone.
     pub(crate) fn command<T>(&self, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> Option<T> {
-        self.0.line.shared.with(|state| state.channel(self.0.key).map(|mut channel| work(&mut channel)))
+        self.0.line.shared.command(self.0.key, work)
     }
 
     /// The same for commands that can fail.

@@ -228,6 +228,7 @@ impl Shared {
         let mut state = self.lock();
         let result = work(&mut state);
         self.deal(&mut state, None);
+        self.mind_time(&state);
         result
     }
 
@@ -236,7 +237,16 @@ impl Shared {
         let mut state = self.lock();
         let result = work(&mut state);
         self.deal(&mut state, Some(no));
+        self.mind_time(&state);
         result
+    }
+
+    /// Commands a channel, by which no deadline comes nearer, then deals with what came of it. None if its session is gone.
+    pub(crate) fn command<T>(&self, key: Key, work: impl FnOnce(&mut duologue::Channel<'_>) -> T) -> Option<T> {
+        let mut state = self.lock();
+        let result = work(&mut state.channel(key)?);
+        self.deal(&mut state, None);
+        Some(result)
     }
 
     /// Reads a channel, then deals with what came of it; nothing does where nothing was to be read. None if its session is gone.
@@ -272,8 +282,14 @@ impl Shared {
                 wake.over.notify_one();
             }
         }
-        let earlier = state.line.poll_timeout().is_some_and(|at| state.armed.is_none_or(|armed| at < armed));
-        if earlier || !state.questions.is_empty() {
+        if !state.questions.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Wakes whoever keeps the line for a deadline that is earlier than the one he sleeps until.
+    fn mind_time(&self, state: &State) {
+        if state.line.poll_timeout().is_some_and(|at| state.armed.is_none_or(|armed| at < armed)) {
             self.wake.notify_one();
         }
     }
