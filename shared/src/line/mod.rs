@@ -366,7 +366,7 @@ impl Line {
 
     /// Deals with what the connections have to tell.
     fn settle(&mut self, now: Instant) {
-        while let Some(event) = self.next.as_mut().and_then(|next| next.1.poll_event()) {
+        while let Some(event) = self.next.as_mut().and_then(|next| next.1.poll_own_event()) {
             self.handle_next_event(now, event);
         }
         // What is new on channels waits in the session, wherever that is, until somebody asks.
