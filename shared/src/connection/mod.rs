@@ -258,6 +258,7 @@ impl Connection {
             return false;
         }
         self.scratch.clear();
+        #[cfg(feature = "server")]
         self.scratch.reserve(self.session.as_ref().map_or(0, |session| session.fill_len(room)));
         if let Some(liveness) = &mut self.liveness {
             if let Some(nonce) = liveness.take_ping() {

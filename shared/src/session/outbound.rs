@@ -22,6 +22,7 @@ use crate::{
 /// The part of a record that may stay empty rather than take a sliver of a message.
 const SLIVER: usize = 64;
 /// What a record takes beside queued data, where it is short: CREDIT, TAKEN and ACK, headers, and padding.
+#[cfg(feature = "server")]
 const FILL_LEN_MIN: usize = 192;
 /// The longest frame without data: OPEN.
 pub(super) const CONTROL_LEN_MAX: usize = 32 + LABEL_LEN_MAX;
@@ -43,7 +44,8 @@ impl Session {
                 || (!self.flight.is_stalled() && self.outgoing.next(|next| self.can_leave(next)).is_some()))
     }
 
-    /// Room that [`Self::fill`] needs at once, so that a record does not grow by doubling.
+    /// Room that [`Self::fill`] needs at once, so that a record does not grow by doubling. A page can do without.
+    #[cfg(feature = "server")]
     pub(crate) fn fill_len(&self, max: usize) -> usize {
         (FILL_LEN_MIN + self.queued_len).min(max)
     }
