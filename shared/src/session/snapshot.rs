@@ -142,7 +142,7 @@ impl Session {
         if !channel.announced && channel.reset.is_none() {
             self.unannounced.insert(id);
         }
-        if is_due(&channel, false) {
+        if is_due(&channel, false, false) {
             self.due.insert(id);
         }
         self.changed.insert(id);
