@@ -455,7 +455,9 @@ impl Connection {
     fn send_close(&mut self, code: CloseCode, reason: &str) {
         let reason = reason.get(..reason.floor_char_boundary(CLOSE_REASON_LEN_MAX)).unwrap_or_default().to_owned();
         let received = self.session.as_ref().map_or(0, |session| session.received());
-        let (close, is_open) = (Close { code, reason, received }, self.is_open());
+        let close = Close { code, reason, received };
+        #[cfg(feature = "server")]
+        let is_open = self.is_open();
         let (transport, plaintext) = match &mut self.state {
             #[cfg(feature = "server")]
             State::Server(serving) => match serving.transport() {
@@ -464,6 +466,7 @@ impl Connection {
             },
             State::AwaitVerdict { transport, .. } | State::Open(transport) => {
                 let mut plaintext = Vec::new();
+                #[cfg(feature = "server")]
                 if let (Some(session), true) = (&self.session, is_open) {
                     session.fill_last(&mut plaintext);
                 }

@@ -142,7 +142,8 @@ impl Session {
         has_taken
     }
 
-    /// Before CLOSE, in its record: what was taken, as far as the peer does not know.
+    /// Before CLOSE, in its record: what was taken, as far as the peer does not know. A page's TAKEN has left.
+    #[cfg(feature = "server")]
     pub(crate) fn fill_last(&self, out: &mut Vec<u8>) {
         for id in self.due.iter().filter(|_| !mutated!(TakenNotBeforeClose)) {
             let Some(channel) = self.channels.get(id).filter(|channel| channel.reset.is_none()) else { continue };
