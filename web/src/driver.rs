@@ -171,6 +171,12 @@ impl Driver {
         result
     }
 
+    /// The device has woken. A line that waits dials sooner by that, so that its timer is looked at though nothing leaves.
+    pub(crate) fn wake(&self) {
+        self.line.borrow_mut().wake(now());
+        self.schedule_flush(true);
+    }
+
     /// Commands a channel: of the session that has just ended, while JavaScript settles it, else of the current one.
     pub(crate) fn channel<T>(&self, id: u32, work: impl FnOnce(duologue::Channel<'_>) -> T) -> T {
         let result = self.ask(id, work);

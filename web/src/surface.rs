@@ -352,7 +352,7 @@ impl Line {
     /// The device has woken or its network is back: asks an open line whether the server is still there, and lets one that
     /// waits to dial do so at once.
     pub fn wake(&self) {
-        self.0.command(duologue::Line::wake);
+        self.0.wake();
     }
 
     /// The smoothed round trip in milliseconds; undefined before the first.

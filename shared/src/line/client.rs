@@ -228,8 +228,10 @@ impl Line {
     /// who opens nothing here until [`Self::here`]. Until then the line does not dial, and what was shown of the person is not shown
     /// again. False if the server cannot be told: no connection is open, another is on its way, or it does not know of this.
     pub fn away(&mut self) -> bool {
-        let dials = self.next.is_some() || self.redial.as_ref().is_none_or(|redial| redial.asked);
-        let away = !dials && self.session().away();
+        // A session that waits for its next connection would be away and told nobody.
+        let is_open = self.next.is_none() && self.carrier.as_ref().is_some_and(|(_, connection)| connection.is_open());
+        let is_asked = self.redial.as_ref().is_none_or(|redial| redial.asked);
+        let away = is_open && !is_asked && self.session().away();
         if let Some(redial) = &mut self.redial {
             redial.away = away;
         }

@@ -79,6 +79,18 @@ fn a_standing_that_changes_while_the_line_is_cut_is_told_when_it_goes_on() {
 }
 
 #[test]
+fn a_line_that_waits_for_its_next_connection_is_not_left_away() {
+    let mut world = open(millis(20));
+    lose(&mut world);
+    assert!(!world.client.away(), "nobody can be told");
+    assert!(world.client.poll_timeout().is_some(), "it goes on dialling");
+    opened(&mut world);
+    assert!(world.client.away());
+    world.client.here();
+    world.finish_well();
+}
+
+#[test]
 fn the_newest_overtakes_what_was_shown_while_the_line_was_cut() {
     let mut world = open(millis(20));
     show(&mut world);
