@@ -40,9 +40,9 @@ impl Native {
         let stream = ["--job=stream", "--len=65536", &millis];
         let name = "64 B echo, many in flight, a core of the server";
         let mut plain = comparison(name, "messages/s", PLAIN, Goal::AtLeast(10.0));
-        let mut joined = comparison(name, "messages/s", JOINED, Goal::None);
+        let mut joined = comparison(name, "messages/s", JOINED, Goal::AtLeast(0.8));
         let name = "byte stream and back, a core of the server";
-        let mut bytes = comparison(name, "MB/s", PLAIN, Goal::AtLeast(0.6));
+        let mut bytes = comparison(name, "MB/s", PLAIN, Goal::AtLeast(0.8));
         for round in 1..=self.rounds {
             let ours = run(&bed, None, &echo).await?;
             plain.ours.push(ours);

@@ -85,16 +85,20 @@ pub(super) struct Figure {
     goals: &'static [(End, Goal)],
 }
 
-const SMALL: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(40.0)), (End::SocketIo, Goal::AtLeast(80.0))];
+const SMALL_UP: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(45.0)), (End::SocketIo, Goal::AtLeast(80.0))];
+const SMALL_DOWN: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(40.0)), (End::SocketIo, Goal::AtLeast(80.0))];
 const MEDIUM: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(4.0))];
-const BULK: &[(End, Goal)] = &[(End::WebSocket, Goal::WithFloor(0.9, 0.6)), (End::SocketIo, Goal::AtLeast(1.3))];
+const BULK_UP: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(0.75)), (End::SocketIo, Goal::AtLeast(1.0))];
+const BULK_DOWN: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(0.65)), (End::SocketIo, Goal::AtLeast(1.0))];
+const STREAM_UP: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(0.8)), (End::SocketIo, Goal::AtLeast(1.0))];
+const STREAM_DOWN: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(0.6)), (End::SocketIo, Goal::AtLeast(1.0))];
 const BULK_ON_PATH: &[(End, Goal)] = &[(End::WebSocket, Goal::AtLeast(0.9))];
 const MEBI: u32 = 1_024 * 1_024;
 
 /// In the order of the table.
 pub(super) const FIGURES: &[Figure] = &[
-    figure("64 B messages, page to server", Job::Sink, 64, Unit::MessagesPerSecond, SMALL),
-    figure("64 B messages, server to page", Job::Source, 64, Unit::MessagesPerSecond, SMALL),
+    figure("64 B messages, page to server", Job::Sink, 64, Unit::MessagesPerSecond, SMALL_UP),
+    figure("64 B messages, server to page", Job::Source, 64, Unit::MessagesPerSecond, SMALL_DOWN),
     figure("1 KiB messages, page to server", Job::Sink, 1_024, Unit::MessagesPerSecond, MEDIUM),
     figure("1 KiB messages, server to page", Job::Source, 1_024, Unit::MessagesPerSecond, MEDIUM),
     figure(
@@ -111,7 +115,7 @@ pub(super) const FIGURES: &[Figure] = &[
             Job::Echo,
             64,
             Unit::MessagesPerSecond,
-            &[(End::WebSocket, Goal::AtLeast(5.0))],
+            &[(End::WebSocket, Goal::AtLeast(7.0))],
         )
     },
     figure("64 B echo that comes first, p99", Job::KeysQuiet, 64, Unit::Microseconds, &[]),
@@ -130,10 +134,10 @@ pub(super) const FIGURES: &[Figure] = &[
         &[],
     ),
     figure("64 B request, 1 in flight, p50", Job::Request, 64, Unit::Microseconds, &[]),
-    figure("1 MiB messages, page to server", Job::Sink, MEBI, Unit::MegabytesPerSecond, BULK),
-    figure("1 MiB messages, server to page", Job::Source, MEBI, Unit::MegabytesPerSecond, BULK),
-    figure("byte stream, page to server", Job::SinkStream, MEBI, Unit::MegabytesPerSecond, BULK),
-    figure("byte stream, server to page", Job::SourceStream, MEBI, Unit::MegabytesPerSecond, BULK),
+    figure("1 MiB messages, page to server", Job::Sink, MEBI, Unit::MegabytesPerSecond, BULK_UP),
+    figure("1 MiB messages, server to page", Job::Source, MEBI, Unit::MegabytesPerSecond, BULK_DOWN),
+    figure("byte stream, page to server", Job::SinkStream, MEBI, Unit::MegabytesPerSecond, STREAM_UP),
+    figure("byte stream, server to page", Job::SourceStream, MEBI, Unit::MegabytesPerSecond, STREAM_DOWN),
     on_path("1 MiB messages, 500 Mbit/s, page to server", Job::Sink),
     on_path("1 MiB messages, 500 Mbit/s, server to page", Job::Source),
     on_path("byte stream, 500 Mbit/s, page to server", Job::SinkStream),
