@@ -138,13 +138,8 @@ pub const FLIGHT_LEN_FIRST: usize = 1_024 * 1_024;
 pub const FLIGHT_LEN_MIN: usize = 192 * 1_024;
 /// What a connection adds to them with each round trip, once they were too many.
 pub const FLIGHT_LEN_STEP: usize = 64 * 1_024;
-/// How much longer than the shortest round trip an acknowledgement may take before it counts as queueing: an eighth of it,
-/// and at least this, which is what a busy page's own tasks take.
-pub const QUEUEING_MICROS: u64 = 1_000;
-/// How long the shortest round trip that was seen counts. TCP's BBR has the same (draft-ietf-ccwg-bbr, MinRTTFilterLen).
-pub const SHORTEST_SECS: u64 = 10;
-/// So many acknowledgements it takes to see it anew: the first is of what had queued.
-pub const SHORTEST_SAMPLES: u8 = 3;
+/// How much longer than the shortest round trip an acknowledgement may take before it counts as queueing.
+pub const QUEUEING_MILLIS: u64 = 2;
 /// What each retained frame counts beside its bytes.
 pub const RETAINED_FRAME_COST: usize = 64;
 /// How far RESET and DONE may go beyond the bound of unacknowledged bytes, so that a channel's end does not wait behind data:

@@ -7,8 +7,7 @@ use core::time::Duration;
 
 use crate::{
     limits::{
-        ACK_LEN, FLIGHT_LEN_FIRST, FLIGHT_LEN_MIN, FLIGHT_LEN_STEP, QUEUEING_MICROS, RESEND_LEN_MAX, SHORTEST_SAMPLES,
-        SHORTEST_SECS, STALL_MILLIS,
+        ACK_LEN, FLIGHT_LEN_FIRST, FLIGHT_LEN_MIN, FLIGHT_LEN_STEP, QUEUEING_MILLIS, RESEND_LEN_MAX, STALL_MILLIS,
     },
     time::Instant,
 };
@@ -27,12 +26,8 @@ pub(super) struct Flight {
     len: u64,
     /// The smoothed time between sealing and acknowledgement.
     round_trip: Option<Duration>,
-    /// The shortest of late, and when it was seen: paths change.
+    /// The shortest that there was; it ages, since paths change.
     shortest: Duration,
-    shortest_at: Instant,
-    /// The shortest is looked for anew, by letting what queues drain: what may be on its way after that, and how many more
-    /// samples it takes.
-    looking: Option<(usize, u8)>,
     /// Bytes that may be sealed and unacknowledged, and whether they were too many before.
     len_max: usize,
     queued_before: bool,
@@ -51,8 +46,6 @@ impl Default for Flight {
             len: 0,
             round_trip: None,
             shortest: Duration::MAX,
-            shortest_at: Instant::default(),
-            looking: None,
             len_max: FLIGHT_LEN_FIRST,
             queued_before: false,
             stalled: false,
@@ -64,9 +57,8 @@ impl Default for Flight {
 impl Flight {
     /// The path is most often the same as before, and what was learned of it still holds; if not, it is learned anew.
     pub(super) fn on_another_connection(&self) -> Self {
-        let Self { shortest, shortest_at, queued_before, .. } = *self;
-        let len_max = self.looking.map_or(self.len_max, |(before, _)| before);
-        Self { shortest, shortest_at, len_max, queued_before, ..Self::default() }
+        let Self { shortest, len_max, queued_before, .. } = *self;
+        Self { shortest, len_max, queued_before, ..Self::default() }
     }
 
     /// The smoothed time between sealing and acknowledgement on this connection.
@@ -80,26 +72,9 @@ impl Flight {
     }
 
     /// An acknowledgement took so long while so many bytes were on their way.
-    fn adapt(&mut self, now: Instant, sample: Duration, len: usize) {
-        if sample < self.shortest {
-            (self.shortest, self.shortest_at) = (sample, now);
-        }
-        if let Some((before, left)) = self.looking {
-            self.looking = (left > 1).then_some((before, left - 1));
-            if self.looking.is_none() {
-                self.len_max = before;
-            }
-            return;
-        }
-        if now - self.shortest_at > Duration::from_secs(SHORTEST_SECS) {
-            // Under a load that never pauses no sample is short: what is there must drain once.
-            (self.shortest, self.shortest_at) = (Duration::MAX, now);
-            self.looking = Some((self.len_max, SHORTEST_SAMPLES));
-            self.len_max = FLIGHT_LEN_MIN;
-            return;
-        }
-        let queueing = (self.shortest / 8).max(Duration::from_micros(QUEUEING_MICROS));
-        if sample > self.shortest.saturating_add(queueing) {
+    fn adapt(&mut self, sample: Duration, len: usize) {
+        self.shortest = (self.shortest.saturating_add(self.shortest / 64)).min(sample);
+        if sample > self.shortest.saturating_add(Duration::from_millis(QUEUEING_MILLIS)) {
             self.queued_before = true;
             self.len_max = (self.len_max - self.len_max / 8).max(FLIGHT_LEN_MIN);
         } else if len >= self.len_max / 2 {
@@ -147,57 +122,11 @@ impl Flight {
             self.stalled = false;
             // Only what more than this follows is acknowledged at once; the rest says more of the peer's timer than of the path.
             if self.len - until >= ACK_LEN as u64 {
-                self.adapt(now, sample, len);
+                self.adapt(sample, len);
             }
             let more = count < sealed || datagrams != self.sent;
             self.awaited = more.then_some((sealed, self.sent, now, self.len));
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use core::time::Duration;
-
-    use super::Flight;
-    use crate::{limits::FLIGHT_LEN_MIN, time::Instant};
-
-    /// A path of 1 ms and 100 bytes a microsecond, which whoever sends keeps full.
-    fn round_trip(len: usize) -> Duration {
-        let queued = len.saturating_sub(100_000) as u64 / 100;
-        Duration::from_micros(1_000 + queued)
-    }
-
-    #[test]
-    fn a_queue_that_never_drains_is_not_taken_for_the_path() {
-        let mut flight = Flight::default();
-        let mut now = Instant::default();
-        let mut longest = Duration::ZERO;
-        while now < Instant::from_micros(120_000_000) {
-            let sample = round_trip(flight.len_max);
-            now = now + sample;
-            flight.adapt(now, sample, flight.len_max);
-            // For as long a first megabyte may hide how short the path is.
-            if now > Instant::from_micros(12_000_000) {
-                longest = longest.max(round_trip(flight.len_max));
-            }
-        }
-        assert!(longest < Duration::from_millis(4), "{longest:?}");
-    }
-
-    #[test]
-    fn a_path_that_has_become_longer_is_filled_all_the_same() {
-        let mut flight = Flight::default();
-        let mut now = Instant::default();
-        let mut sample = Duration::from_millis(1);
-        while now < Instant::from_micros(60_000_000) {
-            now = now + sample;
-            flight.adapt(now, sample, flight.len_max);
-            if now > Instant::from_micros(5_000_000) {
-                sample = Duration::from_millis(100);
-            }
-        }
-        assert!(flight.len_max > 8 * FLIGHT_LEN_MIN, "{}", flight.len_max);
     }
 }
