@@ -48,7 +48,7 @@ mod native {
     use super::{super::mutation, super::mutation::Mutation, *};
 
     /// Within so many seeds every mutation must be found.
-    const MUTATION_SEEDS: u64 = 1_000;
+    const MUTATION_SEEDS: u64 = 2_000;
 
     fn number(name: &str, default: u64) -> u64 {
         env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
