@@ -32,9 +32,9 @@ pub(crate) struct Dev {
     origins: super::OriginOptions,
     #[command(flatten)]
     directory: super::StateDirectory,
-    /// Default: `drop` in the state directory.
     #[command(flatten)]
     versions: super::HttpVersions,
+    /// Default: `drop` in the state directory.
     #[command(flatten)]
     services: super::ServiceOptions,
 }

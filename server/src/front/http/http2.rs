@@ -200,13 +200,7 @@ pub(super) async fn converse(
     place: Arc<Place>,
 ) {
     let shared = Arc::new(Shared::new(front.home.clone()));
-    let served = Arc::new(Served {
-        front,
-        whose,
-        host: OnceLock::new(),
-        shared: Arc::clone(&shared),
-        requests: AtomicU32::new(0),
-    });
+    let served = Arc::new(Served { front, whose, host: OnceLock::new(), shared: Arc::clone(&shared) });
     let mut run = Box::pin(served.run(Io::new(stream, Arc::clone(&shared)), writing, place));
     tokio::select! {
         biased;
@@ -224,7 +218,6 @@ struct Served {
     /// The host that its first request was for.
     host: OnceLock<String>,
     shared: Arc<Shared>,
-    requests: AtomicU32,
 }
 
 impl Served {
@@ -252,7 +245,7 @@ impl Served {
     ) -> Result<(), h2::Error> {
         let (times, born) = (self.front.times, Instant::now());
         let mut look = tokio::time::interval_at(tokio::time::Instant::now() + times.look, times.look);
-        let mut place = Some(place);
+        let (mut place, mut so_far) = (Some(place), 0);
         // Since when no line is on it, and nothing was asked for.
         let (mut alone_since, mut idle_since) = (born, born);
         let mut ends_at = None;
@@ -279,7 +272,7 @@ impl Served {
                     Some(Ok((request, respond))) => {
                         idle_since = Instant::now();
                         self.begin(request, respond, place.clone());
-                        let so_far = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+                        so_far += 1;
                         if so_far == CONNECTION_REQUESTS_MAX {
                             connection.graceful_shutdown();
                         }
