@@ -46,6 +46,11 @@ pub mod audit {
     };
 }
 
+/// What flags, the environment and the configuration can all say.
+pub mod settings {
+    pub use crate::config::settings::{LogFormat, LogLevel, ServerSettings, Settings, SiteSettings};
+}
+
 mod api;
 mod config;
 mod control;
@@ -94,9 +99,10 @@ pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
 pub use front::address::{Address, InvalidAddress};
 pub use front::assets::{page, page_at};
 pub use front::certificate::{Certificate, utc};
+pub use front::certificates::{CertificateFiles, Certificates, ReadCertificates};
 pub use front::http::{FrontConfig, Peer, serve, serve_behind};
 pub use front::proxied::{InvalidNetwork, TrustedProxies};
-pub use front::tls::{TlsError, development, development_at, from_files, is_for};
+pub use front::tls::{TlsError, development, development_at, development_files, from_files, is_for};
 pub use lines::Duologue;
 pub use lines::directory::Directory;
 #[cfg(feature = "growth")]

@@ -2,11 +2,11 @@
 
 mod verbs;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::Parser;
-use duologue_server::BoundedLog;
-use tracing_subscriber::{EnvFilter, Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use verbs::log::Log;
 
 /// What a flood made the server hold goes back to the system within seconds: by a thread of the allocator's own. The C library's
 /// keeps most of it, because small pieces that live on pin what is around them. Elsewhere that thread is not to be had.
@@ -22,6 +22,13 @@ enum Verb {
     Dev(verbs::dev::Dev),
     /// Serves pages of listed origins, with certificate files.
     Serve(verbs::serve::Serve),
+    /// Writes a configuration for `serve`, with everything that can be said in it.
+    Init(verbs::init::Init),
+    /// Looks at a configuration, and says everything that is wrong in it.
+    Check(verbs::check::Check),
+    /// Has the running server read its configuration and its certificates again: whole, or not at all. No line is lost; what is open
+    /// and not allowed any more is reset.
+    Reload(verbs::reload::Reload),
     /// The server's key.
     #[command(subcommand)]
     Keys(verbs::keys::Keys),
@@ -59,10 +66,16 @@ async fn main() -> std::process::ExitCode {
     // What this makes is its owner's alone from its first moment, keys and sockets too.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let verb = Verb::parse();
-    let log = log(matches!(verb, Verb::Dev(_) | Verb::Serve(_)));
+    // A server's configuration says how it logs.
+    if !matches!(verb, Verb::Dev(_) | Verb::Serve(_)) {
+        Log::of_verb();
+    }
     let result = match verb {
-        Verb::Dev(verb) => verb.run(log).await,
-        Verb::Serve(verb) => verb.run(log).await,
+        Verb::Dev(verb) => verb.run().await,
+        Verb::Serve(verb) => verb.run().await,
+        Verb::Init(verb) => verb.run(),
+        Verb::Check(verb) => verb.run(),
+        Verb::Reload(verb) => verb.run().await,
         Verb::Keys(verb) => verb.run(),
         Verb::Invite(verb) => verb.run().await,
         Verb::Devices(verb) => verb.run().await,
@@ -81,29 +94,12 @@ async fn main() -> std::process::ExitCode {
             // Where nobody listens, the exit status says it.
             let _ = writeln!(std::io::stderr(), "duologue: {error:#}");
             // As for a flag that is none.
-            let is_configuration =
-                error.is::<duologue_server::ConfigErrors>() || error.is::<duologue_server::InvalidPasskeySettings>();
+            let is_configuration = error.is::<verbs::WrongUsage>()
+                || error.is::<duologue_server::ConfigErrors>()
+                || error.is::<duologue_server::InvalidPasskeySettings>();
             if is_configuration { 2.into() } else { std::process::ExitCode::FAILURE }
         }
     }
-}
-
-/// The log on stderr, as `RUST_LOG` says; else what a server does, and of other verbs what went wrong. What peers can make it say
-/// is bounded, unless it was asked for everything.
-fn log(is_server: bool) -> BoundedLog {
-    let bounded = BoundedLog::new();
-    let default = if is_server { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let is_bounded = filter.max_level_hint().is_none_or(|level| level <= LevelFilter::INFO);
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        // There is nowhere to tell that nobody reads what is told.
-        .log_internal_errors(false)
-        .with_filter(is_bounded.then(|| bounded.clone()));
-    tracing_subscriber::registry().with(layer).with(filter).init();
-    bounded
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Bench {
         let state = State::open(directory.path()).expect("a new state");
         let rules = Config::parse("the file", config).expect("a configuration").rules;
         let policy = Policy::loopback().with_rules(rules);
-        let duologue = Duologue::new(state.clone(), policy).telling_paths(None).expect("there is no certificate");
+        let duologue = Duologue::new(state.clone(), policy).telling_paths(None);
         let duologue = duologue.service("echo", services::echo);
         let events = duologue.watch().subscribe(1_024);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

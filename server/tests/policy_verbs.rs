@@ -39,7 +39,7 @@ fn a_file_with_mistakes_is_told_with_its_places_and_exits_with_2() {
     let site = Site::new("[[rule]]\nopen = [\"\"]\nlevel = \"acount\"\n");
     let file = site.config();
     let path = file.to_str().expect("text");
-    let (code, out, told) = site.try_verb(&["policy", "check", path]);
+    let (code, out, told) = site.try_verb(&["check", path]);
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(told.contains(&format!("{path}:2:9: \"\" is no label")), "{told}");
     assert!(
@@ -51,9 +51,16 @@ fn a_file_with_mistakes_is_told_with_its_places_and_exits_with_2() {
         ["serve", "--url", "https://localhost", "--listen", "127.0.0.1:0", "--behind-proxy", "--config", path];
     assert_eq!(site.try_verb(&started).0, 2);
     site.configure("[[rule]]\nopen = [\"echo\"]\n");
-    let (code, out, _) = site.try_verb(&["policy", "check", path]);
-    assert_eq!((code, out.as_str()), (0, format!("{path}: in order, 1 rules\n").as_str()));
-    let (code, _, told) = site.try_verb(&["policy", "check", "/nowhere/policy.toml"]);
+    let (code, out, _) = site.try_verb(&["check", path]);
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            0,
+            format!("{path}: in order, 1 rules\nit has no `url` below [server], which `serve` then wants by --url\n")
+                .as_str()
+        )
+    );
+    let (code, _, told) = site.try_verb(&["check", "/nowhere/policy.toml"]);
     assert!(code == 2 && told.contains("/nowhere/policy.toml cannot be read"), "{told}");
 }
 
@@ -80,7 +87,7 @@ async fn a_server_opens_what_its_file_opens_and_reads_it_again_whole_or_not_at_a
 
     // A file that is wrong changes nothing.
     site.configure("[[rule]]\nopne = [\"echo\"]\n");
-    let (code, _, told) = site.try_verb(&["policy", "reload"]);
+    let (code, _, told) = site.try_verb(&["reload"]);
     assert!(code == 1 && told.contains("nothing was changed") && told.contains("did you mean `open`?"), "{told}");
     assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()));
     let open = line.channel("echo").expect("open");
@@ -88,7 +95,7 @@ async fn a_server_opens_what_its_file_opens_and_reads_it_again_whole_or_not_at_a
     assert_eq!(open.recv().await, Ok(Some(b"a".to_vec())));
     site.configure("[[rule]]\nname = \"staff\"\nopen = [\"echo\"]\ngroups = [\"staff\"]\n");
     let asked = Instant::now();
-    let (code, told, _) = site.try_verb(&["policy", "reload"]);
+    let (code, told, _) = site.try_verb(&["reload"]);
     assert_eq!((code, told.as_str()), (0, "read again: 1 rules are in force\n"));
     assert_eq!(open.recv().await.map(Option::unwrap_or_default), NOT_ALLOWED);
     println!("an open channel was reset {:?} after the verb began", asked.elapsed());
@@ -129,7 +136,7 @@ async fn a_server_opens_what_its_file_opens_and_reads_it_again_whole_or_not_at_a
     assert!(code == 1 && told.contains("--config FILE"), "{told}");
     let (code, ..) = explain("echo", &["--group", "staff", "--config", file.to_str().expect("text")]);
     assert_eq!(code, 0);
-    let (code, _, told) = site.try_verb(&["policy", "reload"]);
+    let (code, _, told) = site.try_verb(&["reload"]);
     assert!(code == 1 && told.contains("no server runs here"), "{told}");
 }
 
@@ -142,7 +149,7 @@ fn a_server_without_a_policy_says_that_all_is_open_to_every_device_that_was_let_
         log.contains("no --config: open to every device that was let in") && log.contains("services=\"echo\""),
         "{log}"
     );
-    let (code, _, told) = site.try_verb(&["policy", "reload"]);
+    let (code, _, told) = site.try_verb(&["reload"]);
     assert!(code == 1 && told.contains("started without --config"), "{told}");
 }
 
@@ -166,7 +173,7 @@ async fn a_server_takes_the_tokens_of_its_files_issuer_from_the_start_on() {
     assert_eq!(line.request("echo", "a").await, NOT_ALLOWED, "a token for somebody else");
 
     site.configure(&config.replace("app", "another"));
-    let (code, _, told) = site.try_verb(&["policy", "reload"]);
+    let (code, _, told) = site.try_verb(&["reload"]);
     assert!(code == 1 && told.contains("[door.token]") && told.contains("start it again"), "{told}");
     let log = site.log();
     assert!(log.contains("tokens_of=\"https://login.example\"") && log.contains("token-audience"), "{log}");
@@ -223,7 +230,7 @@ async fn the_owner_reads_whose_passkeys_there_are_and_removes_one_that_was_lost(
     }
 
     site.configure(&PASSKEYS.replace("Example", "Another"));
-    let (code, _, told) = site.try_verb(&["policy", "reload"]);
+    let (code, _, told) = site.try_verb(&["reload"]);
     assert!(code == 1 && told.contains("[door.passkey]") && told.contains("start it again"), "{told}");
     // Without a name there is nobody for whom browsers would make one.
     site.configure("[door.passkey]\n");
@@ -325,18 +332,11 @@ async fn a_server_asks_the_hook_of_its_file_names_it_at_start_and_explains_what_
     assert!(told.contains("\"said\":{") && told.contains("\"name\":\"bench\""), "{told}");
     assert!(told.contains("cookies_prove: a cookie of the server's own pages proves who somebody is"), "{told}");
     site.configure(&config.replace("true", "false"));
-    let (code, _, told) = site.try_verb(&["policy", "reload"]);
+    let (code, _, told) = site.try_verb(&["reload"]);
     assert!(code == 1 && told.contains("[door.hook]") && told.contains("start it again"), "{told}");
     let log = site.log();
     assert!(log.contains(&format!("hook=\"{url}\"")) && log.contains("cookies_prove: a cookie"), "{log}");
     drop(server);
-    // By a flag and by the file, it is not said who is asked.
-    let file = site.config();
-    let path = file.to_str().expect("text");
-    let both = ["serve", "--url", "https://localhost", "--listen", "127.0.0.1:0", "--behind-proxy", "--config", path];
-    let both: Vec<_> = both.into_iter().chain(["--hook", "http://127.0.0.1:1/"]).collect();
-    let (code, _, told) = site::try_verb(&site.directory.path().join("other"), &both);
-    assert!(code != 0 && told.contains("leave one of them out"), "{code}: {told}");
     let away = [
         "serve",
         "--url",

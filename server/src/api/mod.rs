@@ -16,7 +16,7 @@
 //! | `POST /invites` `{"expires_secs","url"?,"subject"?,"groups"?,"opens"?,"name"?}` | 201 `{"link","id"}` |
 //! | `POST /invites/ID/withdraw` | 200 `{"withdrawn":true}` |
 //! | `POST /policy/explain` [`ExplainPolicy`] | 200 [`PolicyAnswer`]: whether a device may open something, and by which rule |
-//! | `POST /policy/reload` | 200 `{"rules"}`: how many are in force now; 400 what is wrong in the file, and nothing was changed |
+//! | `POST /reload` | 200 `{"rules"?}`: how many of the configuration are in force now; 400 what is wrong in it, and nothing was changed |
 //! | `GET /watch` | 200 [`WatchList`]: rules and what they have counted, events, losses, networks on whose way lines are altered |
 //! | `GET /sessions` | 200 `{"sessions":[{"id","device","name"?,"subject"?,"level","address"?,"since","connected","received","sent"}],"all"}`, the newest first, 1,000 at most of all |
 //! | `GET /events?after=N` | 200 [`EventList`]: the events behind that number, as far as they are kept, and the number for the next time |

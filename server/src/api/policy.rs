@@ -1,4 +1,4 @@
-//! The policy in the local API: asked for one caller, and read again from its file.
+//! The policy in the local API: asked for one caller; and the configuration, read again.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -97,16 +97,17 @@ pub struct PolicyAnswer {
     pub cookies_prove: bool,
 }
 
-/// A policy was read again.
+/// The configuration was read again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// How many rules it has.
-    pub rules: usize,
+    /// How many rules it has; none where there is no file, and only what flags name was looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<usize>,
 }
 
 pub(super) fn routes() -> Router<Arc<Target>> {
     let explained = post(explained).layer(DefaultBodyLimit::max(EXPLAIN_LEN_MAX));
-    Router::new().route("/policy/explain", explained).route("/policy/reload", post(reload))
+    Router::new().route("/policy/explain", explained).route("/reload", post(reload))
 }
 
 async fn explained(Extracted(target): Extracted<Arc<Target>>, Said(asked): Said<ExplainPolicy>) -> Answer<Response> {
@@ -190,13 +191,17 @@ async fn reload(Extracted(target): Extracted<Arc<Target>>, by: Option<Extension<
     let conflict = |message: &str| Failure::new(StatusCode::CONFLICT, "no-config", message);
     let work = move || match (&target.running, &target.config) {
         (None, _) => Err(conflict("no server runs here: it reads its configuration when it starts")),
-        (_, None) => Err(conflict("the server was started without --config: start it with the file that is to count")),
-        (Some(duologue), Some(file)) => {
+        (Some(duologue), Some(file)) if file.is_read_again() => {
             let bad = |message: String| Failure::new(StatusCode::BAD_REQUEST, "bad-config", &message);
-            file.reload(duologue).map_err(|errors| bad(format!("nothing was changed:\n{errors}")))
+            let read = file.reload(duologue).map_err(|errors| bad(format!("nothing was changed:\n{errors}")))?;
+            Ok(file.is_file().then(|| read.rules.all().len()))
+        }
+        (Some(_), _) => {
+            Err(conflict("the server was started without --config: start it with the file that is to count"))
         }
     };
-    let rules = blocking(work).await??.rules.all().len();
-    watch.tell(Event::of(Kind::PolicyReloaded).note(format!("rules={rules} by={}", by_whom(by))));
+    let rules = blocking(work).await??;
+    let told = rules.map_or(String::new(), |rules| format!("rules={rules} "));
+    watch.tell(Event::of(Kind::PolicyReloaded).note(format!("{told}by={}", by_whom(by))));
     Ok(json(StatusCode::OK, &Reloaded { rules }))
 }

@@ -4,10 +4,8 @@ use std::{fmt, ops::Range};
 
 use crate::watch::text;
 
-/// How alike two words are, of 1, when one is taken for the other mistyped.
-const ALIKE: f64 = 0.8;
 /// Errors that are told at a time.
-const ERRORS_MAX: usize = 20;
+pub(super) const ERRORS_MAX: usize = 20;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,24 +77,16 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What toml has to say, with a suggestion where a name was mistyped.
-pub(super) fn of_toml(error: &toml::de::Error) -> Wrong {
-    let mut message = error.message().to_owned();
-    let mut words = message.split('`').skip(1).step_by(2);
-    let suggestion = match words.next() {
-        Some(given) if message.starts_with("unknown field") => alike(given, words),
-        _ => None,
-    };
-    if let Some(meant) = suggestion {
-        message = format!("{message}: did you mean `{meant}`?");
-    }
-    Wrong::new(error.span().unwrap_or(0..0), message)
-}
-
-/// The word that is most like a given one, if one is.
+/// The word that was meant by a mistyped one, if one is near: one letter of three may be wrong, left out, too much or in its
+/// neighbour's place.
 pub(super) fn alike<'a>(given: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
-    let scored = words.map(|word| (strsim::jaro_winkler(&given, word), word));
-    let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-    (best.0 >= ALIKE).then_some(best.1)
+    let bound = given.chars().count().max(3) / 3;
+    let (distance, word) = words.map(|word| (strsim::osa_distance(&given, word), word)).min()?;
+    (distance <= bound).then_some(word)
+}
+
+/// The same as the end of a sentence, in these quotes; nothing where no word is near.
+pub(super) fn did_you_mean<'a>(given: &str, words: impl Iterator<Item = &'a str>, quote: char) -> String {
+    alike(given, words).map_or(String::new(), |word| format!(": did you mean {quote}{word}{quote}?"))
 }

@@ -1,13 +1,14 @@
 //! `[firewall]` and its tables. docs/WATCH.md says the same to owners.
 
-use std::{num::NonZeroU32, path::PathBuf};
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    error::alike,
+    error::did_you_mean,
     schema::{Number, Reader, Texts},
+    server::path,
 };
 use crate::door::firewall::{Budgets, CountryList, CountrySettings, FirewallSettings, Otherwise, country, network};
 
@@ -162,8 +163,7 @@ impl Reader {
             "allow" => Otherwise::Allow,
             "deny" => Otherwise::Deny,
             other => {
-                let meant = alike(other, WORDS.into_iter());
-                let meant = meant.map_or(String::new(), |word| format!(": did you mean \"{word}\"?"));
+                let meant = did_you_mean(other, WORDS.into_iter(), '"');
                 self.says(word.span(), format!("`{key}` is \"allow\" or \"deny\"{meant}"));
                 Otherwise::default()
             }
@@ -181,12 +181,5 @@ impl OfStrangers {
             requests_per_second,
         } = self;
         [connections_per_minute, handshakes_per_minute, messages_per_second, bytes_per_second, requests_per_second]
-    }
-}
-
-fn path(text: &str) -> Result<PathBuf, &'static str> {
-    match text.is_empty() || text.contains('\0') {
-        true => Err("this is no file's name"),
-        false => Ok(PathBuf::from(text)),
     }
 }

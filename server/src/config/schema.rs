@@ -7,7 +7,12 @@ use duologue_native::path::PATH_LABEL;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::error::{Wrong, alike, of_toml};
+use super::{
+    error::{Wrong, did_you_mean},
+    server::{self, Tables},
+    settings::Settings,
+    tables,
+};
 use crate::door::{
     firewall::{FirewallSettings, network},
     hook::HookSettings,
@@ -50,6 +55,16 @@ const NOT_FOR_GUESTS: [&str; 2] = ["drop", "pair"];
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
+    server: Option<server::Server>,
+    #[serde(default)]
+    tls: Option<server::Tls>,
+    #[serde(default)]
+    services: Option<server::Services>,
+    #[serde(default)]
+    limits: Option<server::Limits>,
+    #[serde(default)]
+    log: Option<server::Log>,
+    #[serde(default)]
     door: Door,
     #[serde(default)]
     firewall: super::firewall::Table,
@@ -69,6 +84,12 @@ struct Door {
     level: Option<Spanned<Number>>,
     #[serde(default)]
     path: Option<Spanned<String>>,
+    #[serde(default)]
+    origins: Option<Texts>,
+    #[serde(default)]
+    app_origins: Option<Texts>,
+    #[serde(default)]
+    native_clients: Option<bool>,
     #[serde(default)]
     token: Option<Spanned<TokenSettings>>,
     #[serde(default)]
@@ -140,6 +161,7 @@ pub(super) enum Number {
 
 /// What a text says.
 pub(super) struct Read {
+    pub(super) settings: Settings,
     pub(super) rules: Vec<Rule>,
     /// Nobody is served whose connection was rewritten on the way.
     pub(super) as_sent: bool,
@@ -154,8 +176,22 @@ pub(super) struct Read {
 
 /// All that a text says; or all that is wrong in it.
 pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
-    let file: File = toml::from_str(text).map_err(|error| vec![of_toml(&error)])?;
-    let mut reader = Reader { wrong: Vec::new() };
+    let (file, wrong) = tables::read::<File>(text);
+    let Some(file) = file else { return Err(wrong) };
+    let mut reader = Reader { wrong };
+    let mut settings = Tables {
+        server: file.server.as_ref(),
+        tls: file.tls.as_ref(),
+        services: file.services.as_ref(),
+        limits: file.limits.as_ref(),
+        log: file.log.as_ref(),
+    }
+    .read(&mut reader);
+    let origin = |text: &str| origin::owner(text).map(drop);
+    settings.server.origins = reader.all(&file.door.origins, origin);
+    settings.server.app_origins = reader.all(&file.door.app_origins, origin);
+    settings.server.no_native_clients = file.door.native_clients.map(|may| !may);
+    settings.server.ban_command = file.watch.ban_command.clone();
     let default = file.door.level.as_ref().and_then(|level| reader.level(level)).unwrap_or(Level::Device);
     if let Some(level) = file.door.level.as_ref().filter(|_| default == Level::Guest) {
         let message = "this would open to guests whatever a rule does not say a level for: write `level = 0` in the rule that is \
@@ -206,6 +242,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
             let Door { token, hook, passkey, .. } = file.door;
             let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
             Ok(Read {
+                settings,
                 rules,
                 as_sent,
                 token,
@@ -347,8 +384,7 @@ impl Reader {
         };
         match (found, level.get_ref()) {
             (None, Number::Text(text)) => {
-                let meant = alike(text, Level::ALL.into_iter().map(Level::word));
-                let meant = meant.map_or(String::new(), |word| format!(": did you mean \"{word}\"?"));
+                let meant = did_you_mean(text, Level::ALL.into_iter().map(Level::word), '"');
                 self.says(level.span(), format!("{MEANT}{meant}"));
                 None
             }
@@ -364,8 +400,7 @@ impl Reader {
     fn path(&mut self, path: &Spanned<String>) -> bool {
         let found = PATHS.into_iter().find(|word| word == path.get_ref());
         if found.is_none() {
-            let meant = alike(path.get_ref(), PATHS.into_iter());
-            let meant = meant.map_or(String::new(), |word| format!(": did you mean \"{word}\"?"));
+            let meant = did_you_mean(path.get_ref(), PATHS.into_iter(), '"');
             self.says(
                 path.span(),
                 format!(

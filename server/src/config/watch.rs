@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::error::{Wrong, alike};
+use super::error::{Wrong, did_you_mean};
 use crate::{
     door::{firewall::network, quantity::parse_span},
     watch::{
@@ -27,6 +27,8 @@ pub(super) struct Table {
     exempt: Vec<Spanned<String>>,
     #[serde(default)]
     rule: Vec<Spanned<Written>>,
+    #[serde(default)]
+    pub(super) ban_command: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -78,13 +80,13 @@ fn rule(written: &Spanned<Written>, wrong: &mut Vec<Wrong>) -> Option<Rule> {
             Some(kind) => events.push(kind),
             None => {
                 let names = Kind::ALL.iter().map(|kind| kind.name());
-                wrong.push(mistyped(name, "no event: docs/WATCH.md has them all", names));
+                wrong.push(mistyped(name, "no event (docs/WATCH.md has them all)", names));
             }
         }
     }
     let by = By::ALL.into_iter().find(|by| by.word() == table.by.get_ref());
     if by.is_none() {
-        let what = "nothing to count by: write address, device, subject or all";
+        let what = "nothing to count by (write address, device, subject or all)";
         wrong.push(mistyped(&table.by, what, By::ALL.into_iter().map(By::word)));
     }
     let ban = table.ban.as_ref().map(|ban| (ban, parse_span(ban.get_ref())));
@@ -100,7 +102,7 @@ fn rule(written: &Spanned<Written>, wrong: &mut Vec<Wrong>) -> Option<Rule> {
         _ => {
             wrong.push(mistyped(
                 &table.measure,
-                "no measure: write observe, slow, close or ban",
+                "no measure (write observe, slow, close or ban)",
                 Measure::WORDS.into_iter(),
             ));
             None
@@ -127,7 +129,7 @@ fn rule(written: &Spanned<Written>, wrong: &mut Vec<Wrong>) -> Option<Rule> {
 
 fn mistyped<'a>(text: &Spanned<String>, what: &str, words: impl Iterator<Item = &'a str>) -> Wrong {
     let given = text.get_ref();
-    let meant = alike(given, words).map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
+    let meant = did_you_mean(given, words, '"');
     Wrong::new(text.span(), format!("\"{given}\" is {what}{meant}"))
 }
 
@@ -167,17 +169,17 @@ mod tests {
             (
                 "not-allowed",
                 "not-alowed",
-                "file:3:11: \"not-alowed\" is no event: docs/WATCH.md has them all; did you mean \"not-allowed\"?",
+                "file:3:11: \"not-alowed\" is no event (docs/WATCH.md has them all): did you mean \"not-allowed\"?",
             ),
             (
                 "\"device\"",
                 "\"devise\"",
-                "file:4:6: \"devise\" is nothing to count by: write address, device, subject or all; did you mean \"device\"?",
+                "file:4:6: \"devise\" is nothing to count by (write address, device, subject or all): did you mean \"device\"?",
             ),
             (
                 "\"ban\"",
                 "\"bann\"",
-                "file:7:11: \"bann\" is no measure: write observe, slow, close or ban; did you mean \"ban\"?",
+                "file:7:11: \"bann\" is no measure (write observe, slow, close or ban): did you mean \"ban\"?",
             ),
             ("\"ban\"", "\"close\"", "file:8:7: `ban` is how long"),
             ("\"1m\"", "\"soon\"", "file:6:10: a window is 1s to 24h"),

@@ -32,6 +32,19 @@ impl Certificate {
         Some(Self { names: is_for(first, host), from: validity.not_before, until: validity.not_after })
     }
 
+    /// Whether it is for that host.
+    #[must_use]
+    pub const fn is_for_host(&self) -> bool {
+        self.names
+    }
+
+    /// The same, of whose names nothing is to be said: another certificate is shown to those who ask for that host.
+    #[must_use]
+    pub const fn beside_another(mut self) -> Self {
+        self.names = true;
+        self
+    }
+
     /// When it ends, as people read it, in UTC.
     #[must_use]
     pub fn end(&self) -> String {
@@ -50,13 +63,13 @@ impl Certificate {
         }
         if self.until.timestamp() < now {
             warnings.push(format!(
-                "the certificate in {file} has expired on {end}: browsers refuse it; put a new one there and start this again"
+                "the certificate in {file} has expired on {end}: browsers refuse it; put a new one there: it is read within seconds"
             ));
         } else if self.until.timestamp() < soon {
             let days = (self.until.timestamp() - now) / (24 * 60 * 60);
             warnings.push(format!(
                 "the certificate in {file} is good for {days} more days, until {end}: browsers refuse it afterwards; put a new \
-                 one there and start this again"
+                 one there: it is read within seconds"
             ));
         }
         if self.from.timestamp() > now {

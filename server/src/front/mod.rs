@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod assets;
 pub(crate) mod certificate;
+pub(crate) mod certificates;
 pub(crate) mod head;
 pub(crate) mod http;
 pub(crate) mod proxied;

@@ -7,15 +7,16 @@ use std::{
     sync::Arc,
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use duologue_client::tls_provider;
 use rustls::{
     ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    pki_types::{CertificateDer, pem, pem::PemObject},
 };
 use thiserror::Error;
 
-use super::certificate;
+use super::{
+    certificate,
+    certificates::{CertificateFiles, Certificates, ReadCertificates},
+};
 use crate::state::{StateError, write_private};
 
 /// Why there is no TLS.
@@ -70,24 +71,8 @@ pub enum TlsError {
 /// # Errors
 /// What is wrong with the files.
 pub fn from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = chain(certificate)?;
-    let unreadable = |source| match source {
-        pem::Error::NoItemsFound => missing("private key", key),
-        source => TlsError::Pem { what: "a private key", path: key.to_owned(), source },
-    };
-    let private = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
-    let builder = ServerConfig::builder_with_provider(Arc::new(tls_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has suites of TLS 1.3");
-    let mut config = builder.with_no_client_auth().with_single_cert(chain, private).map_err(|source| match source {
-        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
-            TlsError::OtherKey { certificate: certificate.to_owned(), key: key.to_owned() }
-        }
-        source => TlsError::Unusable { path: certificate.to_owned(), source },
-    })?;
-    // The listener adds HTTP/2 where it speaks it.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    let files = CertificateFiles { certificate: certificate.to_owned(), key: key.to_owned() };
+    Ok(Certificates::new(ReadCertificates::of(&[files])?).config())
 }
 
 /// The certificates of a file, at least one.
@@ -98,19 +83,8 @@ pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     if chain.is_empty() { Err(missing("certificate", path)) } else { Ok(chain) }
 }
 
-/// SHA-256 of the `SubjectPublicKeyInfo` of a file's first certificate, as base64url: what a client finds in the certificate that it is
-/// shown.
-pub(crate) fn spki_hash(path: &Path) -> Result<String, TlsError> {
-    let chain = chain(path)?;
-    let unusable = |source| TlsError::Unusable { path: path.to_owned(), source };
-    let first = chain.first().ok_or_else(|| missing("certificate", path))?;
-    let parsed = rustls::server::ParsedCertificate::try_from(first).map_err(unusable)?;
-    let digest = ::ring::digest::digest(&::ring::digest::SHA256, parsed.subject_public_key_info().as_ref());
-    Ok(URL_SAFE_NO_PAD.encode(digest))
-}
-
 /// What a file holds that should hold something else.
-fn missing(what: &'static str, path: &Path) -> TlsError {
+pub(super) fn missing(what: &'static str, path: &Path) -> TlsError {
     let text = std::fs::read(path).unwrap_or_default();
     let has = |label: &str| text.windows(label.len()).any(|part| part == label.as_bytes());
     let hint = if has("-----BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
@@ -149,6 +123,14 @@ pub fn development(directory: &Path) -> Result<Arc<ServerConfig>, TlsError> {
 /// # Errors
 /// As [`development`].
 pub fn development_at(directory: &Path, addresses: &[IpAddr]) -> Result<Arc<ServerConfig>, TlsError> {
+    Ok(Certificates::new(ReadCertificates::of(&[development_files(directory, addresses)?])?).config())
+}
+
+/// The files of that certificate, made where they are missing.
+///
+/// # Errors
+/// If they cannot be made.
+pub fn development_files(directory: &Path, addresses: &[IpAddr]) -> Result<CertificateFiles, TlsError> {
     let (certificate, key) = (directory.join("tls-cert.pem"), directory.join("tls-key.pem"));
     let is_made = certificate.exists() && key.exists();
     if !is_made || !addresses.iter().all(|address| is_for(&certificate, &address.to_string())) {
@@ -161,15 +143,16 @@ pub fn development_at(directory: &Path, addresses: &[IpAddr]) -> Result<Arc<Serv
         write_private(&key, made.signing_key.serialize_pem().as_bytes())?;
         write_private(&certificate, made.cert.pem().as_bytes())?;
     }
-    from_files(&certificate, &key)
+    Ok(CertificateFiles { certificate, key })
 }
 
 #[cfg(test)]
 mod tests {
+    use duologue_client::tls_provider;
     use rustls::{
         ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore, ServerConnection,
         crypto::{CryptoProvider, ring},
-        pki_types::ServerName,
+        pki_types::{PrivateKeyDer, ServerName},
     };
 
     use super::*;

@@ -72,10 +72,10 @@ use crate::{
         work::Work,
     },
     front::{
+        certificates::Certificates,
         http::{self, Peer},
         socket::{Oddity, WebSocket, met},
         stream::Carrier,
-        tls::{self, TlsError},
         well_known,
     },
     services::{
@@ -202,15 +202,13 @@ impl Duologue {
     }
 
     /// Tells each device that was let in what was seen of its connection outside the seal, so that both ends find out what somebody
-    /// between them rewrites; under the label `path`, whatever the rules open. `certificate` is the file of the certificate that
-    /// this server itself shows, if it does.
-    ///
-    /// # Errors
-    /// If the certificate cannot be read.
-    pub fn telling_paths(self, certificate: Option<&std::path::Path>) -> Result<Self, TlsError> {
+    /// between them rewrites; under the label `path`, whatever the rules open. `certificates` are those that this server itself
+    /// shows, if it does.
+    #[must_use]
+    pub fn telling_paths(self, certificates: Option<Certificates>) -> Self {
         self.shared.gate.tell_paths();
-        let certificate = certificate.map(tls::spki_hash).transpose()?;
-        Ok(self.service(PATH_LABEL, PathReport::new(certificate)))
+        let shown = move |host: &str, known: Option<&str>| certificates.as_ref().and_then(|it| it.spki(host, known));
+        self.service(PATH_LABEL, PathReport::new(shown))
     }
 
     /// What to mount in a router, at any path. Browsers look for it at `/line`. [`Duologue::router`] has all there is.

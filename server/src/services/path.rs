@@ -9,6 +9,8 @@
 //!
 //! What a client says here refuses nobody and raises nothing: it may say anything, and so may whoever ends TLS on the way.
 
+use std::fmt;
+
 use duologue_native::path::{Known, compare};
 
 use crate::{
@@ -22,16 +24,24 @@ const MESSAGE_LEN_MAX: usize = 2_048;
 /// What answers are filled to: on the wire all are alike.
 const FILLED: usize = 2_048;
 
+/// What the certificate has in it that was shown to a client who has opened this host and knows that of his own:
+/// SHA-256 of its `SubjectPublicKeyInfo`, as base64url, where the server shows one.
+type ShownTo = Box<dyn Fn(&str, Option<&str>) -> Option<String> + Send + Sync>;
+
 /// The service.
-#[derive(Debug)]
 pub(crate) struct PathReport {
-    /// SHA-256 of the certificate's `SubjectPublicKeyInfo`, as base64url, where the server shows one.
-    certificate: Option<String>,
+    certificate: ShownTo,
+}
+
+impl fmt::Debug for PathReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PathReport")
+    }
 }
 
 impl PathReport {
-    pub(crate) const fn new(certificate: Option<String>) -> Self {
-        Self { certificate }
+    pub(crate) fn new(certificate: impl Fn(&str, Option<&str>) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { certificate: Box::new(certificate) }
     }
 }
 
@@ -44,7 +54,8 @@ impl Service for PathReport {
             let known: Known = serde_json::from_slice(&message)?;
             // Of the connection that carries the session now.
             let transport = call.right.seat.transport();
-            let seen = seen(&transport, &call.claims, self.certificate.as_deref());
+            let certificate = (self.certificate)(&call.claims.host, known.certificate.as_deref());
+            let seen = seen(&transport, &call.claims, certificate.as_deref());
             // Judged in AUTH by the whole of Host and Origin, of which only the beginning is told.
             let found = compare(&call.claims, &known, &seen).and(transport.differs);
             let news = call.right.seat.differs(news(&transport, found));

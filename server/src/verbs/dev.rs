@@ -9,13 +9,15 @@ use std::{
 use anyhow::Context;
 use duologue::limits::INVITE_TTL_SECS;
 use duologue_server::{
-    Address, BoundedLog, FrontConfig, LabelPattern, Language, Policy, Rule, State, development_at,
+    Address, Certificates, FrontConfig, LabelPattern, Language, Policy, ReadCertificates, Rule, State,
+    development_files,
     services::{desk::Desk, owner, pair::Pair},
+    settings::{ServerSettings, SiteSettings},
     spoken,
 };
 use tokio::net::TcpListener;
 
-use super::{Extras, Site, lan};
+use super::{Site, extras::Extras, lan, log::Log, signals::Signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
@@ -26,29 +28,23 @@ pub(crate) struct Dev {
     /// open.
     #[arg(long)]
     lan: bool,
+    /// Of the configuration it takes all but where the server is: its address, its certificates, its proxies.
     #[command(flatten)]
     config: super::ConfigOption,
     #[command(flatten)]
-    origins: super::OriginOptions,
-    #[command(flatten)]
-    directory: super::StateDirectory,
-    #[command(flatten)]
-    versions: super::HttpVersions,
-    /// Default: `drop` in the state directory.
-    #[command(flatten)]
-    services: super::ServiceOptions,
+    server: ServerSettings,
 }
 
 impl Dev {
-    pub(crate) async fn run(self, log: BoundedLog) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let signals = Signals::new()?;
+        let (file, config) = self.config.open(SiteSettings::default(), self.server)?;
+        let server = &config.settings.server;
+        let log = Log::of_server(server);
         let network = if self.lan { lan::addresses()? } else { Vec::new() };
-        let configured = self.config.apply(self.origins.apply(Policy::loopback())?, &self.services)?;
-        let super::Configured { audit, mut policy, file: config, hook, firewall } = configured;
-        if config.is_none() {
-            policy.rules = policy.rules.with(owners_rule()?);
-        }
-        let state = State::open(&self.directory.state)?;
-        let tls = development_at(state.directory(), &network)?;
+        let mut own = Policy::loopback();
+        let state = State::open(server.state.as_deref().unwrap_or(super::STATE.as_ref()))?;
+        let certificates = Certificates::new(ReadCertificates::of(&[development_files(state.directory(), &network)?])?);
         let listener = match self.lan {
             true => lan::listen(self.port),
             false => TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await,
@@ -59,31 +55,34 @@ impl Dev {
         let mut addresses = Vec::new();
         for host in network {
             let address = at(&SocketAddr::new(host, port).to_string())?;
-            policy = policy.with_host(&address.host()).with_origin(&address.origin())?;
+            own = own.with_host(&address.host()).with_origin(&address.origin())?;
             addresses.push(address);
         }
         addresses.push(at(&format!("localhost:{port}"))?);
         let address = &addresses[0];
         state.store().set_address(&address.to_string())?;
         let invite = state.new_invite(Duration::from_secs(INVITE_TTL_SECS))?;
-        let extras = self.services.open(Some(state.directory().join("drop")))?;
         let desk = Desk::at_terminal();
         let is_desk_served = desk.is_some();
-        let extras = Extras { pair: Some(Pair::new(state.clone(), &address.to_string())), desk, ..extras };
+        let pair = Some(Pair::new(state.clone(), &address.to_string()));
+        let extras = Extras::open(server, Some(state.directory().join("drop")), pair, desk)?;
         let fingerprint = state.identity().public().fingerprint();
+        let policy = super::policy(own.clone(), server)?;
+        let rules = if file.is_file() { config.rules.clone() } else { policy.rules.with(owners_rule()?) };
+        let tls = Some(certificates.config());
+        let listening = FrontConfig { tls, http2: server.http2.unwrap_or_default(), ..FrontConfig::default() };
         let site = Site {
             address: address.clone(),
-            policy,
+            own,
+            policy: policy.with_rules(rules),
             development: true,
+            file,
+            audit: config.audit.clone().flatten(),
             config,
-            hook,
-            firewall,
-            certificate: None,
-            audit: audit.flatten(),
+            certificates: Some(certificates),
             log,
         };
-        let listening = FrontConfig { tls: Some(tls), http2: self.versions.http2, ..FrontConfig::default() };
-        super::run(state, site, extras, listener, listening, || {
+        super::run(state, site, extras, listener, listening, signals, || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");

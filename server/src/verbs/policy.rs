@@ -1,30 +1,17 @@
-//! `duologue policy`: who may open what, before and while a server runs.
+//! `duologue policy`: who may open what.
 
 use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
-use duologue_server::{
-    Config, ConfigFile, ExplainPolicy, Group, Level, PolicyAnswer, Reloaded, Subject, Supposed, ask, shown,
-};
+use duologue_server::{Config, ExplainPolicy, Group, Level, PolicyAnswer, Subject, Supposed, ask, shown};
 use hyper::Method;
 
 use super::say;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Policy {
-    /// Looks at a configuration file, and says everything that is wrong in it.
-    Check {
-        /// The file, as `serve --config` takes it.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
     /// Says whether a device may open a channel, and by which rule; of the running server, or of a file. Exits with 1 if it may not.
     Explain(Box<Explain>),
-    /// Has the running server read its configuration again: whole, or not at all. What is open and not allowed any more is reset.
-    Reload {
-        #[command(flatten)]
-        directory: super::StateDirectory,
-    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,23 +59,8 @@ pub(crate) struct Explain {
 
 impl Policy {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Check { file } => {
-                let (opened, config) = ConfigFile::open(&file)?;
-                opened.check_firewall(config.firewall).context("[firewall]")?;
-                let rules = config.rules;
-                match rules.all().len() {
-                    0 => say(&format!("{}: in order, with no rule: nothing is open", file.display())),
-                    number => say(&format!("{}: in order, {number} rules", file.display())),
-                }
-            }
-            Self::Explain(explain) => explain.run().await?,
-            Self::Reload { directory } => {
-                let Reloaded { rules } = ask(&directory.state, Method::POST, "/policy/reload", None::<&()>).await?;
-                say(&format!("read again: {rules} rules are in force"));
-            }
-        }
-        Ok(())
+        let Self::Explain(explain) = self;
+        explain.run().await
     }
 }
 

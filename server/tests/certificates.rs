@@ -1,0 +1,194 @@
+//! Certificate files that are renewed under a running server: which of them it shows, to whom, and what it says of broken ones.
+#![allow(missing_docs, reason = "tests are named for their scenario")]
+
+mod running;
+mod site;
+
+use std::{
+    fs,
+    net::TcpStream,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use duologue_client::{Client, Keyring, Target};
+use duologue_server::rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use running::{certificate, free_port, logged, signal, start};
+use site::Site;
+
+/// Looks at what is shown, and takes all of it.
+#[derive(Debug)]
+struct Looks(CryptoProvider);
+
+impl ServerCertVerifier for Looks {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The certificate that whoever asks for this name is shown now.
+fn shown(port: u16, name: &str) -> CertificateDer<'static> {
+    let provider = Arc::new(ring::default_provider());
+    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("it has suites")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Looks(ring::default_provider())))
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let mut client = ClientConnection::new(Arc::new(client), name).expect("a client");
+    let mut tcp = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    while client.is_handshaking() {
+        client.complete_io(&mut tcp).expect("a handshake");
+    }
+    client.peer_certificates().expect("it has shown one")[0].clone().into_owned()
+}
+
+fn own(site: &Site, name: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(site.directory.path().join(format!("{name}.pem"))).expect("it is there")
+}
+
+/// As programs that renew do it: the new file in the place of the old one, key and chain one after the other.
+fn renew(site: &Site, name: &str, names: &[&str]) {
+    certificate(site, "new", names);
+    for kind in ["key", "pem"] {
+        let at = |name: &str| site.directory.path().join(format!("{name}.{kind}"));
+        fs::rename(at("new"), at(name)).expect("renamed");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn until_shown(port: u16, name: &str, expected: &CertificateDer<'_>) -> Duration {
+    let begun = Instant::now();
+    while shown(port, name) != *expected {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the new certificate is not shown");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_files_are_shown_by_themselves_and_each_name_has_its_own() {
+    let site = Site::new("");
+    certificate(&site, "own", &["localhost", "one.example"]);
+    certificate(&site, "two", &["two.example", "*.two.example"]);
+    let port = free_port();
+    site.configure(&format!(
+        "[server]\nurl = \"https://localhost:{port}\"\nlisten = \"127.0.0.1:{port}\"\nstate = \"state\"\n\
+         [[tls.certificate]]\ncert = \"own.pem\"\nkey = \"own.key\"\n[[tls.certificate]]\ncert = \"two.pem\"\nkey = \"two.key\"\n\
+         [[rule]]\nopen = [\"echo\"]\n"
+    ));
+    let file = site.config();
+    let server = start(&site, &["serve", "--config", file.to_str().expect("text")], &[]);
+    for (name, expected) in [
+        ("one.example", "own"),
+        ("two.example", "two"),
+        ("a.two.example", "two"),
+        ("a.b.two.example", "own"),
+        ("127.0.0.1", "own"),
+        ("another.example", "own"),
+    ] {
+        assert_eq!(shown(port, name), own(&site, expected), "{name}");
+    }
+    let old = site.directory.path().join("old.pem");
+    fs::copy(site.directory.path().join("own.pem"), &old).expect("copied");
+    let target = Target::parse(&site.verb(&["invite", "new"])).expect("a link");
+    let line = Client::new(Keyring::in_memory()).trusting(old).connect(&target).await.expect("the invite is good");
+    assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()));
+
+    renew(&site, "own", &["localhost", "one.example"]);
+    let renewed = own(&site, "own");
+    let took = until_shown(port, "one.example", &renewed);
+    println!("a renewed certificate was shown {took:?} after its files were there");
+    assert_eq!(shown(port, "two.example"), own(&site, "two"));
+    assert_eq!(line.request("echo", "b").await, Ok(b"b".to_vec()), "who is here stays");
+    logged(&site, "the certificates were read again", 1);
+    // At once, where somebody asks for it.
+    renew(&site, "two", &["two.example"]);
+    site.verb(&["reload"]);
+    assert_eq!(shown(port, "two.example"), own(&site, "two"));
+    assert_eq!(shown(port, "one.example"), renewed);
+    // Another file by the configuration, which is read again.
+    certificate(&site, "three", &["two.example"]);
+    let text = fs::read_to_string(&file).expect("it is there").replace("two.", "three.");
+    site.configure(&text);
+    signal(&server, "HUP");
+    until_shown(port, "two.example", &own(&site, "three"));
+    assert_eq!(line.request("echo", "c").await, Ok(b"c".to_vec()));
+    assert!(!site.log().contains("rewritten"), "nobody has rewritten anything: {}", site.log());
+    drop(server);
+}
+
+#[test]
+fn a_renewal_that_is_broken_leaves_what_was_shown_and_is_told_loudly() {
+    let site = Site::new("");
+    certificate(&site, "own", &["localhost"]);
+    let port = free_port();
+    let path = |name: &str| site.directory.path().join(name).display().to_string();
+    let (url, listen, state) = (format!("https://localhost:{port}"), format!("127.0.0.1:{port}"), path("state"));
+    let (cert, key) = (path("own.pem"), path("own.key"));
+    let serve = ["serve", "--url", &url, "--listen", &listen, "--state", &state, "--cert", &cert, "--key", &key];
+    let server = start(&site, &serve, &[]);
+    let first = own(&site, "own");
+    certificate(&site, "other", &["localhost"]);
+    for (name, broken, said) in [
+        ("own.pem", "-----BEGIN CERTIFICATE-----\nAAA".to_owned(), "own.pem"),
+        ("own.pem", String::new(), "holds no certificate"),
+        ("own.pem", fs::read_to_string(path("other.pem")).expect("it is there"), "is not that of the certificate in"),
+    ] {
+        site.write(name, &broken);
+        let (code, _, told) = site.try_verb(&["reload"]);
+        assert!(code == 1 && told.contains("nothing was changed") && told.contains(said), "{told}");
+        logged(&site, said, 1);
+        assert_eq!(shown(port, "localhost"), first);
+    }
+    fs::remove_file(path("own.key")).expect("removed");
+    logged(&site, "cannot read a private key", 1);
+    assert_eq!(shown(port, "localhost"), first);
+    let log = site.log();
+    assert!(log.contains("ERROR") && log.contains("the one from before is still shown"), "{log}");
+    let told = log.matches("is still shown").count();
+    println!("{told} times for 4 broken states");
+    assert!((4..=6).contains(&told), "once for each, not with each look: {log}");
+    // It mends by itself.
+    renew(&site, "own", &["localhost"]);
+    until_shown(port, "localhost", &own(&site, "own"));
+    // Without a file there are still certificates to be read again.
+    assert_eq!(site.verb(&["reload"]), "read again: the certificates; there is no --config");
+    drop(server);
+}
