@@ -3,6 +3,7 @@
 //! ```text
 //! flag ─► environment ─► file ─► default        the first that says something counts, also for a whole list
 //! ```
+#![allow(rustdoc::bare_urls, reason = "what is said of a setting is its help in a terminal too")]
 
 use std::{
     fmt,
