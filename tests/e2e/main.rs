@@ -88,6 +88,7 @@ mod server;
 mod sight;
 mod silence;
 mod slow;
+mod snapshot;
 mod tabs;
 mod tails;
 mod tampering;

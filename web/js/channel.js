@@ -78,7 +78,7 @@ export class Channel {
   missed = 0;
 
   /** @private */
-  constructor(link, label, id, options) {
+  constructor(link, label, id, options, sent = 0, isFinished = false) {
     const { resend } = options ?? {};
     this.#kind = toKind(options);
     this.#leavesOut = this.#kind[1] !== undefined;
@@ -88,6 +88,8 @@ export class Channel {
     this.#link = link;
     this.label = String(label);
     this.#isIndependent = resend === "independent";
+    this.#sent = sent;
+    this.#sending = !isFinished;
     link._run(
       (line) => {
         this.#id = id ?? this.#open(line);
@@ -123,7 +125,7 @@ export class Channel {
   }
 
   discard() {
-    this.#post();
+    this._post();
     this.#run((line) => {
       this.#leavesOut = true;
       for (const { reject } of this.#backlog.splice(0)) reject(notTaken()._with("not sent"));
@@ -137,7 +139,7 @@ export class Channel {
   }
 
   finish() {
-    this.#post();
+    this._post();
     this.#run((line) => {
       this.#sending = false;
       // What the core had no room for still goes first.
@@ -210,6 +212,15 @@ export class Channel {
     this.#receive(line);
   }
 
+  /** @private The page is left: what nobody has read goes back to the core. False if not all that was sent is there. */
+  _handBack(line) {
+    this.#tell(line);
+    while (this.#ahead.length > this.#at) line.handBack(this.#id, this.#ahead.pop());
+    this.#ahead = [];
+    this.#at = 0;
+    return this.#backlog.length === 0;
+  }
+
   /** @private Its session has ended, and another has begun. */
   _renewed(line, error) {
     this.#tell(line);
@@ -238,7 +249,7 @@ export class Channel {
     this.#datagrams?._ended(line, this.#id, error);
     for (const { reject } of this.#sends.splice(0)) reject(why._with("unknown"));
     for (const { reject } of this.#backlog.splice(0)) reject(why._with("not sent"));
-    this.#post();
+    this._post();
     this.#received.end(error);
   }
 
@@ -347,11 +358,11 @@ export class Channel {
   }
 
   #add(bytes, resolve, reject) {
-    if (this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1) queueMicrotask(() => this.#post());
+    if (this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1) queueMicrotask(() => this._post());
   }
 
-  /** This tick's messages, in order with all else that is done with the channel. */
-  #post() {
+  /** @private This tick's messages, in order with all else that is done with the channel. */
+  _post() {
     const messages = this.#outbox;
     if (messages.length === 0) return;
     this.#outbox = [];

@@ -96,6 +96,7 @@ export type ErrorCode =
   | "normal"
   | "not-allowed"
   | "not-enrolled"
+  | "not-kept"
   | "not-loaded"
   | "not-supported"
   | "not-taken"
@@ -233,7 +234,9 @@ export interface FreshInfo {
     | "session-evicted"
     | "session-restarted"
     | "session-altered"
-    | "session-subject";
+    | "session-subject"
+    /** The page before this one had more than can be kept across a reload (4 MiB). Its messages that were not taken are lost. */
+    | "not-kept";
   /** A sentence for a person. */
   readonly reason: string;
 }
@@ -613,6 +616,16 @@ export interface LinkEventMap {
   passkey: CustomEvent<PasskeyInfo>;
 }
 
+/** A channel or stream of the page before this one. */
+export interface Kept {
+  readonly label: string;
+  readonly isStream: boolean;
+  /** Messages, or bytes of a stream, that the page before has sent on it: each arrives once, if it has not. */
+  readonly sent: number;
+  /** The channel, with what has come on it and was not read; the stream, if it is one. Once. */
+  claim(): Channel | BidirectionalStream;
+}
+
 /**
  * One line to one server, through any number of connections.
  */
@@ -660,6 +673,12 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
   readonly incoming: AsyncIterable<Channel>;
   /** Streams that the server opens to this device. Closes with the link. Once it is cancelled, further ones are refused. */
   readonly incomingBidirectionalStreams: ReadableStream<BidirectionalStream>;
+  /**
+   * What the page before this one in its tab has left, once the line is `ready`: the session goes on, and its channels wait to be
+   * claimed, until the first task has passed in which the line is open. Those that nobody claims send what was pending and are then
+   * cancelled. Empty if there is none; where the line lives in a worker (`context`) there is none.
+   */
+  readonly kept: readonly Kept[];
   /** Opens a channel to the service of that label (1 to 64 bytes). Before the line is open it waits, like what is sent. */
   channel<L extends keyof P & string>(label: L, options?: ChannelOptions): Channel<Sends<P, L>, Receives<P, L>>;
   /**

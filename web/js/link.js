@@ -61,6 +61,7 @@ export class Link extends EventTarget {
   nextAttemptAt;
   incoming;
   incomingBidirectionalStreams;
+  kept = [];
   /** @private */
   _url;
   /** @private Channels and streams of the session, by id. */
@@ -78,6 +79,7 @@ export class Link extends EventTarget {
   #debug; // hears what becomes of the line
   #where; // { url }: what may say why the line cannot be
   #tokens; // of the person, if the link shows any
+  #snapshots; // for the page after this one
   #kept = Promise.resolve(); // what was learnt of the server is stored, or cannot be
 
   /** @private */
@@ -168,6 +170,7 @@ export class Link extends EventTarget {
 
   async signOut() {
     this.#tokens?.stop();
+    this.#snapshots?.drop();
     await this.#later(() => import("./token.js"), "signOut");
   }
 
@@ -201,11 +204,11 @@ export class Link extends EventTarget {
   }
 
   /** The core, here or in a worker: the same surface, but that the latter's questions are answered later. */
-  async #reach(worker, url) {
+  async #reach(worker, url, keeps) {
     if (!worker) {
       this.context = "page";
       this.#debug?.("context", "page");
-      return ready();
+      return ready(keeps);
     }
     const remote = await this.#script("worker-lost", async () => await import("./worker/remote.js"));
     const onContext = (context) => {
@@ -254,8 +257,11 @@ export class Link extends EventTarget {
     // While the core is reached.
     const loading = load(place);
     loading.catch(() => {});
+    // The page after this one can go on where no worker does.
+    const keeps = !options.worker && !options.identity && globalThis.document && navigator.locks;
+    const leaving = keeps ? import("./snapshot.js").then(({ open }) => open(this, place)).catch(() => {}) : undefined;
     if (url.host !== globalThis.location?.host && NEAR.test(url.hostname)) await this.#permit(url);
-    const core = await this.#reach(options.worker, url);
+    const core = await this.#reach(options.worker, url, keeps);
     const link = inviteOf(options.invite);
     const named = link === undefined ? undefined : await core.parseInvite(link);
     const known = await loading;
@@ -284,6 +290,7 @@ export class Link extends EventTarget {
       this.#tokens = new Tokens(options.token, this.device, (code, reason) => this.#announce("tokenerror", { code, reason }));
       begin = await this.#tokens.first();
     }
+    this.#snapshots = await leaving;
     if (this.#end || this.#closing) return;
 
     // The first time, whoever sees the line open may reload at once, and must find the pin.
@@ -333,6 +340,7 @@ export class Link extends EventTarget {
           (signature) => this.#line === line && line.provideSignature(connection, signature),
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),
+      ...this.#snapshots?.options,
       firstTryWaits: options.firstTry === "wait",
       grace: options.grace,
       place,
@@ -375,8 +383,9 @@ export class Link extends EventTarget {
     });
     begin(line);
     this.#line = line;
+    this.#snapshots?.begin(line);
     const leave = () => this.#finish("normal", "The page was left.", false);
-    watchPage(() => this.#line?.wake(), () => this.#line?.wake(2), leave, this.closed);
+    watchPage(() => this.#line?.wake(), () => this.#line?.wake(2), leave, this.closed, this.#snapshots);
     for (const [work, fail] of this.#waiting.splice(0)) this._run(work, fail);
   }
 

@@ -17,4 +17,7 @@ export const source = () => {
   return INTEGRITY ? fetch(url, { integrity: INTEGRITY }) : url;
 };
 
+/** The other module. */
+export const keeping = async () => (await import("./keeping.js")).keeping;
+
 export const openSocket = (Socket, url, protocols) => new Socket(url, protocols);

@@ -32,11 +32,12 @@ export class BidirectionalStream extends EventTarget {
   missed = 0;
 
   /** @private */
-  constructor(link, label, line, options, id = line.open(label, true, ...toKind(options))) {
+  constructor(link, label, line, options, id = line.open(label, true, ...toKind(options)), isFinished = false) {
     super();
     this.#link = link;
     this.#id = id;
     this.label = label;
+    this.#writeOver = isFinished;
     const cancel = () => {
       this.#readOver = true;
       this.#cancel();
@@ -81,6 +82,11 @@ export class BidirectionalStream extends EventTarget {
       this.#receive(line);
     }
     if (grown) this.dispatchEvent(new Event("progress"));
+  }
+
+  /** @private The core has what nobody has read; a chunk that is being given to it ends where `sent` says. */
+  _handBack() {
+    return true;
   }
 
   /** @private Nothing comes or goes any more: whatever is pending settles, and what had arrived can still be read. */

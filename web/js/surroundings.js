@@ -8,19 +8,20 @@ import { namesOf } from "./values.js";
 
 /**
  * Calls `wake` when the device may have slept or its network may have changed, `rest` when the page is left and the browser keeps it, and
- * `leave` when it goes for good, until `ended`.
+ * `leave` when it goes for good, until `ended`. With `snapshots` it may leave its session (snapshot.js).
  */
-export function watchPage(wake, rest, leave, ended) {
+export function watchPage(wake, rest, leave, ended, snapshots) {
   const stop = new AbortController();
   const { signal } = stop;
   const visible = () => document.visibilityState === "visible" && wake();
   // A page that the browser may show again keeps its session for as long as the server does.
-  const hidden = (event) => (event.persisted ? rest : leave)();
+  const back = () => (snapshots?.back(), wake());
+  const hidden = (event) => snapshots?.leave() || (event.persisted ? rest : leave)();
   globalThis.document?.addEventListener("visibilitychange", visible, { signal });
   // A socket that died meanwhile says so a while later, if at all, and is open until then.
-  globalThis.document?.addEventListener("resume", wake, { signal });
+  globalThis.document?.addEventListener("resume", back, { signal });
   globalThis.addEventListener?.("online", wake, { signal });
-  globalThis.addEventListener?.("pageshow", wake, { signal });
+  globalThis.addEventListener?.("pageshow", back, { signal });
   globalThis.addEventListener?.("pagehide", hidden, { signal });
   ended.then(() => stop.abort());
 }

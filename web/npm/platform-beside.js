@@ -7,4 +7,7 @@ export const LINE = "/line";
 
 export const source = () => new URL("./duologue_core_bg.wasm", import.meta.url);
 
+/** There is one module, which has all. */
+export const keeping = undefined;
+
 export const openSocket = (Socket, url, protocols) => new Socket(url, protocols);

@@ -13,3 +13,6 @@ export const BUILD = "";
 export const LINE = "/line";
 
 export const source = () => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+
+/** There is one module, which has all. */
+export const keeping = undefined;

@@ -10,3 +10,6 @@ export const BUILD = "";
 export const LINE = "/line";
 
 export const source = () => module;
+
+/** There is one module, which has all. */
+export const keeping = undefined;

@@ -92,6 +92,9 @@ pub(crate) struct Driver {
     timer: RefCell<Option<(Instant, JsValue)>>,
     events: RefCell<VecDeque<LineEvent>>,
     delivering: Cell<bool>,
+    /// The page was left: nothing is sent any more, and nobody is dialled.
+    #[cfg(feature = "snapshots")]
+    is_left: Cell<bool>,
     callbacks: RefCell<Option<Callbacks>>,
 }
 
@@ -123,6 +126,8 @@ impl Driver {
             timer: RefCell::new(None),
             events: RefCell::new(VecDeque::new()),
             delivering: Cell::new(false),
+            #[cfg(feature = "snapshots")]
+            is_left: Cell::new(false),
             callbacks: RefCell::new(None),
         });
         // The browser holds the callbacks and the driver's owner the driver: weak, or neither would ever go.
@@ -171,8 +176,11 @@ impl Driver {
         result
     }
 
-    /// The device has woken. A line that waits dials sooner by that, so that its timer is looked at though nothing leaves.
+    /// The device has woken, or its page is shown again. A line that waits dials sooner by that, so that its timer is looked at though
+    /// nothing leaves.
     pub(crate) fn wake(&self) {
+        #[cfg(feature = "snapshots")]
+        self.is_left.set(false);
         self.line.borrow_mut().wake(now());
         self.schedule_flush(true);
     }
@@ -299,7 +307,7 @@ impl Driver {
     }
 
     /// Steps 2 to 4, after any input.
-    fn turn(self: &Rc<Self>) {
+    pub(crate) fn turn(self: &Rc<Self>) {
         self.flush_is_due.set(false);
         self.collect_events(&mut self.line.borrow_mut());
         self.deliver_events();
@@ -381,7 +389,7 @@ impl Driver {
     fn dial(self: &Rc<Self>) {
         // The one before is closed before the next is opened.
         self.drop_sockets_that_are_done();
-        if self.left_behind.is_full() {
+        if self.is_left() || self.left_behind.is_full() {
             self.with_callbacks(|callbacks| {
                 set_timeout(callbacks.late_dial.as_ref().unchecked_ref(), LATE_DIAL_MILLIS);
             });
@@ -443,8 +451,29 @@ impl Driver {
         }
     }
 
+    /// The page is left, and has a snapshot: nothing may leave or come behind that. The server takes its connections for lost.
+    #[cfg(feature = "snapshots")]
+    pub(crate) fn leave(&self) {
+        self.is_left.set(true);
+        for socket in self.sockets.take() {
+            self.line.borrow_mut().handle_lost(now(), socket.no);
+        }
+    }
+
+    #[cfg(feature = "snapshots")]
+    fn is_left(&self) -> bool {
+        self.is_left.get()
+    }
+
+    /// Without snapshots a page that is left goes on as long as the browser lets it.
+    #[cfg(not(feature = "snapshots"))]
+    #[expect(clippy::unused_self, reason = "the same with them")]
+    const fn is_left(&self) -> bool {
+        false
+    }
+
     fn set_timer(&self) {
-        let deadline = self.line.borrow().poll_timeout();
+        let deadline = self.line.borrow().poll_timeout().filter(|_| !self.is_left());
         let mut timer = self.timer.borrow_mut();
         // A deadline moves on with every message: a timer that is early looks again, and costs nothing meanwhile.
         if timer.as_ref().is_some_and(|(armed, _)| deadline.is_some_and(|at| *armed <= at)) {

@@ -18,6 +18,8 @@ mod driver;
 mod invite;
 #[cfg(not(feature = "std"))]
 mod lean;
+#[cfg(feature = "snapshots")]
+mod sealed;
 mod socket;
 mod surface;
 

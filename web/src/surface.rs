@@ -100,7 +100,7 @@ extern "C" {
 /// One line, as JavaScript holds it. Counts stay below 2^53: that much is never sent.
 #[wasm_bindgen]
 #[derive(Debug)]
-pub struct Line(Rc<Driver>);
+pub struct Line(pub(crate) Rc<Driver>);
 
 #[wasm_bindgen]
 impl Line {
@@ -131,7 +131,11 @@ impl Line {
         };
         let mut chance = [0; 8];
         getrandom::fill(&mut chance).map_err(|_| error("no-randomness", "The browser gives no random bytes."))?;
-        let mut line = duologue::Line::client(config, u64::from_le_bytes(chance));
+        let chance = u64::from_le_bytes(chance);
+        #[cfg(feature = "snapshots")]
+        let mut line = crate::sealed::line(config, chance, &options);
+        #[cfg(not(feature = "snapshots"))]
+        let mut line = duologue::Line::client(config, chance);
         if options.first_try_waits() {
             line = line.with_first_try_that_waits();
         }
@@ -350,7 +354,7 @@ impl Line {
     }
 
     /// The device has woken or its network is back: asks an open line whether the server is still there, and lets one that
-    /// waits to dial do so at once.
+    /// waits to dial do so at once. A page that was left goes on.
     pub fn wake(&self) {
         self.0.wake();
     }

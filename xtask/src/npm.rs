@@ -20,11 +20,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::process::{self, cargo, command, root, step, target};
 use crate::row::copy_flat;
-use crate::wasm::{self, CORE_JS, CORE_WASM, copy_tree};
+use crate::wasm::{self, CORE_JS, CORE_WASM, SNAPSHOTS_JS, SNAPSHOTS_WASM, copy_tree};
 use crate::{integrity, tools};
 
 /// Where wasm-bindgen's script looks if nobody tells it: bundlers would find that too.
-const DEFAULT_PATH: &str = "module_or_path = new URL('duologue_core_bg.wasm', import.meta.url);";
+const DEFAULT_PATH: &str = "module_or_path = new URL('duologue_snapshots_bg.wasm', import.meta.url);";
 /// What a bundle exports besides is said there.
 const FACE: &str = "face.js";
 /// Entry points, and whether they have a twin for `require`.
@@ -127,6 +127,7 @@ fn assemble(esbuild: &Path) -> Result<()> {
         "remote.js",
         "passkeys.js",
         "path.js",
+        "snapshot.js",
         "token.js",
         "ways.js",
         "why.js",
@@ -134,7 +135,8 @@ fn assemble(esbuild: &Path) -> Result<()> {
     ];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
     let apart = [
-        "debug", "duologue", "fetch", "generate", "grace", "kept", "passkeys", "path", "probe", "token", "ways", "why",
+        "debug", "duologue", "fetch", "generate", "grace", "kept", "passkeys", "path", "probe", "snapshot", "token",
+        "ways", "why",
     ]
     .map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;
@@ -164,7 +166,7 @@ fn assemble(esbuild: &Path) -> Result<()> {
         fs::write(package.join(name).join("package.json"), without_exports(name, is_required))
             .context("cannot write under target/")?;
     }
-    copy(&target("web-pkg").join(CORE_WASM), &dist.join(CORE_WASM))?;
+    copy(&target("web-pkg").join(SNAPSHOTS_WASM), &dist.join(CORE_WASM))?;
     copy(&sources.join("README.md"), &package.join("README.md"))?;
     for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
         copy(&root().join(licence), &package.join(licence))?;
@@ -202,10 +204,11 @@ fn parts(name: &str, platform: &str) -> Result<PathBuf> {
     copy_flat(&root().join("web/js"), &folder)?;
     fs::rename(folder.join("duologue.js"), folder.join("library.js")).context("cannot write under target/")?;
     copy(&root().join("web/npm").join(FACE), &folder.join("duologue.js"))?;
-    let bindings = fs::read_to_string(target("web-pkg").join(CORE_JS)).context("wasm-pack left no script")?;
+    // The package has one module, the one with all.
+    let bindings = fs::read_to_string(target("web-pkg").join(SNAPSHOTS_JS)).context("wasm-pack left no script")?;
     let bindings = replaced(&bindings, DEFAULT_PATH, "throw new Error('the module is missing');")?;
     fs::write(folder.join(CORE_JS), bindings).context("cannot write under target/")?;
-    copy(&target("web-pkg").join(CORE_WASM), &folder.join(CORE_WASM))?;
+    copy(&target("web-pkg").join(SNAPSHOTS_WASM), &folder.join(CORE_WASM))?;
     let snippets = target("web-pkg/snippets");
     if snippets.is_dir() {
         copy_tree(&snippets, &folder.join("snippets"))?;

@@ -3,6 +3,7 @@
  *
  *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki, name }
  *                                         [host, spki] → { serverKey, enrolled, ticket }: what is known of it
+ *                                         [host, "snapshot:…"] → the key of what a page leaves to the next one (snapshot.js)
  *   localStorage "duologue:<host>":       the pinned server key once more, once let in, so that a lost key can be told from none
  *
  * The private key is a CryptoKey that cannot be exported: a script that gets in can use it while it runs, not take it away.
@@ -48,7 +49,7 @@ async function attempt(mode, work) {
 }
 
 /** One transaction; `work` gives the request whose result is the answer. */
-function transact(mode, work) {
+export function transact(mode, work) {
   return within(STORE_MILLIS, attempt(mode, work)).catch((error) => {
     throw Object.assign(error, { of: "store" }); // why.js knows what that means
   });

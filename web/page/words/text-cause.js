@@ -286,5 +286,6 @@ export const CAUSE_WORDS = {
     "des messages en route vers le serveur ont été modifiés à plusieurs reprises",
   ],
   "fresh.session-subject": ["whoever was signed in is not any more", "la personne connectée ne l’est plus"],
+  "fresh.not-kept": ["there was more of it than a page can leave to the next one", "il y en avait plus qu’une page ne peut laisser à la suivante"],
   "fresh.session-restarted": ["the server was started again", "le serveur a redémarré"],
 };
