@@ -26,7 +26,7 @@ const SMALL_LEN_MAX = 4_096;
 const together = new Uint8Array(64 * 1_024);
 const ends = new Uint32Array(4_096);
 
-/** Rounds of microtasks after which it is told what was read: so many that an answer takes it along. */
+/** Rounds of microtasks without a read after which it is told what was read: so many that an answer takes it along. */
 const ROUNDS = 16;
 
 const isSmall = (message) => message?.whole <= SMALL_LEN_MAX && message.bytes.length === message.whole;
@@ -64,7 +64,7 @@ export class Channel {
   #ahead = []; // messages that the core has handed over,
   #at = 0; // and the first that nobody has read
   #read = 0; // so many were read, and the core has not been told
-  #round = 0;
+  #round = 0; // of those, since the last was read; 0 if nobody counts
   #missed = 0; // before these
   #kind; // priority and tail
   #leavesOut; // some of what is sent may be left out
@@ -193,6 +193,7 @@ export class Channel {
   /** @private The next message. */
   _next() {
     if (this.#at < this.#ahead.length) return Promise.resolve({ value: this.#shift(), done: false });
+    this._post();
     const next = this.#received.next();
     this.#run((line) => this.#receive(line));
     return next;
@@ -314,7 +315,9 @@ export class Channel {
     this.missed = this.#missed;
     const message = this.#ahead[this.#at];
     this.#ahead[this.#at++] = undefined;
-    if (this.#read++ === 0 && this.#round === 0) this.#wait();
+    this.#read++;
+    if (this.#round === 0) this.#wait();
+    this.#round = 1;
     return message;
   }
 
@@ -322,6 +325,7 @@ export class Channel {
   #wait = () => {
     if (this.#round++ < ROUNDS) return void now.then(this.#wait);
     this.#round = 0;
+    this._post();
     this.#run((line) => this.#tell(line));
   };
 
@@ -358,10 +362,12 @@ export class Channel {
   }
 
   #add(bytes, resolve, reject) {
-    if (this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1) queueMicrotask(() => this._post());
+    // Answers to what arrived together leave together: `#wait` or the next read has them.
+    const alone = this.#outbox.push({ bytes, whole: bytes.length, resolve, reject }) === 1;
+    if (alone && (this.#round === 0 || this.#at === this.#ahead.length)) queueMicrotask(() => this._post());
   }
 
-  /** @private This tick's messages, in order with all else that is done with the channel. */
+  /** @private What was sent in this tick, or while there was more to read, in order with all else that is done with the channel. */
   _post() {
     const messages = this.#outbox;
     if (messages.length === 0) return;
