@@ -13,7 +13,7 @@
 
 import { Datagrams } from "./datagrams.js";
 import { DuologueError, cancelledHere, wrap } from "./errors.js";
-import { Queue, RESET_CANCELLED, fromJson, split, toJson, toKind, toMessage } from "./values.js";
+import { Queue, RESET_CANCELLED, fromJson, toJson, toKind, toMessage } from "./values.js";
 
 /** What the core says of a message. */
 const PENDING = 0;
@@ -130,7 +130,7 @@ export class Channel {
       this.#leavesOut = true;
       for (const { reject } of this.#backlog.splice(0)) reject(notTaken()._with("not sent"));
       line.discard(this.#id);
-      this.#settle(line, notTaken());
+      this.#settle(line);
     });
   }
 
@@ -208,7 +208,7 @@ export class Channel {
     }
     this.#offer(line);
     if (!this.#sending && this.#backlog.length === 0) line.finish(this.#id);
-    this.#settle(line, notTaken());
+    this.#settle(line);
     this.#datagrams?._changed(line, this.#id);
     this.#receive(line);
   }
@@ -268,8 +268,8 @@ export class Channel {
     this.#release(line);
   }
 
-  /** Settles the sends of which something is known; `why` for those that were not taken. With `keeps`, gives back those that
-   * did not leave instead. */
+  /** Settles the sends of which something is known; `why` for those that were not taken, made when there is one. With `keeps`,
+   * gives back those that did not leave instead. */
   #settle(line, why, keeps = false) {
     const kept = [];
     if (this.#sends.length === 0) return kept;
@@ -285,7 +285,7 @@ export class Channel {
         if (delivery === PENDING) break;
         if (delivery === TAKEN) send.resolve();
         else if (keeps && delivery === NOT_SENT) kept.push(send);
-        else send.reject(why._with(delivery === NOT_SENT ? "not sent" : "unknown"));
+        else send.reject((why ?? notTaken())._with(delivery === NOT_SENT ? "not sent" : "unknown"));
       }
       settled += 1;
     }
@@ -341,7 +341,7 @@ export class Channel {
     this.#missed = line.missed(this.#id);
     if (!got) this.missed = this.#missed;
     if (got === undefined) return false;
-    this.#ahead = got === null ? [] : split(got);
+    this.#ahead = got === null ? [] : Array.isArray(got) ? got : [got];
     this.#at = 0;
     if (got !== null) return true;
     this.#receiving = false;

@@ -26,6 +26,7 @@ import {
   deferred,
   fromJson,
   labelsOf,
+  split,
   standingOf,
   toJson,
   toMessage,
@@ -375,6 +376,7 @@ export class Link extends EventTarget {
       },
       onFresh: (code, reason) => this.#renew(line, code, reason),
       onChannel: (id, label, isStream) => this.#welcome(id, label, isStream),
+      onMessages: split,
       onChanged: (id) => this._channels.get(id)?._changed(line),
       onClosed: (code, reason, byPeer) => {
         if (WHY.has(code)) this.#fail(new DuologueError(code, reason));

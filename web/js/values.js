@@ -62,10 +62,8 @@ export function after(millis, work) {
 
 export const fromJson = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
 
-/** The messages of the core's `recvAll`, each in a buffer of its own. */
-export function split(all) {
-  if (!Array.isArray(all)) return [all];
-  const [bytes, ends] = all;
+/** Messages that lie one after the other, each in a buffer of its own. */
+export function split(bytes, ends) {
   const messages = new Array(ends.length);
   let start = 0;
   for (let at = 0; at < ends.length; at++) messages[at] = bytes.slice(start, (start = ends[at]));

@@ -74,7 +74,7 @@ extern "C" {
 pub(crate) struct Driver {
     line: RefCell<Line>,
     url: String,
-    options: LineOptions,
+    pub(crate) options: LineOptions,
     /// As many as connections live: one, or two while one takes over from the other.
     sockets: RefCell<Vec<Rc<Socket>>>,
     /// Those that were closed here, and of whose end the browser has not told yet.

@@ -89,6 +89,10 @@ extern "C" {
     /// Called when something about a channel is new.
     #[wasm_bindgen(method, js_name = onChanged)]
     pub(crate) fn on_changed(this: &LineOptions, id: u32);
+    /// Called with several messages that lie one after the other in `bytes`, each up to its number in `ends`, in the core's memory:
+    /// they are copied before it returns. `recvAll` hands over what it makes of them.
+    #[wasm_bindgen(method, js_name = onMessages)]
+    fn on_messages(this: &LineOptions, bytes: &[u8], ends: &[u32]) -> JsValue;
     /// Called once, at the end.
     #[wasm_bindgen(method, js_name = onClosed)]
     pub(crate) fn on_closed(this: &LineOptions, code: &str, reason: &str, by_peer: bool);
@@ -236,19 +240,17 @@ impl Line {
         received(self.0.read(id, |mut channel| channel.recv()))
     }
 
-    /// As `recv`, all that there is, as far as `AHEAD_LEN`: one, or `[bytes, ends]` of several, one after the other. The other
-    /// end hears that they were taken by `take`.
+    /// As `recv`, all that there is, as far as `AHEAD_LEN`: one, or what `onMessages` makes of several. The other end hears that they
+    /// were taken by `take`.
     ///
     /// # Errors
     /// Why no more will come.
     #[wasm_bindgen(js_name = recvAll)]
     pub fn recv_all(&self, id: u32) -> Result<JsValue, JsValue> {
-        self.0.ask(id, |mut channel| {
-            let first = match channel.recv_ahead() {
-                Ok(Received::Message(first)) => first,
-                other => return received(other),
-            };
-            let (mut bytes, mut ends) = (first, Vec::new());
+        let mut ends = Vec::new();
+        let first = self.0.ask(id, |mut channel| {
+            let mut first = channel.recv_ahead();
+            let Ok(Received::Message(bytes)) = &mut first else { return first };
             while bytes.len() < AHEAD_LEN
                 && ends.len() < AHEAD_MAX
                 && !channel.is_behind_gap()
@@ -257,13 +259,15 @@ impl Line {
                 ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
                 bytes.extend_from_slice(&next);
             }
-            let all: JsValue = js_sys::Uint8Array::from(bytes.as_slice()).into();
-            if ends.is_empty() {
-                return Ok(all);
+            if !ends.is_empty() {
+                ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
             }
-            ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            Ok(js_sys::Array::of2(&all, &js_sys::Uint32Array::from(ends.as_slice())).into())
-        })
+            first
+        });
+        match first {
+            Ok(Received::Message(bytes)) if !ends.is_empty() => Ok(self.0.options.on_messages(&bytes, &ends)),
+            first => received(first),
+        }
     }
 
     /// How many messages, or bytes of a stream, the other end has left out before what `recvAll` has handed over last.

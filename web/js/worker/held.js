@@ -91,6 +91,7 @@ export class Held {
         if (this.#gone) this.#gone.channels.push(channel);
         else Array.from(pages).at(-1)?.onChannel(...channel);
       },
+      onMessages: (bytes, ends) => [bytes.slice(), ends.slice()],
       onChanged: (id) => this.#lanes.get(id)?.(),
       onClosed: (...how) => {
         this.#end();

@@ -193,7 +193,7 @@ class Line {
 
   /** Of a stream, whose bytes may come together. */
   recv(id) {
-    const got = this.recvAll(id);
+    const got = this.#next(id);
     if (!got) return got;
     const [bytes, ends] = Array.isArray(got) ? got : [got, [0]];
     this.take(id, ends.length);
@@ -201,6 +201,11 @@ class Line {
   }
 
   recvAll(id) {
+    const got = this.#next(id);
+    return Array.isArray(got) ? this.#options.onMessages(...got) : got;
+  }
+
+  #next(id) {
     const lane = this.#lane(id);
     let got;
     while (typeof (got = lane.received.shift()) === "number") lane.missed = got;
