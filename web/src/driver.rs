@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Bytes that the browser may hold unsent. It cannot take them back, so that more would only make urgent messages late.
-const BUFFERED_MAX: u32 = 96 * 1_024;
+const BUFFERED_MAX: u32 = 512 * 1_024;
 /// How soon a full socket is looked at again: browsers have no event for it.
 const DRAIN_MILLIS: i32 = 4;
 /// How soon a dial that waits for sockets to end looks again.
