@@ -66,7 +66,7 @@ pub use api::{
     DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList,
     InviteStatus, Invited, Kept, KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer,
     Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList,
-    Supposed, WatchList, WatchRule, Withdrawn, listen, listen_with,
+    Supposed, WatchList, WatchRule, Withdrawn, listen, listen_status, listen_with,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};

@@ -45,6 +45,7 @@ mod policy;
 mod revocations;
 mod sight;
 mod socket;
+pub(crate) mod status;
 mod types;
 mod watch;
 
@@ -84,6 +85,7 @@ pub use sight::{EventInfo, EventList, SessionInfo, SessionList};
 use socket::By;
 pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen, listen_with};
+pub use status::listen_status;
 pub(crate) use types::Refused;
 pub use types::ServerState;
 pub use watch::{AddBan, AlteringWay, BanInfo, BanList, KindCount, LiftBan, WatchList, WatchRule};

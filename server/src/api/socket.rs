@@ -8,6 +8,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
 };
@@ -106,23 +107,34 @@ pub fn listen_with(state: State, duologue: Duologue, config: Option<ConfigFile>)
     let listener = std::os::unix::net::UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
     let watch = duologue.watch().clone();
     let app = router(state, Some(duologue), config).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
-    let work = move || {
-        runtime.block_on(async {
-            match UnixListener::from_std(listener) {
-                Ok(listener) => drop(stopped.run_until_cancelled(accept(listener, app, &watch)).await),
-                Err(error) => watch.tell(failed(&error)),
-            }
-        });
-        // A disk that hangs holds up its own work only.
-        runtime.shutdown_background();
-    };
-    let thread = std::thread::Builder::new().name("duologue-owner".to_owned()).spawn(work)?;
-    Ok(Listening { stop, thread: Some(thread) })
+    Listening::on_a_thread("duologue-owner", move || async move {
+        match UnixListener::from_std(listener) {
+            Ok(listener) => accept(listener, app, &watch).await,
+            Err(error) => watch.tell(failed(&error)),
+        }
+    })
+}
+
+impl Listening {
+    /// Answers on a thread of its own, until this is dropped.
+    pub(super) fn on_a_thread<F: Future<Output = ()>>(
+        name: &str,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<Self> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let work = move || {
+            runtime.block_on(stopped.run_until_cancelled_owned(work()));
+            // A disk that hangs holds up its own work only.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
 }
 
 async fn accept(listener: UnixListener, app: Router, watch: &Watch) {
@@ -149,7 +161,7 @@ fn failed(error: &io::Error) -> Event {
     Event::of(Kind::ControlFailed).note(error.to_string())
 }
 
-async fn converse(stream: UnixStream, app: Router) {
+pub(super) async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, app: Router) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -157,7 +169,7 @@ async fn converse(stream: UnixStream, app: Router) {
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     match tokio::time::timeout(CONNECTION, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a verb went"),
-        Err(_) => tracing::debug!("a verb took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "whoever asked went"),
+        Err(_) => tracing::debug!("whoever asked took too long"),
     }
 }

@@ -37,6 +37,7 @@ pub(super) struct Server {
     state: Text,
     behind_proxy: Option<bool>,
     trusted_proxies: Option<Texts>,
+    status: Text,
     http2: Option<bool>,
 }
 
@@ -107,6 +108,7 @@ impl Tables<'_> {
             site.trusted_proxies =
                 reader.all(&table.trusted_proxies, |text| TrustedProxies::default().with(text).map(drop));
             server.state = reader.said(&table.state, path);
+            server.status = reader.said(&table.status, parse_socket);
             server.http2 = table.http2;
         }
         if let Some(table) = self.tls.filter(|table| !table.certificate.is_empty()) {

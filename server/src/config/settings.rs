@@ -83,6 +83,11 @@ settings! {
         /// The server's state directory; made if it is missing. Default: duologue-state.
         #[arg(long, value_name = "DIR", env = "DUOLOGUE_STATE")]
         state: PathBuf = "server.state",
+        /// Answers `/health`, `/ready` and `/metrics` at this address, in clear and without asking who it is: for this machine, or a
+        /// network of the owner's alone. `--status` alone: 127.0.0.1:9464.
+        #[arg(long, value_name = "ADDRESS:PORT", env = "DUOLOGUE_STATUS", value_parser = parse_socket, num_args = 0..=1,
+            require_equals = true, default_missing_value = "127.0.0.1:9464")]
+        status: SocketAddr = "server.status",
         /// Speaks HTTP/2 too, where this server has TLS itself: a browser puts a page and its line's first connection on one. For
         /// browsers that trust the certificate: in one that was told to go on past its warning, such a line cannot come back.
         #[arg(long, env = "DUOLOGUE_HTTP2", value_name = "BOOL", num_args = 0..=1, require_equals = true,

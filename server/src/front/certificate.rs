@@ -81,6 +81,12 @@ impl Certificate {
     }
 }
 
+/// When a certificate ends, in seconds since 1970.
+pub(super) fn end_of(certificate: &[u8]) -> Option<i64> {
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// A moment in seconds since 1970, as people read it, in UTC.
 #[must_use]
 pub fn utc(secs: i64) -> String {

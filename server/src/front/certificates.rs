@@ -124,6 +124,15 @@ impl Certificates {
         (now != read).then_some(now)
     }
 
+    /// When each of those that are shown ends, in seconds since 1970, with its file.
+    pub(crate) fn ends(&self) -> Vec<(String, i64)> {
+        let shown = self.read();
+        let ends = shown.now.files.iter().zip(&shown.now.all).filter_map(|(files, one)| {
+            Some((files.certificate.display().to_string(), certificate::end_of(one.key.end_entity_cert().ok()?)?))
+        });
+        ends.collect()
+    }
+
     /// What the certificate has in it that is shown to whoever asks for this host, or was shown to him: `known` is what he has seen.
     pub(crate) fn spki(&self, host: &str, known: Option<&str>) -> Option<String> {
         let shown = self.read();

@@ -40,6 +40,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::Poll,
+    time::Instant,
 };
 
 use axum::{
@@ -284,6 +285,16 @@ impl Duologue {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.shared.connections.wait()).await;
     }
 
+    /// Whether it stops.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// WebSockets that are served, handshakes among them.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.len()
+    }
+
     async fn upgrade(self, mut request: Request) -> Response {
         if self.shared.draining.load(Ordering::Relaxed) {
             let retry_after = [(header::RETRY_AFTER, self.shared.stopping_secs.load(Ordering::Relaxed).to_string())];
@@ -369,6 +380,7 @@ impl Duologue {
     /// Runs one connection to its end.
     async fn serve(self, socket: Socket, offer: Offer, stranger: Stranger, seen: (Transport, Upgrade)) {
         let (transport, upgrade) = seen;
+        let began = Instant::now();
         let (address, strangers, home) = (transport.address, stranger.strangers.clone(), stranger.home.clone());
         let Some(mut porter) = Porter::of(self.clone(), stranger) else {
             self.tell(Event::of(Kind::NoPlace).address(address));
@@ -415,7 +427,12 @@ impl Duologue {
         drop(hands);
         match proved {
             Ok(proved) => {
+                let times = self.watch().times().clone();
+                times.handshake(began.elapsed());
                 let Some(admitted) = Box::pin(self.admit(proved, transport, upgrade)).await else { return };
+                if admitted.goes_on {
+                    times.resume(began.elapsed());
+                }
                 drop(porter);
                 // A task of its own: this one has room for a handshake, which a line needs no more.
                 let connections = self.shared.connections.clone();
@@ -429,7 +446,7 @@ impl Duologue {
 
     /// Carries a line over one connection, until that is over.
     async fn run(self, admitted: Box<Admitted>) {
-        let Admitted { line, id, no, mut endpoint, mut socket, told: _told } = {
+        let Admitted { line, id, no, mut endpoint, mut socket, told: _told, .. } = {
             // A box that is taken apart is given back with its variable, which is here and not at the line's end.
             let admitted = admitted;
             *admitted

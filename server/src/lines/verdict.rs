@@ -39,6 +39,8 @@ pub(super) struct Admitted {
     pub(super) no: ConnectionNo,
     pub(super) endpoint: ServerEndpoint,
     pub(super) socket: Socket,
+    /// Its session was there before.
+    pub(super) goes_on: bool,
     /// It is told as its address's doing, where nobody has let it in.
     pub(super) told: Option<Box<log::Stranger>>,
 }
@@ -241,7 +243,7 @@ impl Duologue {
         // The directory keeps the line open; whoever runs it must not.
         let line = line.unguarded();
         let told = told.filter(|_| endpoint.seat.is_stranger());
-        Some(Box::new(Admitted { line, id, no, endpoint, socket, told }))
+        Some(Box::new(Admitted { line, id, no, endpoint, socket, goes_on: received.is_some(), told }))
     }
 
     /// The session that a device wants to go on with, if it is its own and still there; else a new one.

@@ -19,7 +19,10 @@ pub(crate) mod typescript;
 use duologue::limits::DATAGRAM_TTL_MILLIS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::services::service::{Call, ServiceError};
+use crate::{
+    services::service::{Call, ServiceError},
+    watch::metrics,
+};
 
 /// Sends everything back: messages, datagrams, and the bytes of a stream.
 ///
@@ -37,8 +40,14 @@ pub async fn echo(call: Call) -> Result<(), ServiceError> {
         }
     }
     let messages = async {
+        let mut number = 0_u32;
         while let Some(message) = call.channel.recv().await? {
+            let began = metrics::begin(number);
+            number = number.wrapping_add(1);
             call.channel.send(message).await?;
+            if let Some(began) = began {
+                call.times().turn(began.elapsed());
+            }
         }
         Ok(())
     };

@@ -30,7 +30,7 @@ use crate::{
         others::Others,
         right::{NotAllowed, NotVouched, Right},
     },
-    watch::text,
+    watch::{metrics::Times, text},
 };
 
 /// What the log has of a service's error, in characters.
@@ -117,6 +117,11 @@ impl Call {
     /// An event of this caller, at this service.
     pub(crate) fn event(&self, kind: Kind) -> Event {
         self.right.event(kind).label(&self.channel.label())
+    }
+
+    /// What is measured where it passes.
+    pub(crate) fn times(&self) -> &Times {
+        self.right.gate().watch.times()
     }
 
     pub(crate) fn tell(&self, event: Event) {

@@ -41,6 +41,7 @@ use std::{
 };
 
 use duologue::DeviceId;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use redb::{ReadTransaction, ReadableTable, StorageBackend, TableError, WriteTransaction, backends::FileBackend};
 
 use super::{
@@ -99,6 +100,8 @@ pub struct Store {
     /// It was told that it failed, and it was not written since.
     is_failing: AtomicBool,
     notices: Notices,
+    /// How long writes take, in seconds.
+    write_times: Histogram,
 }
 
 impl Store {
@@ -140,6 +143,8 @@ impl Store {
             opened: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
             notices,
+            // From a quarter of a millisecond to 2 s.
+            write_times: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
         };
         if store.database.read(version)?.is_none_or(|version| version < u64::from(VERSION)) {
             store.write(Who::Owner, |write| {
@@ -330,13 +335,21 @@ impl Store {
     }
 
     fn write_once<T>(&self, work: impl Fn(&WriteTransaction) -> Result<T, StoreError>) -> Result<(T, u64), StoreError> {
-        self.database.write(|write| {
+        let began = Instant::now();
+        let written = self.database.write(|write| {
             let result = work(write)?;
             let mut settings = write.open_table(SETTINGS)?;
             let writes = number(settings.get(WRITES)?.map(|writes| writes.value().to_owned()), WRITES)? + 1;
             settings.insert(WRITES, writes.to_string().as_str())?;
             Ok((result, writes))
-        })
+        });
+        self.write_times.observe(began.elapsed().as_secs_f64());
+        written
+    }
+
+    /// How long writes take, each with its commit, in seconds.
+    pub(crate) const fn write_times(&self) -> &Histogram {
+        &self.write_times
     }
 
     /// Opens the file anew, unless somebody has since it was seen to fail; for devices not too often.

@@ -22,6 +22,7 @@ pub(crate) mod reload;
 pub(crate) mod serve;
 mod signals;
 pub(crate) mod state;
+mod systemd;
 pub(crate) mod token;
 pub(crate) mod watch;
 
@@ -32,7 +33,7 @@ use duologue_server::{
     Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Duologue, Event, FrontConfig, Hook,
     HookSettings, Kind, OWNERS, Policy, State,
     audit::AuditSettings,
-    listen_with, page_at, parse_span, raise_file_limit,
+    listen_status, listen_with, page_at, parse_span, raise_file_limit,
     services::{self, owner as owner_service},
     settings::{ServerSettings, Settings, SiteSettings},
 };
@@ -177,9 +178,20 @@ pub(crate) async fn run(
     }
     let file = file.with_own(own);
     log.follow(&file);
+    let shown = certificates.clone();
     if let Some(certificates) = certificates {
         certificates::follow(certificates, &file, address.host_name());
     }
+    let _status = match settings.status {
+        Some(address) => {
+            let listener = std::net::TcpListener::bind(address)
+                .with_context(|| format!("cannot listen on {address}: choose another by --status"))?;
+            let bound = listener.local_addr()?;
+            tracing::info!(target: OWNERS, "http://{bound} answers /health, /ready and /metrics");
+            Some(listen_status(listener, state.clone(), duologue.clone(), shown)?)
+        }
+        None => None,
+    };
     let _control =
         listen_with(state, duologue.clone(), Some(file.clone())).context("cannot make the control socket")?;
     if let Some(desk) = desk {
@@ -190,14 +202,19 @@ pub(crate) async fn run(
     if development {
         app = app.route("/plain", plain::route());
     }
-    let app = address.mount(app);
+    let (url, app) = (address.to_string(), address.mount(app));
     let stop = CancellationToken::new();
     let server = tokio::spawn(duologue_server::serve_behind(listener, listening, app, stop.clone()));
     ready()?;
+    systemd::ready(&url);
+    systemd::keep_alive();
     duologue.watch().tell(Event::of(Kind::ServerStarted));
     while signals.next().await == Asked::Reload {
+        systemd::reloading();
         reload::by_signal(&file, &duologue).await;
+        systemd::ready(&url);
     }
+    systemd::stopping();
     duologue.watch().tell(Event::of(Kind::ServerStopping));
     // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
     tokio::select! {

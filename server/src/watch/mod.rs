@@ -8,6 +8,7 @@ pub(crate) mod events;
 mod kinds;
 mod lines;
 pub(crate) mod log;
+pub(crate) mod metrics;
 pub(crate) mod recent;
 pub(crate) mod rules;
 pub(crate) mod settings;

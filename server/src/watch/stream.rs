@@ -20,6 +20,7 @@ use super::{
     bans::Bans,
     events::{Event, Kind},
     lines, log,
+    metrics::Times,
     recent::{Recent, Since},
 };
 
@@ -44,6 +45,7 @@ struct Stream {
     dispatch: tracing::Dispatch,
     log: OnceLock<Arc<Queue>>,
     recent: Recent,
+    times: Times,
 }
 
 impl fmt::Debug for Stream {
@@ -68,6 +70,7 @@ impl Default for Watch {
             dispatch: tracing::dispatcher::get_default(Clone::clone),
             log: OnceLock::new(),
             recent: Recent::default(),
+            times: Times::default(),
         }))
     }
 }
@@ -102,6 +105,11 @@ impl Watch {
 
     pub(crate) fn downgrade(&self) -> WeakWatch {
         WeakWatch(Arc::downgrade(&self.0))
+    }
+
+    /// What is measured where it passes.
+    pub(crate) fn times(&self) -> &Times {
+        &self.0.times
     }
 
     /// Who is kept out for a time.
