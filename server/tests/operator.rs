@@ -194,7 +194,7 @@ async fn a_file_is_read_again_by_signal_and_by_verb_and_no_line_is_lost() {
     assert_eq!(quiet.request("echo", "a").await, Ok(b"a".to_vec()));
 
     let said = talk.await.expect("every answer has come");
-    println!("{said} messages and their answers across 10 reloads and 4 refused ones");
+    println!("{said} messages and their answers across 10 reloads and 3 refused ones");
     assert!(said > 100, "{said}");
     // What is narrowed is narrowed for lines that are open.
     site.configure(&whole(port, CLOSED));
