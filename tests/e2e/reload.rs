@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Of each kind.
-const RELOADS: usize = 5;
+const RELOADS: usize = 9;
 
 /// When the page's script has begun, and when its line was open.
 const WATCH: &str = "
@@ -90,10 +90,13 @@ async fn browser_a_reload_goes_on_with_the_line_its_session_and_its_socket() {
         browser.run("link.close(); await link.closed", Value::Null).await;
         anew.push(took().await);
     }
-    println!("open {kept:.1?} ms after the page's script had begun; with a line of its own {anew:.1?} ms");
     assert_eq!(proxy.log().lines().len(), 1 + RELOADS);
     kept.sort_by(f64::total_cmp);
     anew.sort_by(f64::total_cmp);
+    let medians = (kept[RELOADS / 2], anew[RELOADS / 2]);
+    println!(
+        "open {kept:.1?} ms after the page's script had begun; with a line of its own {anew:.1?} ms; medians {medians:.1?}"
+    );
     assert!(kept[RELOADS / 2] < anew[RELOADS / 2], "{kept:.1?}, {anew:.1?}");
     browser.finish().await;
 }

@@ -271,7 +271,11 @@ export class Link extends EventTarget {
       const told = [key && keyInfo(core, key), device && deviceInfo(core, device)];
       [this.server, this.device] = await Promise.all(told);
     };
-    await tell(pinned, known?.device);
+    const telling = tell(pinned, known?.device);
+    // Where nothing but the line follows, it need not wait.
+    const isKnown = known?.enrolled && link === undefined && options.token === undefined;
+    if (isKnown) telling.catch((error) => this.#fail(error));
+    else await telling;
     const replaced = named !== undefined && pinned !== undefined && named !== pinned;
     if (replaced && !options.replacePin) {
       throw new DuologueError("pin-changed");
@@ -284,7 +288,7 @@ export class Link extends EventTarget {
     const identity = known?.device ?? (await createIdentity(place));
     // The pin is kept only once the line has opened: a link that leads nowhere leaves no trace.
     const enrolled = Boolean(known?.enrolled) && !replaced;
-    if (serverKey !== this.server?.key || !this.device) await tell(serverKey, identity);
+    if (!isKnown && (serverKey !== this.server?.key || !this.device)) await tell(serverKey, identity);
     let begin = () => {};
     if (options.token !== undefined) {
       const { Tokens } = await this.#script("unreachable", () => import("./token.js"));
@@ -298,7 +302,8 @@ export class Link extends EventTarget {
     let pinIsKept = enrolled;
     let dialled; // how the last first message left
     let state = this.state;
-    const show = () => pinIsKept && this.#become(state);
+    const show = () => pinIsKept && this.device && this.#become(state);
+    if (isKnown) telling.then(show);
     const shown = new Uint8Array(options.observe ? Math.min(options.observeBytes ?? RECORD_LEN_MAX, RECORD_LEN_MAX) : 0);
     const blocked = (why) => this.#fail(new DuologueError("blocked-by-policy", why));
     let isLetIn = enrolled; // a guest has no ticket

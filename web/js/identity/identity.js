@@ -39,7 +39,9 @@ async function attempt(mode, work) {
     return await new Promise((resolve, reject) => {
       const transaction = database.transaction(STORE, mode, { durability: "strict" });
       const request = work(transaction.objectStore(STORE));
-      transaction.oncomplete = () => resolve(request.result);
+      const done = () => resolve(request.result);
+      if (mode === "readonly") request.onsuccess = done; // what was read need not be committed
+      else transaction.oncomplete = done;
       transaction.onabort = () => reject(transaction.error ?? request.error);
       transaction.commit?.();
     });
@@ -80,8 +82,16 @@ function storePin(host, serverKey) {
 
 /** What is known of a server; undefined if nothing is. */
 export async function load(host) {
-  const record = await read(host);
-  const known = record && { ...record, ...(await read([host, record.spki])) };
+  // In one transaction, which is committed with its requests: all keys that there were here, mostly one.
+  const all = IDBKeyRange.bound([host, new Uint8Array()], [host, []]);
+  let [keys, rows] = [];
+  const record = await transact("readonly", (identities) => {
+    keys = identities.getAllKeys(all);
+    rows = identities.getAll(all);
+    return identities.get(host);
+  });
+  const at = keys.result.findIndex(([, spki]) => String(new Uint8Array(spki)) === String(record?.spki));
+  const known = record && { ...record, ...rows.result[at] };
   const serverKey = known?.serverKey ?? storedPin(host);
   if (!known && serverKey === undefined) return undefined;
   return { device: known && signer(known), serverKey, enrolled: known?.enrolled ?? false, ticket: known?.ticket };

@@ -2,7 +2,7 @@
  * What a page commands its worker: the number of each entry of a message, and its fields (port.js).
  */
 
-export const HELLO = 0;      // version u8, locks by name: that the worker is to hold: text, that the page holds: text, perhaps empty
+export const HELLO = 0;      // version u8, the name of the lock that the worker is to hold: text
 export const ASK = 1;        // number u32, function of the core: text, argument: bytes
 export const START = 2;      // options as JSON: text, device key (SubjectPublicKeyInfo): bytes
 export const OPEN = 3;       // lane, is it a stream u8, step of priority u8, is it a tail u8, of how many bytes u32, label: text
@@ -20,4 +20,5 @@ export const CLOSE = 15;     // reason: text
 export const FREE = 16;
 export const SHOW = 13;      // kind u8, evidence of the person: bytes
 export const SEND_ALL = 17;  // lane, messages one after the other: bytes, the end of each: ends
+export const HELD = 19;      // the name of a lock that the page holds: text
 export const DISCARD = 18;   // lane: what has not begun to leave is thrown away

@@ -24,7 +24,7 @@
  */
 
 /** Of what both ends say, where an app makes the worker itself. */
-export const VERSION = 8;
+export const VERSION = 9;
 
 export const NO_KEY = 0xffff_ffff;
 

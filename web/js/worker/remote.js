@@ -114,6 +114,8 @@ class Line {
     const options = JSON.stringify({ ...others, lasts: this.#way.outlives });
     this.#wire.command().u8(Command.START).text(options).bytes(spki);
     this.#show();
+    // Not behind the next task, which may be the page's first picture.
+    this.#wire.flush();
   }
 
   #show() {

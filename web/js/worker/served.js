@@ -113,13 +113,10 @@ export class Served {
     const isReady = () => this.#tell().u8(News.READY);
     if (!navigator.locks) return isReady();
     // It is let go when this worker ends, however it does: nothing else would tell the page.
-    const [ours, theirs] = [command.text(), command.text()];
-    navigator.locks.request(ours, () => {
+    navigator.locks.request(command.text(), () => {
       isReady();
       return new Promise((resolve) => (this.#unlock = resolve));
     });
-    // And so is that of a page which others outlive.
-    if (theirs !== "") navigator.locks.request(theirs, () => this.#free());
   }
 
   #free() {
@@ -153,7 +150,10 @@ export class Served {
   #apply(what, command) {
     switch (what) {
       case Command.HELLO:
-        return void (command.u8(), command.text(), command.text());
+        return void (command.u8(), command.text());
+      case Command.HELD:
+        // The lock of a page which others outlive.
+        return void navigator.locks.request(command.text(), () => this.#free());
       case Command.ASK:
         return this.#answer(command.u32(), command.text(), command.bytes());
       case Command.START:

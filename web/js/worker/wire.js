@@ -74,8 +74,12 @@ export class Way {
     }
   }
 
-  /** Goes on in the next context, if that can help and `isWanted` still; else throws why not. */
-  async next(error, isWanted) {
+  /** Goes on in the next context, if that can help and `isWanted` still; else throws why not. Once for all who ask for it. */
+  next(error, isWanted) {
+    return (this.#moving ??= this.#next(error, isWanted).finally(() => (this.#moving = undefined)));
+  }
+
+  async #next(error, isWanted) {
     const ways = await import("./ways.js").catch(() => {
       throw error.code === "worker-lost" ? failure("not-loaded", `${error.message} Nor can anything else.`) : error;
     });
@@ -124,8 +128,8 @@ export class Way {
         return await wire.ask(name, argument);
       } catch (error) {
         if (error !== wire.lost) throw error;
-        // Several may have been asked of the context that is lost.
-        if (wire === this.wire) await (this.#moving ??= this.next(error).finally(() => (this.#moving = undefined)));
+        // Several may have been asked of the context that is lost, and the line may have been there.
+        if (wire === this.wire) await this.next(error);
       }
     }
   }
@@ -161,7 +165,6 @@ export class Wire {
   /** `isShared` if the worker may outlive this page. */
   async greet(isShared) {
     const lock = `duologue-worker:${crypto.randomUUID()}`;
-    const own = isShared && navigator.locks ? `duologue-page:${crypto.randomUUID()}` : "";
     this.#port.onmessage = ({ data }) => {
       this.#flushed = false;
       this.#commands.spares.push(...data.spent);
@@ -170,12 +173,12 @@ export class Wire {
     this.#port.onmessageerror = () => this.fail("what it said cannot be read.");
     const timer = setTimeout(() => this.fail("it did not answer."), START_MILLIS);
     const ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
-    const said = this.#hold(own).then(() => {
-      this.command().u8(Command.HELLO).u8(VERSION).text(lock).text(own);
-      this.flush();
-    });
+    this.command().u8(Command.HELLO).u8(VERSION).text(lock);
+    this.flush();
+    // Which may take longer than all else, and the page tells by itself that it goes, unless it dies.
+    if (isShared && navigator.locks) this.#hold(`duologue-page:${crypto.randomUUID()}`);
     try {
-      await Promise.all([ready, said]);
+      await ready;
     } finally {
       clearTimeout(timer);
     }
@@ -183,11 +186,14 @@ export class Wire {
     navigator.locks?.request(lock, { signal }, () => this.fail("it was ended.")).catch(() => {}); // this end was first
   }
 
-  /** Holds a lock, if one is named, until the link has ended or the page has gone. */
-  async #hold(lock) {
-    if (lock === "") return;
+  /** Holds a lock until the link has ended or the page has gone, and says so. */
+  #hold(lock) {
     const ended = new Promise((resolve) => this.#stop.signal.addEventListener("abort", resolve));
-    await new Promise((held) => navigator.locks.request(lock, () => (held(), ended)));
+    const held = () => {
+      if (!this.lost) this.command().u8(Command.HELD).text(lock);
+      return ended;
+    };
+    navigator.locks.request(lock, held).catch((error) => this.fail(error.message));
   }
 
   ask(name, argument) {
