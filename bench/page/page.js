@@ -2,7 +2,7 @@
  * The benchmark's page: fetches the plan, measures every figure at every end, round by round, and posts what it measured.
  *
  *   GET /bench/plan ─► { rounds, ports, ends: [name], endsOnPath: [name], pathInvite, figures: [{ job, len, inFlight, path }] }
- *   round 0 (warms up, finds out how many messages fill RUN_SECS) ─► rounds 1 to N ─► POST /bench/report
+ *   rounds -2 to 0 (warm up, find out how many messages fill RUN_SECS) ─► rounds 1 to N ─► POST /bench/report
  *
  * The ends take turns within each figure, and each round begins with another of them, so that what the machine does beside
  * the measurement meets all of them alike. Units are messages a second and, of round trips, milliseconds.
@@ -15,6 +15,8 @@ import * as socketio from "./end-socketio.js";
 import * as websocket from "./end-websocket.js";
 
 const ENDS = { duologue, worker: duologue.inWorker, libp2p, socketio, websocket };
+/** Rounds until the engine has compiled what runs often, ours and the others': the first two take up to four times as long. */
+const WARM_UPS = 3;
 /** How long each run is to take: many times what a timer or a collection of garbage adds. */
 const RUN_SECS = 0.5;
 /** The first run's messages and bytes, of which it has the fewer. */
@@ -34,11 +36,11 @@ async function main() {
   const onPath = await opened(plan.endsOnPath, { host: `localhost:${plan.ports.path}`, invite: plan.pathInvite });
   const counts = new Map();
   const measured = [];
-  for (let round = 0; round <= plan.rounds; round++) {
+  for (let round = 1 - WARM_UPS; round <= plan.rounds; round++) {
     for (const [number, figure] of plan.figures.entries()) {
       const ends = figure.path ? onPath : here;
       for (let turn = 0; turn < ends.length; turn++) {
-        const end = ends[(turn + round) % ends.length];
+        const end = ends[(turn + round + WARM_UPS) % ends.length];
         if (!canMeasure(end, figure)) continue;
         const key = `${number} ${end.name}`;
         const count = counts.get(key) ?? Math.min(FIRST_COUNT, Math.ceil(FIRST_LEN / figure.len));
@@ -47,7 +49,7 @@ async function main() {
         if (round > 0) measured.push({ figure: number, end: end.name, value });
       }
     }
-    await report({ progress: round });
+    if (round >= 0) await report({ progress: round });
   }
   await report({ results: measured });
 }

@@ -138,6 +138,12 @@ pub const FLIGHT_LEN_FIRST: usize = 1_024 * 1_024;
 pub const FLIGHT_LEN_MIN: usize = 192 * 1_024;
 /// What a connection adds to them with each round trip, once they were too many.
 pub const FLIGHT_LEN_STEP: usize = 64 * 1_024;
+/// For so long after a message of the first priority has left, what is on its way follows the path more closely: somebody is typing.
+pub const PRESSED_SECS: u64 = 2;
+/// And for so long its shortest round trip is held to.
+pub const PRESSED_KEPT_SECS: u64 = 10;
+/// How much longer than that, beside a quarter of it, an acknowledgement may take meanwhile.
+pub const PRESSED_QUEUEING_MICROS: u64 = 250;
 /// How much longer than the shortest round trip an acknowledgement may take before it counts as queueing.
 pub const QUEUEING_MILLIS: u64 = 2;
 /// What each retained frame counts beside its bytes.

@@ -341,7 +341,7 @@ export class Channel {
     this.#missed = line.missed(this.#id);
     if (!got) this.missed = this.#missed;
     if (got === undefined) return false;
-    this.#ahead = got === null ? [] : Array.isArray(got) ? got : [got];
+    this.#ahead = [got ?? []].flat();
     this.#at = 0;
     if (got !== null) return true;
     this.#receiving = false;

@@ -2,12 +2,17 @@
 //!
 //! The peer acknowledges what it receives within 25 ms, and at once where much follows. One that is overdue shows a stall;
 //! one that takes longer than the path's shortest shows a queue.
+//!
+//! While somebody types, which messages of the first priority show, no queue is to be there at all: as BBR does to learn of a
+//! path (draft-ietf-ccwg-bbr, ProbeRTT), it begins with the least that moves, and grows as long as nothing takes longer.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::{
     limits::{
-        ACK_LEN, FLIGHT_LEN_FIRST, FLIGHT_LEN_MIN, FLIGHT_LEN_STEP, QUEUEING_MILLIS, RESEND_LEN_MAX, STALL_MILLIS,
+        ACK_LEN, FLIGHT_LEN_FIRST, FLIGHT_LEN_MIN, FLIGHT_LEN_STEP, PRESSED_KEPT_SECS, PRESSED_QUEUEING_MICROS,
+        PRESSED_SECS, QUEUEING_MILLIS, RESEND_LEN_MAX, STALL_MILLIS,
     },
     time::Instant,
 };
@@ -34,6 +39,37 @@ pub(super) struct Flight {
     stalled: bool,
     /// AUTH_OK has come or gone.
     pub(super) open: bool,
+    /// Boxed: most sessions have no channel of the first priority.
+    pressed: Option<Box<Pressed>>,
+}
+
+/// What is known of the path since a message of the first priority left.
+#[derive(Debug)]
+struct Pressed {
+    /// The last one, and whether that is not long ago.
+    at: Instant,
+    lately: bool,
+    /// The shortest round trip since the first.
+    shortest: Duration,
+    /// As that of [`Flight`].
+    len_max: usize,
+}
+
+impl Default for Pressed {
+    fn default() -> Self {
+        Self { at: Instant::default(), lately: true, shortest: Duration::MAX, len_max: FLIGHT_LEN_MIN }
+    }
+}
+
+impl Pressed {
+    fn adapt(&mut self, sample: Duration, len: usize) {
+        self.shortest = self.shortest.min(sample);
+        if sample > self.shortest + self.shortest / 4 + Duration::from_micros(PRESSED_QUEUEING_MICROS) {
+            self.len_max = (self.len_max / 4 * 3).max(FLIGHT_LEN_MIN);
+        } else if len >= self.len_max / 2 {
+            self.len_max = (self.len_max / 2 * 3).min(RESEND_LEN_MAX);
+        }
+    }
 }
 
 impl Default for Flight {
@@ -50,6 +86,7 @@ impl Default for Flight {
             queued_before: false,
             stalled: false,
             open: false,
+            pressed: None,
         }
     }
 }
@@ -57,7 +94,7 @@ impl Default for Flight {
 impl Flight {
     /// The path is most often the same as before, and what was learned of it still holds; if not, it is learned anew.
     pub(super) fn on_another_connection(&self) -> Self {
-        let Self { shortest, len_max, queued_before, .. } = *self;
+        let &Self { shortest, len_max, queued_before, .. } = self;
         Self { shortest, len_max, queued_before, ..Self::default() }
     }
 
@@ -67,8 +104,18 @@ impl Flight {
     }
 
     /// Bytes that may be sealed and unacknowledged.
-    pub(super) const fn len_max(&self) -> usize {
-        self.len_max
+    pub(super) fn len_max(&self) -> usize {
+        let pressed = self.pressed.as_ref().filter(|pressed| pressed.lately);
+        pressed.map_or(self.len_max, |pressed| pressed.len_max.min(self.len_max))
+    }
+
+    /// A message of the first priority leaves.
+    pub(super) fn press(&mut self, now: Instant) {
+        let pressed = self.pressed.get_or_insert_default();
+        if now - pressed.at > Duration::from_secs(PRESSED_KEPT_SECS) {
+            **pressed = Pressed::default();
+        }
+        (pressed.at, pressed.lately) = (now, true);
     }
 
     /// An acknowledgement took so long while so many bytes were on their way.
@@ -92,6 +139,13 @@ impl Flight {
     pub(super) fn look(&mut self, now: Instant) {
         let patience = self.round_trip.map_or(Duration::ZERO, |time| time * 3).max(Duration::from_millis(STALL_MILLIS));
         self.stalled = self.awaited.is_some_and(|(.., since, _)| now - since > patience);
+    }
+
+    /// Looks whether the last press is long ago.
+    pub(super) fn look_for_presses(&mut self, now: Instant) {
+        if let Some(pressed) = &mut self.pressed {
+            pressed.lately = now - pressed.at < Duration::from_secs(PRESSED_SECS);
+        }
     }
 
     /// A record was filled with `len` bytes; `sealed` counted frames have left on this connection.
@@ -123,10 +177,55 @@ impl Flight {
             // Only what more than this follows is acknowledged at once; the rest says more of the peer's timer than of the path.
             if self.len - until >= ACK_LEN as u64 {
                 self.adapt(sample, len);
+                if let Some(pressed) = &mut self.pressed {
+                    pressed.adapt(sample, len);
+                }
             }
             let more = count < sealed || datagrams != self.sent;
             self.awaited = more.then_some((sealed, self.sent, now, self.len));
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a sender with much to send has on its way after so long, on a path of `round_trip` that takes `rate` bytes a millisecond.
+    fn after(flight: &mut Flight, from: Instant, millis: u64, round_trip: Duration, rate: usize) -> (Instant, usize) {
+        let (mut now, until, mut counted) = (from, from + Duration::from_millis(millis), flight.len);
+        while now < until {
+            let len = flight.len_max();
+            let queue =
+                Duration::from_micros((len as u64 * 1_000 / rate as u64).saturating_sub(round_trip.as_micros() as u64));
+            counted += 1;
+            flight.sealed(now, counted, 0, 1, true);
+            flight.len += len as u64;
+            now = now + round_trip + queue;
+            assert!(flight.acknowledged(now, (counted, 0), counted, len));
+        }
+        (now, flight.len_max())
+    }
+
+    #[test]
+    fn while_somebody_types_nothing_queues_and_a_long_path_is_filled_all_the_same() {
+        for (round_trip, rate) in [(Duration::from_micros(400), 200_000), (Duration::from_millis(100), 20_000)] {
+            let path = (round_trip.as_micros() as usize * rate / 1_000).max(FLIGHT_LEN_MIN);
+            let mut flight = Flight::default();
+            let (now, bulk) = after(&mut flight, Instant::from_micros(0), 30_000, round_trip, rate);
+            assert!(bulk >= path, "{bulk} of {path} without a key");
+            flight.press(now);
+            assert_eq!(flight.len_max(), FLIGHT_LEN_MIN);
+            let (mut now, mut len) = (now, 0);
+            for _ in 0..20 {
+                flight.press(now);
+                (now, len) = after(&mut flight, now, 200, round_trip, rate);
+                flight.look_for_presses(now);
+            }
+            assert!(len >= path * 3 / 4 && len <= path * 7 / 4, "{len} of {path} while keys are pressed");
+            flight.look_for_presses(now + Duration::from_secs(PRESSED_SECS));
+            assert!(flight.len_max() >= path, "{} of {path} after them", flight.len_max());
+        }
     }
 }

@@ -57,6 +57,7 @@ impl Session {
         }
         let max = max.saturating_sub(ACK_FRAME_LEN);
         let start = out.len();
+        self.flight.look_for_presses(now);
         self.fill_away(out);
         self.fill_standing(out);
         let (mut datagrams, mut taken) = (0, false);
@@ -67,7 +68,7 @@ impl Session {
             self.fill_farewells(out, max);
             self.fill_announcements(out, max);
             datagrams = self.fill_datagrams(now, out, max);
-            self.fill_turns(out, max);
+            self.fill_turns(now, out, max);
             self.make_room();
             if self.can_say_drain()
                 && let Some(slot_millis) = self.drain_due.take_if(|_| out.len() + CONTROL_LEN_MAX <= max)
@@ -204,7 +205,7 @@ impl Session {
     }
 
     /// Each channel puts a turn's worth into the record, then goes to the end of the line.
-    fn fill_turns(&mut self, out: &mut Vec<u8>, max: usize) {
+    fn fill_turns(&mut self, now: Instant, out: &mut Vec<u8>, max: usize) {
         while let Some(id) = self.turns.pop(self.steps_with_room()) {
             if !self.can_seal(id) {
                 continue;
@@ -238,6 +239,9 @@ impl Session {
                 let queued = channel.send.queued_len();
                 let data = channel.send.take_fragment(len, stream);
                 self.queued_len -= queued - channel.send.queued_len();
+                if priority == Priority::First {
+                    self.flight.press(now);
+                }
                 self.resend.push(Retained::Data { channel: id, more: more && !stream, data }, out);
                 turn = turn.saturating_sub(len);
                 full = self.resend.len() >= limit;
