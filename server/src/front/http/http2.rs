@@ -308,7 +308,8 @@ impl Served {
                     self.front.tell(self.front.event(Kind::ReaderSlow, self.whose));
                     return Ok(());
                 }
-                if ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+                // The end of a line that was just on it may still have to leave, with which the connection ends by itself.
+                if ends_at.is_some_and(|ends_at| ends_at.max(alone_since + 2 * times.look) <= Instant::now()) {
                     return Ok(());
                 }
                 if ends_at.is_none() && alone_since.elapsed() >= times.lasts {
