@@ -202,7 +202,7 @@ impl Flood {
                 socket.send(Message::binary(std::mem::take(&mut message))).await?;
             }
             let Some(Ok(Message::Binary(bytes))) = socket.next().await else { return Ok(()) };
-            if connection.handle_message(now, &bytes).is_err() || connection.poll_event().is_some() {
+            if connection.handle_message(now, &mut bytes.to_vec()).is_err() || connection.poll_event().is_some() {
                 return Ok(());
             }
         }

@@ -94,17 +94,17 @@ fn seal(len: usize) -> anyhow::Result<()> {
 fn open(len: usize) -> anyhow::Result<()> {
     let (mut from, mut to) = transports()?;
     let plaintext = vec![0x5a; len];
-    let records: Vec<_> = (0..2 * TIMES)
+    let mut records: Vec<_> = (0..2 * TIMES)
         .map(|_| {
             let mut record = Vec::new();
             from.seal(&plaintext, &mut record);
             record
         })
         .collect();
-    let mut records = records.iter();
+    let mut records = records.iter_mut();
     let mut work = || {
         for record in records.by_ref().take(TIMES) {
-            black_box(to.open(record).context("it was sealed for this end")?);
+            black_box(to.open_in_place(record).context("it was sealed for this end")?);
         }
         Ok(())
     };
@@ -177,30 +177,30 @@ impl Pair {
         let mut client = Line::client(config, 0);
         let client_no = client.dial(now, Randomness::new([2; RANDOMNESS_LEN]))?.no;
         client.handle_upgrade(now, client_no, upgrade::WITHOUT_M1);
-        let m1 = only(records(&mut client, now, client_no))?;
+        let mut m1 = only(records(&mut client, now, client_no))?;
 
-        let (connection, m2) = collect(collected, &mut || {
+        let (connection, mut m2) = collect(collected, &mut || {
             let config = ServerConfig { identity: Arc::clone(&identity) };
             let mut connection = Connection::accept(config, Randomness::new([3; RANDOMNESS_LEN]), now);
-            connection.handle_message(now, &m1)?;
+            connection.handle_message(now, &mut m1)?;
             ensure!(matches!(connection.poll_event(), Some(Event::SecretWanted(_))), "M1 was not taken");
             connection.provide_secret(now, None)?;
             let mut m2 = Vec::new();
             ensure!(connection.poll_transmit(now, &mut m2), "no M2");
             Ok((connection, m2))
         })?;
-        client.handle_message(now, client_no, &m2)?;
+        client.handle_message(now, client_no, &mut m2)?;
         while let Some(event) = client.poll_event() {
             if let LineEvent::SignatureWanted(no, message) = event {
                 client.provide_signature(now, no, device.sign(&message));
             }
         }
-        let auth = only(records(&mut client, now, client_no))?;
+        let mut auth = only(records(&mut client, now, client_no))?;
 
         let mut connection = Some(connection);
-        let (server, server_no, auth_ok) = collect(collected, &mut || {
+        let (server, server_no, mut auth_ok) = collect(collected, &mut || {
             let mut connection = connection.take().context("there was one")?;
-            connection.handle_message(now, &auth)?;
+            connection.handle_message(now, &mut auth)?;
             ensure!(matches!(connection.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
             let ticket = Ticket { id: TicketId([4; 16]), secret: Secret::new([4; 32]), lifetime_secs: 60 };
             let grant = Grant {
@@ -215,7 +215,7 @@ impl Pair {
             let auth_ok = only(records(&mut server, now, no))?;
             Ok((server, no, auth_ok))
         })?;
-        client.handle_message(now, client_no, &auth_ok)?;
+        client.handle_message(now, client_no, &mut auth_ok)?;
         Ok(Self { client, client_no, server, server_no, now })
     }
 
@@ -230,7 +230,7 @@ impl Pair {
         let mut records = records(&mut self.client, now, self.client_no);
         let mut work = || {
             let server = &mut self.server;
-            for record in &records {
+            for record in &mut records {
                 server.handle_message(now, self.server_no, record)?;
             }
             while server.poll_event().is_some() {}
@@ -241,7 +241,7 @@ impl Pair {
             Ok(())
         };
         collect(collected, &mut work)?;
-        for record in &records {
+        for record in &mut records {
             self.client.handle_message(now, self.client_no, record)?;
         }
         while self.client.poll_event().is_some() {}

@@ -219,10 +219,10 @@ impl Ours {
         let header = client.upgrade_offer().join(", ");
 
         let begun = std::time::Instant::now();
-        let Offered::M1(m1) = upgrade::read_offer(&header) else { bail!("no M1 in the request") };
+        let Offered::M1(mut m1) = upgrade::read_offer(&header) else { bail!("no M1 in the request") };
         let config = ServerConfig { identity: Arc::clone(&self.identity) };
         let mut server = Connection::accept(config, randomness(), now);
-        server.handle_message(now, &m1)?;
+        server.handle_message(now, &mut m1)?;
         ensure!(matches!(server.poll_event(), Some(Event::SecretWanted(_))), "M1 was not taken");
         server.provide_secret(now, None)?;
         let mut m2 = Vec::new();
@@ -230,14 +230,14 @@ impl Ours {
         let mut took = begun.elapsed();
 
         client.handle_upgrade(now, upgrade::WITH_M1)?;
-        client.handle_message(now, &m2)?;
+        client.handle_message(now, &mut m2)?;
         let Some(Event::SignatureWanted(message)) = client.poll_event() else { bail!("M2 was not taken") };
         client.provide_signature(self.device.sign(&message));
         let mut auth = Vec::new();
         ensure!(client.poll_transmit(now, &mut auth), "no AUTH");
 
         let begun = std::time::Instant::now();
-        server.handle_message(now, &auth)?;
+        server.handle_message(now, &mut auth)?;
         ensure!(matches!(server.poll_event(), Some(Event::AuthReceived(_))), "AUTH was not taken");
         server.attach(Box::new(Session::new(Role::Server, Budget::default())));
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([2; 32]), lifetime_secs: 60 };
@@ -255,7 +255,7 @@ impl Ours {
         ensure!(server.poll_transmit(now, &mut auth_ok), "no AUTH_OK");
         took += begun.elapsed();
 
-        client.handle_message(now, &auth_ok)?;
+        client.handle_message(now, &mut auth_ok)?;
         ensure!(matches!(client.poll_event(), Some(Event::Opened(_))), "AUTH_OK was not taken");
         Ok(took)
     }

@@ -22,7 +22,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         self.0.poll_next_unpin(cx).map(|message| match message {
-            Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes)),
+            // Copied only while somebody else has a part of it, such as the next message of the same read.
+            Some(Ok(Message::Binary(bytes))) => Some(Incoming::Binary(bytes.into())),
             Some(Ok(Message::Text(_))) => Some(Incoming::Text),
             Some(Err(WebSocketError::Capacity(_))) => Some(Incoming::too_long()),
             Some(Ok(Message::Close(_)) | Err(_)) | None => None,

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use duologue::{
     AuthRequest, CloseCode, Connection, ConnectionError, ConnectionNo, Event, Instant, LineEvent, OfferedCredential,
     Randomness, Secret, limits::RECORD_LEN_MAX,
@@ -38,7 +38,7 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub enum Incoming {
     /// A binary message.
-    Binary(Bytes),
+    Binary(BytesMut),
     /// A text message, which this protocol does not have.
     Text,
     /// Anything that the WebSocket layer deals with itself.
@@ -47,15 +47,12 @@ pub enum Incoming {
     Closing,
 }
 
-/// What stands for a message that is longer than a record: nobody asks more of it than its length.
-static TOO_LONG: [u8; RECORD_LEN_MAX + 1] = [0; RECORD_LEN_MAX + 1];
-
 impl Incoming {
     /// A binary message that is longer than a record, whatever it says. The core takes it for one that was altered, tells
     /// its peer so and counts it; a socket need not keep it for that.
     #[must_use]
-    pub const fn too_long() -> Self {
-        Self::Binary(Bytes::from_static(&TOO_LONG))
+    pub fn too_long() -> Self {
+        Self::Binary(BytesMut::zeroed(RECORD_LEN_MAX + 1))
     }
 }
 
@@ -162,9 +159,9 @@ async fn receive<S: Socket>(shared: &Shared, no: ConnectionNo, socket: &Mutex<S>
     while let Some(message) = with_socket(socket, S::poll_next).await {
         let now = shared.now();
         shared.with(|state| match message {
-            Incoming::Binary(bytes) => {
+            Incoming::Binary(mut bytes) => {
                 state.moved.received = state.moved.received.wrapping_add(bytes.len() as u64);
-                if let Err(error) = state.line.handle_message(now, no, &bytes) {
+                if let Err(error) = state.line.handle_message(now, no, &mut bytes) {
                     tracing::debug!(%error, "a connection ends");
                 }
             }
@@ -322,7 +319,7 @@ pub async fn shake_hands<S: Socket>(
         let now = since(started);
         match message {
             // An error closes the connection, which is the next event.
-            Ok(Some(Incoming::Binary(bytes))) => {
+            Ok(Some(Incoming::Binary(mut bytes))) => {
                 let asked = std::time::Instant::now();
                 let entrance = match connection.awaits_any_m1() {
                     true => keeper.look_at(&bytes).await,
@@ -330,7 +327,7 @@ pub async fn shake_hands<S: Socket>(
                 };
                 started += asked.elapsed();
                 match entrance {
-                    Entrance::Take => drop(connection.handle_message(since(started), &bytes)),
+                    Entrance::Take => drop(connection.handle_message(since(started), &mut bytes)),
                     Entrance::AskFreshness => connection.ask_freshness(),
                     Entrance::Refuse => connection.handle_lost(since(started)),
                 }

@@ -18,8 +18,10 @@ use core::fmt;
 
 use alloc::{borrow::ToOwned, boxed::Box, vec, vec::Vec};
 
+use zeroize::Zeroizing;
+
 use snow::{
-    Builder, HandshakeState, TransportState,
+    Builder, HandshakeState,
     params::{
         BaseChoice, CipherChoice, DHChoice, HandshakeChoice, HandshakeModifier, HandshakeModifierList,
         HandshakePattern, HashChoice, KemChoice, NoiseParams,
@@ -28,7 +30,7 @@ use snow::{
 use thiserror::Error;
 
 use crate::{
-    crypto::{Forged, Randomness, Resolver, Secret, TAG_LEN},
+    crypto::{AeadKey, Forged, Randomness, Resolver, Secret, TAG_LEN, chacha_nonce},
     ids::ServerKey,
     limits::{M1_NOISE_LEN, M1_PAYLOAD_LEN, M2_NOISE_LEN, M2_PAYLOAD_LEN, RECORD_LEN_MAX, REKEY_INTERVAL_RECORDS},
 };
@@ -87,7 +89,7 @@ impl Initiator {
             self.0.set_psk(PSK_SLOT, psk.expose()).expect("the slot exists and a psk has 32 bytes");
             let mut payload = [0; M2_PAYLOAD_LEN];
             if self.0.read_message(message, &mut payload).is_ok() {
-                return Ok((index, payload, Transport::new(self.0)));
+                return Ok((index, payload, Transport::new(&mut self.0)));
             }
         }
         Err(Unreadable)
@@ -134,25 +136,53 @@ impl Responder {
         self.0.set_psk(PSK_SLOT, psk.expose()).expect("the slot exists and a psk has 32 bytes");
         let mut message = [0; M2_NOISE_LEN];
         match self.0.write_message(payload, &mut message) {
-            Ok(M2_NOISE_LEN) => Ok((message, Transport::new(self.0))),
+            Ok(M2_NOISE_LEN) => Ok((message, Transport::new(&mut self.0))),
             _ => Err(Unreadable),
+        }
+    }
+}
+
+/// One direction's key, and how many records it and those before it have sealed or opened: Noise's CipherState, without
+/// associated data. snow's own writes beside what it reads, and a record would be copied each time.
+struct Direction {
+    key: AeadKey,
+    count: u64,
+}
+
+impl Direction {
+    fn new(key: [u8; 32]) -> Self {
+        Self { key: AeadKey::new(&Zeroizing::new(key)), count: 0 }
+    }
+
+    const fn nonce(&self) -> [u8; 12] {
+        // 2^64 - 1 is the rekey's. At a record a nanosecond it is 584 years away.
+        chacha_nonce(self.count)
+    }
+
+    fn counts(&mut self) {
+        self.count += 1;
+        if self.count.is_multiple_of(REKEY_INTERVAL_RECORDS) {
+            // REKEY of section 4.2: the first 32 bytes of zeros that are sealed under the last nonce.
+            let mut key = Zeroizing::new([0; 32]);
+            let _ = self.key.seal(chacha_nonce(u64::MAX), &[], &mut *key);
+            self.key = AeadKey::new(&key);
         }
     }
 }
 
 /// The two record keys after the handshake, and how many records each has sealed or opened.
 pub struct Transport {
-    state: Box<TransportState>,
     hash: [u8; 32],
-    sealed: u64,
-    opened: u64,
+    sends: Direction,
+    receives: Direction,
 }
 
 impl Transport {
-    fn new(state: HandshakeState) -> Self {
+    fn new(state: &mut HandshakeState) -> Self {
         let hash = *state.get_handshake_hash().first_chunk().expect("SHA-256 has 32 bytes");
-        let state = Box::new(state.into_transport_mode().expect("both handshake messages have passed"));
-        Self { state, hash, sealed: 0, opened: 0 }
+        let (initiators, responders) = state.dangerously_get_raw_split();
+        let (sends, receives) = if state.is_initiator() { (initiators, responders) } else { (responders, initiators) };
+        Self { hash, sends: Direction::new(sends), receives: Direction::new(receives) }
     }
 
     /// The handshake hash `h`: what both sides saw, and what the device signs.
@@ -166,16 +196,22 @@ impl Transport {
     /// # Panics
     /// If the plaintext is longer than a record can hold: the record layer packs to fit.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) {
-        assert!(plaintext.len() + TAG_LEN <= RECORD_LEN_MAX, "the record layer packs to fit");
         let start = out.len();
-        out.resize(start + plaintext.len() + TAG_LEN, 0);
-        out.get_mut(start..)
-            .and_then(|room| self.state.write_message(plaintext, room).ok())
-            .expect("the record fits, and 2^64 records are never reached");
-        self.sealed += 1;
-        if self.sealed.is_multiple_of(REKEY_INTERVAL_RECORDS) {
-            self.state.rekey_outgoing();
-        }
+        out.reserve(plaintext.len() + TAG_LEN);
+        out.extend_from_slice(plaintext);
+        self.seal_from(start, out);
+    }
+
+    /// Seals what `out` has from `start` on, in place.
+    ///
+    /// # Panics
+    /// As [`Self::seal`].
+    pub fn seal_from(&mut self, start: usize, out: &mut Vec<u8>) {
+        let plaintext = out.get_mut(start..).unwrap_or_default();
+        assert!(plaintext.len() + TAG_LEN <= RECORD_LEN_MAX, "the record layer packs to fit");
+        let tag = self.sends.key.seal(self.sends.nonce(), &[], plaintext);
+        out.extend_from_slice(&tag);
+        self.sends.counts();
     }
 
     /// Opens the next record and returns its plaintext.
@@ -183,16 +219,27 @@ impl Transport {
     /// # Errors
     /// [`Forged`] if it is not the next record of this direction, exactly as it was sealed.
     pub fn open(&mut self, record: &[u8]) -> Result<Vec<u8>, Forged> {
+        let mut record = record.to_vec();
+        let len = self.open_in_place(&mut record)?.len();
+        record.truncate(len);
+        Ok(record)
+    }
+
+    /// The same where the record lies. What does not open is wiped.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in_place<'a>(&mut self, record: &'a mut [u8]) -> Result<&'a mut [u8], Forged> {
         if record.len() > RECORD_LEN_MAX {
             return Err(Forged);
         }
-        let mut plaintext = vec![0; record.len().checked_sub(TAG_LEN).ok_or(Forged)?];
-        self.state.read_message(record, &mut plaintext).map_err(|_| Forged)?;
-        self.opened += 1;
-        if self.opened.is_multiple_of(REKEY_INTERVAL_RECORDS) {
-            self.state.rekey_incoming();
+        let (data, tag) = record.split_last_chunk_mut::<TAG_LEN>().ok_or(Forged)?;
+        if self.receives.key.open(self.receives.nonce(), &[], data, *tag).is_err() {
+            data.fill(0);
+            return Err(Forged);
         }
-        Ok(plaintext)
+        self.receives.counts();
+        Ok(data)
     }
 }
 

@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 
 use crate::limits::RECORD_PLAINTEXT_LEN_MAX;
 
-/// Pads with zeros to the next bucket: steps of 64 bytes to 1 KiB, then of 1 KiB, at most a whole record.
-pub(crate) fn pad(plaintext: &mut Vec<u8>) {
-    plaintext.resize(bucket(plaintext.len()), 0);
+/// Pads the plaintext that begins at `start` with zeros to the next bucket.
+pub(crate) fn pad(start: usize, out: &mut Vec<u8>) {
+    out.resize(start + bucket(out.len() - start), 0);
 }
 
-fn bucket(len: usize) -> usize {
+/// Steps of 64 bytes to 1 KiB, then of 1 KiB, at most a whole record.
+pub(crate) fn bucket(len: usize) -> usize {
     let step = if len <= 1_024 { 64 } else { 1_024 };
     len.max(1).next_multiple_of(step).min(RECORD_PLAINTEXT_LEN_MAX)
 }

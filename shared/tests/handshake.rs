@@ -315,7 +315,7 @@ fn a_message_out_of_turn_is_refused() {
     let mut pair = Pair::new(1);
     pair.signs = false;
     pair.run();
-    assert_eq!(pair.client.handle_message(pair.now, &[0; 80]), Err(ConnectionError::Altered));
+    assert_eq!(pair.client.handle_message(pair.now, &mut [0; 80]), Err(ConnectionError::Altered));
 }
 
 #[test]

@@ -155,10 +155,10 @@ impl Inner {
     /// A message for a connection that carries a line by now, or greets still.
     fn handle(&mut self, socket: u32, message: &[u8], now: Instant) {
         match self.sockets.get_mut(&socket) {
-            Some(Socket::Greeting(connection)) => drop(connection.handle_message(now, message)),
+            Some(Socket::Greeting(connection)) => drop(connection.handle_message(now, &mut message.to_vec())),
             Some(Socket::Carrying(session, no)) => {
                 if let Some(held) = self.sessions.get(*session) {
-                    let _ = held.line.handle_message(now, *no, message);
+                    let _ = held.line.handle_message(now, *no, &mut message.to_vec());
                 }
             }
             Some(Socket::Judging(_) | Socket::Leaving(_)) | None => {}

@@ -119,11 +119,11 @@ impl Server {
         let now = instant(now);
         match inner.sockets.get_mut(&socket) {
             // An error ends the connection, which is seen below.
-            Some(Socket::Greeting(connection)) => drop(connection.handle_message(now, message)),
+            Some(Socket::Greeting(connection)) => drop(connection.handle_message(now, &mut message.to_vec())),
             Some(Socket::Judging(judged)) => judged.waiting.push(message.to_vec()),
             Some(Socket::Carrying(session, no)) => {
                 if let Some(held) = inner.sessions.get(*session) {
-                    let _ = held.line.handle_message(now, *no, message);
+                    let _ = held.line.handle_message(now, *no, &mut message.to_vec());
                 }
             }
             Some(Socket::Leaving(_)) | None => {}

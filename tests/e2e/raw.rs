@@ -223,7 +223,7 @@ impl<'a> Raw<'a> {
             let now = Instant::default() + started.elapsed();
             // What the core thinks of it comes as an event.
             let _ = match message {
-                Some(Ok(Message::Binary(bytes))) => connection.handle_message(now, &bytes),
+                Some(Ok(Message::Binary(bytes))) => connection.handle_message(now, &mut bytes.to_vec()),
                 Some(Ok(Message::Text(_))) => connection.handle_text(now),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => {
                     connection.handle_lost(now);

@@ -266,12 +266,12 @@ impl Driver {
     pub(crate) fn handle_message(self: &Rc<Self>, no: ConnectionNo, data: JsValue) {
         match data.dyn_into::<js_sys::ArrayBuffer>() {
             Ok(buffer) => {
-                let bytes = js_sys::Uint8Array::new(&buffer).to_vec();
+                let mut bytes = js_sys::Uint8Array::new(&buffer).to_vec();
                 if self.options.observed() {
                     self.options.on_record(false, &bytes);
                 }
                 // An error ends the connection, and the line tells what comes of it.
-                let _ = self.line.borrow_mut().handle_message(now(), no, &bytes);
+                let _ = self.line.borrow_mut().handle_message(now(), no, &mut bytes);
             }
             Err(_) => self.line.borrow_mut().handle_text(now(), no),
         }

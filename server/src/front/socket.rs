@@ -406,7 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         self.poll_heard(cx).map(|heard| {
             Some(match heard? {
-                Heard::Message(Message { kind: Data::Binary, payload }) => Incoming::Binary(payload.freeze()),
+                Heard::Message(Message { kind: Data::Binary, payload }) => Incoming::Binary(payload),
                 Heard::Message(_) => Incoming::Text,
                 Heard::TooLong => Incoming::too_long(),
                 Heard::Control => Incoming::Other,

@@ -408,9 +408,9 @@ impl Duologue {
                 if asks {
                     connection.ask_freshness();
                 }
-                if let Some(m1) = m1 {
+                if let Some(mut m1) = m1 {
                     // An error closes the connection, and shows as its end below.
-                    let _ = connection.handle_message(now, &m1);
+                    let _ = connection.handle_message(now, &mut m1);
                 }
                 connection
             };

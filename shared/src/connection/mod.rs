@@ -129,16 +129,14 @@ pub struct Connection {
     liveness: Option<Liveness>,
     /// Sealed bytes that may still follow AUTH before the verdict.
     early_room: usize,
-    /// Plaintext of the record that is being filled; empty between records.
-    scratch: Vec<u8>,
 }
 
 impl Connection {
-    /// Takes one binary message of the socket.
+    /// Takes one binary message of the socket. A record is opened where it lies: what is left there is nobody's.
     ///
     /// # Errors
     /// What was wrong with it. The connection is then closed, and [`Event::Closed`] says the same.
-    pub fn handle_message(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
+    pub fn handle_message(&mut self, now: Instant, message: &mut [u8]) -> Result<(), ConnectionError> {
         let result = match &mut self.state {
             State::Closed => return Ok(()),
             #[cfg(feature = "server")]
@@ -250,34 +248,32 @@ impl Connection {
         let pulse = self.liveness.as_ref().is_some_and(Liveness::has_frames);
         if room == 0 || !(pulse || self.has_session_frames()) {
             // An idle connection holds no buffer.
-            self.scratch = Vec::new();
             self.ready = VecDeque::new();
             if self.events.is_empty() {
                 self.events = VecDeque::new();
             }
             return false;
         }
-        self.scratch.clear();
+        let start = out.len();
         #[cfg(feature = "server")]
-        self.scratch.reserve(self.session.as_ref().map_or(0, |session| session.fill_len(room)));
+        out.reserve(self.session.as_ref().map_or(0, |session| record::bucket(session.fill_len(room)) + TAG_LEN));
         if let Some(liveness) = &mut self.liveness {
             if let Some(nonce) = liveness.take_ping() {
-                Frame::Ping { nonce }.encode(&mut self.scratch);
+                Frame::Ping { nonce }.encode(out);
             }
             if let Some(nonce) = liveness.take_pong() {
-                Frame::Pong { nonce }.encode(&mut self.scratch);
+                Frame::Pong { nonce }.encode(out);
             }
         }
         if let Some(session) = &mut self.session {
-            session.fill(now, &mut self.scratch, room);
+            session.fill(now, out, start + room);
         }
         let (State::AwaitVerdict { transport, .. } | State::Open(transport)) = &mut self.state else { return false };
-        if self.scratch.is_empty() {
+        if out.len() == start {
             return false;
         }
-        record::pad(&mut self.scratch);
-        let start = out.len();
-        transport.seal(&self.scratch, out);
+        record::pad(start, out);
+        transport.seal_from(start, out);
         #[cfg(feature = "server")]
         if let Some(liveness) = &mut self.liveness {
             liveness.sent(now);
@@ -376,20 +372,19 @@ impl Connection {
             deadline: Some(deadline),
             liveness: None,
             early_room: EARLY_DATA_LEN_MAX,
-            scratch: Vec::new(),
         }
     }
 
     /// Opens one record and applies its frames.
-    fn handle_record(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
+    fn handle_record(&mut self, now: Instant, message: &mut [u8]) -> Result<(), ConnectionError> {
         let State::Open(transport) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
-        let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
+        let plaintext = &*transport.open_in_place(message).map_err(|_| ConnectionError::Altered)?;
         let Some(session) = &mut self.session else { return Err(PeerMisbehaved::Unexpected.into()) };
         session.authenticated();
         // Twice over the bytes, so that a record is applied whole or not at all as far as its form goes.
-        let mut check = Reader::new(&plaintext);
+        let mut check = Reader::new(plaintext);
         while Frame::decode(&mut check)?.is_some() {}
-        let mut reader = Reader::new(&plaintext);
+        let mut reader = Reader::new(plaintext);
         let Some(liveness) = &mut self.liveness else { return Err(PeerMisbehaved::Unexpected.into()) };
         liveness.heard(now);
         while let Some(frame) = Frame::decode(&mut reader)? {
@@ -471,13 +466,13 @@ impl Connection {
                     session.fill_last(&mut plaintext);
                 }
                 Frame::Close(close).encode(&mut plaintext);
-                record::pad(&mut plaintext);
+                record::pad(0, &mut plaintext);
                 (transport, plaintext)
             }
             _ => return,
         };
-        let mut sealed = Vec::new();
-        transport.seal(&plaintext, &mut sealed);
+        let mut sealed = plaintext;
+        transport.seal_from(0, &mut sealed);
         self.ready.push_back(sealed);
     }
 }

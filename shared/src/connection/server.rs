@@ -393,8 +393,8 @@ impl Connection {
         self.ready.push_back(sealed);
         self.state = State::Open(transport);
         self.liveness = Some(Liveness::new(Role::Server, self.is_patient(), now));
-        for message in early {
-            self.handle_message(now, &message)?;
+        for mut message in early {
+            self.handle_message(now, &mut message)?;
         }
         Ok(())
     }

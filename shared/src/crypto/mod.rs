@@ -112,8 +112,7 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
 }
 
 /// A Noise nonce as ChaCha20-Poly1305 takes it: 32 zero bits, then the counter, little-endian (Noise spec, section 12.3).
-pub(crate) fn chacha_nonce(counter: u64) -> [u8; 12] {
-    let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&counter.to_le_bytes());
-    nonce
+pub(crate) const fn chacha_nonce(counter: u64) -> [u8; 12] {
+    let [a, b, c, d, e, f, g, h] = counter.to_le_bytes();
+    [0, 0, 0, 0, a, b, c, d, e, f, g, h]
 }

@@ -173,11 +173,16 @@ impl Line {
 
     // Inputs.
 
-    /// Takes one binary message of a socket.
+    /// Takes one binary message of a socket. A record is opened where it lies: what is left there is nobody's.
     ///
     /// # Errors
     /// What was wrong with it. That connection is then over; the line may live on.
-    pub fn handle_message(&mut self, now: Instant, no: ConnectionNo, message: &[u8]) -> Result<(), ConnectionError> {
+    pub fn handle_message(
+        &mut self,
+        now: Instant,
+        no: ConnectionNo,
+        message: &mut [u8],
+    ) -> Result<(), ConnectionError> {
         let Some(connection) = self.live(no) else { return Ok(()) };
         let result = connection.handle_message(now, message);
         self.settle(now);

@@ -205,9 +205,9 @@ impl World {
                     self.client.handle_upgrade(now, no, selected);
                 }
             }
-            Item::Message(message) if ours => {
+            Item::Message(mut message) if ours => {
                 let discarded = self.client.is_done(no);
-                let result = self.client.handle_message(now, no, &message);
+                let result = self.client.handle_message(now, no, &mut message);
                 assert!(!discarded || result.is_ok(), "what came on a replaced connection was read: {result:?}");
                 if let Err(error) = result {
                     let established = self.ever_open && !matches!(error, ConnectionError::NotYourServer);

@@ -122,12 +122,12 @@ impl World {
     pub(super) fn server_takes(&mut self, sid: usize, item: Item) {
         let now = self.now;
         match item {
-            Item::Request(m1) => {
+            Item::Request(mut m1) => {
                 let randomness = Randomness::new(self.chance.array());
                 let mut connection = Connection::accept(self.server.config.clone(), randomness, now);
                 let with = !m1.is_empty();
                 let selected = if with { upgrade::WITH_M1 } else { upgrade::WITHOUT_M1 };
-                if with && let Err(error) = connection.handle_message(now, &m1) {
+                if with && let Err(error) = connection.handle_message(now, &mut m1) {
                     self.judge(End::Server, false, &error);
                 }
                 self.server.accepted.insert(sid, connection);
@@ -136,16 +136,16 @@ impl World {
                 }
                 self.send(sid, End::Server, Item::Upgraded(selected));
             }
-            Item::Message(message) => {
+            Item::Message(mut message) => {
                 if let Some(connection) = self.server.accepted.get_mut(&sid) {
-                    if let Err(error) = connection.handle_message(now, &message) {
+                    if let Err(error) = connection.handle_message(now, &mut message) {
                         self.judge(End::Server, false, &error);
                     }
                 } else if let Some((key, no)) = self.server.carried.get(&sid).copied()
                     && let Some(line) = self.server.lines.get_mut(&key)
                 {
                     let discarded = line.line.is_done(no);
-                    let result = line.line.handle_message(now, no, &message);
+                    let result = line.line.handle_message(now, no, &mut message);
                     assert!(!discarded || result.is_ok(), "what came on a replaced connection was read: {result:?}");
                     if let Err(error) = result {
                         self.judge(End::Server, true, &error);

@@ -178,13 +178,13 @@ impl Pair {
     }
 
     pub fn server_takes(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        let result = self.server.handle_message(self.now, message);
+        let result = self.server.handle_message(self.now, &mut message.to_vec());
         self.answer();
         result
     }
 
     pub fn client_takes(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        let result = self.client.handle_message(self.now, message);
+        let result = self.client.handle_message(self.now, &mut message.to_vec());
         self.answer();
         result
     }
