@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use duologue::{ChannelError, Received, ResetCode};
+use duologue::{ChannelError, ResetCode, limits::RECORD_LEN_MAX};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Sleep,
@@ -90,16 +90,11 @@ impl AsyncRead for ByteStream {
                 None => break,
             }
         }
-        let max = buf.remaining();
-        let bytes =
-            ready!(reading.poll(cx, channel, false, |channel| channel.try_read(|channel| match channel.read(max) {
-                Ok(Received::Message(bytes)) => Some(Ok(bytes)),
-                Ok(Received::End) => Some(Ok(Vec::new())),
-                Ok(Received::Pending) => None,
-                Err(error) => Some(Err(error)),
-            })))?;
-        channel.took(0, bytes.len(), true).map_err(io_error)?;
-        buf.put_slice(&bytes);
+        let to = buf.initialize_unfilled_to(buf.remaining().min(RECORD_LEN_MAX));
+        let read = |channel: &Channel| channel.try_read(|channel| channel.read(to).transpose());
+        let len = ready!(reading.poll(cx, channel, false, read))?;
+        channel.took(0, len, true).map_err(io_error)?;
+        buf.advance(len);
         Poll::Ready(Ok(()))
     }
 }

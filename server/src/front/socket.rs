@@ -40,6 +40,8 @@ const READ_LEN: usize = 16 * 1_024;
 const FIRST_LEN: usize = 1_024;
 /// The longest payload of a control frame (RFC 6455, section 5.5).
 const CONTROL_LEN_MAX: usize = 125;
+/// The longest frame that brings a record, with its header.
+const FRAME_LEN_MAX: usize = RECORD_LEN_MAX + 14;
 /// The longest header of a frame to a client: its payload is at most a record.
 const HEADER_LEN_MAX: usize = 4;
 
@@ -233,7 +235,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             let mut stack = [const { MaybeUninit::<u8>::uninit() }; READ_LEN];
             let mut read = ReadBuf::uninit(&mut stack);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-            self.buffer = BytesMut::from(read.filled());
+            let read = read.filled();
+            // More of a long one is to follow: it does not grow by moving.
+            self.buffer = BytesMut::with_capacity(if read.len() < READ_LEN { read.len() } else { FRAME_LEN_MAX });
+            self.buffer.extend_from_slice(read);
             return Poll::Ready(Ok(self.buffer.len()));
         }
         // Not a byte beyond the frame: the next one begins on the stack again.

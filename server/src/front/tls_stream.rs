@@ -12,6 +12,7 @@
 //! what was said last.
 
 use std::{
+    cell::Cell,
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
@@ -28,7 +29,7 @@ use rustls::{
     unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tokio_util::io::poll_read_buf;
 
 use super::stream::Tcp;
 
@@ -46,6 +47,8 @@ const AHEAD_LEN: usize = 64 * 1_024;
 const INCOMING_MAX: usize = 0xffff;
 /// What waits to leave before more is taken: a message of ours, with its WebSocket header.
 const OUTGOING_MAX: usize = 66 * 1_024;
+/// What a thread keeps to lend: that, and what TLS takes beside it.
+const LENT_MAX: usize = 80 * 1_024;
 
 /// The server's end of TLS.
 pub(crate) struct TlsStream {
@@ -56,7 +59,7 @@ pub(crate) struct TlsStream {
     /// What was opened and not asked for yet.
     opened: BytesMut,
     /// What is to leave.
-    outgoing: BytesMut,
+    outgoing: Outgoing,
     /// A line's: what comes in bulk is read ahead.
     reads_ahead: bool,
     /// The last read has filled what it was given, so that more is there.
@@ -84,7 +87,7 @@ impl TlsStream {
             tls: UnbufferedServerConnection::new(config).map_err(io::Error::other)?,
             incoming: BytesMut::new(),
             opened: BytesMut::new(),
-            outgoing: BytesMut::new(),
+            outgoing: Outgoing::default(),
             reads_ahead: false,
             brings_much: false,
             is_at_end: false,
@@ -183,7 +186,7 @@ impl TlsStream {
                         return Ok(done);
                     }
                 }
-                ConnectionState::EncodeTlsData(mut data) => append(outgoing, 0, |room| match data.encode(room) {
+                ConnectionState::EncodeTlsData(mut data) => outgoing.append(0, |room| match data.encode(room) {
                     Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
                         Err(Some(required_size))
                     }
@@ -200,10 +203,10 @@ impl TlsStream {
                         Then::Wait => {}
                         Then::Seal(plaintext) => {
                             let len = plaintext.len() + plaintext.len().div_ceil(PAYLOAD_LEN_MAX) * OVERHEAD_LEN;
-                            append(outgoing, len, |room| sealed(traffic.encrypt(plaintext, room)))?;
+                            outgoing.append(len, |room| sealed(traffic.encrypt(plaintext, room)))?;
                         }
                         Then::Close => {
-                            append(outgoing, ALERT_LEN, |room| sealed(traffic.queue_close_notify(room)))?;
+                            outgoing.append(ALERT_LEN, |room| sealed(traffic.queue_close_notify(room)))?;
                         }
                     }
                     return Ok(done);
@@ -224,7 +227,7 @@ impl TlsStream {
         while self.tls.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.tls.process_tls_records(&mut []).state
         {
-            let encoded = append(&mut self.outgoing, ALERT_LEN, |room| data.encode(room).map_err(|_| None));
+            let encoded = self.outgoing.append(ALERT_LEN, |room| data.encode(room).map_err(|_| None));
             if encoded.is_err() {
                 break;
             }
@@ -268,33 +271,94 @@ impl TlsStream {
 
     /// Sends all that is to leave.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.outgoing.has_remaining() {
-            if ready!(poll_write_buf(Pin::new(&mut self.tcp), cx, &mut self.outgoing))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        while self.outgoing.len() > 0 {
+            match Pin::new(&mut self.tcp).poll_write(cx, self.outgoing.waiting())? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(len) => self.outgoing.has_left(len),
+                Poll::Pending => {
+                    self.outgoing.keeps();
+                    return Poll::Pending;
+                }
             }
         }
-        self.outgoing = BytesMut::new();
         Poll::Ready(Ok(()))
     }
 }
 
-/// Has something written behind what is to leave. `len` is enough for it as a rule; else it says what is, or that it cannot.
-fn append(
-    outgoing: &mut BytesMut,
-    len: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
-) -> io::Result<()> {
-    let begin = outgoing.len();
-    let mut write_within = |len: usize| {
-        outgoing.resize(begin + len, 0);
-        write(outgoing.get_mut(begin..).unwrap_or_default())
-    };
-    let written = match write_within(len) {
-        Err(Some(len)) => write_within(len),
-        written => written,
-    };
-    outgoing.truncate(begin + written.unwrap_or(0));
-    written.map(drop).map_err(|_| io::ErrorKind::BrokenPipe.into())
+/// What is to leave, in memory that is lent while there is any.
+#[derive(Default)]
+struct Outgoing {
+    /// Behind `to` zeros, or what has left before.
+    bytes: Vec<u8>,
+    from: usize,
+    to: usize,
+}
+
+thread_local! {
+    /// Lent to whoever of this thread has something to send, which is one at a time but where sockets are full: rustls wants
+    /// memory that is not bare, and to clear 64 KiB for each record costs as much as to copy them.
+    static LENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Outgoing {
+    const fn len(&self) -> usize {
+        self.to - self.from
+    }
+
+    fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// Has something written behind what is to leave. `len` is enough for it as a rule; else it says what is, or that it cannot.
+    fn append(
+        &mut self,
+        len: usize,
+        mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
+    ) -> io::Result<()> {
+        if self.bytes.is_empty() {
+            self.bytes = LENT.take();
+        }
+        let Self { bytes, to, .. } = self;
+        let mut write_within = |len: usize| {
+            let end = *to + len;
+            if let Some(more) = end.checked_sub(bytes.len()) {
+                bytes.reserve_exact(more);
+                bytes.resize(end, 0);
+            }
+            write(bytes.get_mut(*to..end).unwrap_or_default())
+        };
+        let written = match write_within(len) {
+            Err(Some(len)) => write_within(len),
+            written => written,
+        };
+        self.to += written.unwrap_or(0);
+        self.has_left(0);
+        written.map(drop).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// So much of it has left.
+    fn has_left(&mut self, len: usize) {
+        self.from = self.to.min(self.from + len);
+        if self.len() == 0 {
+            self.gives_back();
+        }
+    }
+
+    /// The rest waits, perhaps for long: in memory of its own, if that is much less.
+    fn keeps(&mut self) {
+        if self.len() <= self.bytes.len() / 2 {
+            let rest = self.waiting().to_vec();
+            self.gives_back();
+            (self.to, self.bytes) = (rest.len(), rest);
+        }
+    }
+
+    fn gives_back(&mut self) {
+        let Self { bytes, .. } = mem::take(self);
+        if bytes.capacity() <= LENT_MAX {
+            LENT.set(bytes);
+        }
+    }
 }
 
 fn sealed(sealed: Result<usize, EncryptError>) -> Result<usize, Option<usize>> {

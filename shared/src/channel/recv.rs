@@ -143,10 +143,8 @@ impl RecvHalf {
         Some(message)
     }
 
-    /// The next bytes of a stream, at most `max` of them: of several pieces together what a record may hold, so that a reader
-    /// is not called for each.
-    pub(crate) fn read(&mut self, max: usize) -> Option<Vec<u8>> {
-        let max = max.min(RECORD_LEN_MAX);
+    /// The next bytes of a stream: of several pieces together what a record may hold, so that a reader is not called for each.
+    pub(crate) fn read(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         self.pass_gap();
         while let Some((piece, _, gap)) = self.ready.front_mut() {
@@ -156,38 +154,64 @@ impl RecvHalf {
                 self.leave(0, gap);
                 continue;
             }
-            let rest = piece.len() - self.offset;
-            if rest <= max - bytes.len() {
-                let offset = core::mem::take(&mut self.offset);
-                let Some((mut piece, cost, _)) = self.ready.pop_front() else { break };
-                self.drop(piece.len() + QUEUED_MESSAGE_COST);
-                piece.drain(..offset);
-                // A piece of no bytes is nothing to read, but it has cost.
-                self.leave(cost - offset as u64, piece.len() as u64);
-                if bytes.is_empty() {
-                    bytes = piece;
-                } else {
-                    bytes.extend_from_slice(&piece);
-                }
-                if !bytes.is_empty() && self.is_behind_gap() {
-                    break;
-                }
-            } else if bytes.is_empty() {
-                bytes = piece.get(self.offset..self.offset + max)?.to_vec();
-                self.offset += max;
-                self.leave(max as u64, max as u64);
+            if !bytes.is_empty() && piece.len() - self.offset > RECORD_LEN_MAX.saturating_sub(bytes.len()) {
                 break;
+            }
+            let offset = core::mem::take(&mut self.offset);
+            let Some((mut piece, cost, _)) = self.ready.pop_front() else { break };
+            self.drop(piece.len() + QUEUED_MESSAGE_COST);
+            piece.drain(..offset);
+            // A piece of no bytes is nothing to read, but it has cost.
+            self.leave(cost - offset as u64, piece.len() as u64);
+            if bytes.is_empty() {
+                bytes = piece;
             } else {
+                bytes.extend_from_slice(&piece);
+            }
+            if !bytes.is_empty() && self.is_behind_gap() {
                 break;
             }
         }
         (!bytes.is_empty()).then_some(bytes)
     }
 
+    /// The same to where the application wants it, as much as there is room for; how much that was.
+    pub(crate) fn read_to(&mut self, buf: &mut [u8]) -> usize {
+        let mut filled = 0;
+        self.pass_gap();
+        while let Some((piece, cost, gap)) = self.ready.front_mut() {
+            let gap = core::mem::take(gap);
+            if gap > 0 {
+                self.missed += gap;
+                self.leave(0, gap);
+                continue;
+            }
+            let rest = piece.get(self.offset..).unwrap_or_default();
+            let len = rest.len().min(buf.len() - filled);
+            let (Some(to), Some(from)) = (buf.get_mut(filled..filled + len), rest.get(..len)) else { break };
+            to.copy_from_slice(from);
+            filled += len;
+            if len < rest.len() {
+                self.offset += len;
+                self.leave(len as u64, len as u64);
+                break;
+            }
+            let (all, cost) = (piece.len(), *cost - core::mem::take(&mut self.offset) as u64);
+            self.ready.pop_front();
+            self.drop(all + QUEUED_MESSAGE_COST);
+            // A piece of no bytes is nothing to read, but it has cost.
+            self.leave(cost, len as u64);
+            if filled == buf.len() || self.is_behind_gap() && filled > 0 {
+                break;
+            }
+        }
+        filled
+    }
+
     /// As [`Self::pop`] and [`Self::read`], for an application that takes it later: until [`Self::take`] it counts as held.
     pub(crate) fn hand_over(&mut self, stream: bool) -> Option<Vec<u8>> {
         let (left, taken, taken_due) = (self.left, self.taken, self.taken_due);
-        let message = if stream { self.read(usize::MAX) } else { self.pop() };
+        let message = if stream { self.read() } else { self.pop() };
         let Some(message) = message else {
             // An empty piece of a stream had something missing before it: that stands behind what was handed over.
             let gap = self.taken - taken;
@@ -441,24 +465,55 @@ mod tests {
         assert_eq!(recv.memory_len(), 0);
     }
 
+    /// As both ways of reading give it.
+    fn read(recv: &mut RecvHalf, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let filled = recv.read_to(&mut bytes);
+        bytes.truncate(filled);
+        (filled > 0).then_some(bytes)
+    }
+
     #[test]
     fn what_was_left_out_is_told_where_it_is_missing() {
+        told_where_it_is_missing(RecvHalf::read);
+        told_where_it_is_missing(|recv| read(recv, 9));
+    }
+
+    fn told_where_it_is_missing(read: impl Fn(&mut RecvHalf) -> Option<Vec<u8>>) {
         let mut recv = RecvHalf::with_window(CHANNEL_WINDOW);
         recv.push(b"ab", false);
         recv.leave_out(3).expect("between messages");
         recv.leave_out(4).expect("between messages");
         recv.push(b"cd", false);
         recv.push(b"ef", false);
-        assert_eq!((recv.read(9).as_deref(), recv.missed, recv.taken), (Some(b"ab".as_slice()), 0, 2));
+        assert_eq!((read(&mut recv).as_deref(), recv.missed, recv.taken), (Some(b"ab".as_slice()), 0, 2));
         assert!(recv.is_behind_gap());
-        assert_eq!((recv.read(9).as_deref(), recv.missed, recv.taken), (Some(b"cdef".as_slice()), 7, 13));
+        assert_eq!((read(&mut recv).as_deref(), recv.missed, recv.taken), (Some(b"cdef".as_slice()), 7, 13));
         recv.leave_out(5).expect("between messages");
-        assert_eq!((recv.read(9), recv.missed, recv.taken), (None, 12, 18), "also where nothing follows");
+        assert_eq!((read(&mut recv), recv.missed, recv.taken), (None, 12, 18), "also where nothing follows");
         recv.push(b"", true);
         assert_eq!(recv.leave_out(1), Err(PeerMisbehaved::GapOutOfPlace), "within a message");
         recv.push(b"", false);
         assert_eq!(recv.leave_out(0), Err(PeerMisbehaved::GapOutOfPlace), "nothing");
         assert_eq!(recv.leave_out(u64::MAX), Err(PeerMisbehaved::CountOutOfRange));
+    }
+
+    #[test]
+    fn a_stream_is_read_as_far_as_there_is_room_whatever_its_pieces() {
+        let mut recv = RecvHalf::with_window(CHANNEL_WINDOW);
+        for piece in [&b"abc"[..], b"", b"de", b"fghij"] {
+            recv.push(piece, false);
+        }
+        let spent = recv.spent;
+        assert_eq!(read(&mut recv, 2).as_deref(), Some(&b"ab"[..]));
+        assert_eq!(read(&mut recv, 5).as_deref(), Some(&b"cdefg"[..]));
+        assert_eq!(
+            (recv.taken, recv.memory_len()),
+            (7, 5 + QUEUED_MESSAGE_COST),
+            "a piece is held as long as a part of it"
+        );
+        assert_eq!((read(&mut recv, 0), recv.read().as_deref(), read(&mut recv, 9)), (None, Some(&b"hij"[..]), None));
+        assert_eq!((recv.left, recv.taken, recv.memory_len()), (spent, 10, 0));
     }
 
     #[test]

@@ -217,8 +217,9 @@ impl SendHalf {
         if more {
             let fragment = front.split_to(len);
             // A slice keeps all of its message. In a page that is the application's own; a server's peer must not be able to
-            // keep megabytes there by leaving the last byte unacknowledged, or without credit.
-            if cfg!(not(feature = "server")) {
+            // keep megabytes there by leaving the last byte unacknowledged, or without credit. A piece of a stream is a turn's at
+            // most, and four times the slice.
+            if cfg!(not(feature = "server")) || (stream && len >= TURN_LEN_MAX / 4) {
                 return fragment;
             }
             if front.len() <= self.begun_len / 2 {

@@ -214,9 +214,8 @@ impl Connection {
         let evidence = self.session.as_mut().and_then(|session| session.evidence_behind_auth());
         let count = u8::from(evidence.is_some());
         let auth = Auth { device: config.device, signature, claims: config.claims, wanted, attempt, evidence: count };
-        for plaintext in [auth.encode()].into_iter().chain(evidence) {
-            let mut sealed = Vec::new();
-            transport.seal(&plaintext, &mut sealed);
+        for mut sealed in [auth.encode()].into_iter().chain(evidence) {
+            transport.seal_from(0, &mut sealed);
             // What follows AUTH is held before the verdict; AUTH is read.
             self.early_room -= if self.ready.is_empty() { 0 } else { sealed.len() };
             self.ready.push_back(sealed);
@@ -227,22 +226,22 @@ impl Connection {
     }
 
     /// A server may have waited long enough for AUTH, and says so. Anything else is a middleman's.
-    pub(super) fn handle_early_close(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    pub(super) fn handle_early_close(&mut self, message: &mut [u8]) -> Result<(), ConnectionError> {
         let State::AwaitSignature(state) = &mut self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
-        let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
-        match Verdict::decode(&plaintext)? {
+        let plaintext = state.transport.open_in_place(message).map_err(|_| ConnectionError::Altered)?;
+        match Verdict::decode(plaintext)? {
             Verdict::Close(close) => Err(ConnectionError::PeerClosed(close)),
             Verdict::Ok(_) => Err(PeerMisbehaved::Unexpected.into()),
         }
     }
 
-    pub(super) fn handle_verdict(&mut self, now: Instant, message: &[u8]) -> Result<(), ConnectionError> {
+    pub(super) fn handle_verdict(&mut self, now: Instant, message: &mut [u8]) -> Result<(), ConnectionError> {
         let State::AwaitVerdict { transport, resumes } = &mut self.state else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
         let resumes = *resumes;
-        let plaintext = transport.open(message).map_err(|_| ConnectionError::Altered)?;
-        match Verdict::decode(&plaintext)? {
+        let plaintext = transport.open_in_place(message).map_err(|_| ConnectionError::Altered)?;
+        match Verdict::decode(plaintext)? {
             Verdict::Ok(mut grant) => {
                 let Some(session) = &mut self.session else { return Err(PeerMisbehaved::Unexpected.into()) };
                 let anew = match (grant.outcome, session.id()) {

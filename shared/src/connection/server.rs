@@ -178,7 +178,7 @@ impl Connection {
     }
 
     /// One message of a client.
-    pub(super) fn handle_as_server(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    pub(super) fn handle_as_server(&mut self, message: &mut [u8]) -> Result<(), ConnectionError> {
         let State::Server(serving) = &self.state else { return Err(PeerMisbehaved::Unexpected.into()) };
         let is_too_long = message.len() > RECORD_LEN_MAX;
         match serving {
@@ -278,12 +278,12 @@ impl Connection {
         }
     }
 
-    fn handle_auth(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    fn handle_auth(&mut self, message: &mut [u8]) -> Result<(), ConnectionError> {
         let State::Server(Serving::AwaitAuth(state)) = &mut self.state else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
-        let Auth { device, signature, claims, wanted, attempt, evidence } = Auth::decode(&plaintext)?;
+        let plaintext = &*state.transport.open_in_place(message).map_err(|_| ConnectionError::Altered)?;
+        let Auth { device, signature, claims, wanted, attempt, evidence } = Auth::decode(plaintext)?;
         let signed = message_to_sign(state.transport.handshake_hash(), device.spki());
         if !crypto::verify(device.algorithm(), device.spki(), &signed, &signature) {
             return Err(ConnectionError::BadSignature);
@@ -307,18 +307,19 @@ impl Connection {
     }
 
     /// One record of evidence behind AUTH, which has verified.
-    fn handle_evidence(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    fn handle_evidence(&mut self, message: &mut [u8]) -> Result<(), ConnectionError> {
         let State::Server(Serving::AwaitAuth(state)) = &mut self.state else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let plaintext = state.transport.open(message).map_err(|_| ConnectionError::Altered)?;
-        let shown = Shown::decode_record(&plaintext)?;
+        let len = message.len();
+        let plaintext = &*state.transport.open_in_place(message).map_err(|_| ConnectionError::Altered)?;
+        let shown = Shown::decode_record(plaintext)?;
         let Some((request, left)) = &mut state.proved else { return Err(PeerMisbehaved::Unexpected.into()) };
         if state.last.is_some_and(|(kind, number)| kind == shown.kind || number >= shown.number) {
             return Err(PeerMisbehaved::EvidenceOutOfOrder.into());
         }
         state.last = Some((shown.kind, shown.number));
-        state.evidence_len += message.len();
+        state.evidence_len += len;
         request.evidence.extend(shown.known());
         *left -= 1;
         self.await_grant_if_proved()
@@ -388,8 +389,8 @@ impl Connection {
             session.set_attempt(attempt);
             session.note_evidence(evidence);
         }
-        let mut sealed = Vec::new();
-        transport.seal(&Verdict::Ok(grant).encode(), &mut sealed);
+        let mut sealed = Verdict::Ok(grant).encode();
+        transport.seal_from(0, &mut sealed);
         self.ready.push_back(sealed);
         self.state = State::Open(transport);
         self.liveness = Some(Liveness::new(Role::Server, self.is_patient(), now));

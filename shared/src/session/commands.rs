@@ -175,17 +175,27 @@ impl Session {
         self.settle_released(id);
     }
 
-    pub(super) fn read(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
-        if self.channels.get(id).is_some_and(|channel| !channel.kind.stream) {
+    pub(super) fn read(&mut self, id: ChannelId, buf: &mut [u8]) -> Result<Option<usize>, ChannelError> {
+        let channel = self.channels.get_mut(id).ok_or(ChannelError::Closed)?;
+        if !channel.kind.stream {
             return Err(ChannelError::WrongKind { stream: false });
         }
-        self.recv(id, max.max(1))
+        let before = channel.recv.memory_len();
+        let len = channel.recv.read_to(buf);
+        self.unread_len -= before - channel.recv.memory_len();
+        if channel.recv.taken_due {
+            self.taken_from(id);
+        }
+        if len > 0 || buf.is_empty() {
+            return Ok(Some(len));
+        }
+        Ok(matches!(self.nothing_to_read(id)?, Received::End).then_some(0))
     }
 
-    pub(super) fn recv(&mut self, id: ChannelId, max: usize) -> Result<Received, ChannelError> {
+    pub(super) fn recv(&mut self, id: ChannelId) -> Result<Received, ChannelError> {
         let Some(channel) = self.channels.get_mut(id) else { return Err(ChannelError::Closed) };
         let before = channel.recv.memory_len();
-        let received = if channel.kind.stream { channel.recv.read(max) } else { channel.recv.pop() };
+        let received = if channel.kind.stream { channel.recv.read() } else { channel.recv.pop() };
         self.unread_len -= before - channel.recv.memory_len();
         match received {
             Some(message) => {

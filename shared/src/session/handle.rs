@@ -92,15 +92,16 @@ impl Channel<'_> {
     /// # Errors
     /// Why no more will come, if the channel did not end by its peer's FIN.
     pub fn recv(&mut self) -> Result<Received, ChannelError> {
-        self.session.recv(self.id, usize::MAX)
+        self.session.recv(self.id)
     }
 
-    /// Takes the next bytes of a stream, at most `max` of them (at least 1).
+    /// Takes the next bytes of a stream, as many as `buf` has room for. How many those were: none at the end, or where there is
+    /// no room; `None` where nothing has come yet.
     ///
     /// # Errors
     /// As [`Self::recv`]; [`ChannelError::WrongKind`] if it is no stream.
-    pub fn read(&mut self, max: usize) -> Result<Received, ChannelError> {
-        self.session.read(self.id, max)
+    pub fn read(&mut self, buf: &mut [u8]) -> Result<Option<usize>, ChannelError> {
+        self.session.read(self.id, buf)
     }
 
     /// How many messages, or bytes of a stream, the application here has taken, without those that were left out.

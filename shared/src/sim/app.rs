@@ -1,5 +1,6 @@
 //! The two applications: they open, send, read, finish, answer, cancel and let go, as chance has it.
 
+use alloc::vec;
 use core::time::Duration;
 
 use super::{
@@ -287,7 +288,14 @@ impl World {
             let received = match max {
                 // As a driver does that stands between the core and a reader elsewhere.
                 usize::MAX => channel.recv_ahead(),
-                _ if stream => channel.read(max),
+                _ if stream => {
+                    let mut bytes = vec![0; max];
+                    channel.read(&mut bytes).map(|read| match read {
+                        Some(0) => Received::End,
+                        Some(len) => Received::Message(bytes[..len].to_vec()),
+                        None => Received::Pending,
+                    })
+                }
                 _ => channel.recv(),
             };
             let missed = channel.missed();

@@ -50,7 +50,7 @@ async fn pair() -> (Box<TlsStream>, Client<TcpStream>) {
 impl TlsStream {
     /// Bytes of memory that it has beside itself and rustls.
     fn holds(&self) -> usize {
-        self.incoming.capacity() + self.opened.capacity() + self.outgoing.capacity()
+        self.incoming.capacity() + self.opened.capacity() + self.outgoing.bytes.capacity()
     }
 }
 
