@@ -7,12 +7,15 @@ use std::{
     time::Duration,
 };
 
-use duologue::{ChannelError, DatagramStats, Delivery, Received, ResetCode};
+use duologue::{ChannelError, DatagramStats, Delivery, Received, ResetCode, limits::RECORD_LEN_MAX};
 
 use crate::{
     line::Line,
     shared::{Key, LineError, News, Shared, wait},
 };
+
+/// How many messages are received together at most.
+const MANY: usize = 4_096;
 
 /// One labelled lane. Clones are the same channel; when the last one is dropped, what was not finished is cancelled.
 #[derive(Clone)]
@@ -174,6 +177,31 @@ impl Channel {
         Ok(Sent { channel: self.clone(), ordinal })
     }
 
+    /// Queues several messages, in their order, as [`Self::send`] does each; they cost less together. What comes back tells when
+    /// the last was taken, which is after all others; there is none of none.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; those before the one that cannot be sent are queued.
+    pub async fn send_many(&self, messages: Vec<Vec<u8>>) -> Result<Option<Sent>, LineError> {
+        let (mut messages, mut last) = (messages.into_iter(), None);
+        let mut next = messages.next();
+        self.ask(|channel| {
+            while let Some(message) = next.take() {
+                match channel.send(message) {
+                    Ok(ordinal) => (last, next) = (Some(ordinal), messages.next()),
+                    Err((ChannelError::Blocked, message)) => {
+                        next = Some(message);
+                        return None;
+                    }
+                    Err((error, _)) => return Some(Err(error)),
+                }
+            }
+            Some(Ok(()))
+        })
+        .await?;
+        Ok(last.map(|ordinal| Sent { channel: self.clone(), ordinal }))
+    }
+
     /// The next message; none when the peer has finished.
     ///
     /// # Errors
@@ -186,6 +214,37 @@ impl Channel {
             Err(error) => Some(Err(error)),
         })
         .await
+    }
+
+    /// All messages that have come, in their order, as far as 4,096 or 64 KiB: one at least, which it waits for, or none when the
+    /// peer has finished. They cost less together.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub async fn recv_many(&self) -> Result<Vec<Vec<u8>>, LineError> {
+        self.turn().await;
+        // At a pace, each says how long the next one waits.
+        let most = if self.0.news.is_paced.load(Ordering::Acquire) { 1 } else { MANY };
+        let messages = self
+            .wait_to_read(|channel| {
+                let (mut messages, mut len) = (Vec::new(), 0);
+                while messages.len() < most && len < RECORD_LEN_MAX {
+                    match channel.recv() {
+                        Ok(Received::Message(message)) => {
+                            len += message.len();
+                            messages.push(message);
+                        }
+                        Ok(Received::Pending) if messages.is_empty() => return None,
+                        Err(error) if messages.is_empty() => return Some(Err(error)),
+                        // It shows again.
+                        Ok(Received::Pending | Received::End) | Err(_) => break,
+                    }
+                }
+                Some(Ok(messages))
+            })
+            .await?;
+        messages.iter().try_for_each(|message| self.took(1, message.len(), false))?;
+        Ok(messages)
     }
 
     /// As [`Self::recv`], for an application that is not sure yet whether it can use the message: the sender hears that it was
@@ -320,12 +379,16 @@ impl Channel {
         &self,
         mut look: impl FnMut(&mut duologue::Channel<'_>) -> Option<Result<T, ChannelError>>,
     ) -> Result<T, LineError> {
-        let _asked = self.0.news.ask();
-        wait(&self.0.line.shared, &self.0.news.changed, |_| {
+        let mut look = |shared: &Shared| {
             let found = self.command(&mut look).unwrap_or(Some(Err(ChannelError::Closed)))?;
-            Some(found.map_err(|error| self.0.line.shared.explain(Some(self.0.key), error)))
-        })
-        .await
+            Some(found.map_err(|error| shared.explain(Some(self.0.key), error)))
+        };
+        let shared = &self.0.line.shared;
+        if let Some(found) = look(shared) {
+            return found;
+        }
+        let _asked = self.0.news.ask();
+        wait(shared, &self.0.news.changed, look).await
     }
 
     /// Waits for something to read, or an end.

@@ -280,6 +280,34 @@ async fn hostile_json_fails_its_channel_alone_and_the_log_says_why() {
     assert!(!lines.iter().any(|line| line.contains('\u{1b}')), "{lines:#?}");
 }
 
+#[tokio::test]
+async fn messages_that_are_sent_and_received_together_come_whole_in_their_order_and_to_an_end() {
+    const MANY: usize = 4_096;
+    const LEN: usize = 64 * 1_024;
+    let (_bench, line) = Bench::start(|duologue| duologue.service("echo", services::echo)).await;
+    let channel = line.channel("echo").expect("the line is open");
+    // Empty ones, so that the number bounds what comes together; and longer ones, so that the length does.
+    let long = (0..200_usize).map(|number| vec![7; 400 * number]);
+    let messages: Vec<Vec<u8>> =
+        (0..10_000_u16).map(|number| vec![number.to_le_bytes()[0]; usize::from(number % 2)]).chain(long).collect();
+    assert!(channel.send_many(Vec::new()).await.expect("nothing is sent").is_none());
+    let receives = async {
+        let mut came = Vec::new();
+        while came.len() < messages.len() {
+            let together = channel.recv_many().await.expect("the line is open");
+            let before_last: usize = together.iter().rev().skip(1).map(Vec::len).sum();
+            assert!((1..=MANY).contains(&together.len()) && before_last < LEN, "{} messages", together.len());
+            came.extend(together);
+        }
+        came
+    };
+    let (sent, came) = tokio::join!(channel.send_many(messages.clone()), receives);
+    assert!(came == messages, "other messages have come");
+    sent.expect("all are queued").expect("there were some").taken().await.expect("the service has taken all");
+    channel.finish();
+    assert!(channel.recv_many().await.expect("it ends in its time").is_empty());
+}
+
 struct Count;
 
 impl Conversation for Count {

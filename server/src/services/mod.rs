@@ -41,15 +41,18 @@ pub async fn echo(call: Call) -> Result<(), ServiceError> {
     }
     let messages = async {
         let mut number = 0_u32;
-        while let Some(message) = call.channel.recv().await? {
+        loop {
+            let messages = call.channel.recv_many().await?;
+            if messages.is_empty() {
+                return Ok(());
+            }
             let began = metrics::begin(number);
             number = number.wrapping_add(1);
-            call.channel.send(message).await?;
+            call.channel.send_many(messages).await?;
             if let Some(began) = began {
                 call.times().turn(began.elapsed());
             }
         }
-        Ok(())
     };
     let datagrams = async {
         loop {

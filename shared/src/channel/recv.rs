@@ -84,7 +84,11 @@ impl RecvHalf {
         let room = |limit: u64| limit.checked_sub(self.spent).is_some_and(|room| room <= DATA_FRAME_COST);
         self.starved |= room(self.granted) || room(self.granted_before);
         self.partial_cost += cost;
-        self.partial.extend_from_slice(data);
+        if self.partial.is_empty() {
+            self.partial = data.to_vec();
+        } else {
+            self.partial.extend_from_slice(data);
+        }
         self.keep(data.len() + if more { 0 } else { QUEUED_MESSAGE_COST });
         if !more {
             let cost = core::mem::take(&mut self.partial_cost);
