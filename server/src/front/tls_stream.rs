@@ -239,7 +239,8 @@ impl TlsStream {
     /// Seals what is to be written, in as few records as it fits in; how much of it.
     fn seal(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let room = OUTGOING_MAX.saturating_sub(self.outgoing.len());
-        let (mut taken, mut joined) = (0, Vec::new());
+        let all: usize = slices.iter().map(|slice| slice.len()).sum();
+        let (mut taken, mut joined) = (0, Vec::with_capacity(all.min(PAYLOAD_LEN_MAX)));
         for slice in slices {
             let slice = slice.get(..slice.len().min(room - taken)).unwrap_or_default();
             taken += slice.len();

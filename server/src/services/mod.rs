@@ -61,6 +61,7 @@ pub async fn echo(call: Call) -> Result<(), ServiceError> {
         }
     };
     tokio::select! {
+        biased;
         ended = messages => ended,
         ended = datagrams => ended,
     }

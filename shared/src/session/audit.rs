@@ -123,7 +123,7 @@ impl Session {
         // A DONE behind a FIN that was sealed while there was room.
         assert!(self.farewells.len() <= FAREWELLS_MAX, "{} farewells", self.farewells.len());
         let assembling = self.channels.values().filter(|channel| channel.recv.assembling).count();
-        assert_eq!(self.assembling, assembling, "assembly slots");
+        assert_eq!(usize::from(self.assembling), assembling, "assembly slots");
         assert!(assembling <= ASSEMBLING_CHANNELS_MAX);
         let turns: BTreeSet<_> = self.turns.iter(STEPS).collect();
         assert_eq!(turns.len(), self.turns.iter(STEPS).count(), "a channel has two turns");

@@ -11,6 +11,12 @@ use crate::ids::ChannelId;
 #[derive(Debug)]
 pub(super) struct ById<T>(Vec<(ChannelId, T)>);
 
+impl<T> Default for ById<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> ById<T> {
     pub(super) const fn new() -> Self {
         Self(Vec::new())

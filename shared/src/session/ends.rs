@@ -115,7 +115,7 @@ impl Session {
 
     /// Gives the channel an assembly slot if it wants one and one is free.
     pub(super) fn ask_for_slot(&mut self, id: ChannelId) {
-        if self.assembling < ASSEMBLING_CHANNELS_MAX
+        if usize::from(self.assembling) < ASSEMBLING_CHANNELS_MAX
             && let Some(channel) = self.channels.get_mut(id)
             && channel.recv.wants_slot()
         {

@@ -8,7 +8,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 #[cfg(feature = "server")]
-use super::by_id::Ids;
+use super::by_id::ById;
 use super::{Session, outbound::CONTROL_LEN_MAX, resend::Retained};
 #[cfg(feature = "server")]
 use crate::channel::Fin;
@@ -24,12 +24,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Farewells {
     queue: VecDeque<Retained>,
-    /// Of those to be reset: which still count as live. FIN of this end has left on none of the first, and on each of the
-    /// second, so that with FIN of the peer's it is over there.
+    /// Of those to be reset: which still count as live, and whether FIN of this end has left on it, so that with FIN of the peer's
+    /// it is over there.
     #[cfg(feature = "server")]
-    places: Ids,
-    #[cfg(feature = "server")]
-    finished_places: Ids,
+    places: ById<bool>,
 }
 
 impl Farewells {
@@ -54,8 +52,7 @@ impl Farewells {
     #[cfg(feature = "server")]
     fn place_of(&self, frame: &Retained) -> u8 {
         let Retained::Reset { channel, .. } = frame else { return 0 };
-        let has = |places: &Ids| places.iter().any(|id| id == *channel);
-        if has(&self.places) { 1 } else { 2 * u8::from(has(&self.finished_places)) }
+        self.places.get(*channel).map_or(0, |finished| 1 + u8::from(*finished))
     }
 
     #[cfg(not(feature = "server"))]
@@ -73,9 +70,7 @@ impl Farewells {
             match (&frame, place) {
                 (Retained::Done { .. } | Retained::Reset { .. }, 0) => {}
                 #[cfg(feature = "server")]
-                (Retained::Reset { channel, .. }, 1) => farewells.places.insert(*channel),
-                #[cfg(feature = "server")]
-                (Retained::Reset { channel, .. }, 2) => farewells.finished_places.insert(*channel),
+                (Retained::Reset { channel, .. }, 1 | 2) => farewells.keep(*channel, place == 2),
                 _ => return Err(InvalidMessage::UnknownValue),
             }
             farewells.queue.push_back(frame);
@@ -93,13 +88,18 @@ impl Farewells {
 
     #[cfg(feature = "server")]
     pub(super) fn places(&self) -> impl Iterator<Item = ChannelId> {
-        self.places.iter().chain(self.finished_places.iter())
+        self.places.ids()
+    }
+
+    #[cfg(feature = "server")]
+    fn keep(&mut self, id: ChannelId, finished: bool) {
+        *self.places.get_or_insert(id, || finished) = finished;
     }
 
     /// Its place is given up. False if it had none.
     #[cfg(feature = "server")]
     fn leave(&mut self, id: ChannelId) -> bool {
-        self.places.remove(id) || self.finished_places.remove(id)
+        self.places.remove(id).is_some()
     }
 }
 
@@ -109,8 +109,7 @@ impl Session {
         self.farewells.queue.push_back(Retained::Reset { channel: id, code });
         #[cfg(feature = "server")]
         if let Some(channel) = self.channels.get(id).filter(|channel| !channel.is_over()) {
-            let Farewells { places, finished_places, .. } = &mut self.farewells;
-            if channel.send.fin == Fin::Sealed { finished_places } else { places }.insert(id);
+            self.farewells.keep(id, channel.send.fin == Fin::Sealed);
             // The channel is about to be counted as over; this is the place of its RESET.
             *self.live(id) += 1;
         }
@@ -121,7 +120,7 @@ impl Session {
     #[cfg(feature = "server")]
     pub(super) fn turn_down(&mut self, id: ChannelId, code: ResetCode) {
         self.farewells.queue.push_back(Retained::Reset { channel: id, code });
-        self.farewells.places.insert(id);
+        self.farewells.keep(id, false);
     }
 
     /// RESET of the peer's for a channel that is no more: what was due on it need not be said.
@@ -137,7 +136,8 @@ impl Session {
     /// FIN of the peer's for a channel that is no more: if both had finished, it is over there.
     #[cfg(feature = "server")]
     pub(super) fn peer_has_finished(&mut self, id: ChannelId) {
-        if self.farewells.finished_places.remove(id) {
+        if self.farewells.places.get(id).copied().unwrap_or(false) {
+            self.farewells.leave(id);
             self.count_over(id);
         }
     }

@@ -123,7 +123,7 @@ impl Session {
         self.held_there += u16::from(cfg!(feature = "server"));
         let limit = u64::from(self.peers.window);
         self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), kind, limit, true)));
-        self.opened.push_back(id);
+        self.opened.insert(id);
         Ok(())
     }
 

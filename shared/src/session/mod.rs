@@ -40,7 +40,7 @@ pub use datagrams::DatagramStats;
 pub use handle::Channel;
 pub use snapshot::KeptChannel;
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 use crate::{
     budget::{Account, Claims},
@@ -138,7 +138,7 @@ pub struct Session {
     farewells: Farewells,
     /// Channels with a CREDIT or TAKEN due.
     due: Ids,
-    assembling: usize,
+    assembling: u8,
     /// Bytes queued on all channels, and whether one was told to wait for them.
     queued_len: usize,
     crowded: bool,
@@ -147,7 +147,7 @@ pub struct Session {
     datagrams_len: usize,
     /// For the driver.
     changed: Ids,
-    opened: VecDeque<ChannelId>,
+    opened: Ids,
     /// Counted frames received.
     received: u64,
     /// Datagrams that have come, and what was known of all that when it was asked last.
@@ -212,7 +212,7 @@ impl Session {
             unread_len: 0,
             datagrams_len: 0,
             changed: Ids::new(),
-            opened: VecDeque::new(),
+            opened: Ids::new(),
             received: 0,
             #[cfg(feature = "server")]
             datagrams_came: 0,
@@ -422,7 +422,7 @@ impl Session {
     }
 
     pub(crate) fn poll_opened(&mut self) -> Option<ChannelId> {
-        self.opened.pop_front()
+        self.opened.pop_first()
     }
 
     pub(crate) const fn poll_timeout(&self) -> Option<Instant> {

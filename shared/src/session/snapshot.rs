@@ -134,7 +134,7 @@ impl Session {
         }
         self.queued_len += channel.send.queued_len();
         self.unread_len += channel.recv.memory_len();
-        self.assembling += usize::from(channel.recv.assembling);
+        self.assembling = self.assembling.saturating_add(u8::from(channel.recv.assembling));
         self.held_there += u16::from(cfg!(feature = "server") && !is_ours);
         if channel.announced && !channel.is_over() {
             *self.live(id) += 1;
@@ -166,7 +166,7 @@ impl Session {
             && self.live_there <= self.ours.channels
             && self.next_id & 1 == self.role.bit()
             && self.peers_next_id & 1 != self.role.bit()
-            && self.assembling <= ASSEMBLING_CHANNELS_MAX;
+            && usize::from(self.assembling) <= ASSEMBLING_CHANNELS_MAX;
         if is_within { Ok(()) } else { Err(InvalidMessage::UnknownValue) }
     }
 }

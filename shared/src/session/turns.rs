@@ -6,7 +6,7 @@
 //! last     f       ─┘
 //! ```
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::{channel::Priority, ids::ChannelId};
 
@@ -18,7 +18,8 @@ const SHARE: u8 = 4;
 /// The channels that have something to seal, by priority and in turn.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    steps: [VecDeque<ChannelId>; STEPS],
+    /// Rows of a few: a queue that turns round has no use, and takes more.
+    steps: [Vec<ChannelId>; STEPS],
     /// Turns that each step has had since the next one had its own.
     had: [u8; STEPS],
 }
@@ -26,20 +27,20 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn push(&mut self, id: ChannelId, priority: Priority) {
         if let Some(step) = self.steps.get_mut(priority.step()) {
-            step.push_back(id);
+            step.push(id);
         }
     }
 
     /// The channel whose turn it is, of the first `steps` steps. It leaves the row.
     pub(super) fn pop(&mut self, steps: usize) -> Option<ChannelId> {
-        let mut waiting: usize = self.steps.iter().take(steps).map(VecDeque::len).sum();
+        let mut waiting: usize = self.steps.iter().take(steps).map(Vec::len).sum();
         for (step, had) in self.steps.iter_mut().zip(&mut self.had).take(steps) {
             waiting = waiting.saturating_sub(step.len());
             if waiting > 0 && *had >= SHARE {
                 *had = 0;
-            } else if let Some(id) = step.pop_front() {
+            } else if !step.is_empty() {
                 *had = if waiting > 0 { *had + 1 } else { 0 };
-                return Some(id);
+                return Some(step.remove(0));
             }
         }
         None
