@@ -192,40 +192,39 @@ impl Flight {
 mod tests {
     use super::*;
 
-    /// What a sender with much to send has on its way after so long, on a path of `round_trip` that takes `rate` bytes a millisecond.
-    fn after(flight: &mut Flight, from: Instant, millis: u64, round_trip: Duration, rate: usize) -> (Instant, usize) {
+    /// When so many milliseconds have gone, of a sender with much to send, on a path of so many microseconds that takes `rate` bytes
+    /// in each.
+    fn after(flight: &mut Flight, from: Instant, millis: u64, path_micros: u64, rate: u64) -> Instant {
         let (mut now, until, mut counted) = (from, from + Duration::from_millis(millis), flight.len);
         while now < until {
             let len = flight.len_max();
-            let queue =
-                Duration::from_micros((len as u64 * 1_000 / rate as u64).saturating_sub(round_trip.as_micros() as u64));
             counted += 1;
             flight.sealed(now, counted, 0, 1, true);
             flight.len += len as u64;
-            now = now + round_trip + queue;
+            now = now + Duration::from_micros(path_micros.max(len as u64 / rate));
             assert!(flight.acknowledged(now, (counted, 0), counted, len));
         }
-        (now, flight.len_max())
+        now
     }
 
     #[test]
     fn while_somebody_types_nothing_queues_and_a_long_path_is_filled_all_the_same() {
-        for (round_trip, rate) in [(Duration::from_micros(400), 200_000), (Duration::from_millis(100), 20_000)] {
-            let path = (round_trip.as_micros() as usize * rate / 1_000).max(FLIGHT_LEN_MIN);
+        for (path_micros, rate) in [(400, 200), (100_000, 20)] {
+            let path = (path_micros * rate).max(FLIGHT_LEN_MIN as u64);
             let mut flight = Flight::default();
-            let (now, bulk) = after(&mut flight, Instant::from_micros(0), 30_000, round_trip, rate);
-            assert!(bulk >= path, "{bulk} of {path} without a key");
+            let mut now = after(&mut flight, Instant::from_micros(0), 30_000, path_micros, rate);
+            assert!(flight.len_max() as u64 >= path, "{} of {path} without a key", flight.len_max());
             flight.press(now);
             assert_eq!(flight.len_max(), FLIGHT_LEN_MIN);
-            let (mut now, mut len) = (now, 0);
             for _ in 0..20 {
                 flight.press(now);
-                (now, len) = after(&mut flight, now, 200, round_trip, rate);
+                now = after(&mut flight, now, 200, path_micros, rate);
                 flight.look_for_presses(now);
             }
+            let len = flight.len_max() as u64;
             assert!(len >= path * 3 / 4 && len <= path * 7 / 4, "{len} of {path} while keys are pressed");
             flight.look_for_presses(now + Duration::from_secs(PRESSED_SECS));
-            assert!(flight.len_max() >= path, "{} of {path} after them", flight.len_max());
+            assert!(flight.len_max() as u64 >= path, "{} of {path} after them", flight.len_max());
         }
     }
 }
