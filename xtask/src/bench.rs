@@ -153,7 +153,7 @@ impl Rounds {
 
 fn all(rounds: Rounds) -> Result<()> {
     for (group, _) in GROUPS {
-        // What a group that is skipped measured on another day is no part of this report.
+        // What a group that is skipped measured on another day stands in the report already, with its day.
         let _ = fs::remove_file(target(&format!("bench/{group}.json")));
         match group {
             "page" => page(rounds, None)?,

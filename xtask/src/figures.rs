@@ -41,7 +41,7 @@ struct Entry {
     met: bool,
 }
 
-/// Joins what the groups measured last.
+/// Joins what the groups measured last. A group that was not measured keeps its table, with the day that stands there.
 ///
 /// # Errors
 ///
@@ -51,7 +51,7 @@ pub(crate) fn report() -> Result<()> {
     for (group, _) in GROUPS {
         match fs::read_to_string(target(&format!("bench/{group}.json"))) {
             Ok(json) => entries.extend(serde_json::from_str::<Vec<Entry>>(&json).context(group)?),
-            Err(_) => eprintln!("xtask: the report is without {group}: it was not measured"),
+            Err(_) => eprintln!("xtask: {group} was not measured: its table stays as it was"),
         }
     }
     ensure!(!entries.is_empty(), "nothing was measured: run `cargo xtask bench`");
@@ -61,8 +61,8 @@ pub(crate) fn report() -> Result<()> {
     let file = root().join("docs/BENCHMARKS.md");
     let text = fs::read_to_string(&file).context("cannot read docs/BENCHMARKS.md")?;
     let (before, rest) = text.split_once(BEGIN).context("docs/BENCHMARKS.md has lost its first mark")?;
-    let (_, after) = rest.split_once(END).context("docs/BENCHMARKS.md has lost its second mark")?;
-    let (machine, tables) = (machine(), tables(&entries));
+    let (last, after) = rest.split_once(END).context("docs/BENCHMARKS.md has lost its second mark")?;
+    let (machine, tables) = (machine(), tables(&entries, last, &today()));
     fs::write(&file, format!("{before}{BEGIN}\n\n{machine}\n{tables}{END}{after}")).context("cannot write")?;
     for (name, chart) in charts(&entries) {
         let file = root().join("docs").join(format!("bench-{name}.svg"));
@@ -88,7 +88,6 @@ fn machine() -> String {
     let npm = |package: &str| Some(format!("{package} {}", tools::bench_version(package)?));
     let mut rows = String::from("| | |\n|---|---|\n");
     for (what, value) in [
-        ("date", output(command("date").args(["-u", "+%F"]))),
         ("processor", field("/proc/cpuinfo", "model name").map(|model| format!("{model}, {cores} cores"))),
         ("memory", field("/proc/meminfo", "MemTotal")),
         ("system", said("uname", "-sr")),
@@ -104,15 +103,20 @@ fn machine() -> String {
     rows
 }
 
-fn tables(entries: &[Entry]) -> String {
+fn today() -> String {
+    output(command("date").args(["-u", "+%F"])).unwrap_or_else(|| "a day that nobody knows".to_owned())
+}
+
+fn tables(entries: &[Entry], last: &str, today: &str) -> String {
     let mut text = String::new();
     for (group, title) in GROUPS {
         let of_group: Vec<_> = entries.iter().filter(|entry| entry.group == group).collect();
         if of_group.is_empty() {
-            let _ = writeln!(text, "### {title}\n\nSkipped on this machine.\n");
+            let earlier = last.split("### ").find_map(|section| section.strip_prefix(title));
+            let _ = writeln!(text, "### {title}{}\n", earlier.unwrap_or("\n\nSkipped on this machine.").trim_end());
             continue;
         }
-        let _ = writeln!(text, "### {title}\n\n| figure | Duologue | beside | | ratio | goal | |");
+        let _ = writeln!(text, "### {title}\n\nOf {today}.\n\n| figure | Duologue | beside | | ratio | goal | |");
         text.push_str("|---|---:|---|---:|---:|---|---|\n");
         let mut last = "";
         for entry in of_group {

@@ -1,7 +1,7 @@
 //! What is measured where it passes: how long handshakes, resumptions and turns take. All else that `/metrics` has is counted already
 //! and read when it is asked for (`api/status.rs`).
 //!
-//! A handshake and a resumption cost one observation each; of messages one in [`SAMPLED`] is measured.
+//! A handshake and a resumption cost one observation each; of batches of messages one in [`SAMPLED`] is measured.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// Of so many messages of a channel one is measured, the first among them.
+/// Of so many batches of a channel one is measured, the first among them.
 const SAMPLED: u32 = 256;
 
 /// Histograms in seconds. Clones are the same.
@@ -21,7 +21,7 @@ pub(crate) struct Times {
     turn: Histogram,
 }
 
-/// Begins to measure the message of this number in its channel, if it is one of those.
+/// Begins to measure the batch of this number in its channel, if it is one of those.
 pub(crate) fn begin(number: u32) -> Option<Instant> {
     number.is_multiple_of(SAMPLED).then(Instant::now)
 }
@@ -45,7 +45,7 @@ impl Times {
         self.resume.observe(took.as_secs_f64());
     }
 
-    /// A message was answered, so long after it was taken.
+    /// Messages were answered, so long after they were taken.
     pub(crate) fn turn(&self, took: Duration) {
         self.turn.observe(took.as_secs_f64());
     }
@@ -57,6 +57,6 @@ impl Times {
         };
         add("handshake", "From an open WebSocket to the device's proof", &self.handshake);
         add("resume", "From an open WebSocket to a session that goes on over it", &self.resume);
-        add("turn", "From a message taken by the service echo to its answer given to the line; one in 256", &self.turn);
+        add("turn", "From messages taken at once by the service echo to their answers given to the line; one in 256", &self.turn);
     }
 }
