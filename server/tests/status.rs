@@ -218,3 +218,121 @@ async fn a_server_is_ready_until_it_stops_and_lives_until_it_has() {
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     assert!(fs::metadata(site.state()).is_ok());
 }
+
+/// What Grafana puts in the place of its variables.
+const VARIABLES: [(&str, &str); 3] = [("$__rate_interval", "10s"), ("$job", "duologue"), ("$instance", ".+")];
+
+/// Debian's Prometheus, which asks the server once a second.
+struct Prometheus {
+    process: std::process::Child,
+    port: u16,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Prometheus {
+    fn start(site: &Site, status: u16) -> Self {
+        let port = free_port();
+        let told = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: duologue, static_configs: [{{targets: ['127.0.0.1:{status}']}}]}}]\n"
+        );
+        site.write("prometheus.yml", told);
+        let at = |name: &str| site.directory.path().join(name);
+        let mut command = Command::new("/usr/bin/prometheus");
+        command.arg(format!("--config.file={}", at("prometheus.yml").display()));
+        command.arg(format!("--storage.tsdb.path={}", at("prometheus").display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "Prometheus does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { process, port }
+    }
+
+    /// The values that a query has now.
+    fn query(&self, query: &str) -> Vec<f64> {
+        let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut tcp = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        // By HTTP/1.0 the answer comes in one piece.
+        write!(tcp, "GET /api/v1/query?query={escaped} HTTP/1.0\r\nhost: localhost\r\n\r\n").expect("it takes it");
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).expect("text");
+        let body = answer.split_once("\r\n\r\n").expect("a head").1;
+        let answer: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        let results = answer["data"]["result"].as_array().expect("a list");
+        results
+            .iter()
+            .map(|result| result["value"][1].as_str().and_then(|value| value.parse().ok()).expect("a number"))
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_query_of_the_dashboard_has_numbers_of_a_server_at_work() {
+    if !std::path::Path::new("/usr/bin/prometheus").is_file() {
+        println!("skipped: prometheus (Debian: prometheus)");
+        return;
+    }
+    let site = Site::new("");
+    let listens = free_port();
+    let path = Path::to(listens);
+    let (_server, status) = begin_at(&site, path.port, listens);
+    let prometheus = Prometheus::start(&site, status);
+    let dashboard =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/grafana.json")).expect("it is there");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+    let mut queries: Vec<String> = Vec::new();
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            queries.push(target["expr"].as_str().expect("a query").to_owned());
+        }
+    }
+    assert!(queries.len() >= 20, "{queries:?}");
+    for query in &mut queries {
+        for (name, value) in VARIABLES {
+            *query = query.replace(name, value);
+        }
+        assert!(!query.contains('$'), "{query}");
+    }
+    // Somebody comes, says something, and is cut off, again and again: until each query has been answered with numbers.
+    let (mut lines, begun) = (Vec::new(), Instant::now());
+    let mut missing = queries.clone();
+    while !missing.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "without numbers: {missing:#?}");
+        lines.push(line(&site).await);
+        path.cut();
+        for line in &lines {
+            assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()), "it goes on");
+        }
+        lines.drain(..lines.len().saturating_sub(3));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        missing.retain(|query| {
+            let values = prometheus.query(query);
+            values.is_empty() || !values.iter().all(|value| value.is_finite())
+        });
+    }
+    println!("{} queries have numbers after {:.1} s", queries.len(), begun.elapsed().as_secs_f64());
+}
+
+#[test]
+fn the_unit_leaves_the_server_little_of_the_machine() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/duologue.service");
+    let Ok(output) = Command::new("systemd-analyze")
+        .args(["security", "--no-pager", "--offline=true", "--threshold=20", unit])
+        .output()
+    else {
+        println!("skipped: systemd-analyze (Debian: systemd)");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{}", said.lines().last().unwrap_or_default());
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}

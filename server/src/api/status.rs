@@ -178,15 +178,12 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn counts(
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-        counts: impl Iterator<Item = (&'static str, u64)>,
-    ) -> fmt::Result {
+    /// Also of those that there were none of: a rate begins at 0.
+    fn counts(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, counts: &[(Kind, u64)]) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(name, help, None, ConstCounter::<u64>::TYPE)?;
-        for (kind, count) in counts {
-            ConstCounter::new(count).encode(metric.encode_family(&[("kind", kind)])?)?;
+        for &kind in Kind::ALL {
+            let count = counts.iter().find(|(other, _)| *other == kind).map_or(0, |(_, count)| *count);
+            ConstCounter::new(count).encode(metric.encode_family(&[("kind", kind.name())])?)?;
         }
         Ok(())
     }
@@ -200,17 +197,10 @@ impl Collector for Numbers {
         let build = ConstGauge::new(1_u32);
         let mut metric = it.encode_descriptor("build_info", "What runs here", None, build.metric_type())?;
         build.encode(metric.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)?;
-        let told = watch.told();
-        let of = |kind: &Kind| told.iter().find(|(other, _)| other == kind).map_or(0, |(_, count)| *count);
-        // Also those that there were none of: a rate begins at 0.
-        Self::counts(
-            it,
-            "events",
-            "Events since the start, by kind: docs/WATCH.md has them",
-            Kind::ALL.iter().map(|kind| (kind.name(), of(kind))),
-        )?;
-        let lost = watch.lost().into_iter().map(|(kind, count)| (kind.name(), count));
-        Self::counts(it, "events_lost", "Events that were not told, because whoever reads was too slow", lost)?;
+        let help = "Events since the start, by kind: docs/WATCH.md has them";
+        Self::counts(it, "events", help, &watch.told())?;
+        let help = "Events that were not told, because whoever reads was too slow";
+        Self::counts(it, "events_lost", help, &watch.lost())?;
         let directory = self.duologue.directory();
         gauge(
             it,

@@ -57,6 +57,10 @@ impl Times {
         };
         add("handshake", "From an open WebSocket to the device's proof", &self.handshake);
         add("resume", "From an open WebSocket to a session that goes on over it", &self.resume);
-        add("turn", "From messages taken at once by the service echo to their answers given to the line; one in 256", &self.turn);
+        add(
+            "turn",
+            "From messages taken at once by the service echo to their answers given to the line; one in 256",
+            &self.turn,
+        );
     }
 }
