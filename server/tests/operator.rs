@@ -66,7 +66,20 @@ async fn an_operator_writes_a_file_edits_three_lines_checks_it_and_serves() {
     assert_eq!(line.request("echo", "a").await, Ok(b"a".to_vec()));
     // Nothing has changed, and nothing is said to have.
     assert_eq!(site.verb(&["reload"]), "read again: 1 rules are in force");
+    // The owner's verbs find it by the same file, from anywhere.
+    let verb = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).current_dir("/").env_remove("DUOLOGUE_STATE").env("DUOLOGUE_CONFIG", path);
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(verb(&["devices", "list", "--json"]).matches("\"fingerprint\":").count(), 1);
+    assert_eq!(verb(&["reload"]), "read again: 1 rules are in force\n");
+    assert_eq!(verb(&["keys", "show"]), site.verb(&["keys", "show"]) + "\n");
     drop(server);
+    let (code, _, told) = site.try_verb(&["init", "/nowhere/duologue.toml"]);
+    assert!(code == 1 && told.contains("No such file") && !told.contains("overwritten"), "{code}: {told}");
 }
 
 #[test]

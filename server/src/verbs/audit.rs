@@ -102,7 +102,7 @@ impl AuditVerb {
                 owner.tell(&state, |state| vec![state.head.clone()]);
             }
             Self::Key(owner) => {
-                let directory = directory(&owner);
+                let directory = directory(&owner)?;
                 let keys = audit_keys(&directory).with_context(|| nothing(&directory))?;
                 let (first, now) = keys.with_context(|| nothing(&directory))?;
                 owner.tell(&Keys { first: first.to_string(), now: now.to_string() }, |keys| {
@@ -111,7 +111,7 @@ impl AuditVerb {
             }
             Self::Tail { files, lines, kinds, device, subject, address, since, events, csv, owner } => {
                 let filter = Filter { kinds, device, subject, address, since, events_only: events };
-                let directory = directory(&owner);
+                let directory = directory(&owner)?;
                 let entries = tail(&named(&files, &owner)?, Some(&directory), &filter, lines);
                 let entries = Entries { entries: entries.context("the audit log cannot be read")? };
                 if csv {
@@ -141,8 +141,8 @@ fn kind(name: &str) -> Result<String, &'static str> {
 
 const NAMES: [&str; 11] = ["n", "at", "kind", "count", "device", "subject", "address", "label", "code", "by", "note"];
 
-fn directory(owner: &Owner) -> PathBuf {
-    owner.directory.state.join(DIRECTORY)
+fn directory(owner: &Owner) -> anyhow::Result<PathBuf> {
+    Ok(owner.directory.path()?.join(DIRECTORY))
 }
 
 fn nothing(directory: &std::path::Path) -> String {
@@ -161,9 +161,9 @@ fn without_formulas(mut entry: AuditEntry) -> AuditEntry {
 
 /// The files that are meant.
 fn named(files: &[PathBuf], owner: &Owner) -> anyhow::Result<Vec<PathBuf>> {
-    let own = [directory(owner)];
+    let own = if files.is_empty() { vec![directory(owner)?] } else { Vec::new() };
     let mut named = Vec::new();
-    for path in if files.is_empty() { &own } else { files } {
+    for path in own.iter().chain(files) {
         if path.is_dir() {
             let found = audit_files(path).with_context(|| format!("{} cannot be read", path.display()))?;
             if found.is_empty() {

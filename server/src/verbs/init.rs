@@ -1,8 +1,12 @@
 //! `duologue init`: writes a configuration with everything that can be said in it, most of it as comments.
 
-use std::{fs::File, io::Write, path::PathBuf};
+use std::{
+    fs::File,
+    io::{ErrorKind, Write},
+    path::PathBuf,
+};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use super::{check::FILE, say};
 
@@ -19,8 +23,10 @@ pub(crate) struct Init {
 impl Init {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let file = self.file.display();
-        let mut made = File::create_new(&self.file)
-            .with_context(|| format!("cannot write {file}: what is there is not overwritten"))?;
+        let mut made = File::create_new(&self.file).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => anyhow!("cannot write {file}: what is there is not overwritten"),
+            _ => anyhow!("cannot write {file}: {error}"),
+        })?;
         made.write_all(TEXT.as_bytes())
             .and_then(|()| made.sync_all())
             .with_context(|| format!("cannot write {file}"))?;

@@ -22,8 +22,9 @@ struct Shown {
 impl Keys {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let Self::Show(owner) = self;
-        let key = server_key(&owner.directory.state)?;
-        if let Some(file) = exposed_key(&owner.directory.state) {
+        let state = owner.directory.path()?;
+        let key = server_key(&state)?;
+        if let Some(file) = exposed_key(&state) {
             tracing::warn!(
                 "{file} is open to other users of this machine: `chmod 600` it, or begin anew if anybody may have read it"
             );

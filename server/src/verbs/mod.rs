@@ -26,7 +26,10 @@ mod systemd;
 pub(crate) mod token;
 pub(crate) mod watch;
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use duologue_server::{
@@ -67,9 +70,21 @@ pub(crate) const STATE: &str = "duologue-state";
 /// Where a server keeps its key and its devices.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StateDirectory {
-    /// The server's state directory; made if it is missing.
-    #[arg(long, value_name = "DIR", default_value = STATE, env = "DUOLOGUE_STATE")]
-    pub(crate) state: PathBuf,
+    /// The server's state directory; made if it is missing. Default: `state` of the file that DUOLOGUE_CONFIG names, if it does, else
+    /// duologue-state.
+    #[arg(long, value_name = "DIR", env = "DUOLOGUE_STATE")]
+    state: Option<PathBuf>,
+}
+
+impl StateDirectory {
+    pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
+        if let Some(state) = &self.state {
+            return Ok(state.clone());
+        }
+        let file = std::env::var_os("DUOLOGUE_CONFIG").filter(|file| !file.is_empty());
+        let said = file.map(|file| ConfigFile::open(Path::new(&file))).transpose()?;
+        Ok(said.and_then(|(_, config)| config.settings.server.state).unwrap_or_else(|| STATE.into()))
+    }
 }
 
 /// Where everything is said.

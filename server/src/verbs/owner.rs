@@ -29,7 +29,7 @@ impl Owner {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> anyhow::Result<T> {
-        ask(&self.directory.state, method, path, body).await
+        ask(&self.directory.path()?, method, path, body).await
     }
 
     /// Asks for something that has no body.

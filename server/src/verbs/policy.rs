@@ -88,7 +88,7 @@ impl Explain {
             standing,
             config,
         };
-        let answer: PolicyAnswer = ask(&self.directory.state, Method::POST, "/policy/explain", Some(&asked)).await?;
+        let answer: PolicyAnswer = ask(&self.directory.path()?, Method::POST, "/policy/explain", Some(&asked)).await?;
         if self.json {
             say(&serde_json::to_string(&answer)?);
         } else {

@@ -14,7 +14,7 @@ pub(crate) struct Reload {
 
 impl Reload {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let Reloaded { rules } = ask(&self.directory.state, Method::POST, "/reload", None::<&()>).await?;
+        let Reloaded { rules } = ask(&self.directory.path()?, Method::POST, "/reload", None::<&()>).await?;
         match rules {
             Some(rules) => say(&format!("read again: {rules} rules are in force")),
             None => say("read again: the certificates; there is no --config"),
