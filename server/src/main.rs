@@ -114,6 +114,6 @@ mod tests {
         let Ok(Verb::Devices(verbs::devices::Devices::Revoke { device, owner, .. })) = parsed else {
             panic!("{parsed:?}");
         };
-        assert_eq!((device.as_str(), owner.directory.state.to_str()), (id, Some("elsewhere")));
+        assert_eq!((device.as_str(), owner.directory.path().expect("it is said").to_str()), (id, Some("elsewhere")));
     }
 }
