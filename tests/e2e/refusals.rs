@@ -75,6 +75,13 @@ async fn browser_a_page_without_webassembly_is_told_so() {
     browser.reload().await;
     let (code, reason) = end(&browser, "delete globalThis.WebAssembly", "{}").await;
     assert_eq!((code.as_str(), reason.contains("WebAssembly")), ("no-wasm", true), "{reason}");
+    // Of the two that there are, either does.
+    proxy.answer("/duologue_snapshots_bg.wasm", "content-type: application/wasm", "not what it should be");
+    browser.reload().await;
+    let open = "
+        const { connect } = await import('/duologue.js');
+        return new TextDecoder().decode(await connect().request('echo', 'x'));";
+    assert_eq!(browser.run(open, Value::Null).await, json!("x"));
     proxy.answer("/duologue_core_bg.wasm", "content-type: application/wasm", "not what it should be");
     browser.reload().await;
     let (code, reason) = end(&browser, "", "{}").await;

@@ -1,6 +1,6 @@
 /**
  * The wasm module, fetched once, when it is first needed. That of a page that leaves its session to the next one has more in it
- * (keeping.js), where the surroundings have two.
+ * (keeping.js), where the surroundings have two, and where that can be loaded: a policy may name the other only.
  */
 
 import { Line, deviceFingerprint, initSync, parseInvite, serverFingerprint } from "./duologue_core.js";
@@ -13,8 +13,7 @@ const loading = [];
 
 /** What `source` gives: a module, its bytes, an answer that has them, or where they are. Nothing streams: it is checked by its hash
  * as a whole, and small. */
-async function load(keeps) {
-  const from = keeps ? await keeping() : { core, initSync, source };
+async function load(from) {
   let module = await from.source();
   if (module instanceof URL) module = await fetch(module);
   if (module instanceof Response) {
@@ -28,7 +27,8 @@ async function load(keeps) {
 /** Fulfils with a `core` that can be used. A failed fetch may be tried again. */
 export function ready(keeps) {
   const which = Number(Boolean(keeps && keeping));
-  loading[which] ??= load(which).catch((error) => {
+  const loads = which ? () => keeping().then(load).catch(() => ready()) : () => load({ core, initSync, source });
+  loading[which] ??= loads().catch((error) => {
     loading[which] = undefined;
     throw Object.assign(error, { of: "module" }); // why.js knows what that means
   });

@@ -41,7 +41,7 @@ const KEPT_MILLIS = 3_000;
 /** Hosts that may be in the person's own network. */
 const NEAR = /^(localhost|\[.*|[\d.]+)$|\.(local|localhost)$/;
 /** Ends whose cause is looked into. */
-const WHY = new Set(["unreachable", "blocked-by-policy"]);
+const WHY = new Set(["unreachable", "blocked-by-policy", "wasm-blocked", "no-wasm", "not-loaded"]);
 /** Numbers on the wire. */
 const ALGORITHM = { Ed25519: 1, "P-256": 2 };
 /** What works unbound: `const { fetch } = link`. */
@@ -295,7 +295,7 @@ export class Link extends EventTarget {
       this.#tokens = new Tokens(options.token, this.device, (code, reason) => this.#announce("tokenerror", { code, reason }));
       begin = await this.#tokens.first();
     }
-    this.#snapshots = await leaving;
+    if (core.Line.prototype.snapshot) this.#snapshots = await leaving;
     if (this.#end || this.#closing) return;
 
     // The first time, whoever sees the line open may reload at once, and must find the pin.
