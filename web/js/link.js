@@ -41,7 +41,7 @@ const KEPT_MILLIS = 3_000;
 /** Hosts that may be in the person's own network. */
 const NEAR = /^(localhost|\[.*|[\d.]+)$|\.(local|localhost)$/;
 /** Ends whose cause is looked into. */
-const WHY = new Set(["unreachable", "blocked-by-policy", "wasm-blocked", "no-wasm", "not-loaded"]);
+const WHY = new Set(["unreachable", "blocked-by-policy", "wasm-blocked", "no-wasm"]);
 /** Numbers on the wire. */
 const ALGORITHM = { Ed25519: 1, "P-256": 2 };
 /** What works unbound: `const { fetch } = link`. */
