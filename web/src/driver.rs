@@ -34,7 +34,8 @@ use crate::{
     surface::{LineOptions, format_ticket},
 };
 
-/// Bytes that the browser may hold unsent. It cannot take them back, so that more would only make urgent messages late.
+/// Bytes that the browser may hold unsent. What keeps urgent messages from being late is the path's own bound; with less than this the
+/// page waits for its timer.
 const BUFFERED_MAX: u32 = 512 * 1_024;
 /// How soon a full socket is looked at again: browsers have no event for it.
 const DRAIN_MILLIS: i32 = 4;
