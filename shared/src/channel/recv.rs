@@ -126,6 +126,17 @@ impl RecvHalf {
         }
     }
 
+    /// The application has read as far as the next piece of a stream, past what was left out before it. False if there is none.
+    fn comes_to_a_piece(&mut self) -> bool {
+        let Some((.., gap)) = self.ready.front_mut() else { return false };
+        let gap = core::mem::take(gap);
+        if gap > 0 {
+            self.missed += gap;
+            self.leave(0, gap);
+        }
+        true
+    }
+
     /// Something was left out just before the next message, or the next bytes.
     pub(crate) fn is_behind_gap(&self) -> bool {
         self.ready.front().is_some_and(|(.., gap)| *gap > 0)
@@ -151,13 +162,9 @@ impl RecvHalf {
     pub(crate) fn read(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         self.pass_gap();
-        while let Some((piece, _, gap)) = self.ready.front_mut() {
-            let gap = core::mem::take(gap);
-            if gap > 0 {
-                self.missed += gap;
-                self.leave(0, gap);
-                continue;
-            }
+        while self.comes_to_a_piece()
+            && let Some((piece, ..)) = self.ready.front()
+        {
             if !bytes.is_empty() && piece.len() - self.offset > RECORD_LEN_MAX.saturating_sub(bytes.len()) {
                 break;
             }
@@ -183,13 +190,9 @@ impl RecvHalf {
     pub(crate) fn read_to(&mut self, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         self.pass_gap();
-        while let Some((piece, cost, gap)) = self.ready.front_mut() {
-            let gap = core::mem::take(gap);
-            if gap > 0 {
-                self.missed += gap;
-                self.leave(0, gap);
-                continue;
-            }
+        while self.comes_to_a_piece()
+            && let Some((piece, cost, _)) = self.ready.front()
+        {
             let rest = piece.get(self.offset..).unwrap_or_default();
             let len = rest.len().min(buf.len() - filled);
             let (Some(to), Some(from)) = (buf.get_mut(filled..filled + len), rest.get(..len)) else { break };
