@@ -34,6 +34,10 @@ const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
 const EVENTS_MAX: usize = 100_000;
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A copy is some 500 bytes for each device: two million of them.
+const COPY_LEN_MAX: usize = 1_024 * 1_024 * 1_024;
+/// How long it may take: as long as a connection lasts there (`api/socket.rs`).
+const COPY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks the local API of a state directory, whether its server runs or not. `body` is said as JSON.
 ///
@@ -46,18 +50,43 @@ pub async fn ask<T: DeserializeOwned>(
     body: Option<&(impl Serialize + Sync)>,
 ) -> anyhow::Result<T> {
     let body = body.map(serde_json::to_vec).transpose()?.map_or_else(Body::empty, Body::from);
+    let answer = answer(directory, method, path, body, ANSWER_LEN_MAX, PATIENCE).await?;
+    serde_json::from_slice(&answer).with_context(|| of_another_version(&answer))
+}
+
+/// Asks for a copy: `/backup` or `/export`.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn copy_from(directory: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
+    Ok(answer(directory, Method::GET, path, Body::empty(), COPY_LEN_MAX, COPY_PATIENCE).await?.into())
+}
+
+fn of_another_version(answer: &[u8]) -> String {
+    format!("the running server is of another version: it says {}", String::from_utf8_lossy(answer))
+}
+
+/// What is answered, if it is no refusal.
+async fn answer(
+    directory: &Path,
+    method: Method,
+    path: &str,
+    body: Body,
+    len_max: usize,
+    patience: Duration,
+) -> anyhow::Result<Bytes> {
     let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
     let request = request.header(header::CONTENT_TYPE, "application/json").body(body)?;
-    let answered = tokio::time::timeout(PATIENCE, async {
+    let answered = tokio::time::timeout(patience, async {
         match UnixStream::connect(directory.join(api::SOCKET)).await {
-            Ok(stream) => exchange(stream, request).await.context("the running server broke off"),
+            Ok(stream) => exchange(stream, request, len_max).await.context("the running server broke off"),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 let state = State::open_existing(directory)?;
                 let watch = Watch::default();
                 let told = watch.subscribe(EVENTS_MAX);
                 notices::tell(&state, &watch);
                 let response = api::router_at_rest(state.clone(), watch.clone()).oneshot(request).await;
-                let answered = whole(response.unwrap_or_else(|never| match never {})).await;
+                let answered = whole(response.unwrap_or_else(|never| match never {}), len_max).await;
                 // While nobody else can open the state.
                 write_audit(state.directory(), &watch, &told);
                 drop(state);
@@ -74,17 +103,16 @@ pub async fn ask<T: DeserializeOwned>(
             }
         }
     });
-    let secs = PATIENCE.as_secs();
+    let secs = patience.as_secs();
     let response = answered
         .await
         .with_context(|| format!("the running server has not answered within {secs} s: its log may say why"))??;
     let is_success = response.status().is_success();
     let body = response.into_body();
-    let other = || format!("the running server is of another version: it says {}", String::from_utf8_lossy(&body));
     if is_success {
-        return serde_json::from_slice(&body).with_context(other);
+        return Ok(body);
     }
-    let refused: api::Refused = serde_json::from_slice(&body).with_context(other)?;
+    let refused: api::Refused = serde_json::from_slice(&body).with_context(|| of_another_version(&body))?;
     bail!(refused.message)
 }
 
@@ -109,16 +137,16 @@ fn write_audit(directory: &Path, watch: &Watch, told: &Reader) {
     }
 }
 
-async fn exchange(stream: UnixStream, request: Request<Body>) -> anyhow::Result<Response<Bytes>> {
+async fn exchange(stream: UnixStream, request: Request<Body>, len_max: usize) -> anyhow::Result<Response<Bytes>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
-    let response = whole(response.map(Body::new)).await;
+    let response = whole(response.map(Body::new), len_max).await;
     connection.abort();
     response
 }
 
-async fn whole(response: Response<Body>) -> anyhow::Result<Response<Bytes>> {
+async fn whole(response: Response<Body>, len_max: usize) -> anyhow::Result<Response<Bytes>> {
     let (head, body) = response.into_parts();
-    Ok(Response::from_parts(head, to_bytes(body, ANSWER_LEN_MAX).await?))
+    Ok(Response::from_parts(head, to_bytes(body, len_max).await?))
 }

@@ -66,11 +66,12 @@ pub use api::{
     DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList,
     InviteStatus, Invited, Kept, KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer,
     Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList,
-    Supposed, WatchList, WatchRule, Withdrawn, listen, listen_status, listen_with,
+    Supposed, WatchList, WatchRule, Withdrawn, check_backup, import_export, listen, listen_status, listen_with,
+    restore_backup,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
-pub use control::ask;
+pub use control::{ask, copy_from};
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
 pub use door::firewall::{Budgets, CountryList, CountrySettings, Firewall, FirewallSettings, InvalidList, Otherwise};
@@ -114,11 +115,12 @@ pub use services::right::{NotAllowed, NotVouched};
 pub use services::service::{Call, Next, Service, ServiceError, answer, at_level, layered};
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};
+pub use state::backup::{BackupError, BackupInfo};
 pub use state::files::raise_file_limit;
-pub use state::store::{Device, DeviceStatus, Revocation, Store, StoreError, Terms};
+pub use state::store::{Counts, Device, DeviceStatus, Revocation, Store, StoreError, Terms};
 pub use state::whom::Whom;
 pub use state::words::{Language, spoken};
-pub use state::{State, StateError, exposed_key, server_key};
+pub use state::{State, StateError, exposed_key, server_key, write_private};
 pub use tokio_util::sync::CancellationToken;
 #[cfg(feature = "typescript")]
 pub use ts_rs;

@@ -55,6 +55,14 @@ enum Verb {
     /// The audit log: who was let in, refused, raised, revoked and banned, and what the owner did.
     #[command(subcommand)]
     Audit(verbs::audit::AuditVerb),
+    /// Writes everything of a server's state into one file, while it runs or not: with its private key, without sessions.
+    Backup(verbs::backup::Backup),
+    /// Makes a state directory of a backup, in an empty directory: whole, or not at all.
+    Restore(verbs::backup::Restore),
+    /// Writes what a server knows of devices, people, invites, passkeys and bans as lines of JSON, without its key.
+    Export(verbs::backup::Export),
+    /// Makes a state directory of such lines: whole, or not at all. A server's key that lies there stays.
+    Import(verbs::backup::Import),
     /// Whether a server runs, and whether everything is on disk.
     State(verbs::state::StateVerb),
     /// Opens a line from this terminal: sends its lines, prints what comes back.
@@ -85,6 +93,10 @@ async fn main() -> std::process::ExitCode {
         Verb::Bans(verb) => verb.run().await,
         Verb::Watch(verb) => verb.run().await,
         Verb::Audit(verb) => verb.run().await,
+        Verb::Backup(verb) => verb.run().await,
+        Verb::Restore(verb) => verb.run(),
+        Verb::Export(verb) => verb.run().await,
+        Verb::Import(verb) => verb.run(),
         Verb::State(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
     };

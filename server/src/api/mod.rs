@@ -24,6 +24,7 @@
 //! | `POST /bans` `{"what","which","secs"}` | 201 the ban: of an `address`, a `device` or a `subject`; lines that are there end |
 //! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
 //! | `GET /audit` | 200 `{"head","n","key","signed_at","waiting_losses","sinks"?:[{"name","waiting","lost"}]}`: signed now, to be kept elsewhere |
+//! | `GET /backup`, `GET /export` | 200 lines of JSON: everything, with the private key; what the store has, without it (`state/backup.rs`) |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
 //!
 //! Names in a path are percent-encoded. An empty body is `{}`; a word in it that is not listed is refused.
@@ -38,6 +39,7 @@
 mod accounts;
 mod asked;
 mod audit;
+mod backup;
 mod devices;
 mod invites;
 mod passkeys;
@@ -76,6 +78,7 @@ use crate::{
 };
 pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroups, Restored};
 use asked::{Named, Said};
+pub use backup::{check_backup, import_export, restore_backup};
 pub use devices::{Bind, Bound, DeviceInfo, DeviceList, GuestInfo};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
@@ -132,6 +135,7 @@ fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFil
         .merge(policy::routes())
         .merge(watch::routes())
         .merge(audit::routes())
+        .merge(backup::routes())
         .merge(sight::routes())
         .route("/state", get(server_state))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })

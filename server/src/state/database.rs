@@ -51,6 +51,14 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// An older version wrote it, and no copy could be kept of it as it is.
+    #[error("an older version wrote it, and no copy of it could be kept in {path} before it is taken over: {source}")]
+    NotCopied {
+        /// The copy.
+        path: String,
+        /// What happened.
+        source: io::Error,
+    },
     /// The journal beside it.
     #[error("the journal of revocations beside it, {path}: {source}")]
     Journal {

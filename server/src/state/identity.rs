@@ -11,7 +11,7 @@ use duologue::{Secret, ServerIdentity};
 
 use super::{StateError, random};
 
-const KEY: &str = "identity.key";
+pub(super) const KEY: &str = "identity.key";
 
 /// The identity of a state directory, which is made if it is missing.
 pub(super) fn find_or_make(directory: &Path) -> Result<ServerIdentity, StateError> {
@@ -47,7 +47,10 @@ pub(super) fn exposed(directory: &Path) -> Option<String> {
 /// Writes a file that only its owner may read, in a directory that this process has for itself. It has its mode from its first
 /// byte, and its name when it is whole: a full disk or a crash leaves nothing under that name. An existing one is never
 /// overwritten.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+///
+/// # Errors
+/// If it cannot be written, or is there.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let failed = |source| StateError::Io { verb: "write", path: path.to_owned(), source };
     if fs::symlink_metadata(path).is_ok() {
         return Err(failed(io::ErrorKind::AlreadyExists.into()));

@@ -4,12 +4,15 @@
 //! identity.key   the server's private key, 32 bytes, mode 0600; whoever has it is this server
 //! store.redb     devices, accounts and invites, mode 0600
 //! revocations.journal   what was revoked, on disk before the store has it; reserve   room for the owner
+//! store-v2.redb  the store as an older version left it, of the day when this one took it over
+//! restoring      while a directory is made of a backup (`backup.rs`)
 //! lock           held by the process that has the directory open, with its pid
 //! audit/   the audit log and its key (`watch/audit/`)
 //! control.sock   while the server runs
 //! tls-cert.pem, tls-key.pem   of `duologue dev`
 //! ```
 
+pub(crate) mod backup;
 mod database;
 pub(crate) mod files;
 mod identity;
@@ -37,7 +40,7 @@ use std::{
 use duologue::{DeviceId, Invite, ServerIdentity, ServerKey};
 use thiserror::Error;
 
-pub(crate) use identity::write_private;
+pub use identity::write_private;
 use lock::Lock;
 use notices::Notice;
 use store::{Store, StoreError, Terms};
@@ -69,6 +72,9 @@ pub enum StateError {
         .0.display()
     )]
     Nothing(PathBuf),
+    /// It was to be made of a backup.
+    #[error("a restore into {} came to no end: empty that directory, and restore again", .0.display())]
+    HalfMade(PathBuf),
     /// Another process has it.
     #[error("another duologue{}has {}: stop it first, or name another directory with --state", pid_of(*.pid), .directory.display())]
     InUse {
@@ -121,6 +127,7 @@ impl State {
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StateError> {
         let directory = directory.as_ref().to_owned();
         make_directory(&directory)?;
+        refuse_half_made(&directory)?;
         let lock = lock::take(&directory)?;
         let identity = identity::find_or_make(&directory)?;
         Self::open_store(directory, identity, lock)
@@ -132,6 +139,7 @@ impl State {
     /// [`StateError::Nothing`]; and as [`Self::open`].
     pub fn open_existing(directory: impl AsRef<Path>) -> Result<Self, StateError> {
         let directory = directory.as_ref().to_owned();
+        refuse_half_made(&directory)?;
         let identity = identity::find(&directory)?.ok_or_else(|| StateError::Nothing(directory.clone()))?;
         let lock = lock::take(&directory)?;
         Self::open_store(directory, identity, lock)
@@ -242,6 +250,10 @@ pub fn server_key(directory: impl AsRef<Path>) -> Result<ServerKey, StateError> 
 #[must_use]
 pub fn exposed_key(directory: impl AsRef<Path>) -> Option<String> {
     identity::exposed(directory.as_ref())
+}
+
+fn refuse_half_made(directory: &Path) -> Result<(), StateError> {
+    if backup::is_half_made(directory) { Err(StateError::HalfMade(directory.to_owned())) } else { Ok(()) }
 }
 
 fn make_directory(directory: &Path) -> Result<(), StateError> {

@@ -33,8 +33,8 @@ pub(super) const REFUSED: TableDefinition<'_, (u8, [u8; 32]), u64> = TableDefini
 pub(super) const SEEN: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("seen");
 
 /// Of the file's records. 1 had devices and invites alone, as they are still: what came since is in tables of its own. One without
-/// a version is of the time before there were any, and is as 1.
-pub(super) const VERSION: u32 = 2;
+/// a version is of the time before there were any, and is as 1. 3 has a generation, and each of its tables from the beginning.
+pub(super) const VERSION: u32 = 3;
 
 /// What the owner may do with a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ mod failing;
 mod fill;
 mod invites;
 mod lineage;
+mod lines;
 mod passkeys;
 mod revocation;
 mod seen;
@@ -29,7 +30,7 @@ mod tickets;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::OpenOptions,
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -48,6 +49,7 @@ use super::{
     database::Database,
     journal::Journal,
     notices::{Notice, Notices},
+    random,
     records::{
         ACCOUNTS, BINDINGS, DEVICES, INVITES, OPENINGS, PAIRINGS, REFUSED, REVOKED, SEEN, SETTINGS, TERMS, VERSION,
         device as read_device, invite as read_invite, now, terms as read_terms,
@@ -64,12 +66,22 @@ pub use super::{
 pub(crate) use accounts::{Account, AccountError, GROUPS_MAX, Known, Names};
 pub(crate) use bans::StoredBan;
 pub(crate) use invites::{InviteRecord, Withdrawal};
+pub use lines::Counts;
+pub(crate) use lines::{Base64, JudgeName, Name, NotTaken, Record, try_filling};
 pub(crate) use passkeys::{PASSKEYS_MAX, Passkey, PasskeyError, PasskeyId};
 pub use revocation::Revocation;
 use revocation::Waiting;
 pub(crate) use tickets::StoredTicket;
+use {
+    bans::BANS,
+    lineage::LINEAGE,
+    passkeys::{PASSKEYS, PASSKEYS_OF},
+    signed_out::{LET_IN, SIGNED_OUT},
+    tickets::TICKETS,
+};
 
 const ADDRESS: &str = "address";
+const GENERATION: &str = "generation";
 const VERSION_KEY: &str = "version";
 const WRITES: &str = "writes";
 
@@ -146,25 +158,21 @@ impl Store {
             // From a quarter of a millisecond to 2 s.
             write_times: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
         };
-        if store.database.read(version)?.is_none_or(|version| version < u64::from(VERSION)) {
+        let found = store.database.read(version)?;
+        if found.is_none_or(|version| version < u64::from(VERSION)) {
+            // What an older version has written is kept as it is, should anybody want to go back to that.
+            if store.database.read(|read| Ok(read.list_tables()?.next().is_some()))? {
+                keep_copy(path, found.unwrap_or(1))?;
+            }
+            let generation = hex::encode(random::<4>());
             store.write(Who::Owner, |write| {
-                write.open_table(DEVICES)?;
-                write.open_table(INVITES)?;
-                write.open_table(PAIRINGS)?;
-                write.open_table(REVOKED)?;
-                write.open_table(ACCOUNTS)?;
-                write.open_table(BINDINGS)?;
-                write.open_table(OPENINGS)?;
-                write.open_table(TERMS)?;
-                write.open_table(REFUSED)?;
-                write.open_table(SEEN)?;
-                write.open_table(SETTINGS)?.insert(VERSION_KEY, VERSION.to_string().as_str())?;
+                make_tables(write)?;
+                invites::note_makers(write)?;
+                let mut settings = write.open_table(SETTINGS)?;
+                settings.insert(GENERATION, generation.as_str())?;
+                settings.insert(VERSION_KEY, VERSION.to_string().as_str())?;
                 Ok(())
             })?;
-        }
-        // A file of before there was such a table.
-        if !store.database.read(invites::has_makers)? {
-            store.write(Who::Owner, invites::note_makers)?;
         }
         store.load()?;
         store.take_over_journal()?;
@@ -237,6 +245,14 @@ impl Store {
             }
             Ok(names)
         })
+    }
+
+    /// Which store this is: 4 bytes by chance, in hexadecimal digits. One that was restored or imported is another.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn generation(&self) -> Result<String, StoreError> {
+        Ok(self.read(|read| setting(read, GENERATION))?.unwrap_or_default())
     }
 
     /// The address under which the server was last reached, for links made while it does not run.
@@ -417,6 +433,45 @@ impl Store {
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes every table that is missing.
+fn make_tables(write: &WriteTransaction) -> Result<(), StoreError> {
+    write.open_table(ACCOUNTS)?;
+    for table in [DEVICES, BINDINGS, OPENINGS, LET_IN] {
+        write.open_table(table)?;
+    }
+    for table in [INVITES, TERMS, TICKETS] {
+        write.open_table(table)?;
+    }
+    for table in [REVOKED, SEEN, SIGNED_OUT] {
+        write.open_table(table)?;
+    }
+    write.open_table(PAIRINGS)?;
+    write.open_table(REFUSED)?;
+    write.open_table(LINEAGE)?;
+    write.open_table(PASSKEYS)?;
+    write.open_multimap_table(PASSKEYS_OF)?;
+    write.open_table(BANS)?;
+    write.open_table(SETTINGS)?;
+    Ok(())
+}
+
+/// Copies the file as it is beside itself, named by the version of its records.
+fn keep_copy(path: &Path, version: u64) -> Result<(), StoreError> {
+    let copy = path.with_file_name(format!("store-v{version}.redb"));
+    let beside = copy.with_extension("new");
+    let keep = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        io::copy(&mut File::open(path)?, &mut file)?;
+        file.sync_all()?;
+        fs::rename(&beside, &copy)
+    };
+    keep().map_err(|source| {
+        let _ = fs::remove_file(&beside);
+        StoreError::NotCopied { path: copy.display().to_string(), source }
+    })
 }
 
 /// The version of the file's records; none if it is new, or of the time before versions.

@@ -367,6 +367,8 @@ kinds! {
     OwnerBanned = "owner-banned", Owner, INFO, audited;
     /// The owner has lifted a ban.
     BanLifted = "ban-lifted", Owner, INFO, audited;
+    /// The owner has made a backup or an export: by it somebody else could be this server, or come in.
+    BackupMade = "backup-made", Owner, INFO, audited;
 }
 
 impl Kind {

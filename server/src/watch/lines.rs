@@ -247,6 +247,7 @@ pub(super) fn write(event: &Event) {
         Kind::PolicyReloaded => info!(target: OWNERS, "the owner has read the policy again{beside}"),
         Kind::OwnerBanned => info!(target: OWNERS, "the owner has banned{beside}"),
         Kind::BanLifted => info!(target: OWNERS, "the owner has lifted a ban{beside}"),
+        Kind::BackupMade => info!(target: OWNERS, "the owner has copied the state{beside}"),
     }
 }
 

@@ -139,4 +139,5 @@ export const EVENTS_WORDS = {
   "event.policy-reloaded": ["Configuration read again", "Configuration relue"],
   "event.owner-banned": ["Kept out by the owner", "Exclu par le propriétaire"],
   "event.ban-lifted": ["Let in again", "De nouveau admis"],
+  "event.backup-made": ["Backup made", "Sauvegarde faite"],
 };

@@ -1,7 +1,7 @@
 //! Bans, so that they outlive the server. Whom they are for and what they mean is the watch's (`watch/bans.rs`); here they are
 //! records under a name.
 
-use redb::{ReadableTable, TableDefinition, TableError};
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     Store, StoreError,
 };
 
-const BANS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bans");
+pub(super) const BANS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bans");
 
 /// A ban as the store has it, under whom it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +33,8 @@ impl Store {
     /// If the store fails.
     pub(crate) fn bans(&self) -> Result<Vec<StoredBan>, StoreError> {
         self.read(|read| {
-            let table = match read.open_table(BANS) {
-                // Nobody was ever banned.
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                table => table?,
-            };
             let mut bans = Vec::new();
-            for entry in table.iter()? {
+            for entry in read.open_table(BANS)?.iter()? {
                 let (key, bytes) = entry?;
                 let ban: StoredBan = decode("bans", key.value().as_bytes(), bytes.value())?;
                 bans.push(StoredBan { whom: key.value().to_owned(), ..ban });

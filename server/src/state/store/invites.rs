@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use duologue::{CloseCode, DeviceId, Invite, InviteId, Secret};
-use redb::{ReadTransaction, ReadableMultimapTable, ReadableTable, TableError, WriteTransaction};
+use redb::{ReadableMultimapTable, ReadableTable, WriteTransaction};
 
 use super::{
     super::{
@@ -377,15 +377,7 @@ pub(super) fn find_terms(
     Ok(terms.get(id.0)?.map(|bytes| read_terms(id.0, bytes.value())).transpose()?.unwrap_or_default())
 }
 
-/// Whether the file has who has made which invites.
-pub(super) fn has_makers(read: &ReadTransaction) -> Result<bool, StoreError> {
-    match read.open_multimap_table(PAIRINGS_OF) {
-        Err(TableError::TableDoesNotExist(_)) => Ok(false),
-        table => Ok(table.map(|_| true)?),
-    }
-}
-
-/// Keeps that in a file of before.
+/// Keeps by its maker which invites there are, in a file of before that was kept.
 pub(super) fn note_makers(write: &WriteTransaction) -> Result<(), StoreError> {
     let mut of = write.open_multimap_table(PAIRINGS_OF)?;
     for entry in write.open_table(PAIRINGS)?.iter()? {

@@ -7,12 +7,12 @@ use std::{
 };
 
 use duologue::DeviceId;
-use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::StoreError;
 
 /// By device: who has made its invite, and when it was used. Devices that the owner has let in are not in it.
-const LINEAGE: TableDefinition<'_, [u8; 32], ([u8; 32], u64)> = TableDefinition::new("lineage");
+pub(super) const LINEAGE: TableDefinition<'_, [u8; 32], ([u8; 32], u64)> = TableDefinition::new("lineage");
 
 /// Devices that one may let in, in all: a family's and more. One that was taken over cannot fill the store.
 pub(super) const INVITED_MAX: usize = 50;
@@ -161,14 +161,10 @@ fn room<'a>(let_in: impl Iterator<Item = &'a Origin>, now: u64, max: usize, a_da
     max.saturating_sub(count).min(a_day_max.saturating_sub(today))
 }
 
-/// What the file has. One of before has no such table.
+/// What the file has.
 pub(super) fn read(read: &ReadTransaction) -> Result<HashMap<[u8; 32], Origin>, StoreError> {
-    let table = match read.open_table(LINEAGE) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(HashMap::new()),
-        table => table?,
-    };
     let mut found = HashMap::new();
-    for entry in table.iter()? {
+    for entry in read.open_table(LINEAGE)?.iter()? {
         let (device, origin) = entry?;
         let (invited_by, at) = origin.value();
         found.insert(device.value(), Origin { invited_by, at });

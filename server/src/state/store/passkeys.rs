@@ -8,9 +8,7 @@
 //! They are the subject's: what revokes it removes them, in the same transaction.
 
 use duologue::DeviceId;
-use redb::{
-    MultimapTableDefinition, ReadableMultimapTable, ReadableTable, TableDefinition, TableError, WriteTransaction,
-};
+use redb::{MultimapTableDefinition, ReadableMultimapTable, ReadableTable, TableDefinition, WriteTransaction};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -24,8 +22,9 @@ use super::{
     DeviceStatus, Store, StoreError, accounts,
 };
 
-const PASSKEYS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("passkeys");
-const PASSKEYS_OF: MultimapTableDefinition<'_, [u8; 32], [u8; 32]> = MultimapTableDefinition::new("passkeys-of");
+pub(super) const PASSKEYS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("passkeys");
+pub(super) const PASSKEYS_OF: MultimapTableDefinition<'_, [u8; 32], [u8; 32]> =
+    MultimapTableDefinition::new("passkeys-of");
 
 /// Passkeys of one subject: those of a phone, a computer and some keys in a drawer.
 pub(crate) const PASSKEYS_MAX: usize = 8;
@@ -67,7 +66,7 @@ pub(crate) fn id_of(credential: &[u8]) -> PasskeyId {
 
 /// The record, by the number of its form.
 #[derive(Serialize, Deserialize)]
-enum Stored {
+pub(super) enum Stored {
     One(Passkey),
 }
 
@@ -111,11 +110,7 @@ impl Store {
     /// If the store fails.
     pub(crate) fn passkeys_of(&self, subject: &str) -> Result<Vec<Passkey>, StoreError> {
         let mut found = self.read(|read| {
-            let of = match read.open_multimap_table(PASSKEYS_OF) {
-                // Nobody has registered any yet.
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                of => of?,
-            };
+            let of = read.open_multimap_table(PASSKEYS_OF)?;
             let passkeys = read.open_table(PASSKEYS)?;
             let mut found = Vec::new();
             for id in of.get(Whom::subject(subject).id)? {
@@ -149,10 +144,7 @@ impl Store {
             _ => Ok(()),
         };
         let (count, is_known) = self.read(|read| {
-            let of = match read.open_multimap_table(PASSKEYS_OF) {
-                Err(TableError::TableDoesNotExist(_)) => return Ok((0, false)),
-                of => of?,
-            };
+            let of = read.open_multimap_table(PASSKEYS_OF)?;
             Ok((of.get(whom.id)?.count(), read.open_table(PASSKEYS)?.get(passkey.id())?.is_some()))
         })?;
         // What is refused is read, not written.
@@ -190,10 +182,7 @@ impl Store {
             Some(known) if !counts(known.counter, counter) => Err(PasskeyError::Copied),
             Some(known) => Ok(Passkey { counter, is_backed_up, used_at: Some(now()), ..known }),
         };
-        let known = self.read(|read| match read.open_table(PASSKEYS) {
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            passkeys => find(&passkeys?, id),
-        })?;
+        let known = self.read(|read| find(&read.open_table(PASSKEYS)?, id))?;
         if let Err(error) = judge(known) {
             return Ok(Err(error));
         }
@@ -236,10 +225,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub(crate) fn passkeys_on(&self, devices: &[DeviceId]) -> Result<Vec<Passkey>, StoreError> {
-        let mut found = self.read(|read| match read.open_table(PASSKEYS) {
-            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
-            passkeys => on(&passkeys?, devices),
-        })?;
+        let mut found = self.read(|read| on(&read.open_table(PASSKEYS)?, devices))?;
         found.sort_by(|one, other| (one.made_at, &one.credential).cmp(&(other.made_at, &other.credential)));
         Ok(found)
     }
@@ -290,6 +276,15 @@ impl Store {
         })?;
         Ok(removed)
     }
+}
+
+/// Puts a passkey of a copy into the file. Gives how many its subject has then; 0 if it was there already.
+pub(super) fn put_in(write: &WriteTransaction, passkey: Passkey) -> Result<usize, StoreError> {
+    let (id, whom) = (passkey.id(), Whom::subject(&passkey.subject));
+    let before = write.open_table(PASSKEYS)?.insert(id, encode(&Stored::One(passkey)).as_slice())?.is_some();
+    let mut of = write.open_multimap_table(PASSKEYS_OF)?;
+    of.insert(whom.id, id)?;
+    Ok(if before { 0 } else { of.get(whom.id)?.count() })
 }
 
 /// The subject is out, and with it its passkeys.

@@ -28,7 +28,7 @@ use super::{
 /// How long a revocation waits for another who writes, before it answers that the journal has it: the verb must answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Which revocation was the last one in the file, by its number in the journal.
-const LAST: &str = "last-revocation";
+pub(super) const LAST: &str = "last-revocation";
 
 /// How far a revocation has come. It is in force in any case, but for a device that nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl Store {
     }
 
     /// Writes into the file what is in force and not there.
-    pub(super) fn store_waiting(&self) -> Result<(), StoreError> {
+    pub(in super::super) fn store_waiting(&self) -> Result<(), StoreError> {
         let waiting = self.waiting().clone();
         if waiting.is_empty() {
             return Ok(());

@@ -14,7 +14,7 @@ use std::{
 };
 
 use duologue::DeviceId;
-use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,8 +25,8 @@ use super::{
     Store, StoreError,
 };
 
-const SIGNED_OUT: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("signed-out");
-const LET_IN: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("let-in");
+pub(super) const SIGNED_OUT: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("signed-out");
+pub(super) const LET_IN: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("let-in");
 
 /// How long writing waits for others that write: the next time does as well.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -44,9 +44,9 @@ struct Inner {
 
 /// By which invite a device was let in, if that was made for somebody.
 #[derive(Serialize, Deserialize)]
-struct LetIn {
-    subject: String,
-    at: u64,
+pub(super) struct LetIn {
+    pub(super) subject: String,
+    pub(super) at: u64,
 }
 
 impl SignedOut {
@@ -109,11 +109,7 @@ impl Store {
     /// If the store fails.
     pub(crate) fn let_in_for(&self, device: DeviceId, subject: &str) -> Result<Option<u64>, StoreError> {
         let found: Option<LetIn> = self.read(|read| {
-            let table = match read.open_table(LET_IN) {
-                // Nobody has come in by one yet.
-                Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-                table => table?,
-            };
+            let table = read.open_table(LET_IN)?;
             table.get(device.0)?.map(|bytes| decode("let-in", &device.0, bytes.value())).transpose()
         })?;
         let signed_out_at = self.signed_out_at(device);
@@ -132,12 +128,7 @@ pub(super) fn let_in(write: &WriteTransaction, device: [u8; 32], subject: &str) 
 /// What the file says.
 pub(super) fn read(read: &ReadTransaction) -> Result<HashMap<[u8; 32], u64>, StoreError> {
     let mut found = HashMap::new();
-    let table = match read.open_table(SIGNED_OUT) {
-        // Nobody has signed out yet.
-        Err(TableError::TableDoesNotExist(_)) => return Ok(found),
-        table => table?,
-    };
-    for entry in table.iter()? {
+    for entry in read.open_table(SIGNED_OUT)?.iter()? {
         let (device, at) = entry?;
         found.insert(device.value(), at.value());
     }

@@ -148,7 +148,7 @@ fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoke
         store.enrol(invite(seed).id(), &device(seed)).expect("works").expect("enrolled");
     }
     drop(store);
-    let copy = std::fs::read(&path).expect("readable");
+    let copy = fs::read(&path).expect("readable");
     let store = Store::open(&path).expect("the same store");
     assert_eq!(store.notices().waiting(), []);
     let [one, two, late] = [1, 2, 4].map(|seed| DeviceId(device(seed).id));
@@ -156,7 +156,7 @@ fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoke
     assert_eq!(store.revoke(two), Revocation::Stored);
     store.enrol(invite(4).id(), &device(4)).expect("works").expect("enrolled");
     drop(store);
-    std::fs::write(&path, copy).expect("written");
+    fs::write(&path, copy).expect("written");
     let store = Store::open(&path).expect("the copy");
     let told = store.notices().waiting();
     let [Notice::Older(missing), again @ ..] = &told[..] else { panic!("{told:?}") };
@@ -202,8 +202,8 @@ fn a_record_that_cannot_be_read_is_an_error_by_name() {
             "a key of the kind 9 of the table refused in it cannot be read",
         ),
         (
-            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "3").expect("inserts")),
-            "it is of version 3, and this duologue knows none after 2",
+            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "4").expect("inserts")),
+            "it is of version 4, and this duologue knows none after 3",
         ),
         (
             |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "new").expect("inserts")),
@@ -231,7 +231,7 @@ fn a_damaged_journal_stops_the_start_by_name() {
     let (directory, store) = store();
     drop(store);
     let journal = directory.path().join("revocations.journal");
-    std::fs::write(&journal, b"short").expect("written");
+    fs::write(&journal, b"short").expect("written");
     let error = Store::open(&directory.path().join("store.redb")).expect_err("damaged").to_string();
     assert!(error.contains(&journal.display().to_string()) && error.contains("move it away"), "{error}");
 }
@@ -251,4 +251,132 @@ fn a_store_of_the_time_before_versions_is_taken_over() {
     let store = Store::open(&path).expect("taken over");
     assert_eq!(store.status(DeviceId(device(1).id)), Some(DeviceStatus::Enrolled));
     assert_eq!(store.address().expect("readable").as_deref(), Some("https://line.example/"));
+}
+
+/// A file of version 2, as a server of that time has left it: a device of ada's, two open invites, a ban, a group that was revoked.
+fn version_2() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let packed = &include_bytes!("../../../testdata/store-v2.redb.gz")[..];
+    io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed), &mut bytes).expect("packed");
+    bytes
+}
+
+#[test]
+fn a_store_of_an_older_version_is_taken_over_and_a_copy_of_it_is_kept() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("store.redb");
+    fs::write(&path, version_2()).expect("written");
+    let store = Store::open(&path).expect("taken over");
+    let devices = store.devices().expect("readable");
+    assert_eq!(devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>(), ["desk"]);
+    assert_eq!(store.known(DeviceId(devices[0].id)).subject.as_deref(), Some("ada"));
+    assert!(store.is_revoked(Whom::group("gone")));
+    assert_eq!(store.bans().expect("readable").len(), 1);
+    assert_eq!(store.invites().expect("readable").iter().filter(|invite| invite.used_by.is_none()).count(), 2);
+    let generation = store.generation().expect("readable");
+    assert_eq!(generation.len(), 8);
+    drop(store);
+    // The copy is of that version, and is itself taken over where somebody goes back to it and comes again.
+    let copy = directory.path().join("store-v2.redb");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&copy).expect("kept").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let there = redb::Database::open(&copy).expect("whole");
+    let read = redb::ReadableDatabase::begin_read(&there).expect("reads");
+    assert_eq!(version(&read).expect("reads"), Some(2));
+    drop((read, there));
+    // Once: the second start has nothing to take over.
+    fs::remove_file(&copy).expect("removed");
+    let store = Store::open(&path).expect("opens");
+    assert!(!copy.exists());
+    assert_eq!(store.generation().expect("readable"), generation);
+}
+
+#[test]
+fn a_store_of_which_no_copy_can_be_kept_stays_as_it_is() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("store.redb");
+    fs::write(&path, version_2()).expect("written");
+    // In the place of the copy.
+    fs::create_dir(directory.path().join("store-v2.redb")).expect("made");
+    let error = Store::open(&path).expect_err("no copy").to_string();
+    assert!(error.contains("no copy of it could be kept in ") && error.contains("store-v2.redb"), "{error}");
+    let there = redb::Database::open(&path).expect("whole");
+    let read = redb::ReadableDatabase::begin_read(&there).expect("reads");
+    assert_eq!(version(&read).expect("reads"), Some(2));
+}
+
+#[test]
+fn a_store_filled_from_lines_has_the_same_lines_whatever_is_in_it() {
+    let (_directory, full) = store();
+    for seed in 1..4 {
+        let terms = Terms {
+            subject: Some(format!("person {seed}")),
+            groups: vec!["staff".to_owned()],
+            opens: Some(vec!["echo".to_owned(), "app/*".to_owned()]),
+            name: Some("desk".to_owned()),
+        };
+        full.add_invite_for(&invite(seed), &terms, DAY).expect("stored");
+        full.enrol(invite(seed).id(), &device(seed)).expect("works").expect("enrolled");
+    }
+    let ids = [1, 2, 3].map(|seed| DeviceId(device(seed).id));
+    assert!(full.add_invite_of(ids[0], &invite(4), DAY, 5).expect("works"));
+    full.enrol(invite(4).id(), &device(4)).expect("works").expect("enrolled");
+    assert!(full.add_invite_of(ids[1], &invite(5), DAY, 5).expect("works"));
+    full.note_signed_out(ids[0]);
+    full.note_seen(ids[1]);
+    full.revoke(ids[2]);
+    full.revoke(Whom::group("gone"));
+    full.revoke(Whom::token("a7"));
+    full.add_passkey(&passkeys::tests::passkey("person 1", 7, 0), false).expect("works").expect("kept");
+    let (since, until) = (1, u64::MAX);
+    let ban = StoredBan { whom: "subject eve".to_owned(), since, until, repeats: 2, by: "owner".to_owned() };
+    full.change_bans(&[ban], &[]).expect("stored");
+    full.set_address("https://line.example/").expect("stored");
+    let lines = full.lines().expect("readable");
+    let text = String::from_utf8(lines.clone()).expect("text");
+    for kind in [
+        "setting",
+        "device",
+        "revoked-device",
+        "let-in-by-device",
+        "let-in-for",
+        "last-seen",
+        "signed-out",
+        "invite",
+        "invite-terms",
+        "invite-of-device",
+        "account",
+        "binding",
+        "opens",
+        "refused",
+        "passkey",
+        "ban",
+    ] {
+        assert!(text.contains(&format!("{{\"kind\":\"{kind}\",")), "{kind}: {text}");
+    }
+    let (_other, empty) = store();
+    let records = || {
+        let mut lines = text.lines();
+        move || -> Result<Option<Record>, NotTaken> {
+            Ok(lines.next().map(|line| serde_json::from_str(line).expect("what is written is read")))
+        }
+    };
+    let counts = empty.fill_from(|_, _| Ok(()), records()).expect("it is good");
+    assert_eq!((counts.devices, counts.accounts, counts.passkeys, counts.bans), (4, 3, 1, 1));
+    assert_eq!(try_filling(|_, _| Ok(()), records()).expect("it is good"), counts);
+    // Reading writes what was noted; nothing was.
+    assert_eq!(String::from_utf8(empty.lines().expect("readable")).expect("text"), text);
+    // Memory knows it as well, and what is derived.
+    assert_eq!(empty.status(ids[2]), Some(DeviceStatus::Revoked));
+    assert_eq!(empty.invited_by(DeviceId(device(4).id)), Some(ids[0]));
+    assert_eq!(empty.known(ids[0]).subject.as_deref(), Some("person 1"));
+    assert_eq!(empty.passkeys_of("person 1").expect("readable").len(), 1);
+    assert!(!empty.add_invite_of(ids[1], &invite(6), DAY, 1).expect("works"), "it has one that is good");
+    assert_ne!(empty.generation().expect("readable"), full.generation().expect("readable"));
+    // What is not good is not half there.
+    let (_third, third) = store();
+    let refused =
+        third.fill_from(|what, _| if what == Name::Banned { Err("no".to_owned()) } else { Ok(()) }, records());
+    assert!(matches!(refused, Err(NotTaken::Because(_))), "{refused:?}");
+    assert!(third.devices().expect("readable").is_empty());
 }

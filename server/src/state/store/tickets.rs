@@ -1,6 +1,6 @@
 //! Tickets of lines, which the door keeps in memory and writes in batches (`door/tickets.rs`).
 
-use redb::{ReadableTable, TableDefinition, TableError};
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     Store, StoreError,
 };
 
-const TICKETS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("tickets");
+pub(super) const TICKETS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("tickets");
 
 /// A ticket as the store has it, under its id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +33,8 @@ impl Store {
     /// If the store fails.
     pub(crate) fn tickets(&self) -> Result<Vec<StoredTicket>, StoreError> {
         self.read(|read| {
-            let table = match read.open_table(TICKETS) {
-                // Nobody has written any yet.
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                table => table?,
-            };
             let mut tickets = Vec::new();
-            for entry in table.iter()? {
+            for entry in read.open_table(TICKETS)?.iter()? {
                 let (key, bytes) = entry?;
                 let ticket: StoredTicket = decode("tickets", &key.value(), bytes.value())?;
                 tickets.push(StoredTicket { id: key.value(), ..ticket });
