@@ -50,7 +50,16 @@ pub async fn ask<T: DeserializeOwned>(
     body: Option<&(impl Serialize + Sync)>,
 ) -> anyhow::Result<T> {
     let body = body.map(serde_json::to_vec).transpose()?.map_or_else(Body::empty, Body::from);
-    let answer = answer(directory, method, path, body, ANSWER_LEN_MAX, PATIENCE).await?;
+    let answer = answer(directory, method, path, body, ANSWER_LEN_MAX, PATIENCE, true).await?;
+    serde_json::from_slice(&answer).with_context(|| of_another_version(&answer))
+}
+
+/// Asks the running server alone: a state at rest stays closed, because a server may be about to open it.
+///
+/// # Errors
+/// As [`ask`]; and if no server runs.
+pub async fn ask_running<T: DeserializeOwned>(directory: &Path, path: &str) -> anyhow::Result<T> {
+    let answer = answer(directory, Method::GET, path, Body::empty(), ANSWER_LEN_MAX, PATIENCE, false).await?;
     serde_json::from_slice(&answer).with_context(|| of_another_version(&answer))
 }
 
@@ -59,14 +68,14 @@ pub async fn ask<T: DeserializeOwned>(
 /// # Errors
 /// As [`ask`].
 pub async fn copy_from(directory: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
-    Ok(answer(directory, Method::GET, path, Body::empty(), COPY_LEN_MAX, COPY_PATIENCE).await?.into())
+    Ok(answer(directory, Method::GET, path, Body::empty(), COPY_LEN_MAX, COPY_PATIENCE, true).await?.into())
 }
 
 fn of_another_version(answer: &[u8]) -> String {
     format!("the running server is of another version: it says {}", String::from_utf8_lossy(answer))
 }
 
-/// What is answered, if it is no refusal.
+/// What is answered, if it is no refusal; by the state itself where no server runs, if that may be opened.
 async fn answer(
     directory: &Path,
     method: Method,
@@ -74,6 +83,7 @@ async fn answer(
     body: Body,
     len_max: usize,
     patience: Duration,
+    may_open: bool,
 ) -> anyhow::Result<Bytes> {
     let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
     let request = request.header(header::CONTENT_TYPE, "application/json").body(body)?;
@@ -81,6 +91,9 @@ async fn answer(
         match UnixStream::connect(directory.join(api::SOCKET)).await {
             Ok(stream) => exchange(stream, request, len_max).await.context("the running server broke off"),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                if !may_open {
+                    bail!("no server runs with its state in {}", directory.display());
+                }
                 let state = State::open_existing(directory)?;
                 let watch = Watch::default();
                 let told = watch.subscribe(EVENTS_MAX);

@@ -63,7 +63,7 @@ mod watch;
 
 pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
-    DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, InGroups, InviteInfo, InviteList,
+    DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, Health, InGroups, InviteInfo, InviteList,
     InviteStatus, Invited, Kept, KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer,
     Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList,
     Supposed, WatchList, WatchRule, Withdrawn, check_backup, import_export, listen, listen_status, listen_with,
@@ -71,7 +71,7 @@ pub use api::{
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
-pub use control::{ask, copy_from};
+pub use control::{ask, ask_running, copy_from};
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
 pub use door::firewall::{Budgets, CountryList, CountrySettings, Firewall, FirewallSettings, InvalidList, Otherwise};

@@ -4,7 +4,7 @@ mod verbs;
 
 use std::io::Write;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use verbs::log::Log;
 
@@ -65,8 +65,15 @@ enum Verb {
     Import(verbs::backup::Import),
     /// Whether a server runs, and whether everything is on disk.
     State(verbs::state::StateVerb),
+    /// Whether the running server is well: exits with 1 if its threads of lines do not answer, or none runs.
+    Health(verbs::health::HealthVerb),
     /// Opens a line from this terminal: sends its lines, prints what comes back.
     Connect(verbs::connect::Connect),
+    /// Prints what has a shell complete these verbs and their options.
+    Completions(verbs::manual::Completions),
+    /// Writes the manual pages, of this and of each verb, into a directory: for whoever packs it.
+    #[command(hide = true)]
+    Man(verbs::manual::Man),
 }
 
 #[tokio::main]
@@ -98,7 +105,10 @@ async fn main() -> std::process::ExitCode {
         Verb::Export(verb) => verb.run().await,
         Verb::Import(verb) => verb.run(),
         Verb::State(verb) => verb.run().await,
+        Verb::Health(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
+        Verb::Completions(verb) => verb.run(&mut Verb::command()),
+        Verb::Man(verb) => verb.run(Verb::command()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

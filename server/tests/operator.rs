@@ -312,3 +312,50 @@ fn what_has_a_flag_has_a_word_in_the_environment() {
     println!("{flags} flags");
     assert!(flags > 20, "{flags}");
 }
+
+#[test]
+fn a_shell_completes_each_verb_and_each_verb_has_a_manual_page() {
+    let site = Site::new("");
+    let help = site.verb(&["--help"]);
+    let verbs: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    assert!(verbs.len() > 15 && !verbs.contains(&"man"), "{verbs:?}");
+    let file = site.directory.path().join("completions");
+    fs::write(&file, site.verb(&["completions", "bash"])).expect("written");
+    // As bash asks: what may follow the words, of which the last is not finished.
+    let complete = |words: &str| {
+        let script = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _duologue duologue \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo ${{COMPREPLY[@]}}",
+            file.display()
+        );
+        let output = Command::new("bash").args(["-c", &script]).output().expect("bash is there");
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    for verb in &verbs {
+        assert!(complete(&format!("duologue {}", &verb[..2])).split(' ').any(|it| it == *verb), "{verb}");
+    }
+    assert_eq!(complete("duologue invite w"), "withdraw");
+    assert_eq!(complete("duologue serve --behind"), "--behind-proxy");
+    assert!(site.verb(&["completions", "zsh"]).starts_with("#compdef duologue"));
+    assert!(site.verb(&["completions", "fish"]).contains("complete -c duologue"));
+    assert_eq!(site.try_verb(&["completions", "tcsh"]).0, 2);
+
+    let pages = site.directory.path().join("pages");
+    fs::create_dir(&pages).expect("made");
+    assert_eq!(site.verb(&["man", pages.to_str().expect("text")]), "");
+    for verb in &verbs {
+        let page = fs::read_to_string(pages.join(format!("duologue-{verb}.1"))).expect(verb);
+        assert!(page.contains(".SH NAME") && page.contains(".SH DESCRIPTION"), "{verb}: {page}");
+    }
+    let serve = fs::read_to_string(pages.join("duologue-serve.1")).expect("it is there");
+    assert!(serve.contains("DUOLOGUE_LISTEN"), "the words of the environment are in it");
+    assert!(pages.join("duologue.1").is_file() && pages.join("duologue-invite-new.1").is_file());
+    assert!(!pages.join("duologue-man.1").exists());
+}

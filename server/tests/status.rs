@@ -186,6 +186,9 @@ async fn a_server_is_ready_until_it_stops_and_lives_until_it_has() {
     let (mut server, port) = begin(&site);
     assert_eq!(get(port, "/health", ""), (200, "text/plain; charset=utf-8".to_owned(), "ok\n".to_owned()));
     assert_eq!(get(port, "/ready", "").2, "ready\n");
+    // The same by the owner's socket, for whatever has no listener to ask.
+    assert_eq!(site.verb(&["health", "--ready"]), "it lives, and takes new lines");
+    assert_eq!(site.verb(&["health", "--json"]), "{\"not_ready\":[]}");
     // Nothing else is there, no line either.
     for path in ["/", "/line", "/devices", "/metrics/x", "/.well-known/duologue"] {
         assert_eq!(get(port, path, "").0, 404, "{path}");
@@ -208,6 +211,8 @@ async fn a_server_is_ready_until_it_stops_and_lives_until_it_has() {
     let (status, _, said) = get(port, "/ready", "");
     assert_eq!((status, said.as_str()), (503, "this server is stopping\n"));
     assert_eq!(get(port, "/health", "").0, 200, "it lives");
+    assert_eq!(site.verb(&["health"]), "it lives, and takes no new lines: this server is stopping");
+    assert_eq!(site.try_verb(&["health", "--ready"]).0, 1);
     assert_eq!(samples(&get(port, "/metrics", "").2)["duologue_draining"], 1.0);
     signal(&server, "TERM");
     let begun = Instant::now();
@@ -216,7 +221,11 @@ async fn a_server_is_ready_until_it_stops_and_lives_until_it_has() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
-    assert!(fs::metadata(site.state()).is_ok());
+    // Its state is whole, and a health check does not open it.
+    let (code, said, wrong) = site.try_verb(&["health"]);
+    assert_eq!((code, said.as_str()), (1, ""));
+    assert!(wrong.contains("no server runs with its state in "), "{wrong}");
+    assert_eq!(site.try_verb(&["state"]).0, 0);
 }
 
 /// What Grafana puts in the place of its variables.

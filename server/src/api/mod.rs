@@ -25,6 +25,7 @@
 //! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
 //! | `GET /audit` | 200 `{"head","n","key","signed_at","waiting_losses","sinks"?:[{"name","waiting","lost"}]}`: signed now, to be kept elsewhere |
 //! | `GET /backup`, `GET /export` | 200 lines of JSON: everything, with the private key; what the store has, without it (`state/backup.rs`) |
+//! | `GET /health` | 200 `{"not_ready":["a reason"]}`: the threads of lines answer, and why no new lines are taken; 503 they do not, or no server runs |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
 //!
 //! Names in a path are percent-encoded. An empty body is `{}`; a word in it that is not listed is refused.
@@ -63,6 +64,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use crate::{
     config::ConfigFile,
@@ -90,7 +92,7 @@ pub(crate) use socket::SOCKET;
 pub use socket::{Listening, listen, listen_with};
 pub use status::listen_status;
 pub(crate) use types::Refused;
-pub use types::ServerState;
+pub use types::{Health, ServerState};
 pub use watch::{AddBan, AlteringWay, BanInfo, BanList, KindCount, LiftBan, WatchList, WatchRule};
 
 /// Longest request body in bytes.
@@ -106,6 +108,8 @@ struct Target {
     config: Option<ConfigFile>,
     /// Hears what the owner does where no server runs.
     watch: Watch,
+    /// The runtime of lines, where a server runs.
+    home: Handle,
 }
 
 impl Target {
@@ -126,7 +130,7 @@ pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
 }
 
 fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFile>, watch: Watch) -> Router {
-    let target = Arc::new(Target { state, running, config, watch });
+    let target = Arc::new(Target { state, running, config, watch, home: Handle::current() });
     Router::new()
         .merge(devices::routes())
         .merge(accounts::routes())
@@ -138,6 +142,7 @@ fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFil
         .merge(backup::routes())
         .merge(sight::routes())
         .route("/state", get(server_state))
+        .route("/health", get(health))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this path is asked for in another way")
@@ -162,6 +167,16 @@ async fn server_state(Extracted(target): Extracted<Arc<Target>>) -> Response {
     let (not_stored, not_on_disk) = target.state.store().not_stored();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     json(StatusCode::OK, &ServerState { pid: std::process::id(), version, not_stored, not_on_disk })
+}
+
+async fn health(Extracted(target): Extracted<Arc<Target>>) -> Answer<Response> {
+    let wrong = |word, message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, word, message);
+    let running = target.running.as_ref().ok_or_else(|| wrong("not-running", "no server runs here"))?;
+    if !status::is_alive(&target.home).await {
+        return Err(wrong("not-alive", "the threads of lines do not answer: start the server again"));
+    }
+    let not_ready = status::not_ready(&target.state, running).await;
+    Ok(json(StatusCode::OK, &Health { not_ready }))
 }
 
 /// Whoever came by the socket is known there; without it a verb asks itself.

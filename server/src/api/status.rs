@@ -119,32 +119,43 @@ async fn refuse_pages(request: Request, next: Next) -> Response {
 }
 
 async fn health(Extracted(target): Extracted<Arc<Target>>) -> Response {
-    match tokio::time::timeout(ALIVE, target.home.spawn(async {})).await {
-        Ok(Ok(())) => "ok\n".into_response(),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the threads of lines do not answer\n").into_response(),
+    match is_alive(&target.home).await {
+        true => "ok\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the threads of lines do not answer\n").into_response(),
     }
 }
 
+/// Whether the threads of lines answer in time.
+pub(super) async fn is_alive(home: &Handle) -> bool {
+    matches!(tokio::time::timeout(ALIVE, home.spawn(async {})).await, Ok(Ok(())))
+}
+
 async fn ready(Extracted(target): Extracted<Arc<Target>>) -> Response {
+    let reasons = not_ready(&target.state, &target.duologue).await;
+    match reasons.is_empty() {
+        true => "ready\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response(),
+    }
+}
+
+/// Why no new lines are taken; without a reason they are.
+pub(super) async fn not_ready(state: &State, duologue: &Duologue) -> Vec<String> {
     let mut reasons = Vec::new();
-    if target.duologue.is_draining() {
+    if duologue.is_draining() {
         reasons.push("this server is stopping".to_owned());
     }
-    let own = Arc::clone(&target);
-    let read = tokio::task::spawn_blocking(move || own.state.store().address().map(drop)).await;
+    let own = state.clone();
+    let read = tokio::task::spawn_blocking(move || own.store().address().map(drop)).await;
     match read {
         Ok(Ok(())) => {}
         Ok(Err(error)) => reasons.push(format!("the store cannot be read: {error}")),
         Err(_) => reasons.push("the store cannot be read".to_owned()),
     }
-    let (_, not_on_disk) = target.state.store().not_stored();
+    let (_, not_on_disk) = state.store().not_stored();
     if not_on_disk > 0 {
         reasons.push(format!("{not_on_disk} revocations are in force until this server stops, and NOT on disk"));
     }
-    match reasons.is_empty() {
-        true => "ready\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response(),
-    }
+    reasons
 }
 
 async fn metrics(Extracted(target): Extracted<Arc<Target>>, headers: HeaderMap) -> Response {

@@ -15,6 +15,13 @@ pub struct ServerState {
     pub not_on_disk: usize,
 }
 
+/// A server whose threads of lines answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Why no new lines are taken, a sentence each; empty: they are.
+    pub not_ready: Vec<String>,
+}
+
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refused {
