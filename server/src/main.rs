@@ -9,8 +9,9 @@ use clap::{CommandFactory, Parser};
 use verbs::log::Log;
 
 /// What a flood made the server hold goes back to the system within seconds: by a thread of the allocator's own. The C library's
-/// keeps most of it, because small pieces that live on pin what is around them. Elsewhere that thread is not to be had.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+/// keeps most of it, because small pieces that live on pin what is around them. With musl that thread is not to be had, and it
+/// goes back as memory is asked for; the C library's own has one lock for all threads.
+#[cfg(all(target_os = "linux", any(target_env = "gnu", target_env = "musl")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
