@@ -19,6 +19,7 @@
 //! audit.rs    the audit log under whoever alters it
 //! cipher.rs   the cipher as each engine compiles it; batches.rs   many messages at once
 //! http2.rs    a page and its line on one connection
+//! operating.rs every command of docs/OPERATING.md
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -62,6 +63,7 @@ mod logs;
 mod memory;
 mod mistakes;
 mod notes;
+mod operating;
 mod origins;
 mod owner;
 mod page;
