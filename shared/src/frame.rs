@@ -37,8 +37,9 @@ const DRAIN: u8 = 0x16;
 const STANDING: u8 = 0x18;
 #[cfg(feature = "server")]
 const AWAY: u8 = 0x19;
-/// Whole, as pages write it, which read none.
+/// Whole, as pages write them, which read none.
 pub(crate) const AWAY_FRAME: [u8; 2] = [0x19, 0];
+pub(crate) const FROZEN_FRAME: [u8; 2] = [0x19, 1];
 pub(crate) const HERE: u8 = 0x1a;
 const CLOSE: u8 = 0x20;
 
@@ -98,6 +99,9 @@ pub(crate) enum Frame<'a> {
     /// `[0x19, 0]`: from the client: nobody is at its end, and its line waits for somebody. The 0: no page is there.
     #[cfg(feature = "server")]
     Away,
+    /// `[0x19, 1]`: from the client: its page does not run, until HERE.
+    #[cfg(feature = "server")]
+    Frozen,
     /// `[0x1a]`: from the client: somebody is here again.
     #[cfg(feature = "server")]
     Here,
@@ -200,6 +204,8 @@ impl<'a> Frame<'a> {
             #[cfg(feature = "server")]
             Self::Away => out.extend_from_slice(&AWAY_FRAME),
             #[cfg(feature = "server")]
+            Self::Frozen => out.extend_from_slice(&FROZEN_FRAME),
+            #[cfg(feature = "server")]
             Self::Here => out.push(HERE),
             Self::Close(close) => {
                 out.push(CLOSE);
@@ -259,10 +265,11 @@ impl<'a> Frame<'a> {
             FRAME_EVIDENCE => Self::Evidence(Shown::decode(reader)?),
             STANDING => Self::Standing(Told::read(reader)?),
             #[cfg(feature = "server")]
-            AWAY => {
-                reader.reserved()?;
-                Self::Away
-            }
+            AWAY => match reader.u8()? {
+                0 => Self::Away,
+                1 => Self::Frozen,
+                _ => return Err(InvalidMessage::ReservedBits),
+            },
             #[cfg(feature = "server")]
             HERE => Self::Here,
             CLOSE => Self::Close(read_close(reader)?),
@@ -332,6 +339,7 @@ mod tests {
             (Frame::Evidence(Shown { kind: 1, number: 3, data: b"eyJ" }), &evidence),
             (Frame::Standing(STANDING), "18 02 01 00000003 0000012c 0178 03616e6e"),
             (Frame::Away, "1900"),
+            (Frame::Frozen, "1901"),
             (Frame::Here, "1a"),
             (Frame::Close(close), "20 0000 0000000000000007 0003 627965"),
         ]
@@ -370,7 +378,7 @@ mod tests {
         assert_eq!(decode("01060a0b0c0d0465"), Err(InvalidMessage::ReservedBits), "both first and last");
         assert_eq!(decode("15010a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("02020a0b0c0d0000"), Err(InvalidMessage::ReservedBits));
-        assert_eq!(decode("1901"), Err(InvalidMessage::ReservedBits));
+        assert_eq!(decode("1902"), Err(InvalidMessage::ReservedBits));
         assert_eq!(decode("7f"), Err(InvalidMessage::UnknownType(0x7f)));
         assert_eq!(decode("000001"), Err(InvalidMessage::Padding));
         assert_eq!(decode("01000a0b0c0d02fffe"), Err(InvalidMessage::NotUtf8));

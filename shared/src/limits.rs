@@ -86,6 +86,10 @@ pub const SILENCE_SECS: u64 = PING_INTERVAL_SECS + PONG_SECS + 5;
 pub const SILENCE_SHORT_SECS: u64 = PING_INTERVAL_SHORT_SECS + PONG_SECS;
 /// How long a client waits for a PONG when it has reason to doubt.
 pub const PROBE_SECS: u64 = 2;
+/// For how long the server asks nothing of a client whose page does not run.
+pub const FROZEN_SECS: u64 = 120;
+/// Bytes of records that it sends to such a one at most: the browser has to hold them.
+pub const FROZEN_LEN_MAX: usize = 64 * 1_024;
 
 // The life of a session across connections.
 

@@ -171,7 +171,7 @@ fn every_frame_that_breaks_a_rule_is_told_as_protocol_and_ends_the_session() {
         ("ACK of a datagram that was not sent", vec![], ack(0, 1)),
         ("SKIP of nothing", vec![], vec![5, 0, 0, 0, 0]),
         ("a datagram of 16,385 bytes", vec![echo()], data(0x15, 0, 0, 16_385)),
-        ("AWAY for another reason", vec![], vec![0x19, 1]),
+        ("AWAY for another reason", vec![], vec![0x19, 2]),
     ];
     for (what, before, frames) in rows {
         let mut client = Client::open();
@@ -242,6 +242,8 @@ fn what_the_document_calls_no_error_is_none() {
         ("OPEN behind DRAIN", vec![vec![0x16, 0, 0, 0, 0]], echo()),
         ("OPEN behind AWAY", vec![vec![0x19, 0]], echo()),
         ("AWAY twice, and HERE", vec![vec![0x19, 0], vec![0x19, 0]], vec![0x1a]),
+        ("AWAY for both reasons, twice", vec![vec![0x19, 0, 0x19, 1], vec![0x19, 1]], vec![0x1a]),
+        ("OPEN of a page that does not run", vec![vec![0x19, 1]], echo()),
         ("HERE without AWAY", vec![], vec![0x1a]),
         ("a PONG that nobody waits for", vec![], vec![0x13, 0, 0, 0, 9]),
         ("a datagram for an unknown channel", vec![], data(0x15, 40, 0, 1)),

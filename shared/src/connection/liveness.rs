@@ -5,15 +5,24 @@
 //! server   PING where 45 s passed without a record from there, or without one to there ──► no PONG within 10 s: dead
 //! client   60 s of silence: dead (a live server would have said something, or pinged)
 //!          probe(): PING ──► no PONG within 2 s: dead     after sleep, or when the network is back
+//!
+//! client   freeze(): AWAY ──► the page does not run, and judges nothing      server   no PING for 120 s, no more than 64 KiB
+//!          thaw():   HERE ──► silence counts from here on
 //! ```
 //!
 //! Both directions count: a server that only hears must be heard, too, and one that only sends would not know that nobody hears it.
 //! Where one end has not said that it is patient, it is 25 s and 35: a client that waits for 35 would hang up on a server that asks
 //! each 45.
 
-use super::secs;
+use alloc::vec::Vec;
+
+use super::{secs, whole_buckets};
 use crate::{
-    limits::{PING_INTERVAL_SECS, PING_INTERVAL_SHORT_SECS, PONG_SECS, PROBE_SECS, SILENCE_SECS, SILENCE_SHORT_SECS},
+    frame::{FROZEN_FRAME, HERE},
+    limits::{
+        FROZEN_LEN_MAX, FROZEN_SECS, PING_INTERVAL_SECS, PING_INTERVAL_SHORT_SECS, PONG_SECS, PROBE_SECS,
+        RECORD_PLAINTEXT_LEN_MAX, SILENCE_SECS, SILENCE_SHORT_SECS,
+    },
     session::Role,
     time::Instant,
 };
@@ -30,9 +39,20 @@ pub(super) struct Liveness {
     /// The PING that waits for its PONG, and until when.
     asked: Option<(u32, Instant)>,
     nonce: u32,
+    /// The client's page does not run, as it has said.
+    frozen: Option<Frozen>,
     /// To be sent.
     ping: Option<u32>,
     pong: Option<u32>,
+    frozen_due: bool,
+    here_due: bool,
+}
+
+#[derive(Debug)]
+struct Frozen {
+    since: Instant,
+    /// Server: how many bytes may still leave.
+    room: usize,
 }
 
 /// What time has brought.
@@ -47,7 +67,41 @@ impl Liveness {
     pub(super) fn new(role: Role, patient: bool, now: Instant) -> Self {
         // A server that does not ask what its client waits for.
         let patient = patient || (role.is_server() && mutated!(PingsTooSeldom));
-        Self { role, patient, heard: now, sent: now, asked: None, nonce: 0, ping: None, pong: None }
+        Self {
+            role,
+            patient,
+            heard: now,
+            sent: now,
+            asked: None,
+            nonce: 0,
+            frozen: None,
+            ping: None,
+            pong: None,
+            frozen_due: false,
+            here_due: false,
+        }
+    }
+
+    /// The page stops running now, or the server hears that it did: nobody there can answer.
+    pub(super) fn freeze(&mut self, now: Instant) {
+        // Said once more, it starts nothing anew.
+        self.frozen.get_or_insert(Frozen { since: now, room: FROZEN_LEN_MAX });
+        self.asked = None;
+        self.ping = None;
+        self.frozen_due = !self.role.is_server();
+    }
+
+    /// It runs again. What has waited is read before silence is judged.
+    pub(super) fn thaw(&mut self, now: Instant) {
+        if self.frozen.take().is_some() {
+            self.heard = now;
+            self.frozen_due = false;
+            self.here_due = !self.role.is_server();
+        }
+    }
+
+    pub(super) const fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
     }
 
     /// A record has been opened.
@@ -55,10 +109,21 @@ impl Liveness {
         self.heard = now;
     }
 
-    /// A record has been sealed.
+    /// A record of so many bytes has been sealed.
     #[cfg(feature = "server")]
-    pub(super) fn sent(&mut self, now: Instant) {
+    pub(super) fn sent(&mut self, now: Instant, len: usize) {
         self.sent = now;
+        if let Some(frozen) = &mut self.frozen {
+            frozen.room = frozen.room.saturating_sub(len);
+        }
+    }
+
+    /// How much plaintext the next record may have.
+    pub(super) fn record_room(&self) -> usize {
+        match &self.frozen {
+            Some(frozen) if self.role.is_server() && !mutated!(FrozenIsFlooded) => whole_buckets(frozen.room),
+            _ => RECORD_PLAINTEXT_LEN_MAX,
+        }
     }
 
     /// The latest PING is answered; one that was not yet answered is not missed.
@@ -80,7 +145,7 @@ impl Liveness {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Pulse {
         let unanswered = self.asked.is_some_and(|(_, until)| until <= now);
-        let silent = !self.role.is_server() && self.due() <= now;
+        let silent = !self.role.is_server() && !self.is_frozen() && self.due() <= now;
         if unanswered || silent {
             return Pulse::Dead;
         }
@@ -100,6 +165,14 @@ impl Liveness {
 
     /// When somebody must be asked, or is dead.
     fn due(&self) -> Instant {
+        let due = self.due_if_running();
+        match &self.frozen {
+            Some(frozen) if !mutated!(FrozenIsAsked) => due.max(frozen.since + secs(FROZEN_SECS)),
+            _ => due,
+        }
+    }
+
+    fn due_if_running(&self) -> Instant {
         match (self.role.is_server(), self.patient) {
             (true, true) => self.heard.min(self.sent) + secs(PING_INTERVAL_SECS),
             (true, false) => self.heard.min(self.sent) + secs(PING_INTERVAL_SHORT_SECS),
@@ -109,7 +182,17 @@ impl Liveness {
     }
 
     pub(super) const fn has_frames(&self) -> bool {
-        self.ping.is_some() || self.pong.is_some()
+        self.ping.is_some() || self.pong.is_some() || self.frozen_due || self.here_due
+    }
+
+    /// AWAY and HERE, whole.
+    pub(super) fn fill_words(&mut self, out: &mut Vec<u8>) {
+        if core::mem::take(&mut self.frozen_due) {
+            out.extend_from_slice(&FROZEN_FRAME);
+        }
+        if core::mem::take(&mut self.here_due) {
+            out.push(HERE);
+        }
     }
 
     pub(super) fn take_ping(&mut self) -> Option<u32> {
@@ -150,7 +233,7 @@ mod tests {
             assert!(liveness.poll_timeout() > now);
             if let Some(nonce) = liveness.take_ping() {
                 asked.push(second);
-                liveness.sent(now);
+                liveness.sent(now, 80);
                 // The answer is there at once.
                 liveness.handle_pong(nonce);
                 liveness.heard(now);
@@ -163,7 +246,7 @@ mod tests {
     fn a_line_that_speaks_in_both_directions_is_not_asked_and_a_silent_one_each_45_seconds() {
         let both = asked(true, 1_000, |liveness, now| {
             liveness.heard(now);
-            liveness.sent(now);
+            liveness.sent(now, 80);
         });
         assert_eq!(both, [] as [u64; 0]);
         assert_eq!(asked(true, 140, |_, _| ()), [45, 90, 135]);
@@ -178,10 +261,10 @@ mod tests {
 
     #[test]
     fn a_server_that_streams_into_a_dead_socket_finds_out() {
-        assert_eq!(asked(true, 140, Liveness::sent), [45, 90, 135]);
+        assert_eq!(asked(true, 140, |liveness, now| liveness.sent(now, 80)), [45, 90, 135]);
         let mut liveness = Liveness::new(Role::Server, true, at(0));
         let dead = (1..100).find(|second| {
-            liveness.sent(at(second * 1_000));
+            liveness.sent(at(second * 1_000), 80);
             liveness.handle_timeout(at(second * 1_000)) == Pulse::Dead
         });
         assert_eq!(dead, Some(PING_INTERVAL_SECS + PONG_SECS));
@@ -200,17 +283,54 @@ mod tests {
                 liveness.heard(now);
             }
             if chance >> 59 & 15 == 3 {
-                liveness.sent(now);
+                liveness.sent(now, 80);
                 last = now;
             }
             assert_eq!(liveness.handle_timeout(now), Pulse::Alive, "seed {seed}, step {step}");
             if let Some(nonce) = liveness.take_ping() {
-                liveness.sent(now);
+                liveness.sent(now, 80);
                 liveness.handle_pong(nonce);
                 liveness.heard(now);
                 last = now;
             }
             assert!(now - last < core::time::Duration::from_secs(PING_INTERVAL_SECS), "seed {seed}, step {step}");
         }
+    }
+
+    /// A page that does not run cannot answer: for 120 s it is asked nothing, and then as any other.
+    #[test]
+    fn a_frozen_page_is_asked_nothing_for_120_s() {
+        let mut server = Liveness::new(Role::Server, true, at(0));
+        // Asked a moment before the word comes.
+        server.probe(at(9_999));
+        server.freeze(at(10_000));
+        assert_eq!((server.take_ping(), server.poll_timeout()), (None, at(130_000)));
+        // Said again, it gets no longer.
+        server.freeze(at(60_000));
+        assert_eq!(server.handle_timeout(at(129_999)), Pulse::Alive);
+        assert_eq!(server.take_ping(), None);
+        assert_eq!(server.handle_timeout(at(130_000)), Pulse::Alive);
+        assert!(server.take_ping().is_some());
+        assert_eq!(server.handle_timeout(at(140_000)), Pulse::Dead);
+    }
+
+    /// The old one took the 60 s in which it had not run for 60 s of silence, before it read what had waited for it.
+    #[test]
+    fn a_page_that_runs_again_reads_what_has_waited_before_it_judges_the_silence() {
+        let mut client = Liveness::new(Role::Client, true, at(0));
+        client.freeze(at(1_000));
+        assert!(client.has_frames());
+        let mut words = Vec::new();
+        client.fill_words(&mut words);
+        assert_eq!(words, FROZEN_FRAME);
+        // Its timers may come first.
+        assert_eq!(client.handle_timeout(at(301_000)), Pulse::Alive);
+        client.thaw(at(301_000));
+        client.probe(at(301_000));
+        words.clear();
+        client.fill_words(&mut words);
+        assert_eq!(words, [HERE]);
+        assert_eq!(client.handle_timeout(at(302_999)), Pulse::Alive);
+        assert_eq!(client.handle_timeout(at(303_000)), Pulse::Dead, "nobody has answered");
     }
 }

@@ -199,6 +199,30 @@ impl Connection {
         }
     }
 
+    /// Client: its page stops running now, and says so where the server takes that.
+    pub(crate) fn freeze(&mut self, now: Instant) {
+        let is_away = self.session.as_ref().is_some_and(|session| session.is_away());
+        if !is_away
+            && self.peers_capabilities.has(Capabilities::AWAY)
+            && let Some(liveness) = &mut self.liveness
+        {
+            liveness.freeze(now);
+        }
+    }
+
+    /// Whether the client's page does not run, as it has said.
+    #[cfg(test)]
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.liveness.as_ref().is_some_and(Liveness::is_frozen)
+    }
+
+    /// Client: the page runs again, and what has waited for it is read before silence is judged.
+    pub(crate) fn thaw(&mut self, now: Instant) {
+        if let Some(liveness) = &mut self.liveness {
+            liveness.thaw(now);
+        }
+    }
+
     /// The next thing to know or do.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.poll_event_with(|session| {
@@ -246,7 +270,8 @@ impl Connection {
         }
         let room = self.record_room();
         let pulse = self.liveness.as_ref().is_some_and(Liveness::has_frames);
-        if room == 0 || !(pulse || self.has_session_frames()) {
+        let has_frames = room > 0 && self.has_session_frames();
+        if !(pulse || has_frames) {
             // An idle connection holds no buffer.
             self.ready = VecDeque::new();
             if self.events.is_empty() {
@@ -264,8 +289,9 @@ impl Connection {
             if let Some(nonce) = liveness.take_pong() {
                 Frame::Pong { nonce }.encode(out);
             }
+            liveness.fill_words(out);
         }
-        if let Some(session) = &mut self.session {
+        if has_frames && let Some(session) = &mut self.session {
             session.fill(now, out, start + room);
         }
         let (State::AwaitVerdict { transport, .. } | State::Open(transport)) = &mut self.state else { return false };
@@ -276,7 +302,7 @@ impl Connection {
         transport.seal_from(start, out);
         #[cfg(feature = "server")]
         if let Some(liveness) = &mut self.liveness {
-            liveness.sent(now);
+            liveness.sent(now, out.len() - start);
         }
         if matches!(self.state, State::AwaitVerdict { .. }) {
             self.early_room = self.early_room.saturating_sub(out.len() - start);
@@ -288,7 +314,7 @@ impl Connection {
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
         let pulse = || self.liveness.as_ref().is_some_and(Liveness::has_frames);
-        !self.ready.is_empty() || (self.record_room() > 0 && (pulse() || self.has_session_frames()))
+        !self.ready.is_empty() || pulse() || (self.record_room() > 0 && self.has_session_frames())
     }
 
     fn has_session_frames(&self) -> bool {
@@ -298,9 +324,8 @@ impl Connection {
     /// How much plaintext the next record may have: all of it, or what the server still holds before its verdict.
     fn record_room(&self) -> usize {
         match self.state {
-            State::Open(_) => RECORD_PLAINTEXT_LEN_MAX,
-            // Whole padding buckets, so that padding does not go beyond.
-            State::AwaitVerdict { resumes: false, .. } => self.early_room.saturating_sub(TAG_LEN) / 1_024 * 1_024,
+            State::Open(_) => self.liveness.as_ref().map_or(RECORD_PLAINTEXT_LEN_MAX, Liveness::record_room),
+            State::AwaitVerdict { resumes: false, .. } => whole_buckets(self.early_room),
             _ => 0,
         }
     }
@@ -392,7 +417,13 @@ impl Connection {
                 Frame::Close(close) => return Err(ConnectionError::PeerClosed(close)),
                 Frame::Ping { nonce } => liveness.handle_ping(nonce),
                 Frame::Pong { nonce } => liveness.handle_pong(nonce),
+                #[cfg(feature = "server")]
+                Frame::Frozen if self.role.is_server() => liveness.freeze(now),
                 frame => {
+                    #[cfg(feature = "server")]
+                    if matches!(frame, Frame::Here) {
+                        liveness.thaw(now);
+                    }
                     session.handle_frame(now, &frame)?;
                     if let Frame::Drain { slot_millis } = &frame
                         && !self.role.is_server()
@@ -491,6 +522,11 @@ impl fmt::Debug for Connection {
         };
         f.debug_struct("Connection").field("state", &state).finish_non_exhaustive()
     }
+}
+
+/// How much plaintext fits into so many bytes, in whole padding buckets, so that padding does not go beyond.
+fn whole_buckets(len: usize) -> usize {
+    (len.saturating_sub(TAG_LEN) / 1_024 * 1_024).min(RECORD_PLAINTEXT_LEN_MAX)
 }
 
 const fn secs(secs: u64) -> Duration {

@@ -246,10 +246,19 @@ impl Line {
         }
     }
 
-    /// The device has woken, or its network is back: an open line is probed, a waiting one dials soon. One that is told so again
-    /// and again goes on backing off.
+    /// The page stops running now, until [`Self::wake`]: the server is told, which then asks nothing for 120 s and sends 64 KiB at most,
+    /// and this end takes no silence for death.
+    pub fn freeze(&mut self, now: Instant) {
+        if let Some((_, connection)) = &mut self.carrier {
+            connection.freeze(now);
+        }
+    }
+
+    /// The device has woken, its page runs again, or its network is back: an open line is probed, a waiting one dials soon. One that
+    /// is told so again and again goes on backing off.
     pub fn wake(&mut self, now: Instant) {
         if let Some((_, connection)) = &mut self.carrier {
+            connection.thaw(now);
             connection.probe(now);
         }
         if let Some(redial) = &mut self.redial

@@ -362,6 +362,12 @@ impl Line {
         self.carrier.as_ref().filter(|(_, connection)| connection.is_open()).map(|(no, _)| *no)
     }
 
+    /// The connection whose client does not run, as it has said.
+    #[cfg(test)]
+    pub(crate) fn frozen_carrier(&self) -> Option<ConnectionNo> {
+        self.carrier.as_ref().filter(|(_, connection)| connection.is_frozen()).map(|(no, _)| *no)
+    }
+
     fn become_state(&mut self, state: LineState) {
         if self.state != state && self.state != LineState::Closed {
             self.state = state;

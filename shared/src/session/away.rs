@@ -96,8 +96,7 @@ impl Session {
         Ok(())
     }
 
-    /// Server: nobody is at the client's end, as it has said itself.
-    #[cfg(feature = "server")]
+    /// Nobody is at the client's end, as it has said itself.
     #[must_use]
     pub const fn is_away(&self) -> bool {
         self.away.is_away

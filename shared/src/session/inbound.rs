@@ -82,6 +82,8 @@ impl Session {
             #[cfg(feature = "server")]
             Frame::Here => self.handle_away(false)?,
             // The connection reads these itself.
+            #[cfg(feature = "server")]
+            Frame::Frozen => return Err(PeerMisbehaved::Unexpected),
             Frame::Close(_) | Frame::Ping { .. } | Frame::Pong { .. } => return Err(PeerMisbehaved::Unexpected),
         }
         if frame.is_counted() {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     channel::Received,
     close::CloseCode,
-    limits::{ACK_MILLIS, DRAIN_SECS},
+    limits::{ACK_MILLIS, DRAIN_SECS, FROZEN_LEN_MAX, FROZEN_SECS},
     line::LineState,
     session::Session,
 };
@@ -40,12 +40,35 @@ impl World {
         }
         self.check_pair();
         self.check_waits();
+        self.check_frozen();
+    }
+
+    /// A client that has said that it does not run is asked nothing for 120 s, and sent 64 KiB at most.
+    fn check_frozen(&mut self) {
+        let found = self.server.carried.iter().find_map(|(sid, (key, no))| {
+            self.server.lines.get(key).filter(|held| held.line.frozen_carrier() == Some(*no)).map(|_| *sid)
+        });
+        let Some(sid) = found else {
+            let Some((sid, since, _)) = self.frozen.take() else { return };
+            let is_whole = !self.cuts.contains(&sid);
+            let held = self.ledger.at(self.client_uid).peer.and_then(|uid| self.server.line_of(uid));
+            let is_held = held.is_some_and(|line| line.closed().is_none());
+            let is_early = self.frozen_until.is_some() && self.now - since < Duration::from_secs(FROZEN_SECS);
+            assert!(
+                !(is_early && is_whole && is_held && self.hostile.one_in == 0),
+                "a page that does not run was asked"
+            );
+            return;
+        };
+        let held = self.sockets.get(&sid).map_or(0, |socket| socket.down.held());
+        let (_, _, before) = *self.frozen.get_or_insert((sid, self.now, held));
+        assert!(held <= before + FROZEN_LEN_MAX, "a page that does not run was sent {} bytes", held - before);
     }
 
     /// A TAKEN that waits for company does so for 25 ms at most, and CREDIT never does.
     fn check_waits(&mut self) {
         for uid in self.live() {
-            let asleep = uid == self.client_uid && self.frozen_until.is_some();
+            let asleep = (uid == self.client_uid && self.frozen_until.is_some()) || self.frozen.is_some();
             let line = if uid == self.client_uid { Some(&mut self.client) } else { self.server.line_of(uid) };
             let Some(line) = line.filter(|_| !asleep) else { continue };
             let waits = line.open_carrier().is_some_and(|no| !line.wants_transmit(no));

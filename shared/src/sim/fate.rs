@@ -39,7 +39,14 @@ impl World {
             Fault::Sleep if self.frozen_until.is_none() => {
                 self.frozen_until = Some(self.now + Duration::from_secs(3_600));
             }
-            Fault::Wake | Fault::Sleep => {}
+            Fault::Freeze if self.frozen_until.is_none() => {
+                self.client.freeze(self.now);
+                self.drive();
+                // Mostly shorter than the server asks nothing, or longer than it keeps a session.
+                let secs = if self.chance.one_in(4) { 400 } else { 1 + self.chance.below(115) };
+                self.frozen_until = Some(self.now + Duration::from_secs(secs));
+            }
+            Fault::Wake | Fault::Sleep | Fault::Freeze => {}
             Fault::Restart => self.restart_server(),
             Fault::Evict => self.evict(),
             Fault::Drain => self.drain(),

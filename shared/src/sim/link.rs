@@ -98,6 +98,11 @@ impl Way {
         self.queue.front().map(|(at, _)| *at)
     }
 
+    /// Bytes on their way.
+    pub(super) fn held(&self) -> usize {
+        self.queue.iter().map(|(_, item)| if let Item::Message(message) = item { message.len() } else { 0 }).sum()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Item> {
         self.queue.pop_front().map(|(_, item)| item)
     }

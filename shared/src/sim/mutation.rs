@@ -52,6 +52,10 @@ pub(crate) enum Mutation {
     PingsTooSeldom,
     /// A new connection does not state that nobody is there.
     AwayNotRestated,
+    /// The server asks a page that does not run, as any other.
+    FrozenIsAsked,
+    /// And sends it whatever there is.
+    FrozenIsFlooded,
     /// A snapshot leaves out what has come and was not taken.
     SnapshotWithoutUnread,
     /// A snapshot leaves out what was sealed and is not acknowledged.
@@ -88,6 +92,8 @@ impl Mutation {
         Self::OlderEvidenceOvertakes,
         Self::PingsTooSeldom,
         Self::AwayNotRestated,
+        Self::FrozenIsAsked,
+        Self::FrozenIsFlooded,
         Self::SnapshotWithoutUnread,
         Self::SnapshotWithoutUnacknowledged,
         Self::CreditWaits,

@@ -18,6 +18,8 @@ pub(super) enum Fault {
     Wake,
     /// The device sleeps for an hour.
     Sleep,
+    /// The client's page stops running for a while, and says so before.
+    Freeze,
     /// The server is a new process.
     Restart,
     /// The server makes room.
@@ -78,7 +80,7 @@ impl Plan {
         let actions = chance.pick(&[60, 120, 200]);
         let action_every_micros = chance.pick(&[3_000, 20_000, 80_000, 250_000]);
         let span: u64 = actions * action_every_micros;
-        Self {
+        let mut plan = Self {
             delay_micros: chance.pick(&[100, 5_000, 30_000, 100_000]),
             jitter_micros: chance.pick(&[1, 1_000, 20_000]),
             bandwidth: chance.pick(&[20, 500, 20_000, 200_000]),
@@ -99,7 +101,11 @@ impl Plan {
             standing: chance.pick(&[0, 5, 20]),
             impatient: chance.pick(&[None, None, Some(Role::Client), Some(Role::Server)]),
             reloads: chance.pick(&[0, 0, 0, 1, 4]),
+        };
+        if chance.one_in(4) {
+            plan.faults.push(Fault::Freeze);
         }
+        plan
     }
 
     /// A quiet and short path, on which nothing happens.

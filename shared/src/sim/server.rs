@@ -49,7 +49,7 @@ pub(super) struct Server {
     tombstones: BTreeMap<SessionId, FreshReason>,
     tickets: BTreeMap<TicketId, Secret>,
     accepted: BTreeMap<usize, Connection>,
-    carried: BTreeMap<usize, (u32, ConnectionNo)>,
+    pub(super) carried: BTreeMap<usize, (u32, ConnectionNo)>,
 }
 
 impl Server {

@@ -6,7 +6,11 @@
 
 use core::time::Duration;
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 
 use ed25519_dalek::SigningKey;
 
@@ -80,6 +84,10 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     /// The device sleeps.
     pub(super) frozen_until: Option<Instant>,
+    /// Where the server has heard that the client does not run, when, and how much was on its way to there.
+    pub(super) frozen: Option<(usize, Instant, usize)>,
+    /// Sockets whose link was cut.
+    pub(super) cuts: BTreeSet<usize>,
     /// Nothing goes wrong any more, and applications bring to an end what they have begun.
     pub(super) healed: bool,
     pub(super) actions_left: u64,
@@ -135,6 +143,8 @@ impl World {
             last_todo: 0,
             ledger,
             frozen_until: None,
+            frozen: None,
+            cuts: BTreeSet::new(),
             healed: false,
             actions_left: plan.actions,
             reads: None,
@@ -331,6 +341,7 @@ impl World {
             return;
         }
         trace!(self.now, "socket {sid} is cut");
+        self.cuts.insert(sid);
         socket.up.cut(&mut self.chance);
         socket.down.cut(&mut self.chance);
         let delay = socket.path.delay;

@@ -4,6 +4,7 @@ mod company;
 mod datagrams;
 mod flow;
 mod forgery;
+mod freeze;
 mod reload;
 mod resumption;
 mod standing;
