@@ -75,9 +75,9 @@ impl Story {
     }
 }
 
-/// Where a line is that would rather be in a shared worker.
+/// Where a line is that would rather be in a shared worker that outlives its pages.
 fn context() -> &'static str {
-    if Engine::of_this_run() == Engine::Chromium { "worker" } else { "shared" }
+    if Engine::of_this_run() == Engine::Chromium { "worker" } else { "page" }
 }
 
 /// Waits until so many pages have come to the desk, as the server's terminal says. How many have gone is not asked: a page

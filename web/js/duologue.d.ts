@@ -366,7 +366,7 @@ export interface ConnectOptions {
    * its script does not load or fails, or no socket opens in it although the server answers the page (browsers do not let
    * shared workers use a certificate that their person has accepted), the line goes on in a worker of this page, and then on
    * the page's own thread. What was given to it before moves along; nothing of it had left. `Link.context` tells where. The
-   * page's next load begins anew. Where tabs come to have a line each by that, the 17th waits (`waiting`).
+   * page's next load begins anew. Where tabs come to have a line each by that, or by `lasting`, the 17th waits (`waiting`).
    *
    * The device key stays in the page. The page's policy should permit `worker-src 'self'`.
    *
@@ -376,6 +376,13 @@ export interface ConnectOptions {
    * link with `worker-lost`; what was sent and not taken is then `unknown`.
    */
   worker?: boolean | "shared" | URL | Worker | SharedWorker | MessagePort;
+  /**
+   * The session is to outlive a reload, rather than to be one for all tabs: where shared workers end with their last page
+   * (Firefox, Safari), the line is not in the `worker` asked for but on the page's own thread, of each tab its own. The page that
+   * is loaded next in the tab goes on with the session: what was pending and what was not read are there, see `kept`. Default:
+   * false, and a reload of the only tab begins a new session there. Without a `worker` it changes nothing.
+   */
+  lasting?: boolean;
   /**
    * For how many milliseconds a shared line waits for another page when the last one has been left, where workers can outlive
    * their pages (Chromium; elsewhere it ends with the last). A page that is loaded again then finds it open: the same session, over

@@ -17,7 +17,7 @@ import * as browser from "./identity/identity.js";
 import { TRIES, load as loadScript } from "./ondemand.js";
 import { openSocket } from "./platform.js";
 import { BidirectionalStream } from "./stream.js";
-import { deviceInfo, keyInfo, lineUrl, placeOf, watchPage, watchSocket } from "./surroundings.js";
+import { deviceInfo, keyInfo, lineUrl, placeOf, watchPage, watchSocket, workersLast } from "./surroundings.js";
 import {
   Queue,
   RESET_CANCELLED,
@@ -205,19 +205,20 @@ export class Link extends EventTarget {
   }
 
   /** The core, here or in a worker: the same surface, but that the latter's questions are answered later. */
-  async #reach(worker, url, keeps) {
-    if (!worker) {
-      this.context = "page";
-      this.#debug?.("context", "page");
-      return ready(keeps);
-    }
-    const remote = await this.#script("worker-lost", async () => await import("./worker/remote.js"));
+  async #reach(worker, url, keeps, isForTabs) {
     const onContext = (context) => {
       this.context = context;
       this.#debug?.("context", context);
     };
     const onLeft = ({ code, message }) => this.#debug?.("leave", `${code}: ${message}`);
-    return remote.reach(worker, { url, ended: this.closed, onContext, onLeft, onState: (state) => this.#become(state) });
+    const way = { url, ended: this.closed, onContext, onLeft, onState: (state) => this.#become(state) };
+    if (!worker) {
+      onContext("page");
+      if (isForTabs) await import("./worker/ways.js").then(({ takePlace }) => takePlace(way)).catch(() => {}); // without it: as without locks
+      return ready(keeps);
+    }
+    const remote = await this.#script("worker-lost", async () => await import("./worker/remote.js"));
+    return remote.reach(worker, way);
   }
 
   /** Chromium asks the person before a page reaches their own network: to be asked in time, and to be told what for. */
@@ -258,11 +259,12 @@ export class Link extends EventTarget {
     // While the core is reached.
     const loading = load(place);
     loading.catch(() => {});
+    const worker = options.lasting && !workersLast() ? false : options.worker;
     // The page after this one can go on where no worker does.
-    const keeps = !options.worker && !options.identity && globalThis.document && navigator.locks;
-    const leaving = keeps ? import("./snapshot.js").then(({ open }) => open(this, place)).catch(() => {}) : undefined;
+    const keeps = !worker && !options.identity && globalThis.document && navigator.locks;
+    const leaving = keeps ? import("./snapshot.js").then(({ open }) => open(this, place, options.WebSocket)).catch(() => {}) : undefined;
     if (url.host !== globalThis.location?.host && NEAR.test(url.hostname)) await this.#permit(url);
-    const core = await this.#reach(options.worker, url, keeps);
+    const core = await this.#reach(worker, url, keeps, worker !== options.worker);
     const link = inviteOf(options.invite);
     const named = link === undefined ? undefined : await core.parseInvite(link);
     const known = await loading;
@@ -333,7 +335,8 @@ export class Link extends EventTarget {
       name: options.deviceName ?? identity.name ?? "",
       observed: options.observe !== undefined,
       observedLen: shown.length,
-      openSocket: (to, protocols) => watchSocket(() => openSocket(Socket, to, protocols), to, { blocked }),
+      openSocket: (to, protocols) =>
+        watchSocket(() => openSocket(this.#snapshots?.Socket ?? Socket, to, protocols), to, { blocked }),
       onRecord: (outward, bytes, length = bytes.length) => {
         // Not the view itself, whose buffer is the module's memory with all its keys; nor a new copy each time, of which
         // a large file would leave its own length as garbage.

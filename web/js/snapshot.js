@@ -3,7 +3,7 @@
  * the page's own thread.
  *
  *   page ─╮ pagehide: the core seals its session ─► sessionStorage ─► with the key of the row ─► the next page's core revives it
- *         │ pageshow: removed again                                      ▲
+ *         │ pageshow: removed again; over a WebSocketStream the line itself goes on (streamed.js)
  *         ╰ open: a key, wrapped by one that cannot be exported ─► IndexedDB, deleted in the transaction that reads it
  *
  * The core seals, since WebCrypto would come too late. A tab that was copied or restored has the snapshot of another, and finds no row
@@ -13,6 +13,7 @@
 import { BidirectionalStream, Channel, Link } from "./duologue.js";
 import { transact } from "./identity/identity.js";
 import { BUILD } from "./platform.js";
+import { StreamedSocket, hold, release } from "./streamed.js";
 import { RESET_CANCELLED } from "./values.js";
 
 /** How long a page that has gone may take to let go of its lock. */
@@ -27,8 +28,9 @@ const CHUNK_LEN = 32_768;
 const TOO_MUCH = "";
 
 const AES = "AES-GCM";
-/** In sessionStorage. */
-const nameOf = (place) => `duologue:${place}`;
+/** In sessionStorage: of the links of this page, by their number. */
+const nameOf = (place, number) => `duologue:${place}${number ? `:${number}` : ""}`;
+const names = new Set(); // of links that have not ended
 const rowOf = (place, id) => [place, `snapshot:${id}`];
 const lockOf = (id) => `duologue-snapshot:${id}`;
 
@@ -39,17 +41,23 @@ function toText(bytes) {
   return text;
 }
 
-/** What the page before has left, and what this one leaves; undefined where a page can leave nothing. */
-export async function open(link, place) {
+/** What the page before has left, and what this one leaves; undefined where a page can leave nothing. `Socket` is the application's. */
+export async function open(link, place, Socket) {
+  let number = 0;
+  while (names.has(nameOf(place, number))) number++;
+  const name = nameOf(place, number);
+  names.add(name);
+  link.closed.then(() => names.delete(name));
   let stored;
   try {
-    stored = sessionStorage.getItem(nameOf(place));
+    stored = sessionStorage.getItem(name);
   } catch {
     return undefined; // it may have no storage
   }
   const taken = stored ? await take(place, stored).catch(() => {}) : undefined;
-  if (stored !== null) sessionStorage.removeItem(nameOf(place));
-  return new Snapshots(link, place, { ...taken, build: BUILD }, stored === TOO_MUCH);
+  if (stored !== null) sessionStorage.removeItem(name);
+  const Outliving = !Socket && globalThis.WebSocketStream ? StreamedSocket : undefined;
+  return new Snapshots(link, place, name, { ...taken, build: BUILD }, stored === TOO_MUCH, Outliving);
 }
 
 /** What was left under `stored`, for the core; undefined if it is somebody else's by now. */
@@ -71,9 +79,12 @@ async function take(place, stored) {
 class Snapshots {
   /** For the core. */
   options;
+  /** Of sockets that outlive a page's sleep; undefined where there are none. */
+  Socket;
   #link;
   #line;
   #place;
+  #name;
   #row; // its key; none before it is kept, nor once nobody is to go on with the session
   #key;
   #count = 0; // of snapshots under that key
@@ -81,10 +92,12 @@ class Snapshots {
   #hasLeft = false;
   #isOver = false;
 
-  constructor(link, place, options, wasTooMuch) {
+  constructor(link, place, name, options, wasTooMuch, Socket) {
     this.#link = link;
     this.#place = place;
+    this.#name = name;
     this.options = options;
+    this.Socket = Socket;
     link.closed.then(() => this.drop());
     link.ready.then(() => {
       if (wasTooMuch) {
@@ -129,21 +142,32 @@ class Snapshots {
     navigator.locks.request(lockOf(this.#row.id), held).catch(() => {});
   }
 
-  /** The page is left. False if its session cannot be kept: nobody else can go on with it. */
-  leave() {
+  /** The page stops running, and may be shown again. */
+  freeze() {
+    if (!this.Socket || this.#hasLeft) return;
+    this.#line.freeze();
+    this.#line.flush();
+  }
+
+  /** The page is left; `isKept` if the browser may show it again. False if its session cannot be kept: nobody else can go on with it. */
+  leave(isKept) {
     if (this.#hasLeft) return true;
     if (!this.#row) return false;
     const [link, line] = [this.#link, this.#line];
     for (const channel of link._channels.values()) channel._post?.();
-    // Whoever comes next may be somebody else.
-    line.here(false);
+    const staysOpen = isKept && this.Socket !== undefined;
+    // Whoever comes next may be somebody else; but who comes back to this page is who has left it.
+    if (staysOpen) line.freeze();
+    else line.here(false);
     line.flush();
-    if (!this.#seal()) {
+    if (!this.#seal() && !staysOpen) {
       line.here(true);
       return false;
     }
     this.#hasLeft = true;
-    line.leave();
+    // Nothing leaves or comes behind the snapshot.
+    if (staysOpen) hold();
+    line.leave(staysOpen);
     this.#letGo?.();
     // What the application does when it hears of that goes along.
     let isDue = false;
@@ -161,27 +185,27 @@ class Snapshots {
 
   /** Leaves the session as it is now, or that it is too much; which of them. */
   #seal() {
-    const name = nameOf(this.#place);
     const isWhole = Array.from(this.#link._channels.values(), (channel) => channel._handBack(this.#line)).every(Boolean);
     const sealed = isWhole ? this.#line.snapshot(this.#key, this.#count++, BUILD) : undefined;
     try {
       if (sealed) {
-        sessionStorage.setItem(name, this.#row.id + toText(sealed));
+        sessionStorage.setItem(this.#name, this.#row.id + toText(sealed));
         return true;
       }
     } catch {
       // It has no room.
     }
-    sessionStorage.setItem(name, TOO_MUCH);
+    sessionStorage.setItem(this.#name, TOO_MUCH);
     return false;
   }
 
   /** It is shown again. Whoever has taken the row meanwhile goes on with the session; the server sees by its counts who is late. */
   back() {
+    release();
     if (!this.#hasLeft) return;
     this.#hasLeft = false;
     delete this.#link._run;
-    sessionStorage.removeItem(nameOf(this.#place));
+    sessionStorage.removeItem(this.#name);
     this.#hold();
     this.#put(this.#row).catch(() => {});
     this.#line.here(true);

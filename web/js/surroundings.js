@@ -16,14 +16,31 @@ export function watchPage(wake, rest, leave, ended, snapshots) {
   const visible = () => document.visibilityState === "visible" && wake();
   // A page that the browser may show again keeps its session for as long as the server does.
   const back = () => (snapshots?.back(), wake());
-  const hidden = (event) => snapshots?.leave() || (event.persisted ? rest : leave)();
+  const hidden = ({ persisted }) => snapshots?.leave(persisted) || (persisted ? rest : leave)();
   globalThis.document?.addEventListener("visibilitychange", visible, { signal });
   // A socket that died meanwhile says so a while later, if at all, and is open until then.
   globalThis.document?.addEventListener("resume", back, { signal });
+  globalThis.document?.addEventListener("freeze", () => snapshots?.freeze(), { signal });
   globalThis.addEventListener?.("online", wake, { signal });
   globalThis.addEventListener?.("pageshow", back, { signal });
   globalThis.addEventListener?.("pagehide", hidden, { signal });
   ended.then(() => stop.abort());
+}
+
+/** Can a shared worker outlive its pages here? Its constructor reads what it is asked before it looks at the address, which is none. */
+export function workersLast() {
+  let last = false;
+  const options = {
+    get extendedLifetime() {
+      return (last = true);
+    },
+  };
+  try {
+    new SharedWorker("http://[", options);
+  } catch {
+    // As it must.
+  }
+  return last;
 }
 
 /** How soon behind its `error` a socket says `close`. */

@@ -139,7 +139,7 @@ function start(replacePin = false) {
   const opened = (() => {
     try {
       const observe = { observe: crossed, observeBytes: SHOWN_BYTES };
-      return duologue.connect({ invite: invite ?? location.href, replacePin, worker: worker ?? "shared", ...observe });
+      return duologue.connect({ invite: invite ?? location.href, replacePin, worker: worker ?? "shared", lasting: true, ...observe });
     } catch (error) {
       link = undefined;
       ended({ code: error.code ?? "not-loaded", reason: error.message, byPeer: false });

@@ -34,11 +34,8 @@ use crate::{
     surface::{LineOptions, format_ticket},
 };
 
-/// Bytes that the browser may hold unsent. What keeps urgent messages from being late is the path's own bound; with less than this the
-/// page waits for its timer.
-const BUFFERED_MAX: u32 = 512 * 1_024;
-/// How soon a full socket is looked at again: browsers have no event for it.
-const DRAIN_MILLIS: i32 = 4;
+/// How soon a full socket is looked at again: a `WebSocket` has no event for it.
+pub(crate) const DRAIN_MILLIS: i32 = 4;
 /// How soon a dial that waits for sockets to end looks again.
 const LATE_DIAL_MILLIS: i32 = 250;
 /// How long callbacks outlive their owner: longer than any that the browser has queued.
@@ -51,7 +48,7 @@ extern "C" {
     #[wasm_bindgen(js_name = queueMicrotask)]
     fn queue_microtask(callback: &js_sys::Function);
     #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &js_sys::Function, millis: i32) -> JsValue;
+    pub(crate) fn set_timeout(callback: &js_sys::Function, millis: i32) -> JsValue;
     #[wasm_bindgen(js_name = clearTimeout)]
     fn clear_timeout(handle: &JsValue);
 
@@ -427,16 +424,14 @@ impl Driver {
     }
 
     fn transmit_on(&self, socket: &Socket) {
-        if socket.web.ready_state() != WebSocket::OPEN {
+        if socket.web.ready_state() != WebSocket::OPEN || self.is_left() {
             return;
         }
         let mut record = Vec::new();
         loop {
-            if socket.web.buffered_amount() > BUFFERED_MAX {
+            if socket.web.buffered_amount() > socket.unsent_max() {
                 if !self.drain_is_due.replace(true) {
-                    self.with_callbacks(|callbacks| {
-                        set_timeout(callbacks.drain.as_ref().unchecked_ref(), DRAIN_MILLIS);
-                    });
+                    self.with_callbacks(|callbacks| socket.when_room(callbacks.drain.as_ref().unchecked_ref()));
                 }
                 return;
             }
@@ -452,10 +447,14 @@ impl Driver {
         }
     }
 
-    /// The page is left, and has a snapshot: nothing may leave or come behind that. The server takes its connections for lost.
+    /// The page is left, and has a snapshot: nothing may leave or come behind that. Where its sockets do not stay open, the server takes
+    /// its connections for lost.
     #[cfg(feature = "snapshots")]
-    pub(crate) fn leave(&self) {
+    pub(crate) fn leave(&self, stays_open: bool) {
         self.is_left.set(true);
+        if stays_open {
+            return;
+        }
         for socket in self.sockets.take() {
             self.line.borrow_mut().handle_lost(now(), socket.no);
         }

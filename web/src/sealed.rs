@@ -72,9 +72,14 @@ impl Line {
         seal(key, number, build, self.0.command(|line, _| line.session().snapshot())?)
     }
 
-    /// The page is left with that snapshot: nothing leaves or comes behind it, until `wake`.
-    pub fn leave(&self) {
-        self.0.leave();
+    /// The page stops running, until `wake`: the server is told.
+    pub fn freeze(&self) {
+        self.0.command(|line, now| line.freeze(now));
+    }
+
+    /// The page is left with that snapshot: nothing leaves or comes behind it, until `wake`. Its sockets stay open, or end.
+    pub fn leave(&self, stays_open: bool) {
+        self.0.leave(stays_open);
     }
 }
 

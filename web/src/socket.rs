@@ -11,12 +11,18 @@ use wasm_bindgen::{JsCast, prelude::*};
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use crate::{
-    driver::{Driver, now, outlive},
+    driver::{DRAIN_MILLIS, Driver, now, outlive, set_timeout},
     surface::LineOptions,
 };
 
 /// The code of an end without a close frame, such as that of a socket that never opened (RFC 6455, 7.1.5).
 const NO_CLOSE_FRAME: u16 = 1006;
+
+/// Bytes that the browser may hold unsent. What keeps urgent messages from being late is the path's own bound; with less than this the
+/// page waits for its timer.
+const UNSENT_MAX: u32 = 512 * 1_024;
+/// The same where it tells when there is room.
+const UNSENT_TOLD_MAX: u32 = 256 * 1_024;
 
 /// How many closed sockets may be on their way out when the line dials.
 const LEFT_BEHIND_MAX: usize = 2;
@@ -61,6 +67,8 @@ impl LeftBehind {
 pub(crate) struct Socket {
     pub(crate) no: ConnectionNo,
     pub(crate) web: WebSocket,
+    /// It tells when it has room.
+    tells: bool,
     left_behind: Rc<LeftBehind>,
     callbacks: RefCell<Option<Callbacks>>,
 }
@@ -112,8 +120,35 @@ impl Socket {
         // `error` is always followed by `close`.
         web.set_onclose(Some(close.as_ref().unchecked_ref()));
         let callbacks = RefCell::new(Some(Callbacks { _open: open, _message: message, _close: close }));
-        Ok(Rc::new(Self { no, web, left_behind: Rc::clone(left_behind), callbacks }))
+        let tells = cfg!(feature = "snapshots") && js_sys::Reflect::has(&web, &"whenRoom".into()).unwrap_or(false);
+        Ok(Rc::new(Self { no, web, tells, left_behind: Rc::clone(left_behind), callbacks }))
     }
+}
+
+impl Socket {
+    /// How many bytes it may hold unsent.
+    pub(crate) const fn unsent_max(&self) -> u32 {
+        if self.tells { UNSENT_TOLD_MAX } else { UNSENT_MAX }
+    }
+
+    /// Calls once it may have room again.
+    pub(crate) fn when_room(&self, call: &js_sys::Function) {
+        #[cfg(feature = "snapshots")]
+        if self.tells {
+            self.web.unchecked_ref::<Streamed>().when_room(call);
+            return;
+        }
+        set_timeout(call, DRAIN_MILLIS);
+    }
+}
+
+#[cfg(feature = "snapshots")]
+#[wasm_bindgen]
+extern "C" {
+    /// One that tells when it has room (streamed.js).
+    type Streamed;
+    #[wasm_bindgen(method, js_name = whenRoom)]
+    fn when_room(this: &Streamed, call: &js_sys::Function);
 }
 
 impl Drop for Socket {

@@ -20,13 +20,17 @@ pub(crate) enum Engine {
 type LeftOut = (&'static str, &'static str);
 
 /// Those that only Chromium can run, or need not be run thrice.
-const FOR_CHROMIUM: [LeftOut; 22] = [
+const FOR_CHROMIUM: [LeftOut; 23] = [
     ("reload::browser_a_reload_goes_on_with_the_line_its_session_and_its_socket", NO_WORKER_OUTLIVES),
     ("reload::browser_a_line_without_a_page_ends_when_its_time_is_over", NO_WORKER_OUTLIVES),
     ("reload::browser_a_line_that_is_lost_without_a_page_is_not_dialled_again", NO_WORKER_OUTLIVES),
     (
         "reload::browser_a_page_of_another_build_has_a_worker_of_its_own_and_the_old_one_does_not_wait",
         NO_WORKER_OUTLIVES,
+    ),
+    (
+        "snapshot::browser_a_page_that_was_frozen_or_kept_goes_on_over_the_same_socket",
+        "no socket of its outlives a page's sleep",
     ),
     (
         "first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name",

@@ -407,6 +407,12 @@ impl Browser {
         within(30, method, self.client.issue_cmd(command)).await.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
+    /// Stops the page, as a browser does with one in the background, or lets it run again; in Chromium.
+    pub(crate) async fn freeze(&self, is_frozen: bool) {
+        let state = if is_frozen { "frozen" } else { "active" };
+        self.devtools("Page.setWebLifecycleState", json!({ "state": state })).await;
+    }
+
     /// A script that runs in each page before its own; in Chromium.
     pub(crate) async fn preload(&self, script: &str) {
         self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;

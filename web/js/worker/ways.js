@@ -21,7 +21,7 @@ const AGAIN_MILLIS = 500;
 export async function next(way, error, isWanted = () => true) {
   way.rest ??= others(way);
   if (way.rest.length === 0 || (error.code === "unreachable" && !(await answers(way.link.url)))) throw error;
-  if (isWanted()) await takePlace(way);
+  if (isWanted()) await takePlaceOnce(way);
   way.link.onLeft(error);
   let why = error;
   while (way.rest.length > 0 && isWanted()) {
@@ -49,13 +49,16 @@ function others(way) {
   return [...(isOwn ? [] : [["worker", start, true]]), ["page", serve]];
 }
 
-/** Holds one of the places of this device until the link has ended. */
-async function takePlace(way) {
+async function takePlaceOnce(way) {
   // Else a line for each is what its page has asked for.
   const isForTabs = way.where === "shared" || way.where instanceof URL || "port" in Object(way.where);
   if (way.hasPlace || !isForTabs) return;
   way.hasPlace = true;
-  const { url, ended, onState } = way.link;
+  await takePlace(way.link);
+}
+
+/** Holds one of the places of this device until the link has ended. */
+export async function takePlace({ url, ended, onState }) {
   const places = Array.from({ length: LINES_MAX }, (_, number) => `duologue-line:${url.host}${url.pathname}:${number}`);
   try {
     for (const place of places) if (await take(place, ended)) return;
