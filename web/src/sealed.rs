@@ -74,7 +74,7 @@ impl Line {
 
     /// The page stops running, until `wake`: the server is told.
     pub fn freeze(&self) {
-        self.0.command(|line, now| line.freeze(now));
+        self.0.command(duologue::Line::freeze);
     }
 
     /// The page is left with that snapshot: nothing leaves or comes behind it, until `wake`. Its sockets stay open, or end.
