@@ -336,7 +336,10 @@ export interface ConnectOptions {
   token?: string | ((device: DeviceInfo) => string | null | undefined | Promise<string | null | undefined>);
   /** Where the device key is kept. Default: this browser's IndexedDB; where there is none, it must be given (`no-store`). */
   identity?: IdentityStore;
-  /** Default: the global one; where there is none, it must be given (`no-websocket`). A worker uses its own. */
+  /**
+   * Default: the global one, or on the page's own thread `WebSocketStream` where there is one (Chromium), which outlives a frozen page;
+   * where there is none, it must be given (`no-websocket`). A worker uses its own.
+   */
   WebSocket?: WebSocketClass;
   /**
    * `"wait"`: a first connection that cannot be made is waited for as a lost one is; the link dials until the server lets this
