@@ -20,7 +20,7 @@ pub(crate) enum Engine {
 type LeftOut = (&'static str, &'static str);
 
 /// Those that only Chromium can run, or need not be run thrice.
-const FOR_CHROMIUM: [LeftOut; 23] = [
+const FOR_CHROMIUM: [LeftOut; 22] = [
     ("reload::browser_a_reload_goes_on_with_the_line_its_session_and_its_socket", NO_WORKER_OUTLIVES),
     ("reload::browser_a_line_without_a_page_ends_when_its_time_is_over", NO_WORKER_OUTLIVES),
     ("reload::browser_a_line_that_is_lost_without_a_page_is_not_dialled_again", NO_WORKER_OUTLIVES),
@@ -31,10 +31,6 @@ const FOR_CHROMIUM: [LeftOut; 23] = [
     (
         "snapshot::browser_a_page_that_was_frozen_or_kept_goes_on_over_the_same_socket",
         "no socket of its outlives a page's sleep",
-    ),
-    (
-        "first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name",
-        "its tabs have one line, also past the warning",
     ),
     ("page_access::browser_axe_finds_nothing_serious_in_either_language_and_theme", "asks for what only DevTools can"),
     ("upload::browser_with_a_handle_to_the_file_a_reload_goes_on_by_itself", "the page gets no handle to a file"),
@@ -92,12 +88,13 @@ const FOR_FIREFOX: [LeftOut; 2] = [
     ),
 ];
 
-const FOR_WEBKIT: [LeftOut; 16] = [
+const FOR_WEBKIT: [LeftOut; 17] = [
     (
         "reload::browser_a_page_that_is_left_and_kept_does_not_dial_and_goes_on_when_it_is_shown_again",
         "a line that was lost while its page was kept is not open again within 20 s",
     ),
     ("first_run::browser_past_the_warning_a_lost_connection_comes_back", DRIVER_WARNS_NOT),
+    ("first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_a_served_page_opens_on_a_telephone", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_an_app_has_its_line_in_whatever_worker_it_asks_for", DRIVER_WARNS_NOT),
     ("page::browser_that_is_started_again_has_its_key", "nothing is kept under its driver"),
