@@ -49,8 +49,22 @@ pub async fn ask<T: DeserializeOwned>(
     path: &str,
     body: Option<&(impl Serialize + Sync)>,
 ) -> anyhow::Result<T> {
+    ask_within(PATIENCE, directory, method, path, body).await
+}
+
+/// The same for what takes its time.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_within<T: DeserializeOwned>(
+    patience: Duration,
+    directory: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&(impl Serialize + Sync)>,
+) -> anyhow::Result<T> {
     let body = body.map(serde_json::to_vec).transpose()?.map_or_else(Body::empty, Body::from);
-    let answer = answer(directory, method, path, body, ANSWER_LEN_MAX, PATIENCE, true).await?;
+    let answer = answer(directory, method, path, body, ANSWER_LEN_MAX, patience, true).await?;
     serde_json::from_slice(&answer).with_context(|| of_another_version(&answer))
 }
 

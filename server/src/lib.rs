@@ -63,15 +63,15 @@ mod watch;
 
 pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
-    DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, Health, InGroups, InviteInfo, InviteList,
-    InviteStatus, Invited, Kept, KindCount, LiftBan, Listening, NewInvite, PasskeyInfo, PasskeyOf, PolicyAnswer,
-    Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList,
-    Supposed, WatchList, WatchRule, Withdrawn, check_backup, import_export, listen, listen_status, listen_with,
-    restore_backup,
+    Controlled, DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, HandOver, HandedOver, Health,
+    InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, KindCount, LiftBan, Listening, NewInvite,
+    PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked,
+    ServerState, SessionInfo, SessionList, Supposed, WatchList, WatchRule, Withdrawn, check_backup, control_socket,
+    import_export, listen, listen_status, listen_with, restore_backup,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
-pub use control::{ask, ask_running, copy_from};
+pub use control::{ask, ask_running, ask_within, copy_from};
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
 pub use door::firewall::{Budgets, CountryList, CountrySettings, Firewall, FirewallSettings, InvalidList, Otherwise};
@@ -102,6 +102,7 @@ pub use front::assets::{page, page_at};
 pub use front::certificate::{Certificate, utc};
 pub use front::certificates::{CertificateFiles, Certificates, ReadCertificates};
 pub use front::http::{FrontConfig, Peer, serve, serve_behind};
+pub use front::intake::Intake;
 pub use front::proxied::{InvalidNetwork, TrustedProxies};
 pub use front::tls::{TlsError, development, development_at, development_files, from_files, is_for};
 pub use lines::Duologue;

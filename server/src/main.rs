@@ -30,6 +30,9 @@ enum Verb {
     /// Has the running server read its configuration and its certificates again: whole, or not at all. No line is lost; what is open
     /// and not allowed any more is reset.
     Reload(verbs::reload::Reload),
+    /// Has the running server start what lies at its program's path now, and gives it its place: nobody who connects is refused, and
+    /// lines that are open come to their end. It starts with the same arguments; where it cannot serve, the running one goes on.
+    HandOver(verbs::hand_over::HandOverVerb),
     /// The server's key.
     #[command(subcommand)]
     Keys(verbs::keys::Keys),
@@ -92,6 +95,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Init(verb) => verb.run(),
         Verb::Check(verb) => verb.run(),
         Verb::Reload(verb) => verb.run().await,
+        Verb::HandOver(verb) => verb.run().await,
         Verb::Keys(verb) => verb.run(),
         Verb::Invite(verb) => verb.run().await,
         Verb::Devices(verb) => verb.run().await,

@@ -105,6 +105,8 @@ codes! {
         NotAllowed = 7, "not-allowed", "The server does not allow this.";
         /// It takes a person who has just shown to be there. Whoever does may open it.
         StepUpNeeded = 8, "step-up-needed", "Show by a passkey that you are there.";
+        /// The server gives its place to another process, which has what the service needs. Asked again, that one answers.
+        GoingAway = 9, "going-away", "The server is being replaced: ask again.";
     }
 }
 

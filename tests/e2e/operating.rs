@@ -170,6 +170,8 @@ async fn every_command_that_the_page_for_operators_has_runs() {
         }
     }
     drop(server);
+    // Who has taken its place is nobody's child.
+    machine.run("kill \"$(cat /var/lib/duologue/lock)\"\n", "the end");
     println!("{run} blocks of commands were run, {elsewhere} are not for here");
     assert!(run >= 8, "{run}");
 }

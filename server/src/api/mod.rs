@@ -17,6 +17,7 @@
 //! | `POST /invites/ID/withdraw` | 200 `{"withdrawn":true}` |
 //! | `POST /policy/explain` [`ExplainPolicy`] | 200 [`PolicyAnswer`]: whether a device may open something, and by which rule |
 //! | `POST /reload` | 200 `{"rules"?}`: how many of the configuration are in force now; 400 what is wrong in it, and nothing was changed |
+//! | `POST /hand-over` | 200 `{"pid"}`: that process serves from now on; 409 why none does, and this one goes on |
 //! | `GET /watch` | 200 [`WatchList`]: rules and what they have counted, events, losses, networks on whose way lines are altered |
 //! | `GET /sessions` | 200 `{"sessions":[{"id","device","name"?,"subject"?,"level","address"?,"since","connected","received","sent"}],"all"}`, the newest first, 1,000 at most of all |
 //! | `GET /events?after=N` | 200 [`EventList`]: the events behind that number, as far as they are kept, and the number for the next time |
@@ -42,6 +43,7 @@ mod asked;
 mod audit;
 mod backup;
 mod devices;
+mod hand_over;
 mod invites;
 mod passkeys;
 mod policy;
@@ -64,7 +66,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
     config::ConfigFile,
@@ -82,6 +84,7 @@ pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroup
 use asked::{Named, Said};
 pub use backup::{check_backup, import_export, restore_backup};
 pub use devices::{Bind, Bound, DeviceInfo, DeviceList, GuestInfo};
+pub use hand_over::{HandOver, HandedOver};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
@@ -89,7 +92,7 @@ pub use revocations::{Kept, PasskeyOf, Revoke, Revoked};
 pub use sight::{EventInfo, EventList, SessionInfo, SessionList};
 use socket::By;
 pub(crate) use socket::SOCKET;
-pub use socket::{Listening, listen, listen_with};
+pub use socket::{Controlled, Listening, control_socket, listen, listen_with};
 pub use status::listen_status;
 pub(crate) use types::Refused;
 pub use types::{Health, ServerState};
@@ -106,6 +109,8 @@ struct Target {
     running: Option<Duologue>,
     /// What the server was started with.
     config: Option<ConfigFile>,
+    /// Whoever runs the server gives its place to another process.
+    hand_overs: Option<mpsc::Sender<HandOver>>,
     /// Hears what the owner does where no server runs.
     watch: Watch,
     /// The runtime of lines, where a server runs.
@@ -120,23 +125,29 @@ impl Target {
 }
 
 /// The API of a state directory, and of the server that runs there.
-pub(crate) fn router(state: State, running: Option<Duologue>, config: Option<ConfigFile>) -> Router {
-    router_told(state, running, config, Watch::default())
+pub(crate) fn router(
+    state: State,
+    running: Option<Duologue>,
+    config: Option<ConfigFile>,
+    hand_overs: Option<mpsc::Sender<HandOver>>,
+) -> Router {
+    router_told(Target { state, running, config, hand_overs, watch: Watch::default(), home: Handle::current() })
 }
 
 /// The same of a state at rest, for one who hears what is done.
 pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
-    router_told(state, None, None, watch)
+    router_told(Target { state, running: None, config: None, hand_overs: None, watch, home: Handle::current() })
 }
 
-fn router_told(state: State, running: Option<Duologue>, config: Option<ConfigFile>, watch: Watch) -> Router {
-    let target = Arc::new(Target { state, running, config, watch, home: Handle::current() });
+fn router_told(target: Target) -> Router {
+    let target = Arc::new(target);
     Router::new()
         .merge(devices::routes())
         .merge(accounts::routes())
         .merge(invites::routes())
         .merge(passkeys::routes())
         .merge(policy::routes())
+        .merge(hand_over::routes())
         .merge(watch::routes())
         .merge(audit::routes())
         .merge(backup::routes())
@@ -256,7 +267,7 @@ mod tests {
     /// What a state directory without a server answers.
     async fn ask(state: &State, request: Builder, body: &str) -> (u16, Value) {
         let request = request.body(Body::from(body.to_owned())).expect("a request");
-        let response = router(state.clone(), None, None).oneshot(request).await.expect("it always answers");
+        let response = router(state.clone(), None, None, None).oneshot(request).await.expect("it always answers");
         assert_eq!(response.headers().get("content-type").expect("it is JSON"), "application/json");
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 1_000_000).await.expect("in memory");

@@ -97,6 +97,7 @@ pub(super) async fn answer_revocation(
     let has_server = target.running.is_some();
     let work = move || {
         let store = target.state.store();
+        store.is_here()?;
         store.may_refuse(whom)?;
         let (out, revocation) = match &target.running {
             Some(duologue) => duologue.revoke_all(whom),

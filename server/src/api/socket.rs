@@ -10,13 +10,14 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{BODY_LEN_MAX, router};
+use super::{BODY_LEN_MAX, hand_over::HandOver, router};
 use crate::{
     config::ConfigFile,
+    front::intake::Intake,
     lines::Duologue,
     state::State,
     watch::{
@@ -34,6 +35,8 @@ const CONNECTIONS_MAX: usize = 32;
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const CONNECTION: Duration = Duration::from_secs(60);
+/// How long answers have that are on their way when the server ends.
+const LAST: Duration = Duration::from_secs(1);
 /// Threads that work on the store: so many owners at a time.
 const THREADS: usize = 4;
 
@@ -90,14 +93,25 @@ impl Drop for Listening {
 /// # Errors
 /// If the socket cannot be made.
 pub fn listen(state: State, duologue: Duologue) -> io::Result<Listening> {
-    listen_with(state, duologue, None)
+    listen_with(control_socket(&state)?, state, duologue, Controlled::default())
 }
 
-/// As [`listen`], for a server that can read its configuration again.
+/// What a server can do that has more than the library's part.
+#[derive(Debug, Default)]
+pub struct Controlled {
+    /// Read its configuration again.
+    pub config: Option<ConfigFile>,
+    /// Give its place to another process: asked here.
+    pub hand_overs: Option<mpsc::Sender<HandOver>>,
+    /// Stop listening for a while.
+    pub intake: Intake,
+}
+
+/// Makes the socket of a state directory.
 ///
 /// # Errors
-/// If the socket cannot be made.
-pub fn listen_with(state: State, duologue: Duologue, config: Option<ConfigFile>) -> io::Result<Listening> {
+/// If it cannot be made.
+pub fn control_socket(state: &State) -> io::Result<std::os::unix::net::UnixListener> {
     let path = state.directory().join(SOCKET);
     // The directory is this process's alone: what lies there is left from one that was killed.
     match std::fs::remove_file(&path) {
@@ -106,29 +120,43 @@ pub fn listen_with(state: State, duologue: Duologue, config: Option<ConfigFile>)
     }
     let listener = std::os::unix::net::UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// As [`listen`], by a socket that is there, for a server that can do more.
+///
+/// # Errors
+/// If there is no thread for it.
+pub fn listen_with(
+    listener: std::os::unix::net::UnixListener,
+    state: State,
+    duologue: Duologue,
+    controlled: Controlled,
+) -> io::Result<Listening> {
     listener.set_nonblocking(true)?;
+    let Controlled { config, hand_overs, intake } = controlled;
     let watch = duologue.watch().clone();
-    let app = router(state, Some(duologue), config).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
-    Listening::on_a_thread("duologue-owner", move || async move {
+    let app = router(state, Some(duologue), config, hand_overs).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
+    Listening::on_a_thread("duologue-owner", move |stop| async move {
         match UnixListener::from_std(listener) {
-            Ok(listener) => accept(listener, app, &watch).await,
+            Ok(listener) => accept(listener, app, &watch, &intake, &stop).await,
             Err(error) => watch.tell(failed(&error)),
         }
     })
 }
 
 impl Listening {
-    /// Answers on a thread of its own, until this is dropped.
+    /// Does that on a thread of its own, which is told when this is dropped.
     pub(super) fn on_a_thread<F: Future<Output = ()>>(
         name: &str,
-        work: impl FnOnce() -> F + Send + 'static,
+        work: impl FnOnce(CancellationToken) -> F + Send + 'static,
     ) -> io::Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let work = move || {
-            runtime.block_on(stopped.run_until_cancelled_owned(work()));
+            runtime.block_on(work(stopped));
             // A disk that hangs holds up its own work only.
             runtime.shutdown_background();
         };
@@ -137,12 +165,16 @@ impl Listening {
     }
 }
 
-async fn accept(listener: UnixListener, app: Router, watch: &Watch) {
+async fn accept(listener: UnixListener, app: Router, watch: &Watch, intake: &Intake, stop: &CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            intake.accepted(|| listener.accept()).await.map(|(stream, _)| (stream, place))
+        };
+        let Some(accepted) = stop.run_until_cancelled(next).await else { break };
+        match accepted {
+            Ok((stream, place)) => {
                 let app = app.clone().layer(Extension(By::of(&stream)));
                 tokio::spawn(async move {
                     converse(stream, app).await;
@@ -155,6 +187,9 @@ async fn accept(listener: UnixListener, app: Router, watch: &Watch) {
             }
         }
     }
+    // Whoever is being answered has asked for this end, perhaps.
+    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(LAST, places.acquire_many(all)).await;
 }
 
 fn failed(error: &io::Error) -> Event {

@@ -38,7 +38,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore};
 
 use super::socket::{Listening, converse};
 use crate::{
-    front::certificates::Certificates,
+    front::{certificates::Certificates, intake::Intake},
     lines::Duologue,
     state::{State, records::now},
     watch::events::Kind,
@@ -58,7 +58,8 @@ struct Target {
     home: Handle,
 }
 
-/// Answers there until what this returns is dropped. `certificates` are those that the server shows.
+/// Answers there until what this returns is dropped. `certificates` are those that the server shows; `intake` says whether connections
+/// are taken.
 ///
 /// # Errors
 /// If there can be no thread for it.
@@ -67,6 +68,7 @@ pub fn listen_status(
     state: State,
     duologue: Duologue,
     certificates: Option<Certificates>,
+    intake: Intake,
 ) -> io::Result<Listening> {
     listener.set_nonblocking(true)?;
     let mut registry = Registry::default();
@@ -83,18 +85,18 @@ pub fn listen_status(
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn(refuse_pages))
         .with_state(target);
-    Listening::on_a_thread("duologue-status", move || async move {
+    Listening::on_a_thread("duologue-status", move |stop| async move {
         if let Ok(listener) = TcpListener::from_std(listener) {
-            accept(listener, app).await;
+            stop.run_until_cancelled(accept(listener, app, &intake)).await;
         }
     })
 }
 
-async fn accept(listener: TcpListener, app: Router) {
+async fn accept(listener: TcpListener, app: Router, intake: &Intake) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
+        match intake.accepted(|| listener.accept()).await {
             Ok((stream, _)) => {
                 let app = app.clone();
                 tokio::spawn(async move {

@@ -20,7 +20,7 @@ use crate::{
         policy::Policy,
         tokens::{InvalidTokenSettings, TokenSettings, Tokens},
     },
-    lines::Duologue,
+    lines::{Duologue, beside::PassedOn},
     services::http::Vouches,
     watch::{audit::settings::AuditSettings, settings::WatchSettings},
 };
@@ -226,8 +226,39 @@ impl ConfigFile {
         }
         duologue.set_watch(&config.watch);
         duologue.tell_of_bans(config.settings.server.ban_command.as_deref().unwrap_or_default());
+        duologue.pass_on(PassedOn::Policy(text));
         ready.into_iter().for_each(|put_in_force| put_in_force());
         Ok(config)
+    }
+}
+
+impl ConfigFile {
+    /// Has the server whose place this one has taken follow the file too, until its last line has ended.
+    pub fn pass_policy_on(&self, duologue: &Duologue) {
+        let text = self.0.path.as_deref().map(read_text);
+        if let Some(Ok(text)) = text {
+            duologue.pass_on(PassedOn::Policy(text));
+        }
+    }
+
+    /// Puts the policy of this text in force, and nothing else: it is the file of the server that has taken this one's place. False if it
+    /// cannot be, and then nothing has changed.
+    pub fn follow_policy(&self, text: &str, duologue: &Duologue) -> bool {
+        let path = self.0.path.as_deref();
+        let Ok(config) = Config::parse("the policy of the other server", text) else { return false };
+        let config = together(&self.0.flags, path, config);
+        let own = self.following().own.clone();
+        let policy = own.map(|own| config.settings.server.with_origins(own)).transpose();
+        let (Ok(policy), Ok(firewall)) = (policy, Firewall::load(config.firewall.clone(), self.directory())) else {
+            return false;
+        };
+        duologue.put_firewall(firewall);
+        match policy {
+            Some(policy) => duologue.set_policy(policy.with_rules(config.rules.clone())),
+            None => duologue.set_rules(config.rules.clone()),
+        }
+        duologue.set_watch(&config.watch);
+        true
     }
 }
 

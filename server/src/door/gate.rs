@@ -150,6 +150,11 @@ impl Gate {
         self.changed.iter().for_each(Notify::notify_waiters);
     }
 
+    /// Whether another process has the state.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_handed_over())
+    }
+
     /// Something else holds for everybody: whoever has something open asks again.
     pub(crate) fn look_again(&self) {
         self.changed.iter().for_each(Notify::notify_waiters);

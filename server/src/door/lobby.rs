@@ -111,6 +111,12 @@ impl Lobby {
         self.lock().waiting.len()
     }
 
+    /// Those of whom something is awaited: all but the idle.
+    pub(crate) fn busy(&self) -> usize {
+        let inner = self.lock();
+        inner.waiting.len() - inner.of_worth.get(&Worth::Idle).copied().unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

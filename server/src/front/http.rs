@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsFd as _, BorrowedFd},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -55,6 +55,7 @@ pub(crate) use http2::{Extended, Http2Stream};
 
 use super::{
     head::{self, HEAD_LEN_MAX},
+    intake::{Intake, Silent},
     proxied::{self, Client, TrustedProxies},
     strangers,
     stream::{Stream, Tcp, Writing},
@@ -129,6 +130,8 @@ pub struct FrontConfig {
     pub behind_proxy: bool,
     /// Hears of connections that come to nothing: [`crate::Duologue::watch`].
     pub watch: Watch,
+    /// Whether connections are taken.
+    pub intake: Intake,
     /// Which networks may connect, and how often: [`Duologue::firewall`](crate::Duologue::firewall), so that a configuration that
     /// is read again counts here too. Unless told, one that denies nobody.
     pub firewall: Firewall,
@@ -156,6 +159,8 @@ pub async fn serve_behind(listener: TcpListener, listening: FrontConfig, app: Ro
 
 async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, app: Router, stop: CancellationToken) {
     let strangers = strangers::handle(&listening.watch);
+    let lobby = Arc::new(Lobby::new(files::strangers_max(0), CONNECTIONS_OF_AN_ADDRESS_MAX));
+    listening.intake.watches(&lobby);
     let tls = |http2| listening.tls.as_deref().map(|tls| speaking(tls, http2));
     let front = Front {
         tls: tls(listening.http2),
@@ -166,7 +171,8 @@ async fn serve_for(times: Times, listener: TcpListener, listening: FrontConfig, 
         firewall: listening.firewall,
         app: head::judged(app),
         stop,
-        lobby: Arc::new(Lobby::new(files::strangers_max(0), CONNECTIONS_OF_AN_ADDRESS_MAX)),
+        intake: listening.intake,
+        lobby,
         strangers: strangers.clone(),
         home: Handle::current(),
         times,
@@ -244,6 +250,7 @@ struct Front {
     firewall: Firewall,
     app: Router,
     stop: CancellationToken,
+    intake: Intake,
     lobby: Arc<Lobby>,
     strangers: Handle,
     home: Handle,
@@ -259,6 +266,12 @@ impl Front {
             tokio::task::yield_now().await;
             if self.stop.is_cancelled() {
                 return Ok(());
+            }
+            if self.intake.is_paused() {
+                tokio::select! {
+                    () = self.intake.resumed() => continue,
+                    () = self.stop.cancelled() => return Ok(()),
+                }
             }
             if files::is_full() {
                 tokio::select! {
@@ -282,6 +295,7 @@ impl Front {
                     tokio::select! {
                         // Whoever comes from now on makes it so again.
                         ready = waits.readable() => ready?.clear_ready(),
+                        () = self.intake.paused() => {}
                         () = self.stop.cancelled() => return Ok(()),
                     }
                     continue;
@@ -339,6 +353,7 @@ impl Front {
     /// One connection, to its end or to where it becomes a line's.
     async fn serve(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, place: Place) {
         let place = Arc::new(place);
+        let silent = self.intake.begun();
         let mut tcp = Tcp::new(tcp);
         let writing = tcp.watch();
         let limit = Duration::from_secs(HANDSHAKE_SECS);
@@ -355,8 +370,8 @@ impl Front {
                 place.is_worth(Worth::Idle);
                 let whose = Whose { peer, proxied };
                 match stream.protocol() {
-                    Some(HTTP2) => http2::converse(self, stream, writing, whose, place).await,
-                    _ => Box::pin(self.converse(stream, &writing, whose, place)).await,
+                    Some(HTTP2) => http2::converse(self, stream, writing, whose, (place, silent)).await,
+                    _ => Box::pin(self.converse(stream, &writing, whose, (place, silent))).await,
                 }
             }
             Ok(Err(error)) => self.tell(of_peer(Kind::ConnectionFailed).note(error.to_string())),
@@ -413,9 +428,13 @@ impl Front {
         Ok((stream, proxied))
     }
 
-    async fn converse(&self, stream: Stream, writing: &Writing, whose: Whose, place: Arc<Place>) {
-        let requests = Arc::new(AtomicU32::new(0));
-        let service = service_fn(|request| self.answer(request, whose, &place, &requests));
+    async fn converse(&self, stream: Stream, writing: &Writing, whose: Whose, (place, silent): (Arc<Place>, Silent)) {
+        let (requests, silent) = (AtomicU32::new(0), Mutex::new(Some(silent)));
+        let service = service_fn(|request| {
+            place.is_worth(Worth::Asking);
+            silent.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.answer(request, whose, &place, &requests)
+        });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_secs(HANDSHAKE_SECS))
@@ -426,7 +445,7 @@ impl Front {
         let (times, born) = (self.times, Instant::now());
         // Not at once: a timer that is due before all others wakes the reactor.
         let mut look = tokio::time::interval_at(tokio::time::Instant::now() + times.look, times.look);
-        let mut ends_at = None;
+        let (mut ends_at, mut is_last) = (None, false);
         loop {
             tokio::select! {
                 result = connection.as_mut() => {
@@ -439,6 +458,11 @@ impl Front {
                 () = self.stop.cancelled(), if ends_at.is_none() => {
                     connection.as_mut().graceful_shutdown();
                     ends_at = Some(Instant::now() + times.look);
+                }
+                // What is asked is answered, and nothing behind it.
+                () = self.intake.paused(), if !is_last && requests.load(Ordering::Relaxed) > 0 => {
+                    connection.as_mut().graceful_shutdown();
+                    is_last = true;
                 }
                 _ = look.tick() => {
                     if writing.waits_for() >= times.read_within {
@@ -545,7 +569,6 @@ impl Front {
         place: &Arc<Place>,
         requests: &AtomicU32,
     ) -> Result<Response<Body>, std::convert::Infallible> {
-        place.is_worth(Worth::Asking);
         let is_first = requests.load(Ordering::Relaxed) == 0;
         if let Err(refusal) = self.judge(&mut request, whose, Some(place), is_first) {
             return Ok(*refusal);
@@ -553,7 +576,7 @@ impl Front {
         let mut response = self.app.clone().oneshot(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             place.is_worth(Worth::Idle);
-            if requests.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS_MAX {
+            if requests.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS_MAX || self.intake.is_paused() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
         }

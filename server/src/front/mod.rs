@@ -6,6 +6,7 @@ pub(crate) mod certificate;
 pub(crate) mod certificates;
 pub(crate) mod head;
 pub(crate) mod http;
+pub(crate) mod intake;
 pub(crate) mod proxied;
 pub(crate) mod socket;
 pub(crate) mod strangers;

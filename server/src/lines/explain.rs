@@ -92,6 +92,7 @@ pub(crate) fn explain(
         (None, None) => return None,
     };
     let terms = running.and_then(|duologue| duologue.services.terms(label));
+    let terms = terms.map(|terms| (terms.demands, terms.takes_requests));
     let (demands, takes_requests) = terms.unwrap_or_else(|| binarys_terms(label));
     let target = match request {
         Some((path, method)) => Target::Request { method, path: Path::new(path) },

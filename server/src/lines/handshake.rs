@@ -55,6 +55,11 @@ impl Strangers {
         self.pressure.stays();
     }
 
+    /// Handshakes that no verdict is out on.
+    pub(super) fn under_way(&self) -> usize {
+        self.lobby.len()
+    }
+
     /// What becomes of an M1 for one of our keys, before anything is computed for it.
     fn judge(&self, m1: &[u8], server_key_id: ServerKeyId, strangers: &Handle) -> Judged {
         let (busy, threads) = strangers::busy(strangers);

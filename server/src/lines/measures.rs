@@ -19,6 +19,7 @@ use ipnet::IpNet;
 
 use super::{
     Duologue, Shared,
+    beside::PassedOn,
     directory::{Name, Session},
     notices,
 };
@@ -147,7 +148,7 @@ impl Duologue {
     pub(crate) fn add_ban(&self, whom: Banned, secs: u64) -> Result<Ban, StoreError> {
         let ban = self.watch().bans().add(whom, secs, now());
         self.shared.has_banned(&ban);
-        self.shared.state.store().change_bans(&[written(&ban)], &[])?;
+        self.shared.has_begun(&ban)?;
         Ok(ban)
     }
 
@@ -161,6 +162,7 @@ impl Duologue {
             if let Some(command) = &*self.shared.measures.command() {
                 self.shared.heard(command.tell(Told::Lift, ban));
             }
+            self.shared.pass_on(&PassedOn::Lifted(whom.to_string()));
             self.shared.state.store().change_bans(&[], &[whom.to_string()])?;
         }
         Ok(lifted)
@@ -218,11 +220,21 @@ impl Shared {
                 );
                 self.watch().tell(about(Event::of(Kind::Banned).note(note)));
                 self.has_banned(&ban);
-                if let Err(error) = self.state.store().change_bans(&[written(&ban)], &[]) {
+                if let Err(error) = self.has_begun(&ban) {
                     self.watch().tell(about(Event::of(Kind::BanNotKept).note(error.to_string())));
                 }
             }
             (Measure::Observe | Measure::Slow, _) => tell(Kind::RuleMatched),
+        }
+    }
+
+    /// A ban is kept, and another server of this state hears of it: where that has the store, it keeps it.
+    fn has_begun(&self, ban: &Ban) -> Result<(), StoreError> {
+        let written = written(ban);
+        self.pass_on(&PassedOn::Banned { whom: written.whom.clone(), ban: written.clone() });
+        match self.state.store().is_handed_over() {
+            true => Ok(()),
+            false => self.state.store().change_bans(&[written], &[]),
         }
     }
 
@@ -252,7 +264,7 @@ impl Shared {
         });
     }
 
-    fn close_all(&self, whom: &Banned) {
+    pub(super) fn close_all(&self, whom: &Banned) {
         let sessions = match whom {
             Banned::Device(device) => self.directory.sessions_of(*device),
             Banned::Subject(subject) => self.directory.sessions_named(Name::Subject(subject)),
@@ -301,7 +313,7 @@ fn written(ban: &Ban) -> StoredBan {
     StoredBan { whom: whom.to_string(), since: *since, until: *until, repeats: *repeats, by: by.to_string() }
 }
 
-fn read(stored: StoredBan) -> Option<Ban> {
+pub(super) fn read(stored: StoredBan) -> Option<Ban> {
     let StoredBan { whom, since, until, repeats, by } = stored;
     Some(Ban { whom: whom.parse().ok()?, since, until, repeats, by: by.into() })
 }

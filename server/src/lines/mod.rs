@@ -8,6 +8,7 @@
 mod asked;
 mod audit;
 mod away;
+pub(crate) mod beside;
 mod binding;
 pub(crate) mod directory;
 mod drain;
@@ -133,6 +134,7 @@ struct Shared {
     files_are_watched: AtomicBool,
     /// What rules of the watch say, and who does it.
     measures: measures::Measures,
+    beside: beside::Beside,
     _keeper: Keeper,
 }
 
@@ -166,6 +168,7 @@ impl Duologue {
             ends_are_watched: AtomicBool::new(false),
             files_are_watched: AtomicBool::new(false),
             measures: measures::Measures::default(),
+            beside: beside::Beside::default(),
         };
         Self { shared: Arc::new(shared), services: Services::default() }
     }
@@ -501,7 +504,7 @@ impl Duologue {
     /// One that is lost costs its device a lane of its own, and nothing else.
     async fn write_tickets(&self) {
         let changes = self.shared.tickets.take_changes();
-        if changes.added.is_empty() && changes.removed.is_empty() {
+        if (changes.added.is_empty() && changes.removed.is_empty()) || self.shared.state.store().is_handed_over() {
             return;
         }
         let store = Arc::clone(self.shared.state.store());

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-use super::Duologue;
+use super::{Duologue, beside::PassedOn};
 
 /// Whether a binding has changed, or why it cannot.
 pub(crate) type Rebound = Result<bool, AccountError>;
@@ -30,10 +30,25 @@ impl Duologue {
     /// The same, with the devices that are out by it.
     pub(crate) fn revoke_all(&self, whom: Whom) -> (Vec<DeviceId>, Revocation) {
         let store = self.shared.state.store();
-        let Some(out) = store.refuse(whom) else {
+        let out = self.refuse(whom);
+        self.pass_on(PassedOn::Revoked(whom));
+        let Some(out) = out else {
             let has_ended = whom.one_device().is_some_and(|device| self.end_stranger(device));
             return (Vec::new(), if has_ended { Revocation::OfGuest } else { Revocation::Unknown });
         };
+        (out, store.keep_revocation(whom))
+    }
+
+    /// Another server of this state has revoked somebody, and keeps it.
+    pub(super) fn end_revoked(&self, whom: Whom) {
+        if let (None, Some(device)) = (self.refuse(whom), whom.one_device()) {
+            self.end_stranger(device);
+        }
+    }
+
+    /// Refuses somebody from now on, in memory, and ends his lines. Gives the devices that are out; none if nobody is known by it.
+    fn refuse(&self, whom: Whom) -> Option<Vec<DeviceId>> {
+        let out = self.shared.state.store().refuse(whom)?;
         self.shared.gate.forget_answers();
         for device in &out {
             self.shared.tickets.forget(*device);
@@ -42,7 +57,7 @@ impl Duologue {
         if whom.one_device().is_none() {
             self.end_proved(whom);
         }
-        (out, store.keep_revocation(whom))
+        Some(out)
     }
 
     /// Ends the lines of a device that nobody has let in. False if it has none.

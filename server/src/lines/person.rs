@@ -18,7 +18,7 @@ use std::{
 use duologue::{AuthRequest, CloseCode, DeviceId, DeviceKey, Evidence, EvidenceKind, FreshReason, Outcome, Wanted};
 use duologue_native::Line;
 
-use super::{Duologue, directory::Session, hooked::Turned, under_way::Judging, verdict::TurnedAway};
+use super::{Duologue, beside::PassedOn, directory::Session, hooked::Turned, under_way::Judging, verdict::TurnedAway};
 use crate::watch::events::{Event, Kind};
 use crate::{
     door::{
@@ -356,12 +356,21 @@ impl Duologue {
         let own = self.shared.directory.sessions_of(device).into_iter();
         let (own, others): (Vec<_>, Vec<_>) = own.partition(|session| session.seat.subject() == subject);
         own.iter().for_each(|session| session.seat.sign_out());
-        self.shared.state.store().note_signed_out(device);
+        self.has_left(device);
         // Where it is being judged who it is, it may be the same person.
         others.iter().filter(|it| it.seat.subject().is_none()).for_each(|it| it.seat.throw_away());
         self.shared.gate.forget_answers_of(device);
         // Each is told why, before whatever is open there asks again.
         own.iter().for_each(|session| self.has_fallen(session, DoorError::SignedOut));
+    }
+
+    /// Somebody signs out at a device, which is kept: by another server of this state, where that has the store.
+    pub(super) fn has_left(&self, device: DeviceId) {
+        let store = self.shared.state.store();
+        store.note_signed_out(device);
+        if store.is_handed_over() {
+            self.pass_on(PassedOn::SignedOut(device.0));
+        }
     }
 
     /// Looks each second whose standing ends, while there is anybody's that does.

@@ -129,7 +129,7 @@ impl Others for Duologue {
     }
 
     fn has_signed_out(&self, seat: &Arc<Seat>) {
-        self.shared.state.store().note_signed_out(seat.device());
+        self.has_left(seat.device());
         let of_device = self.shared.directory.sessions_of(seat.device());
         match of_device.iter().find(|session| Arc::ptr_eq(&session.seat, seat)) {
             Some(session) => self.has_fallen(session, DoorError::SignedOut),

@@ -106,6 +106,10 @@ struct Seen {
 }
 
 impl Service for Owner {
+    fn needs_state(&self) -> bool {
+        true
+    }
+
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         let _place = Place::of(&self.channels).ok_or("as many as may look are looking")?;
         let mut audit = Audit::default();

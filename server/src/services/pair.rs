@@ -52,6 +52,10 @@ impl Service for Pair {
         Level::Device
     }
 
+    fn needs_state(&self) -> bool {
+        true
+    }
+
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         while let Some(request) = call.channel.recv().await? {
             if !request.is_empty() {

@@ -189,6 +189,10 @@ macro_rules! or_refused {
 }
 
 impl Service for Passkeys {
+    fn needs_state(&self) -> bool {
+        true
+    }
+
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {
         while let Some(message) = call.channel.recv().await? {
             if message.len() > MESSAGE_LEN_MAX {

@@ -43,6 +43,9 @@ pub enum NotAllowed {
     /// As many channels as the rule has for this caller are open.
     #[error("too many of these are open at a time")]
     Full,
+    /// Another process has what it needs, and answers from now on.
+    #[error("the server is being replaced: ask again")]
+    GoingAway,
 }
 
 impl NotAllowed {
@@ -51,6 +54,7 @@ impl NotAllowed {
             Self::Closed => ResetCode::NotAllowed,
             Self::StepUpNeeded => ResetCode::StepUpNeeded,
             Self::Full => ResetCode::Busy,
+            Self::GoingAway => ResetCode::GoingAway,
         }
     }
 }
@@ -78,9 +82,19 @@ pub(crate) struct Right {
     /// It has this.
     channel: WeakChannel,
     label: String,
-    demands: Level,
-    takes_requests: bool,
+    terms: Terms,
     held: Mutex<Held>,
+}
+
+/// What a service itself asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// A level.
+    pub(crate) demands: Level,
+    /// To be asked again for each request.
+    pub(crate) takes_requests: bool,
+    /// The state directory.
+    pub(crate) needs_state: bool,
 }
 
 #[derive(Debug, Default)]
@@ -107,15 +121,8 @@ impl Right {
         &self.gate
     }
 
-    pub(crate) fn new(
-        gate: Arc<Gate>,
-        seat: Arc<Seat>,
-        channel: WeakChannel,
-        label: String,
-        demands: Level,
-        takes_requests: bool,
-    ) -> Self {
-        Self { gate, seat, channel, label, demands, takes_requests, held: Mutex::default() }
+    pub(crate) fn new(gate: Arc<Gate>, seat: Arc<Seat>, channel: WeakChannel, label: String, terms: Terms) -> Self {
+        Self { gate, seat, channel, label, terms, held: Mutex::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -194,6 +201,9 @@ impl Right {
 
     /// Asks, and gives when time alone may change the answer.
     pub(crate) fn ask(&self) -> Result<Option<u64>, NotAllowed> {
+        if self.terms.needs_state && self.gate.is_handed_over() {
+            return Err(NotAllowed::GoingAway);
+        }
         let mut held = self.held();
         let now = now();
         let (standing, transport) = (self.seat.standing(now), self.seat.transport());
@@ -202,11 +212,11 @@ impl Right {
         let evidence = Evidence::new(device, &standing, &transport).let_in_for(opens.as_deref());
         let target = match &held.request {
             Some((method, path)) => Target::Request { method, path: Path::new(path) },
-            None if self.takes_requests => Target::Later,
+            None if self.terms.takes_requests => Target::Later,
             None => Target::None,
         };
         let is_final = !matches!(target, Target::Later);
-        let asked = Asked { label: &self.label, target, demands: self.demands };
+        let asked = Asked { label: &self.label, target, demands: self.terms.demands };
         let (policy, verdict) = self.gate.judge(&evidence, &asked, now);
         let (rule, until) = match &verdict {
             Verdict::Opened { rule, until } => (*rule, *until),

@@ -28,8 +28,9 @@ use crate::{
     },
     services::{
         others::Others,
-        right::{NotAllowed, NotVouched, Right},
+        right::{NotAllowed, NotVouched, Right, Terms},
     },
+    state::store::StoreError,
     watch::{metrics::Times, text},
 };
 
@@ -188,6 +189,12 @@ pub trait Service: Send + Sync + 'static {
     fn takes_requests(&self) -> bool {
         false
     }
+
+    /// Whether it asks the state directory. Where another process has taken that over, which is this server's successor, its channels end
+    /// as `going-away`: asked again, the successor answers.
+    fn needs_state(&self) -> bool {
+        false
+    }
 }
 
 /// A service that asks for a level, whatever the policy opens: its channels are refused below it, and reset when the caller's
@@ -212,6 +219,10 @@ impl<S: Service> Service for AtLevel<S> {
 
     fn takes_requests(&self) -> bool {
         self.service.takes_requests()
+    }
+
+    fn needs_state(&self) -> bool {
+        self.service.needs_state()
     }
 }
 
@@ -260,6 +271,10 @@ where
 
     fn takes_requests(&self) -> bool {
         self.service.takes_requests()
+    }
+
+    fn needs_state(&self) -> bool {
+        self.service.needs_state()
     }
 }
 
@@ -330,6 +345,7 @@ trait Erased: Send + Sync {
     fn serve(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send + '_>>;
     fn demands(&self) -> Level;
     fn takes_requests(&self) -> bool;
+    fn needs_state(&self) -> bool;
 }
 
 impl<S: Service> Erased for S {
@@ -343,6 +359,10 @@ impl<S: Service> Erased for S {
 
     fn takes_requests(&self) -> bool {
         Service::takes_requests(self)
+    }
+
+    fn needs_state(&self) -> bool {
+        Service::needs_state(self)
     }
 }
 
@@ -397,9 +417,13 @@ impl Services {
         WeakServices(Arc::downgrade(&self.0))
     }
 
-    /// What a service itself asks for: a level, and to be asked again for each request. None if there is none of that label.
-    pub(crate) fn terms(&self, label: &str) -> Option<(Level, bool)> {
-        self.0.get(label).map(|service| (service.demands(), service.takes_requests()))
+    /// What a service itself asks for. None if there is none of that label.
+    pub(crate) fn terms(&self, label: &str) -> Option<Terms> {
+        self.0.get(label).map(|service| Terms {
+            demands: service.demands(),
+            takes_requests: service.takes_requests(),
+            needs_state: service.needs_state(),
+        })
     }
 
     /// Serves a channel in a task of its own, to its end, its caller's or its right's.
@@ -407,9 +431,9 @@ impl Services {
         let Opened { channel, gate, seat, claims, work, others } = opened;
         let (label, since) = (channel.label(), Since::now());
         let service = self.0.get(&label).cloned();
-        let (demands, takes_requests) = self.terms(&label).unwrap_or_default();
+        let terms = self.terms(&label).unwrap_or_default();
         let transport = seat.transport();
-        let right = Arc::new(Right::new(gate, seat, channel.downgrade(), label.clone(), demands, takes_requests));
+        let right = Arc::new(Right::new(gate, seat, channel.downgrade(), label.clone(), terms));
         channel.set_pace(Arc::clone(&right) as _);
         tokio::spawn(async move {
             let mut changed = pin!(right.changed());
@@ -433,6 +457,9 @@ impl Services {
                     // The caller's own doing is no failure of the service.
                     Err(error) if error.downcast_ref::<LineError>().is_some_and(is_the_callers) => {
                         channel.reset(duologue::ResetCode::Cancelled);
+                    }
+                    Err(error) if matches!(error.downcast_ref(), Some(StoreError::HandedOver)) => {
+                        channel.reset(duologue::ResetCode::GoingAway);
                     }
                     Err(error) => {
                         let error = text::shown_within(&error.to_string(), CAUSE_CHARS_MAX);

@@ -31,6 +31,9 @@ pub enum StoreError {
     /// It has failed, and it is not its time yet to be tried anew.
     #[error("the store is closed after a failure: {0}; it is tried anew by itself")]
     Closed(String),
+    /// The process that has taken the place of this one has the file.
+    #[error("another process has taken this one's place: ask again, and it answers")]
+    HandedOver,
     /// Others wrote for too long.
     #[error("the store is busy: try again")]
     Busy,

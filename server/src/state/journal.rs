@@ -85,6 +85,8 @@ pub(super) struct Journal {
     version: u8,
     writes: u64,
     when: u64,
+    /// Another process writes it.
+    is_closed: bool,
 }
 
 impl Journal {
@@ -105,7 +107,12 @@ impl Journal {
         let slots = (1..).zip(slots).map(|(number, slot)| read_slot(slot).map_err(|()| JournalError::Damaged(number)));
         let slots = slots.collect::<Result<Vec<_>, _>>()?;
         let last = slots.iter().flatten().map(|entry| entry.number).max().unwrap_or(0);
-        Ok(Self { file, slots, last, version, writes, when })
+        Ok(Self { file, slots, last, version, writes, when, is_closed: false })
+    }
+
+    /// Nothing is written any more: another process does.
+    pub(super) const fn close(&mut self) {
+        self.is_closed = true;
     }
 
     /// Numbers go on after this one, which the store has.
@@ -171,12 +178,23 @@ impl Journal {
 
     /// Says how often the store has been written. Not waited for either: what is lost here makes nobody suspicious.
     pub(super) fn note(&mut self, writes: u64, when: u64) -> io::Result<()> {
+        self.is_ours()?;
         self.file.write_all_at(&header(self.version, writes, when), 0)?;
         (self.writes, self.when) = (writes, when);
         Ok(())
     }
 
+    /// Whether another process writes it, as far as this one knows.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    fn is_ours(&self) -> io::Result<()> {
+        if self.is_closed { Err(io::Error::other("another process writes the journal")) } else { Ok(()) }
+    }
+
     fn write(&self, at: usize, entry: Entry) -> io::Result<()> {
+        self.is_ours()?;
         let kind = if entry.is_kept { KEPT } else { WAITING };
         let mut slot = [0; SLOT_LEN];
         slot[..3].copy_from_slice(&[kind, entry.whom.kind as u8, u8::from(entry.whom.with_descendants)]);

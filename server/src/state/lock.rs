@@ -2,8 +2,11 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Read},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
     path::Path,
 };
 
@@ -11,19 +14,39 @@ use super::StateError;
 
 /// Held while the state directory is open. The system gives it back when the process ends, however that comes.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// That of the process whose place this one takes: the two hold it together, so that nobody else comes in between.
+    pub(super) fn handed_on(file: OwnedFd) -> Self {
+        let lock = Self(File::from(file));
+        lock.sign();
+        lock
+    }
+
+    /// For the process that takes the place of this one.
+    pub(super) fn hand_on(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
+    }
+
+    /// Says whose it is. For people only: a disk that is too full for it is no reason to stop.
+    pub(super) fn sign(&self) {
+        let pid = format!("{}\n", std::process::id());
+        let _ = self.0.set_len(0).and_then(|()| self.0.write_all_at(pid.as_bytes(), 0));
+    }
+}
 
 /// Takes the directory for this process.
 pub(super) fn take(directory: &Path) -> Result<Lock, StateError> {
     let path = directory.join("lock");
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(&path).map_err(|source| StateError::Io { verb: "open", path: path.clone(), source })?;
+    let file = options.open(&path).map_err(|source| StateError::Io { verb: "open", path: path.clone(), source })?;
     match file.try_lock() {
         Ok(()) => {
-            // Only said for people: a disk that is too full for it is no reason to stop.
-            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-            Ok(Lock(file))
+            let lock = Lock(file);
+            lock.sign();
+            Ok(lock)
         }
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();

@@ -31,7 +31,10 @@ pub(crate) mod words;
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -111,7 +114,7 @@ pub struct State {
     identity: Arc<ServerIdentity>,
     store: Arc<Store>,
     /// After the store, which is closed first.
-    _lock: Arc<Lock>,
+    lock: Arc<Lock>,
 }
 
 /// Between two words.
@@ -145,6 +148,34 @@ impl State {
         Self::open_store(directory, identity, lock)
     }
 
+    /// Opens the state directory of a server whose place this process takes, and which has closed its store: with its lock, as
+    /// [`Self::hand_on_lock`] has given it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn take_over(directory: impl AsRef<Path>, lock: OwnedFd) -> Result<Self, StateError> {
+        let directory = directory.as_ref().to_owned();
+        let identity = identity::find(&directory)?.ok_or_else(|| StateError::Nothing(directory.clone()))?;
+        Self::open_store(directory, identity, Lock::handed_on(lock))
+    }
+
+    /// The lock, for the process that takes the place of this one.
+    ///
+    /// # Errors
+    /// If there are no files left to open.
+    pub fn hand_on_lock(&self) -> io::Result<OwnedFd> {
+        self.lock.hand_on()
+    }
+
+    /// Opens the store again that was closed for a process that has come to nothing.
+    ///
+    /// # Errors
+    /// If it cannot be opened: that is tried again by itself.
+    pub fn take_back(&self) -> Result<(), StoreError> {
+        self.lock.sign();
+        self.store.take_back()
+    }
+
     fn open_store(directory: PathBuf, identity: ServerIdentity, lock: Lock) -> Result<Self, StateError> {
         let path = directory.join("store.redb");
         let store = Store::open(&path).map_err(|source| match source {
@@ -162,7 +193,7 @@ impl State {
         if let Some(exposed) = identity::exposed(&directory) {
             store.notices().tell(Notice::KeyExposed(exposed));
         }
-        Ok(Self { directory, identity: Arc::new(identity), store: Arc::new(store), _lock: Arc::new(lock) })
+        Ok(Self { directory, identity: Arc::new(identity), store: Arc::new(store), lock: Arc::new(lock) })
     }
 
     /// The directory itself.

@@ -17,6 +17,7 @@ mod bans;
 mod failing;
 #[cfg(feature = "growth")]
 mod fill;
+mod handing_over;
 mod invites;
 mod lineage;
 mod lines;
@@ -33,7 +34,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -105,6 +106,9 @@ pub struct Store {
     seen: seen::Seen,
     signed_out: signed_out::SignedOut,
     journal: Mutex<Journal>,
+    /// Another process has the file and the journal.
+    handed_over: AtomicBool,
+    path: PathBuf,
     room: Room,
     /// When the file was opened last, and how often: who has seen it fail knows by that whether another has opened it since.
     reopened: Mutex<Option<Instant>>,
@@ -136,9 +140,7 @@ impl Store {
         path: &Path,
         opener: impl Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
-        let journal_path = path.with_file_name("revocations.journal");
-        let journal = Journal::open(&journal_path)
-            .map_err(|source| StoreError::Journal { path: journal_path.display().to_string(), source })?;
+        let journal = open_journal(path)?;
         let notices = Notices::default();
         let store = Self {
             database: Database::open(opener, notices.clone())?,
@@ -150,6 +152,8 @@ impl Store {
             seen: seen::Seen::default(),
             signed_out: signed_out::SignedOut::default(),
             journal: Mutex::new(journal),
+            handed_over: AtomicBool::new(false),
+            path: path.to_owned(),
             room: Room::open(path.parent().unwrap_or(Path::new(".")), notices.clone()),
             reopened: Mutex::default(),
             opened: AtomicU64::new(0),
@@ -281,6 +285,7 @@ impl Store {
     /// Reads; once more if the file had to be opened anew.
     fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let opened = self.opened.load(Ordering::Acquire);
+        self.is_here()?;
         match self.database.read(&work) {
             Err(error) if error.is_the_files() || matches!(error, StoreError::Closed(_)) => {
                 // Where it cannot be written, it can be read perhaps.
@@ -308,11 +313,13 @@ impl Store {
         patience: Duration,
         work: impl Fn(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<(T, Turn<'_>), StoreError> {
+        self.is_here()?;
         let is_full = self.room.is_full();
         if is_full && who == Who::Device {
             return Err(StoreError::Full);
         }
         let turn = self.turns.take(who, patience).ok_or(StoreError::Busy)?;
+        self.is_here()?;
         if is_full {
             self.room.give_up();
         }
@@ -371,6 +378,7 @@ impl Store {
     /// Opens the file anew, unless somebody has since it was seen to fail; for devices not too often.
     fn reopen(&self, seen: u64, who: Who, cause: &StoreError) -> Result<(), StoreError> {
         let mut last = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_here()?;
         if self.opened.load(Ordering::Acquire) != seen {
             return Ok(());
         }
@@ -472,6 +480,12 @@ fn keep_copy(path: &Path, version: u64) -> Result<(), StoreError> {
         let _ = fs::remove_file(&beside);
         StoreError::NotCopied { path: copy.display().to_string(), source }
     })
+}
+
+/// The journal beside the file.
+fn open_journal(store: &Path) -> Result<Journal, StoreError> {
+    let path = store.with_file_name("revocations.journal");
+    Journal::open(&path).map_err(|source| StoreError::Journal { path: path.display().to_string(), source })
 }
 
 /// The version of the file's records; none if it is new, or of the time before versions.

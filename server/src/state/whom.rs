@@ -5,9 +5,10 @@
 
 use duologue::DeviceId;
 use ring::digest;
+use serde::{Deserialize, Serialize};
 
 /// What is revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Kind {
     /// A device, by its id.
     Device = 0,
@@ -28,7 +29,7 @@ impl Kind {
 }
 
 /// Who is to be revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Whom {
     pub(super) kind: Kind,
     pub(super) id: [u8; 32],

@@ -17,7 +17,7 @@ use duologue_server::{
 };
 use tokio::net::TcpListener;
 
-use super::{Site, extras::Extras, lan, log::Log, signals::Signals};
+use super::{Place, Site, extras::Extras, lan, log::Log, signals::Signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
@@ -71,6 +71,7 @@ impl Dev {
         let rules = if file.is_file() { config.rules.clone() } else { policy.rules.with(owners_rule()?) };
         let tls = Some(certificates.config());
         let listening = FrontConfig { tls, http2: server.http2.unwrap_or_default(), ..FrontConfig::default() };
+        let place = Place::own(listener, server)?;
         let site = Site {
             address: address.clone(),
             own,
@@ -82,7 +83,7 @@ impl Dev {
             certificates: Some(certificates),
             log,
         };
-        super::run(state, site, extras, listener, listening, signals, || {
+        super::run(state, site, extras, place, listening, signals, || {
             eprintln!("The server's fingerprint: {fingerprint}");
             eprintln!("The same in words: {}", spoken(&fingerprint, Language::English));
             eprintln!("Your browser will warn of the self-signed certificate: that is this machine's own.");

@@ -10,6 +10,7 @@ pub(crate) mod connect;
 pub(crate) mod dev;
 pub(crate) mod devices;
 mod extras;
+pub(crate) mod hand_over;
 pub(crate) mod health;
 pub(crate) mod init;
 pub(crate) mod invite;
@@ -24,6 +25,7 @@ pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod serve;
 mod signals;
+mod sockets;
 pub(crate) mod state;
 mod systemd;
 pub(crate) mod token;
@@ -36,19 +38,21 @@ use std::{
 
 use anyhow::Context;
 use duologue_server::{
-    Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Duologue, Event, FrontConfig, Hook,
-    HookSettings, Kind, OWNERS, Policy, State,
+    Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Controlled, Duologue, Event, FrontConfig,
+    HandOver, Hook, HookSettings, Kind, OWNERS, Policy, State,
     audit::AuditSettings,
-    listen_status, listen_with, page_at, parse_span, raise_file_limit,
+    control_socket, listen_status, listen_with, page_at, parse_span, raise_file_limit,
     services::{self, owner as owner_service},
     settings::{ServerSettings, Settings, SiteSettings},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use extras::Extras;
+use hand_over::{Former, Program, Successor};
 use log::Log;
 use signals::{Asked, Signals};
+use sockets::Sockets;
 
 /// What was asked for cannot be meant, as if clap had said so.
 #[derive(Debug)]
@@ -146,12 +150,34 @@ pub(crate) struct Site {
     pub(crate) log: Log,
 }
 
-/// Runs a server until the process is told to stop. `ready` is called once it can be reached.
+/// Its sockets, and who has them before and after it.
+pub(crate) struct Place {
+    /// For lines and pages.
+    pub(crate) listener: TcpListener,
+    /// For whoever looks after the server.
+    pub(crate) status: Option<std::net::TcpListener>,
+    /// A service manager has opened them.
+    pub(crate) activated: bool,
+    /// Another server had them until now.
+    pub(crate) successor: Option<Successor>,
+    /// What another one is started from that has them after it; none where there can be none.
+    pub(crate) program: Option<Program>,
+}
+
+impl Place {
+    /// This process's alone.
+    pub(crate) fn own(listener: TcpListener, settings: &ServerSettings) -> anyhow::Result<Self> {
+        let status = Sockets::default().status(settings.status, false)?;
+        Ok(Self { listener, status, activated: false, successor: None, program: None })
+    }
+}
+
+/// Runs a server until the process is told to stop, or another one has its place. `ready` is called once it can be reached.
 pub(crate) async fn run(
     state: State,
     site: Site,
     extras: Extras,
-    listener: TcpListener,
+    place: Place,
     listening: FrontConfig,
     mut signals: Signals,
     ready: impl FnOnce() -> anyhow::Result<()>,
@@ -200,18 +226,38 @@ pub(crate) async fn run(
     if let Some(certificates) = certificates {
         certificates::follow(certificates, &file, address.host_name());
     }
-    let _status = match settings.status {
-        Some(address) => {
-            let listener = std::net::TcpListener::bind(address)
-                .with_context(|| format!("cannot listen on {address}: choose another by --status"))?;
+    let Place { listener, status, activated, successor, program } = place;
+    let intake = listening.intake.clone();
+    let control = successor.as_ref().map_or_else(|| control_socket(&state), Successor::control);
+    let control = control.context("cannot make the control socket")?;
+    let former = program.map(|program| {
+        Ok::<_, std::io::Error>(Former {
+            program,
+            state: state.clone(),
+            duologue: duologue.clone(),
+            config: file.clone(),
+            intake: intake.clone(),
+            activated,
+            lines: std::os::fd::AsFd::as_fd(&listener).try_clone_to_owned()?.into(),
+            status: status.as_ref().map(std::net::TcpListener::try_clone).transpose()?,
+            control: control.try_clone()?,
+        })
+    });
+    let former = former.transpose()?;
+    // Nobody is let in before this process has the place.
+    let came_from = successor.map(|successor| successor.serves(&duologue, &file)).transpose()?;
+    let _status = match status {
+        Some(listener) => {
             let bound = listener.local_addr()?;
             tracing::info!(target: OWNERS, "http://{bound} answers /health, /ready and /metrics");
-            Some(listen_status(listener, state.clone(), duologue.clone(), shown)?)
+            Some(listen_status(listener, state.clone(), duologue.clone(), shown, intake.clone())?)
         }
         None => None,
     };
-    let _control =
-        listen_with(state, duologue.clone(), Some(file.clone())).context("cannot make the control socket")?;
+    let (hand_over, mut hand_overs) = mpsc::channel(1);
+    let hand_overs_of = former.as_ref().map(|_| hand_over.clone());
+    let controlled = Controlled { config: Some(file.clone()), hand_overs: hand_overs_of, intake };
+    let control = listen_with(control, state, duologue.clone(), controlled).context("verbs cannot be answered")?;
     if let Some(desk) = desk {
         tokio::spawn(desk.read_terminal());
     }
@@ -223,17 +269,37 @@ pub(crate) async fn run(
     let (url, app) = (address.to_string(), address.mount(app));
     let stop = CancellationToken::new();
     let server = tokio::spawn(duologue_server::serve_behind(listener, listening, app, stop.clone()));
-    ready()?;
+    // Where nobody listens any more to what a successor says, it serves all the same.
+    ready().or_else(|error| if came_from.is_some() { Ok(()) } else { Err(error) })?;
     systemd::ready(&url);
     systemd::keep_alive();
     duologue.watch().tell(Event::of(Kind::ServerStarted));
-    while signals.next().await == Asked::Reload {
-        systemd::reloading();
-        reload::by_signal(&file, &duologue).await;
-        systemd::ready(&url);
+    if let Some(pid) = came_from {
+        duologue.watch().tell(Event::of(Kind::HandedOver).note(format!("from={pid} to={}", std::process::id())));
     }
-    systemd::stopping();
-    duologue.watch().tell(Event::of(Kind::ServerStopping));
+    loop {
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            Some(asked) = hand_overs.recv() => match &former {
+                Some(former) => give_place(former, asked, &mut signals).await,
+                None => continue,
+            },
+        };
+        match asked {
+            Asked::Reload => {
+                systemd::reloading();
+                reload::by_signal(&file, &duologue).await;
+                systemd::ready(&url);
+            }
+            Asked::Stop => {
+                systemd::stopping();
+                duologue.watch().tell(Event::of(Kind::ServerStopping));
+                break;
+            }
+            Asked::HandedOver => break,
+            Asked::Nothing => {}
+        }
+    }
     // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
     tokio::select! {
         () = duologue.drain() => {}
@@ -247,8 +313,43 @@ pub(crate) async fn run(
     }
     duologue.watch().flush();
     log.bounded().tell();
+    drop(control);
     // `read_terminal` may be blocked in a read that nothing can end.
     std::process::exit(0);
+}
+
+/// Has another process take the place of this one, unless this one is to stop meanwhile; and says what is asked of it then.
+async fn give_place(former: &Former, HandOver { by, answer }: HandOver, signals: &mut Signals) -> Asked {
+    let (mut asked, mut missed) = (Asked::Nothing, false);
+    let done = tokio::select! {
+        done = former.hand_over() => done,
+        () = async {
+            while signals.next().await == Asked::Reload {
+                missed = true;
+            }
+        } => {
+            asked = Asked::Stop;
+            Err(anyhow::anyhow!("this server is asked to stop"))
+        }
+    };
+    let done = done.map_err(|error| format!("{error:#}"));
+    match &done {
+        Ok(pid) => {
+            tracing::info!(target: OWNERS, by, "handed over to process {pid}: what has begun here comes to its end");
+            asked = Asked::HandedOver;
+        }
+        Err(why) => {
+            former.go_on().await;
+            let note = format!("this server goes on, as it could not be handed over: {why}");
+            former.duologue.watch().tell(Event::of(Kind::HandOverFailed).note(note));
+            if missed && asked == Asked::Nothing {
+                asked = Asked::Reload;
+            }
+        }
+    }
+    // Whoever has asked may be gone.
+    let _ = answer.send(done);
+    asked
 }
 
 /// What an owner wants to know of a server that has begun.

@@ -14,7 +14,15 @@ use duologue_server::{
 };
 use tokio::net::TcpListener;
 
-use super::{Site, certificates, extras::Extras, log::Log, signals::Signals, wrong_usage};
+use super::{
+    Place, Site, certificates,
+    extras::Extras,
+    hand_over::{Program, Successor},
+    log::Log,
+    signals::Signals,
+    sockets::{Sockets, is_at},
+    wrong_usage,
+};
 
 const NO_URL: &str = "a server for the world has an address by which browsers find it: name it by --url, such as \
      https://line.example, or by `url` of [server] in a configuration (--config)";
@@ -33,18 +41,47 @@ pub(crate) struct Serve {
     site: SiteSettings,
     #[command(flatten)]
     server: ServerSettings,
+    /// Takes the place of the server that has started this: `duologue hand-over` asks it to.
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 impl Serve {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let signals = Signals::new()?;
+        if !self.take_over {
+            return self.serve(None).await;
+        }
+        let successor = Successor::at_stdin()?;
+        let refusal = successor.refusal()?;
+        self.serve(Some(successor)).await.inspect_err(|error| refusal.tell(error))
+    }
+
+    async fn serve(self, mut successor: Option<Successor>) -> anyhow::Result<()> {
+        let (signals, program) = (Signals::new()?, Program::this()?);
+        let mut sockets = match &mut successor {
+            Some(successor) => std::mem::take(&mut successor.sockets),
+            None => Sockets::activated()?,
+        };
+        let given = sockets.lines.take();
+        let activated = successor.as_ref().map_or(given.is_some(), Successor::is_activated);
         let (file, config) = self.config.open(self.site, self.server)?;
         let Settings { site, server } = &config.settings;
         let log = Log::of_server(server);
         let address = super::parse_address(site.url.as_deref().ok_or_else(|| wrong_usage(NO_URL))?)?;
         let files = certificates::files(site)?;
         let behind_proxy = site.behind_proxy.unwrap_or_default();
-        let listen = site.listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 443)));
+        let listen = match &given {
+            Some(given) if activated => given.local_addr()?,
+            _ => site.listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 443))),
+        };
+        if let Some(given) = &given
+            && !is_at(given, listen)?
+        {
+            let bound = given.local_addr()?;
+            anyhow::bail!(
+                "it is to listen on {listen}, and the running server listens on {bound}: stop that one and start this"
+            );
+        }
         match (files.is_empty(), behind_proxy) {
             (true, false) => return Err(wrong_usage(NO_CERTIFICATE)),
             (false, true) => return Err(wrong_usage("a certificate and --behind-proxy: leave one of them out")),
@@ -75,9 +112,19 @@ impl Serve {
             true => None,
             false => Some(Certificates::new(ReadCertificates::of(&files)?)),
         };
-        let state = State::open(server.state.as_deref().unwrap_or(super::STATE.as_ref()))?;
+        // What can be wrong is found out before the state changes hands.
+        let status = sockets.status(server.status, activated)?;
+        let directory = server.state.as_deref().unwrap_or(super::STATE.as_ref());
+        let state = match &successor {
+            Some(successor) => successor.open(directory)?,
+            None => State::open(directory)?,
+        };
+        let listener = match given {
+            Some(given) => given.set_nonblocking(true).and_then(|()| TcpListener::from_std(given)),
+            None => TcpListener::bind(listen).await,
+        };
         let listener =
-            TcpListener::bind(listen).await.map_err(|error| {
+            listener.map_err(|error| {
                 let hint = match error.kind() {
                     ErrorKind::PermissionDenied if listen.port() < 1_024 => {
                         ": ports below 1024 are for programs with CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=); give it \
@@ -101,6 +148,7 @@ impl Serve {
         let listening = FrontConfig { tls, trusted_proxies, behind_proxy, http2, ..FrontConfig::default() };
         let site = Site { address, own, policy, development: false, file, config, certificates, audit, log };
         let ready = || Ok(writeln!(std::io::stdout(), "listening {bound}")?);
-        super::run(state, site, extras, listener, listening, signals, ready).await
+        let place = Place { listener, status, activated, successor, program: Some(program) };
+        super::run(state, site, extras, place, listening, signals, ready).await
     }
 }

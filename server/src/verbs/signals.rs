@@ -3,13 +3,17 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What was asked.
+/// What was asked, by a signal or otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// SIGHUP: to read the configuration again.
     Reload,
     /// Ctrl+C and SIGTERM.
     Stop,
+    /// To leave, because another process serves.
+    HandedOver,
+    /// Nothing, in the end.
+    Nothing,
 }
 
 /// The signals of a server.

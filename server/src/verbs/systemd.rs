@@ -17,6 +17,11 @@ pub(crate) fn reloading() {
     }
 }
 
+/// Another process serves from now on, which says the rest itself.
+pub(crate) fn main_is(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// It stops, in order.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("lets what has begun come to its end")]);

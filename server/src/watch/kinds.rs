@@ -292,6 +292,8 @@ kinds! {
     ServerStarted = "server-started", Server, DEBUG, audited;
     /// The server stops.
     ServerStopping = "server-stopping", Server, INFO, audited;
+    /// No other process could take this server's place, or the two of them do not hear each other.
+    HandOverFailed = "hand-over-failed", Server, ERROR, audited;
 
     // The state directory and its disk.
 
@@ -361,6 +363,8 @@ kinds! {
     OwnerRemovedPasskey = "owner-removed-passkey", Owner, INFO, audited;
     /// The owner has ended a session.
     OwnerEnded = "owner-ended", Owner, INFO, audited;
+    /// Another process has taken this server's place.
+    HandedOver = "handed-over", Owner, INFO, audited;
     /// The configuration was read again.
     PolicyReloaded = "policy-reloaded", Owner, INFO, audited;
     /// The owner has banned somebody.

@@ -218,6 +218,8 @@ pub(super) fn write(event: &Event) {
         Kind::DiskAgain => info!(target: OWNERS, "there is room again on the disk:{beside}"),
         Kind::ServerStarted => debug!("the server serves"),
         Kind::ServerStopping => info!(target: OWNERS, "stopping"),
+        Kind::HandOverFailed => error!(target: OWNERS, "{}", note.unwrap_or_default()),
+        Kind::HandedOver => info!(target: OWNERS, "this process has taken the server's place{beside}"),
         Kind::RuleMatched => warn!(device, subject, %address, "a rule has matched{beside}"),
         Kind::Slowed => warn!(%address, "slowed{beside}"),
         Kind::Closed => warn!(device, subject, %address, "lines were closed{beside}"),

@@ -269,6 +269,7 @@ export const CAUSE_WORDS = {
   "reset.not-allowed": ["the server does not allow this", "le serveur ne le permet pas"],
   "reset.step-up-needed": ["it takes a passkey of yours", "il faut une de vos clés d’accès"],
   "reset.failed": ["the service at the server has failed", "le service a échoué côté serveur"],
+  "reset.going-away": ["the server is being replaced: ask again", "le serveur est en cours de remplacement : redemandez"],
   "reset.stopped": ["the service at the server reads no more", "le service ne lit plus côté serveur"],
 
   // Why the server began a new session where this page wanted to go on with the old one.

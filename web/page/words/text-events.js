@@ -106,6 +106,8 @@ export const EVENTS_WORDS = {
   "event.file-not-kept": ["What is known of a file not kept", "Ce qu’on sait d’un fichier non gardé"],
   "event.server-started": ["Server started", "Serveur démarré"],
   "event.server-stopping": ["Server stopping", "Serveur à l’arrêt"],
+  "event.hand-over-failed": ["Hand-over failed", "Relève manquée"],
+  "event.handed-over": ["Server handed over", "Relève du serveur"],
   "event.key-exposed": ["Server’s key open to others", "Clé du serveur ouverte à d’autres"],
   "event.state-older": ["The store is an older copy", "La base est une copie ancienne"],
   "event.revoked-again": ["Revoked again", "De nouveau révoqué"],

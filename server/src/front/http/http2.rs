@@ -42,7 +42,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{Arrival, Front, REQUESTS_MAX, Whose, boxed};
+use super::{Arrival, Front, REQUESTS_MAX, Silent, Whose, boxed};
 use crate::{
     door::{
         firewall::What,
@@ -197,11 +197,11 @@ pub(super) async fn converse(
     stream: Stream,
     writing: Arc<Writing>,
     whose: Whose,
-    place: Arc<Place>,
+    (place, silent): (Arc<Place>, Silent),
 ) {
     let shared = Arc::new(Shared::new(front.home.clone()));
     let served = Arc::new(Served { front, whose, host: OnceLock::new(), shared: Arc::clone(&shared) });
-    let mut run = Box::pin(served.run(Io::new(stream, Arc::clone(&shared)), writing, place));
+    let mut run = Box::pin(served.run(Io::new(stream, Arc::clone(&shared)), writing, (place, silent)));
     tokio::select! {
         biased;
         () = &mut run => {}
@@ -221,14 +221,16 @@ struct Served {
 }
 
 impl Served {
-    async fn run(self: Arc<Self>, io: Io, writing: Arc<Writing>, place: Arc<Place>) {
+    async fn run(self: Arc<Self>, io: Io, writing: Arc<Writing>, (place, silent): (Arc<Place>, Silent)) {
         let limit = Duration::from_secs(HANDSHAKE_SECS);
         let begun = tokio::select! {
             begun = tokio::time::timeout(limit, settings().handshake(io)) => begun,
             () = place.crowded_out() => return,
         };
         let failed = match begun {
-            Ok(Ok(mut connection)) => self.serve(&mut connection, &writing, place).await.err().map(|it| it.to_string()),
+            Ok(Ok(mut connection)) => {
+                self.serve(&mut connection, &writing, (place, silent)).await.err().map(|it| it.to_string())
+            }
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("it did not begin in time".to_owned()),
         };
@@ -241,14 +243,14 @@ impl Served {
         self: &Arc<Self>,
         connection: &mut Connection<Io, Bytes>,
         writing: &Writing,
-        place: Arc<Place>,
+        (place, silent): (Arc<Place>, Silent),
     ) -> Result<(), h2::Error> {
         let (times, born) = (self.front.times, Instant::now());
         let mut look = tokio::time::interval_at(tokio::time::Instant::now() + times.look, times.look);
-        let (mut place, mut so_far) = (Some(place), 0);
+        let (mut place, mut silent, mut so_far) = (Some(place), Some(silent), 0);
         // Since when no line is on it, and nothing was asked for.
         let (mut alone_since, mut idle_since) = (born, born);
-        let mut ends_at = None;
+        let (mut ends_at, mut is_last) = (None, false);
         let (mut was_asking, mut floods_since) = (false, None::<Instant>);
         loop {
             match floods_since {
@@ -271,6 +273,9 @@ impl Served {
                 accepted = poll_fn(|cx| connection.poll_accept(cx)) => match accepted {
                     Some(Ok((request, respond))) => {
                         idle_since = Instant::now();
+                        if let (Some(place), Some(_)) = (&place, silent.take()) {
+                            place.is_worth(Worth::Asking);
+                        }
                         self.begin(request, respond, place.clone());
                         so_far += 1;
                         if so_far == CONNECTION_REQUESTS_MAX {
@@ -285,6 +290,10 @@ impl Served {
                 () = self.front.stop.cancelled(), if ends_at.is_none() => {
                     connection.graceful_shutdown();
                     ends_at = Some(Instant::now() + times.look);
+                }
+                () = self.front.intake.paused(), if !is_last && so_far > 0 => {
+                    connection.graceful_shutdown();
+                    is_last = true;
                 }
                 () = self.shared.changed.notified() => {}
                 _ = look.tick() => {}

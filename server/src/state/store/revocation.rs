@@ -139,8 +139,11 @@ impl Store {
 
     /// Does again what a failing disk has prevented, and looks at the disk's room. True if everything is where it belongs.
     pub fn mend(&self) -> bool {
+        if self.is_handed_over() {
+            return true;
+        }
         self.room.look();
-        let is_whole = self.database.is_whole() || self.reopen_again();
+        let is_whole = (self.database.is_whole() || self.reopen_again()) && self.take_back_journal().is_ok();
         let is_journalled = self.journal_waiting().is_ok();
         let is_stored = self.store_waiting().is_ok();
         is_whole && is_journalled && is_stored

@@ -11,7 +11,7 @@
 
 mod address;
 pub(crate) mod book;
-mod entry;
+pub(crate) mod entry;
 mod files;
 mod gate;
 mod key;

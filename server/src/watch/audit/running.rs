@@ -9,7 +9,10 @@ use std::{
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
-use super::writer::{AuditLog, AuditState};
+use super::{
+    entry::Entry,
+    writer::{AuditLog, AuditState, Forward},
+};
 use crate::watch::{
     events::{Event, Kind},
     stream::{Reader, Watch},
@@ -29,9 +32,13 @@ pub struct Audit {
     watch: Watch,
 }
 
-#[derive(Debug)]
 enum Asked {
     Head(oneshot::Sender<Result<AuditState, String>>),
+    /// Another process writes the log, and hears of what is told here.
+    Rest(Forward, oneshot::Sender<()>),
+    GoOn(oneshot::Sender<()>),
+    /// That process's.
+    Write(Box<Entry>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -64,11 +71,32 @@ impl Audit {
         told.ok().flatten().unwrap_or_else(|| Err("the audit log does not answer: its disk may hang".to_owned()))
     }
 
+    /// Writes what was told so far, signs it, and closes the log for another process: what is told from now on goes there, by
+    /// `forward`, which says whether it has arrived.
+    pub(crate) async fn rest(&self, forward: impl Fn(Box<Entry>) -> bool + Send + 'static) {
+        self.ask(|answer| Asked::Rest(Box::new(forward), answer)).await;
+    }
+
+    /// Goes on with the log that another process has closed, or never opened.
+    pub(crate) async fn go_on(&self) {
+        self.ask(Asked::GoOn).await;
+    }
+
+    /// Writes what another process has forwarded. Blocks where much waits.
+    pub(crate) fn write(&self, entry: Box<Entry>) {
+        // Where the log has ended nobody writes.
+        let _ = self.asks.blocking_send(Asked::Write(entry));
+    }
+
     /// Writes what was told so far, signs it, and ends.
     pub async fn stop(&self) {
+        self.ask(Asked::Stop).await;
+    }
+
+    async fn ask(&self, ask: impl FnOnce(oneshot::Sender<()>) -> Asked) {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.asks.send(Asked::Stop(answer)).await.ok()?;
+            self.asks.send(ask(answer)).await.ok()?;
             answered.await.ok()
         };
         if tokio::time::timeout(2 * PATIENCE, asked).await.is_err() {
@@ -94,6 +122,17 @@ async fn write_all(mut log: AuditLog, reader: &Reader, mut asked: mpsc::Receiver
                     // Whoever asked may be gone.
                     let _ = answer.send(log.head(SystemTime::now()).map_err(|error| error.to_string()));
                 }
+                Some(Asked::Rest(forward, answer)) => {
+                    read_all(&mut log, reader);
+                    count_lost(&mut log, reader, &mut lost);
+                    log.rest(forward, SystemTime::now());
+                    let _ = answer.send(());
+                }
+                Some(Asked::GoOn(answer)) => {
+                    log.go_on();
+                    let _ = answer.send(());
+                }
+                Some(Asked::Write(entry)) => log.write(&entry, SystemTime::now()),
                 ended => {
                     read_all(&mut log, reader);
                     count_lost(&mut log, reader, &mut lost);

@@ -10,7 +10,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -38,6 +38,9 @@ const RETIRE: Duration = Duration::from_secs(60 * 60);
 /// Says how addresses are written, for verbs without a server; and that there is an audit log at all.
 const SETTINGS: &str = "addresses";
 
+/// Takes an entry to the process that writes the log. False if it does not get there.
+pub(crate) type Forward = Box<dyn Fn(Box<Entry>) -> bool + Send>;
+
 /// What is known of the log while it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditState {
@@ -57,7 +60,6 @@ pub struct AuditState {
 }
 
 /// An audit log without a thread: whoever has it says what happens, and when.
-#[derive(Debug)]
 pub struct AuditLog {
     directory: PathBuf,
     settings: AuditSettings,
@@ -72,8 +74,16 @@ pub struct AuditLog {
     signed: Option<SystemTime>,
     retired: Option<SystemTime>,
     outboxes: Vec<Arc<Outbox>>,
+    /// Another process writes it.
+    forward: Option<Forward>,
     /// Hears of failures.
     pub(super) watch: Watch,
+}
+
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLog").field("directory", &self.directory).finish_non_exhaustive()
+    }
 }
 
 impl AuditLog {
@@ -115,6 +125,7 @@ impl AuditLog {
             signed: None,
             retired: None,
             outboxes: Vec::new(),
+            forward: None,
             watch: watch.clone(),
         };
         if let Some(why) = full {
@@ -170,6 +181,29 @@ impl AuditLog {
         }
     }
 
+    /// Writes what the process has told that had the log before.
+    pub(super) fn write(&mut self, entry: &Entry, now: SystemTime) {
+        if let Some(kind) = Kind::named(&entry.kind) {
+            self.put(entry, kind, entry.count.unwrap_or(1), now);
+        }
+    }
+
+    /// Writes and signs all there is, and closes the log for another process, to which everything goes from now on.
+    pub(super) fn rest(&mut self, forward: Forward, now: SystemTime) {
+        self.write_counted(now, true);
+        let _ = self.write_lost(now);
+        // Where it cannot be signed that was told.
+        let _ = self.sign(now);
+        self.hand_on();
+        self.book = None;
+        self.forward = Some(forward);
+    }
+
+    /// Opens the log again.
+    pub(super) fn go_on(&mut self) {
+        self.forward = None;
+    }
+
     /// Counts events that were told and never came here.
     pub(crate) fn lose(&mut self, kind: Kind, count: u64, why: &str, now: SystemTime) {
         if self.lost.is_empty() {
@@ -184,6 +218,9 @@ impl AuditLog {
     /// What is due: counts, losses, a signature, a new file, and that old ones go. To be called each second or so.
     pub fn look(&mut self, now: SystemTime) {
         self.write_counted(now, false);
+        if self.forward.is_some() {
+            return;
+        }
         if !self.lost.is_empty() {
             let _ = self.write_lost(now);
         }
@@ -245,7 +282,8 @@ impl AuditLog {
     /// Writes and signs all there is, and waits a moment for those who get it too.
     pub fn close(mut self, now: SystemTime) {
         self.write_counted(now, true);
-        if (!self.lost.is_empty() && self.write_lost(now).is_err()) | self.sign(now).is_err() {
+        let has_it = self.forward.is_none();
+        if (!self.lost.is_empty() && self.write_lost(now).is_err()) | (has_it && self.sign(now).is_err()) {
             let count = self.lost.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
             let why = format!("it ends without {count} events and a last signature: {}", self.lost_why);
             self.watch.tell(Event::of(Kind::AuditFailed).note(why));
@@ -288,6 +326,12 @@ impl AuditLog {
     }
 
     fn put(&mut self, entry: &Entry, kind: Kind, count: u64, now: SystemTime) {
+        if let Some(forward) = &self.forward {
+            if !forward(Box::new(entry.clone())) {
+                self.lose(kind, count, "the process that has the log did not take it", now);
+            }
+            return;
+        }
         let written = self.write_lost(now).and_then(|()| match self.open_book(now) {
             Some(book) => book.append(entry, now),
             None => Err(io::Error::other(self.lost_why.clone())),
@@ -324,7 +368,7 @@ impl AuditLog {
 
     /// The book, which is opened anew where that failed before.
     fn open_book(&mut self, now: SystemTime) -> Option<&mut Book> {
-        if self.book.is_none() {
+        if self.book.is_none() && self.forward.is_none() {
             match Book::open(&self.directory, self.settings.terms(), now) {
                 Ok(book) => self.book = Some(book),
                 Err(error) => {

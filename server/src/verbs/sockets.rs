@@ -1,0 +1,71 @@
+//! Sockets that this server has not opened itself: a service manager has (socket activation), or the server whose place it takes.
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context as _;
+use listenfd::ListenFd;
+
+use super::wrong_usage;
+
+/// What a service manager calls the socket of lines, and that of `status` (`FileDescriptorName=`).
+const LINES: &str = "lines";
+const STATUS: &str = "status";
+
+/// Sockets that are open already.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    /// For lines and pages. It counts, and not what `listen` says.
+    pub(crate) lines: Option<TcpListener>,
+    pub(crate) status: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Those of a service manager, as `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` say; none where they say nothing.
+    pub(crate) fn activated() -> anyhow::Result<Self> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut given = ListenFd::from_env();
+        let mut sockets = Self::default();
+        for at in 0..given.len() {
+            let name = names.next().unwrap_or_default();
+            let place = match name {
+                STATUS => &mut sockets.status,
+                // One that nobody has named, or systemd by its unit.
+                LINES | "" | "unknown" | "duologue.socket" => &mut sockets.lines,
+                other => {
+                    return Err(wrong_usage(format!(
+                        "the service manager gives a socket {other:?}: FileDescriptorName= is {LINES} or {STATUS}"
+                    )));
+                }
+            };
+            let listener =
+                given.take_tcp_listener(at).map_err(|error| wrong_usage(format!("the socket {name:?}: {error}")))?;
+            if place.is_some() {
+                return Err(wrong_usage(format!(
+                    "the service manager gives more than one socket for {name:?}: one that listens on [::] takes IPv4 too"
+                )));
+            }
+            *place = listener;
+        }
+        Ok(sockets)
+    }
+
+    /// The socket of `status`, opened where it is not open already. `activated`: a service manager says where it is.
+    pub(crate) fn status(self, said: Option<SocketAddr>, activated: bool) -> anyhow::Result<Option<TcpListener>> {
+        match (self.status, said) {
+            (Some(given), Some(said)) if activated || is_at(&given, said)? => Ok(Some(given)),
+            (Some(given), None) if activated => Ok(Some(given)),
+            (_, Some(said)) => {
+                let opened = TcpListener::bind(said);
+                opened.map(Some).with_context(|| format!("cannot listen on {said}: choose another by --status"))
+            }
+            (_, None) => Ok(None),
+        }
+    }
+}
+
+/// Whether a socket listens where somebody wants it to.
+pub(crate) fn is_at(listener: &TcpListener, wanted: SocketAddr) -> anyhow::Result<bool> {
+    let bound = listener.local_addr()?;
+    Ok(bound == wanted || (wanted.port() == 0 && bound.ip() == wanted.ip()))
+}
