@@ -65,7 +65,7 @@ pub(crate) struct Policy {
     /// Pass lines on to this port, files to the real server still.
     pub(crate) line_port: Option<u16>,
     pub(crate) rule: Option<Rule>,
-    /// Each file whose path begins so is another, as [`alter`] makes it.
+    /// Each file whose path has this in it is another, as [`alter`] makes it.
     pub(crate) altered_file: Option<&'static str>,
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn alter(answer: &mut [u8]) {
     }
 }
 
-/// Whether a request is for a path that begins so.
-pub(crate) fn asks_for(head: &[u8], start: &str) -> bool {
-    head.split(|byte| *byte == b' ').nth(1).is_some_and(|path| path.starts_with(start.as_bytes()))
+/// Whether a request is for a path that has this in it.
+pub(crate) fn asks_for(head: &[u8], part: &str) -> bool {
+    head.split(|byte| *byte == b' ').nth(1).is_some_and(|path| String::from_utf8_lossy(path).contains(part))
 }

@@ -200,10 +200,10 @@ async fn converse(connection: usize, tcp: TcpStream, acceptor: TlsAcceptor, shar
     let mut server_read = BufReader::new(server_read);
     server_write.write_all(&head).await?;
     server_write.flush().await?;
-    if let Some(start) = altered {
+    if let Some(part) = altered {
         let mut answer = Vec::new();
         server_read.read_to_end(&mut answer).await?;
-        if asks_for(&head, start) {
+        if asks_for(&head, part) {
             alter(&mut answer);
         }
         client_write.write_all(&answer).await?;

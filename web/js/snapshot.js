@@ -98,7 +98,12 @@ class Snapshots {
     this.#name = name;
     this.options = options;
     this.Socket = Socket;
-    link.closed.then(() => this.drop());
+    const others = new BroadcastChannel("duologue");
+    others.onmessage = ({ data }) => data.forgotten === place && link.close("The identity was forgotten.");
+    link.closed.then(() => {
+      others.close();
+      this.drop();
+    });
     link.ready.then(() => {
       if (wasTooMuch) {
         const detail = Object.freeze({ code: "not-kept", reason: "The page before had more than can be kept." });
