@@ -131,13 +131,21 @@ async fn browser_a_server_that_is_down_sends_no_tab_to_a_line_of_its_own() {
     let server = Server::dev().await;
     let path = Path::to(&server).await;
     let browser = path.page(&server).await;
-    // What decides is there, so that it is no failure to load it.
-    browser.run("await import('/ways.js'); await import('/why.js')", Value::Null).await;
+    // What decides is there, so that it is no failure to load it, and so is the worker.
+    let before = "
+        await import('/ways.js');
+        await import('/why.js');
+        const { connect } = await import('/duologue.js');
+        globalThis.beside = connect({ worker: new URL('/page/breakable.js', location.href) });
+        await beside.ready;";
+    browser.run(before, Value::Null).await;
     path.lead_nowhere();
     path.cut(Cut::Both);
     let body = "
-        link.close();
-        await link.closed;
+        for (const line of [link, beside]) {
+            line.close();
+            await line.closed;
+        }
         globalThis.made = [];
         globalThis.Worker = class { constructor(url) { made.push(String(url)); throw new Error('not here'); } };
         const { connect } = await import('/duologue.js');

@@ -20,7 +20,7 @@ pub(crate) enum Engine {
 type LeftOut = (&'static str, &'static str);
 
 /// Those that only Chromium can run, or need not be run thrice.
-const FOR_CHROMIUM: [LeftOut; 22] = [
+const FOR_CHROMIUM: [LeftOut; 24] = [
     ("reload::browser_a_reload_goes_on_with_the_line_its_session_and_its_socket", NO_WORKER_OUTLIVES),
     ("reload::browser_a_line_without_a_page_ends_when_its_time_is_over", NO_WORKER_OUTLIVES),
     ("reload::browser_a_line_that_is_lost_without_a_page_is_not_dialled_again", NO_WORKER_OUTLIVES),
@@ -28,6 +28,8 @@ const FOR_CHROMIUM: [LeftOut; 22] = [
         "reload::browser_a_page_of_another_build_has_a_worker_of_its_own_and_the_old_one_does_not_wait",
         NO_WORKER_OUTLIVES,
     ),
+    ("tabs::browser_tabs_have_one_socket_and_the_first_that_closes_costs_the_others_nothing", OWN_THREAD),
+    ("ways::browser_tabs_have_a_line_each_where_none_opens_in_a_shared_worker", OWN_THREAD),
     (
         "snapshot::browser_a_page_that_was_frozen_or_kept_goes_on_over_the_same_socket",
         "no socket of its outlives a page's sleep",
@@ -125,6 +127,8 @@ const FOR_WEBKIT: [LeftOut; 17] = [
         "a worker that may make no module ends without a word at times",
     ),
 ];
+
+const OWN_THREAD: &str = "the page's line is on its own thread, since its workers end with their last page";
 
 const NO_WORKER_OUTLIVES: &str = "its workers end with their last page";
 
