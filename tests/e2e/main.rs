@@ -19,7 +19,7 @@
 //! audit.rs    the audit log under whoever alters it
 //! cipher.rs   the cipher as each engine compiles it; batches.rs   many messages at once
 //! http2.rs    a page and its line on one connection
-//! operating.rs every command of docs/OPERATING.md
+//! operating.rs every command of docs/OPERATING.md   installed.rs what `cargo xtask dist` has made
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
 //!
@@ -57,6 +57,7 @@ mod guests;
 mod hoard;
 mod http2;
 mod in_process;
+mod installed;
 mod lan;
 mod login;
 mod logs;

@@ -85,15 +85,7 @@ pub(crate) fn with_hash(line: &str, folder: &Path) -> Result<String> {
 pub(crate) fn reproduce() -> Result<()> {
     // Not below this workspace: cargo would join the settings of both.
     let copy = env::temp_dir().join(format!("duologue elsewhere {}", std::process::id()));
-    let mut list = command("git");
-    list.args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
-    let sources = process::output(&mut list).context("the sources are listed by git, which failed")?;
-    for name in sources.split('\0').filter(|name| root().join(name).is_file()) {
-        let to = copy.join(name);
-        fs::create_dir_all(to.parent().expect("a file lies in a folder"))
-            .context("cannot make a folder for temporary files")?;
-        fs::copy(root().join(name), &to).with_context(|| format!("cannot copy {name}"))?;
-    }
+    copy_sources(&copy)?;
     step("building the page again, elsewhere", || {
         let mut again = command(env::current_exe().context("xtask does not find itself")?);
         process::run(again.arg("wasm").env(ROOT, &copy))
@@ -111,6 +103,30 @@ pub(crate) fn reproduce() -> Result<()> {
     ensure!(first == second, "built twice, by different tools");
     println!("built twice, in two folders: {} files, no difference", first.files.len());
     fs::remove_dir_all(&copy).with_context(|| format!("cannot remove {}", copy.display()))
+}
+
+/// All files that git tracks or would track, in another folder.
+///
+/// # Errors
+///
+/// When git is missing, or one cannot be copied.
+pub(crate) fn copy_sources(to: &Path) -> Result<()> {
+    let mut list = command("git");
+    list.args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
+    let sources = process::output(&mut list).context("the sources are listed by git, which failed")?;
+    for name in sources.split('\0').filter(|name| !name.is_empty()) {
+        let (from, to) = (root().join(name), to.join(name));
+        fs::create_dir_all(to.parent().expect("a file lies in a folder"))
+            .context("cannot make a folder for temporary files")?;
+        match fs::symlink_metadata(&from) {
+            Ok(it) if it.is_symlink() => std::os::unix::fs::symlink(fs::read_link(&from)?, &to),
+            Ok(_) => fs::copy(&from, &to).map(drop),
+            // Deleted, and not yet committed.
+            Err(_) => Ok(()),
+        }
+        .with_context(|| format!("cannot copy {name}"))?;
+    }
+    Ok(())
 }
 
 fn text(hash: Option<&String>) -> &str {

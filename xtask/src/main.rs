@@ -22,6 +22,7 @@ mod compress;
 mod crates;
 mod demo;
 mod deny;
+mod dist;
 mod docs;
 mod engines;
 mod examples;
@@ -97,6 +98,18 @@ enum Verb {
         #[arg(long)]
         quick: bool,
     },
+    /// Make what operators install, into target/dist: a package for Debian, static binaries, sums; then try it
+    Dist {
+        /// Without optimisation: to try the packing
+        #[arg(long)]
+        quick: bool,
+        /// In place of trying it: make it again from a copy of the sources in another folder, and compare
+        #[arg(long, conflicts_with = "quick")]
+        check_reproducible: bool,
+        /// Leave out trying it
+        #[arg(long)]
+        only_make: bool,
+    },
     /// Run all tests: native, as wasm, end to end
     Test {
         /// Only the tests whose name contains this
@@ -163,6 +176,7 @@ fn main() -> ExitCode {
         Verb::Demo { port, state } => demo::verb(port, state),
         Verb::Npm { matrix: false, .. } => npm::verb(),
         Verb::Npm { matrix: true, filter } => packaging::verb(filter.as_deref()),
+        Verb::Dist { quick, check_reproducible, only_make } => dist::verb(quick, check_reproducible, only_make),
         Verb::Package { quick } => crates::verb(quick),
         Verb::Test { filter, engine: Some(engine), .. } => test::engine_verb(filter.as_deref(), engine),
         Verb::Test { filter, proxies: true, .. } => test::proxies_verb(filter.as_deref()),

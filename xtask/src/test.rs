@@ -37,7 +37,7 @@ use crate::harness::Outcome;
 use crate::process::{self, cargo, step, target};
 use crate::proxies::{self, Proxy};
 use crate::tally::{Counts, Tally};
-use crate::{autobahn, crates, examples, harness, integrity, packaging, tools, unsteady, wasm};
+use crate::{autobahn, crates, dist, examples, harness, integrity, packaging, tools, unsteady, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -52,6 +52,8 @@ const PROXY_TESTS: &str = "proxies::cases::";
 const BUSY_TESTS: &str = "busy::";
 /// Likewise, on an example with what it needs of npm.
 const EXAMPLE_TESTS: &str = "examples::";
+/// Likewise, on what `cargo xtask dist` has made.
+const INSTALLED_TESTS: &str = "installed::";
 /// The name of one whose whole form is run in every engine begins with this.
 const IN_EVERY_ENGINE: &str = "cipher::";
 /// The name of one that is a unit test of the server's begins with this.
@@ -155,7 +157,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
         }
     }
 
-    let apart = ["--skip", PROXY_TESTS, "--skip", BUSY_TESTS, "--skip", EXAMPLE_TESTS];
+    let apart = ["--skip", PROXY_TESTS, "--skip", BUSY_TESTS, "--skip", EXAMPLE_TESTS, "--skip", INSTALLED_TESTS];
     let tests = Run::list(end_to_end(), filter);
     let left_out = |kind| tests_in(&tests, kind).filter(|name| !is_apart(name)).collect::<Vec<_>>();
     let mut command = end_to_end();
@@ -464,6 +466,28 @@ impl<'a> Run<'a> {
         self.exactly(group, command, &["--test-threads=1"], &names);
     }
 
+    /// What is made for operators, tried as they try it. A test's name begins with the program that it needs.
+    pub(crate) fn installed(&mut self) {
+        let group = "end to end, installed";
+        let all = Self::list(end_to_end(), None);
+        let mut names: Vec<&str> = tests_in(&all, INSTALLED_TESTS).collect();
+        let chromedriver = tools::chromedriver();
+        if chromedriver.is_none() {
+            let with_browser: Vec<_> = names.extract_if(.., |name| name.contains(BROWSER_TESTS)).collect();
+            self.skip_all(group, &with_browser, "no browser");
+        }
+        for (program, has) in dist::trial_tools() {
+            let prefix = format!("{INSTALLED_TESTS}{program}_");
+            if !has {
+                let without: Vec<_> = names.extract_if(.., |name| name.starts_with(&prefix)).collect();
+                self.skip_all(group, &without, &format!("no {program}"));
+            }
+        }
+        let mut command = end_to_end();
+        command.env("DUOLOGUE_DIST", target("dist")).envs(chromedriver.map(|driver| ("CHROMEDRIVER", driver)));
+        self.exactly(group, command, &["--ignored", "--test-threads=1"], &names);
+    }
+
     /// Runs a command and counts its tests.
     fn stream(&mut self, name: &str, command: &mut Command) {
         self.count(name, command, false);
@@ -528,7 +552,7 @@ impl<'a> Run<'a> {
 }
 
 fn is_apart(name: &str) -> bool {
-    [PROXY_TESTS, BUSY_TESTS, EXAMPLE_TESTS].iter().any(|kind| name.starts_with(kind))
+    [PROXY_TESTS, BUSY_TESTS, EXAMPLE_TESTS, INSTALLED_TESTS].iter().any(|kind| name.starts_with(kind))
 }
 
 /// The tests of a kind in the output of `--list`.

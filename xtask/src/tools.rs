@@ -100,13 +100,22 @@ pub(crate) fn versions() -> Result<Vec<(&'static str, String)>> {
 ///
 /// When rustup is missing or cannot add it.
 pub(crate) fn ensure_wasm_target() -> Result<()> {
+    ensure_target(WASM_TARGET)
+}
+
+/// Adds a target to the toolchain.
+///
+/// # Errors
+///
+/// When rustup is missing or cannot add it.
+pub(crate) fn ensure_target(target: &str) -> Result<()> {
     let sysroot = process::output(command("rustc").args(["--print", "sysroot"]))
         .context("rustc does not start: install Rust by rustup")?;
-    if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir() {
+    if Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir() {
         return Ok(());
     }
-    step("adding the wasm32 target", || process::run(command("rustup").args(["target", "add", WASM_TARGET])))
-        .with_context(|| format!("the wasm32 target is missing: install Rust by rustup, or add {WASM_TARGET} by hand"))
+    step(&format!("adding the target {target}"), || process::run(command("rustup").args(["target", "add", target])))
+        .with_context(|| format!("a target is missing: install Rust by rustup, or add {target} by hand"))
 }
 
 /// Whether a rustup component works, after trying to add it.
@@ -335,6 +344,15 @@ fn apt_install(what: &str, packages: &[&str]) {
         apt(&["update"])?;
         apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
     });
+}
+
+/// Those of Debian's packages of which a program is missing, each named by that.
+pub(crate) fn apt_install_missing(what: &str, programs: &[(&str, &str)]) {
+    let missing = programs.iter().filter(|(program, _)| which(program).is_none());
+    let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !packages.is_empty() {
+        apt_install(what, &packages);
+    }
 }
 
 /// The same for servers, none of which is to be started by that.
