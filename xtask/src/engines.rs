@@ -90,13 +90,15 @@ const FOR_FIREFOX: [LeftOut; 2] = [
     ),
 ];
 
-const FOR_WEBKIT: [LeftOut; 17] = [
+const FOR_WEBKIT: [LeftOut; 19] = [
     (
         "reload::browser_a_page_that_is_left_and_kept_does_not_dial_and_goes_on_when_it_is_shown_again",
         "a line that was lost while its page was kept is not open again within 20 s",
     ),
     ("first_run::browser_past_the_warning_a_lost_connection_comes_back", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_the_seventeenth_tab_waits_by_name", DRIVER_WARNS_NOT),
+    ("tabs::browser_tabs_go_on_together_after_their_path_was_cut", OWN_THREAD),
+    ("tabs::browser_a_tab_that_goes_without_a_word_takes_along_what_it_had_opened", OWN_THREAD),
     ("first_run::browser_past_the_warning_a_served_page_opens_on_a_telephone", DRIVER_WARNS_NOT),
     ("first_run::browser_past_the_warning_an_app_has_its_line_in_whatever_worker_it_asks_for", DRIVER_WARNS_NOT),
     ("page::browser_that_is_started_again_has_its_key", "nothing is kept under its driver"),
