@@ -180,7 +180,7 @@ impl Pair {
         let mut m1 = only(records(&mut client, now, client_no))?;
 
         let (connection, mut m2) = collect(collected, &mut || {
-            let config = ServerConfig { identity: Arc::clone(&identity) };
+            let config = ServerConfig { identity: Arc::clone(&identity), next: None };
             let mut connection = Connection::accept(config, Randomness::new([3; RANDOMNESS_LEN]), now);
             connection.handle_message(now, &mut m1)?;
             ensure!(matches!(connection.poll_event(), Some(Event::SecretWanted(_))), "M1 was not taken");
@@ -207,6 +207,7 @@ impl Pair {
                 session_id: SessionId([5; 16]),
                 outcome: Outcome::New,
                 standing: duologue::Standing::of_level(1),
+                keys: None,
                 ticket,
                 services: Services::UNTOLD,
             };

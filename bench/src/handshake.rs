@@ -220,7 +220,7 @@ impl Ours {
 
         let begun = std::time::Instant::now();
         let Offered::M1(mut m1) = upgrade::read_offer(&header) else { bail!("no M1 in the request") };
-        let config = ServerConfig { identity: Arc::clone(&self.identity) };
+        let config = ServerConfig { identity: Arc::clone(&self.identity), next: None };
         let mut server = Connection::accept(config, randomness(), now);
         server.handle_message(now, &mut m1)?;
         ensure!(matches!(server.poll_event(), Some(Event::SecretWanted(_))), "M1 was not taken");
@@ -247,6 +247,7 @@ impl Ours {
                 session_id: SessionId([3; 16]),
                 outcome: Outcome::New,
                 standing: duologue::Standing::of_level(1),
+                keys: None,
                 ticket,
                 services: Services::UNTOLD,
             },

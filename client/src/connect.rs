@@ -14,8 +14,8 @@ use std::{
 };
 
 use duologue::{
-    Claims, ClientConfig, ConnectionError, ConnectionNo, EvidenceKind, Invite, LineEvent, Offer, Outcome, ServerKey,
-    Ticket, limits,
+    Claims, ClientConfig, ConnectionError, ConnectionNo, EvidenceKind, Invite, KnownKeys, LineEvent, Offer, Outcome,
+    ServerKey, Ticket, ToldKeys, limits,
 };
 use duologue_native::{
     Endpoint, Line, LineError, carry, keep,
@@ -41,7 +41,7 @@ use crate::{
     device::Device,
     keyring::{Keyring, KeyringError, KnownServer},
     path::{Noted, Path as WayReport, PathError, Paths, of_tls},
-    refusal,
+    published, refusal,
     socket::WebSocket,
     target::Target,
     tls,
@@ -207,10 +207,42 @@ impl Client {
     /// # Errors
     /// Why it did not open.
     pub async fn connect(&self, target: &Target) -> Result<Line, ConnectError> {
-        let place = target.place();
-        let config = self.config(target)?;
-        let (server_key, claims) = (config.server_key, config.claims.clone());
+        let error = match self.connect_known(target).await {
+            Err(error @ (ConnectError::PinChanged { .. } | ConnectError::Line(LineError::Connection(_)))) => error,
+            result => return result,
+        };
+        // Its key may have been retired while this device was not here.
+        match self.learn_published(target).await {
+            true => self.connect_known(target).await,
+            false => Err(error),
+        }
+    }
+
+    /// Asks where the server publishes what its owner has signed. True if a key was learned by it that was not known.
+    async fn learn_published(&self, target: &Target) -> bool {
+        let Some(mut known) = self.keyring.server(&target.place()).filter(|known| known.keys.owner.is_some()) else {
+            return false;
+        };
+        let Some(signed) = published::newest(target, self.extra_roots.as_deref()).await else { return false };
+        let before = known.keys.first();
+        if !known.keys.learn(&signed, false) || known.keys.first() == before {
+            return false;
+        }
+        if let Err(error) = self.keyring.remember(&target.place(), known) {
+            tracing::warn!(%error, "the server's key could not be kept");
+        }
+        true
+    }
+
+    /// By the newest key that is known, and by the one before where that does not work yet.
+    async fn connect_known(&self, target: &Target) -> Result<Line, ConnectError> {
+        let (place, keys) = (target.place(), self.keys(target)?);
+        let config = self.config(target, keys.first());
+        let claims = config.claims.clone();
         let mut core = duologue::Line::client(config, chance());
+        if let Some(older) = keys.second() {
+            core = core.with_older_key(older);
+        }
         if self.m1_first {
             core = core.with_m1_as_message();
         }
@@ -229,7 +261,7 @@ impl Client {
         let (failed, failure) = std::sync::mpsc::channel();
         let dialler = Dialler { client: self.clone(), target: target.clone(), failed };
         let noted = self.paths.begin(&line, claims);
-        let mut endpoint = ClientEndpoint { dialler, place, server_key, token, _noted: noted };
+        let mut endpoint = ClientEndpoint { dialler, place, keys, token, _noted: noted };
         let own = line.unguarded();
         tokio::spawn(async move { keep(&own, &mut endpoint).await });
         match line.ready().await {
@@ -249,18 +281,24 @@ impl Client {
         self.paths.ask(line).await
     }
 
-    fn config(&self, target: &Target) -> Result<ClientConfig, ConnectError> {
+    /// The keys of a server: those that are pinned, unless a link or an application names one that never was its own.
+    fn keys(&self, target: &Target) -> Result<KnownKeys, ConnectError> {
+        let place = target.place();
+        let pinned = self.keyring.server(&place).map(|server| server.keys);
+        let named = target.invite().map(Invite::server_key).or(self.server_key);
+        match (pinned, named) {
+            (Some(pinned), Some(named)) if !pinned.has(named) => {
+                let (pinned, named) = (pinned.first().fingerprint(), named.fingerprint());
+                Err(ConnectError::PinChanged { host: place, pinned, named })
+            }
+            (Some(pinned), _) => Ok(pinned),
+            (None, named) => Ok(KnownKeys::of(named.ok_or(ConnectError::Unknown(place))?)),
+        }
+    }
+
+    fn config(&self, target: &Target, server_key: ServerKey) -> ClientConfig {
         let (host, place) = (target.host(), target.place());
         let known = self.keyring.server(&place);
-        let pinned = known.as_ref().map(|server| server.key);
-        let named = target.invite().map(Invite::server_key).or(self.server_key);
-        if let (Some(pinned), Some(named)) = (pinned, named)
-            && pinned != named
-        {
-            let (pinned, named) = (pinned.fingerprint(), named.fingerprint());
-            return Err(ConnectError::PinChanged { host: place, pinned, named });
-        }
-        let server_key = pinned.or(named).ok_or(ConnectError::Unknown(place))?;
         let enrolled = known.as_ref().is_some_and(|server| server.enrolled);
         let offer = match (target.invite(), known.and_then(|server| server.ticket)) {
             (Some(invite), _) => Offer::Invite(invite.clone()),
@@ -268,7 +306,7 @@ impl Client {
             (None, None) => Offer::Nothing,
         };
         let claims = Claims { origin: String::new(), host, name: self.name.clone() };
-        Ok(ClientConfig { server_key, offer, enrolled, device: self.keyring.device(), claims })
+        ClientConfig { server_key, offer, enrolled, device: self.keyring.device(), claims }
     }
 }
 
@@ -380,17 +418,44 @@ fn chance() -> u64 {
 struct ClientEndpoint {
     dialler: Dialler,
     place: String,
-    server_key: ServerKey,
+    keys: KnownKeys,
     token: Option<TokenKeeper>,
     _noted: Noted,
 }
 
 impl ClientEndpoint {
+    /// Follows to the key that the owner has signed.
+    fn follow(&mut self, line: &Line, told: &ToldKeys) {
+        let has_worked = told.came_by == told.newest.number;
+        let is_news = self.keys.first() != told.newest.key || (has_worked && self.keys.second().is_some());
+        if !self.keys.learn(&told.newest, has_worked) {
+            tracing::warn!("what the server tells of its keys is not signed by the owner who was heard of first");
+        } else if is_news {
+            line.command(|line, _| line.follow_key(told.newest.key, has_worked));
+        }
+    }
+
+    /// The key may have been retired: asks where the server publishes which is the newest, while the line dials on.
+    fn follow_published(&self, line: &Line) {
+        if self.keys.owner.is_none() {
+            return;
+        }
+        let (Dialler { client, target, .. }, line) = (self.dialler.clone(), line.unguarded());
+        let mut keys = self.keys.clone();
+        tokio::spawn(async move {
+            let Some(newest) = published::newest(&target, client.extra_roots.as_deref()).await else { return };
+            if !keys.has(newest.key) && keys.learn(&newest, false) {
+                line.command(|line, _| line.follow_key(newest.key, false));
+            }
+        });
+    }
+
     /// A ticket that nobody keeps tells that nobody has let this device in.
     fn remember(&self, ticket: Option<Ticket>) {
         let ticket = ticket.filter(|ticket| ticket.lifetime_secs > 0);
         let was_enrolled = self.dialler.client.keyring.server(&self.place).is_some_and(|server| server.enrolled);
-        let server = KnownServer { key: self.server_key, enrolled: was_enrolled || ticket.is_some(), ticket };
+        let keys = self.keys.clone();
+        let server = KnownServer { keys, enrolled: was_enrolled || ticket.is_some(), ticket };
         if let Err(error) = self.dialler.client.keyring.remember(&self.place, server) {
             // The line is good all the same; the next connection will have to do without the ticket.
             tracing::warn!(%error, "the ticket could not be kept");
@@ -418,6 +483,9 @@ impl Endpoint for ClientEndpoint {
                     token.connected();
                     token.told(line, &grant.standing);
                 }
+                if let Some(told) = &grant.keys {
+                    self.follow(line, told);
+                }
                 self.remember(Some(grant.ticket));
             }
             LineEvent::ChannelOpened(id) => line.offer(id),
@@ -429,7 +497,12 @@ impl Endpoint for ClientEndpoint {
                     token.told(line, &told.standing());
                 }
             }
-            LineEvent::ConnectionFailed { no, .. } => self.dialler.client.paths.failed(line, no),
+            LineEvent::ConnectionFailed { no, error, .. } => {
+                self.dialler.client.paths.failed(line, no);
+                if matches!(error, ConnectionError::Unanswered | ConnectionError::NotYourServer) {
+                    self.follow_published(line);
+                }
+            }
             // What the handles see for themselves.
             LineEvent::ChannelChanged(_)
             | LineEvent::Altered(_)

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! device.p8      the device key, PKCS #8, mode 0600
-//! servers.json   by host, and path if there is one: the pinned key, whether it has let us in, the ticket; mode 0600
+//! servers.json   by host, and path if there is one: the pinned key, with what its owner has signed of the next and which there
+//!                were before, whether it has let us in, the ticket; mode 0600
 //! ```
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use duologue::{DeviceKey, Secret, ServerKey, SignatureAlgorithm, Ticket};
+use duologue::{DeviceKey, KnownKeys, Secret, SignatureAlgorithm, Ticket};
 use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair},
@@ -44,7 +45,7 @@ pub enum KeyringError {
 /// What is remembered of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownServer {
-    pub(crate) key: ServerKey,
+    pub(crate) keys: KnownKeys,
     pub(crate) enrolled: bool,
     pub(crate) ticket: Option<Ticket>,
 }
@@ -143,8 +144,21 @@ impl std::fmt::Debug for Keyring {
 #[derive(Serialize, Deserialize)]
 struct StoredServer {
     key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<StoredOwner>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    past: Vec<String>,
     enrolled: bool,
     ticket: Option<StoredTicket>,
+}
+
+/// Who signs the server's keys, and the highest number.
+#[derive(Serialize, Deserialize)]
+struct StoredOwner {
+    key: String,
+    number: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -161,7 +175,15 @@ impl From<&KnownServer> for StoredServer {
             secret: BASE64_URL_SAFE_NO_PAD.encode(ticket.secret.expose()),
             lifetime_secs: ticket.lifetime_secs,
         });
-        Self { key: server.key.to_string(), enrolled: server.enrolled, ticket }
+        let KnownKeys { key, next, owner, past } = &server.keys;
+        Self {
+            key: key.to_string(),
+            next: next.map(|next| next.to_string()),
+            owner: owner.map(|(key, number)| StoredOwner { key: key.to_string(), number }),
+            past: past.iter().map(ToString::to_string).collect(),
+            enrolled: server.enrolled,
+            ticket,
+        }
     }
 }
 
@@ -175,7 +197,16 @@ impl StoredServer {
                 lifetime_secs: ticket.lifetime_secs,
             }),
         };
-        Some(KnownServer { key: self.key.parse().ok()?, enrolled: self.enrolled, ticket })
+        let keys = KnownKeys {
+            key: self.key.parse().ok()?,
+            next: self.next.map(|next| next.parse()).transpose().ok()?,
+            owner: match self.owner {
+                Some(owner) => Some((owner.key.parse().ok()?, owner.number)),
+                None => None,
+            },
+            past: self.past.iter().map(|past| past.parse().ok()).collect::<Option<_>>()?,
+        };
+        Some(KnownServer { keys, enrolled: self.enrolled, ticket })
     }
 }
 

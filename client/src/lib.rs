@@ -14,7 +14,7 @@
 //! # Layout
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
-//! special · `device.rs` what issuers of tokens call this device · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `path.rs` what both ends know of the way between them · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
+//! special · `device.rs` what issuers of tokens call this device · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `path.rs` what both ends know of the way between them · `published.rs` what a server publishes of its keys · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
 //!
 //! What a program must name of the core stands here too; all of it is [`duologue`].
 
@@ -22,6 +22,7 @@ mod connect;
 mod device;
 mod keyring;
 mod path;
+mod published;
 mod refusal;
 mod socket;
 mod target;

@@ -71,12 +71,16 @@ impl Target {
         }
     }
 
+    /// The path above the line, without a slash at its end.
+    pub(crate) fn base(&self) -> String {
+        let path = self.path();
+        path.rsplit_once('/').map_or("", |(above, _)| above).to_owned()
+    }
+
     /// By what this server is known: its host, and the path above the line where there is one, because a host may have several.
     #[must_use]
     pub fn place(&self) -> String {
-        let path = self.path();
-        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-        format!("{}{above}", self.host())
+        format!("{}{}", self.host(), self.base())
     }
 
     /// The name that the certificate must have, without port or brackets.

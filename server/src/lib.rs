@@ -64,10 +64,11 @@ mod watch;
 pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
     Controlled, DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, HandOver, HandedOver, Health,
-    InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, KindCount, LiftBan, Listening, NewInvite,
-    PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys, Restored, Revoke, Revoked,
-    ServerState, SessionInfo, SessionList, Supposed, WatchList, WatchRule, Withdrawn, check_backup, control_socket,
-    import_export, listen, listen_status, listen_with, restore_backup,
+    InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, KeysInfo, KindCount, LiftBan, Listening, NewInvite,
+    NextKey, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys,
+    Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList, SignedKey, Supposed, WatchList, WatchRule,
+    Withdrawn, check_backup, control_socket, import_export, listen, listen_status, listen_with, restore_backup,
+    server_keys,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
@@ -91,8 +92,8 @@ pub use door::tokens::{
 };
 pub use duologue::{
     self, ChannelError, Claims, Close, CloseCode, ConnectionError, DatagramStats, Delivery, DeviceId, DeviceKey,
-    FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, InviteId, LineState, PeerMisbehaved, ResetCode,
-    Secret, ServerIdentity, ServerKey, SignatureAlgorithm, limits,
+    FreshReason, Instant, InvalidInvite, InvalidMessage, Invite, InviteId, KeyStatement, LineState, OwnerKey,
+    PeerMisbehaved, ResetCode, Secret, ServerIdentity, ServerKey, SignatureAlgorithm, limits,
     typed::{self, Request},
 };
 pub use duologue_native::Moved;

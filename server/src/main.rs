@@ -33,7 +33,7 @@ enum Verb {
     /// Has the running server start what lies at its program's path now, and gives it its place: nobody who connects is refused, and
     /// lines that are open come to their end. It starts with the same arguments; where it cannot serve, the running one goes on.
     HandOver(verbs::hand_over::HandOverVerb),
-    /// The server's key.
+    /// The server's keys.
     #[command(subcommand)]
     Keys(verbs::keys::Keys),
     /// Links that let one device in.
@@ -96,7 +96,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Check(verb) => verb.run(),
         Verb::Reload(verb) => verb.run().await,
         Verb::HandOver(verb) => verb.run().await,
-        Verb::Keys(verb) => verb.run(),
+        Verb::Keys(verb) => verb.run().await,
         Verb::Invite(verb) => verb.run().await,
         Verb::Devices(verb) => verb.run().await,
         Verb::Policy(verb) => verb.run().await,

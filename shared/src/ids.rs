@@ -49,6 +49,8 @@ macro_rules! byte_ids {
 byte_ids! {
     /// A server's public key (X25519): its identity, and what a client pins.
     ServerKey, 32;
+    /// The key of a server's owner (P-256, x ‖ y), by which server keys are signed.
+    OwnerKey, 64;
     /// Which of a server's keys an M1 is for: the first 8 bytes of SHA-256 of the key.
     ServerKeyId, 8;
     /// A device: SHA-256 of its `SubjectPublicKeyInfo`.

@@ -80,15 +80,18 @@ pub use connection::{AuthRequest, OfferedCredential, ServerConfig, ServerIdentit
 pub use connection::{ClientConfig, Connection, Event, Offer, UpgradeForm};
 pub use crypto::{Randomness, Secret, SignatureAlgorithm};
 pub use error::{BadEvidence, ChannelError, ConnectionError, InvalidMessage, PeerMisbehaved};
-#[cfg(feature = "server")]
-pub use handshake::evidence::Standing;
 pub use handshake::{
     auth::{Claims, DeviceKey, Grant, Outcome, Resume, Services, Ticket, Wanted},
     evidence::{Evidence, EvidenceKind, Told},
     hello::{Capabilities, Credential, Limits, M1Head},
     upgrade,
 };
-pub use ids::{Birth, ChannelId, DeviceId, InvalidId, InviteId, ServerKey, ServerKeyId, SessionId, TicketId};
+#[cfg(feature = "server")]
+pub use handshake::{
+    evidence::Standing,
+    succession::{KeyStatement, KnownKeys, ToldKeys},
+};
+pub use ids::{Birth, ChannelId, DeviceId, InvalidId, InviteId, OwnerKey, ServerKey, ServerKeyId, SessionId, TicketId};
 pub use invite::{InvalidInvite, Invite};
 pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
 #[cfg(feature = "server")]

@@ -64,6 +64,8 @@ pub const SUBJECT_LEN_MAX: usize = 128;
 pub const REFUSED_LEN_MAX: usize = 32;
 /// A STANDING in full: type, level, flags, evidence, seconds, and both texts behind their lengths.
 pub const STANDING_LEN_MAX: usize = 1 + 1 + 1 + 4 + 4 + (1 + REFUSED_LEN_MAX) + (1 + SUBJECT_LEN_MAX);
+/// What AUTH_OK tells of the server's keys: the owner's key, number, server key, signature, number.
+pub const KEYS_LEN: usize = 64 + 4 + 32 + 64 + 4;
 /// Origin and host as the client saw them: a host name has at most 253 bytes, then scheme and port.
 pub const ORIGIN_LEN_MAX: usize = 280;
 /// A device's own name for itself.

@@ -162,7 +162,7 @@ fn a_middleman_with_a_key_of_his_own_is_named() {
     let m1 = pair.client_sends().expect("M1");
     let mut forged = m1.clone();
     forged[3..11].copy_from_slice(&identity(3).public().id().0);
-    let config = ServerConfig { identity: identity(3) };
+    let config = ServerConfig { identity: identity(3), next: None };
     pair.server = Connection::accept(config, Randomness::new([4; 128]), pair.now);
     assert_eq!(pair.server_takes(&forged), Err(ConnectionError::NotForThisServer));
     // He answers all the same, with an M2 of his own making: that of another client's handshake with him.
@@ -403,8 +403,11 @@ fn a_count_in_auth_that_was_never_reached_is_told_under_the_seal_and_ends_the_se
     let mut pair = Pair::new(1);
     pair.admits = false;
     pair.run();
-    let other =
-        Connection::accept(ServerConfig { identity: identity(1) }, Randomness::new([3; RANDOMNESS_LEN]), pair.now);
+    let other = Connection::accept(
+        ServerConfig { identity: identity(1), next: None },
+        Randomness::new([3; RANDOMNESS_LEN]),
+        pair.now,
+    );
     let mut connection = std::mem::replace(&mut pair.server, other);
     connection.detach();
     let mut line = Line::server(Budget::default());

@@ -15,8 +15,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 mod pair;
 
 use duologue::{
-    ChannelId, CloseCode, Credential, EvidenceKind, Invite, Kind, Offer, Outcome, Received, SessionId, Standing,
-    Ticket, TicketId, Wanted,
+    ChannelId, CloseCode, Credential, EvidenceKind, Invite, KeyStatement, Kind, Offer, Outcome, OwnerKey, Received,
+    SessionId, Standing, Ticket, TicketId, ToldKeys, Wanted,
     crypto::{Randomness, Secret, sha256},
     limits::{M1_HEADER_LEN, M1_PAYLOAD_LEN, M2_PAYLOAD_LEN},
     noise::{Initiator, Responder, Transport},
@@ -29,6 +29,11 @@ const FILE: &str = include_str!("../../docs/vectors/line.json");
 const SERVER: u8 = 1;
 const DEVICE: u8 = 2;
 const SEEDS: [u64; 2] = [11, 12];
+/// The owner's P-256 key, whose private half is 32 times 7, and its signature of the server's key as the first (RFC 6979).
+const OWNER: &str = "1e18532fd4754c02f3041d9c75ceb33b83ffd81ac7ce4fe882ccb1c98bc5896e\
+     a46c311c4e2ff40dd96a3653e6e45445d32dfe486eced75c7a90c6a18881c0a3";
+const OWNERS_SIGNATURE: &str = "dcbe728279d7ef428b0e846eabe37c0a07702a6f404faacef0689df879e97e17\
+     8dbf34791fe031cc7a2c1dbce5c071c86cebf830e072d6c3cbeb36e8b9ce785d";
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +41,7 @@ struct Vectors {
     protocol: String,
     server_private_key: String,
     server_public_key: String,
+    owner_public_key: String,
     device_private_key: String,
     device_spki: String,
     invite_secret: String,
@@ -258,7 +264,14 @@ fn said(plaintext: &[u8], is_record_0: bool) -> Vec<String> {
         return vec![match (rest[0], rest[1]) {
             (3, 0) => "AUTH, its session new".to_owned(),
             (3, 3) => "AUTH, with RESUME and one record of evidence".to_owned(),
-            (4, 0) => format!("AUTH_OK, outcome {}, received {}, {}", rest[71], rest[79], standing(&mut &rest[81..])),
+            (4, 0) => {
+                let (outcome, received) = (rest[71], rest[79]);
+                rest = &rest[81..];
+                let standing = standing(&mut rest);
+                let key = u32::from_be_bytes(*rest[64..].first_chunk().expect("4 bytes"));
+                let keys = if key > 0 { format!(", key {key} signed") } else { String::new() };
+                format!("AUTH_OK, outcome {outcome}, received {received}, {standing}{keys}")
+            }
             other => panic!("{other:?} is no record 0 of this story"),
         }];
     }
@@ -352,7 +365,15 @@ fn written() -> Vectors {
     assert_eq!((resume.session_id, resume.received), (session_id, 1), "DATA EARLY");
     let outcome = second.pair.server.resume_outcome(second.pair.now, resume.received).expect("it was reached");
     assert_eq!(outcome, Outcome::Resumed { received: 2 }, "OPEN and DATA early");
-    let grant = duologue::Grant { session_id, outcome, standing: raised(2), ticket: ticket(0x80), ..grant() };
+    let newest = KeyStatement {
+        owner: OwnerKey(array(OWNER)),
+        number: 1,
+        key: identity(SERVER).public(),
+        signature: array(OWNERS_SIGNATURE),
+    };
+    assert!(newest.is_signed());
+    let keys = Some(Box::new(ToldKeys { newest, came_by: 1 }));
+    let grant = duologue::Grant { session_id, outcome, standing: raised(2), keys, ticket: ticket(0x80), ..grant() };
     second.pair.server.admit(second.pair.now, grant).expect("it goes on");
     second.server_says(true); // AUTH_OK, LOST again
     second.client_says(true); // lost again
@@ -372,6 +393,7 @@ fn written() -> Vectors {
         protocol: "duologue/1".to_owned(),
         server_private_key: hex::encode([SERVER; 32]),
         server_public_key: hex::encode(identity(SERVER).public().0),
+        owner_public_key: OWNER.to_owned(),
         device_private_key: hex::encode([DEVICE; 32]),
         device_spki: hex::encode(device.key().spki()),
         invite_secret: hex::encode([5; 32]),

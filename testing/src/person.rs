@@ -240,7 +240,7 @@ impl Inner {
         }
         let refused = shown.and_then(Result::err).unwrap_or_default();
         let standing = held.seat.told(&refused, false, now);
-        let grant = Grant { session_id: held.id, outcome, standing, ticket, services };
+        let grant = Grant { session_id: held.id, outcome, standing, keys: None, ticket, services };
         let place = match held.line.attach(now, *connection, received, grant) {
             Ok(carrier) => Socket::Carrying(no, carrier),
             Err(rejected) => Socket::Leaving(Box::new(rejected.connection)),

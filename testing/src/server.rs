@@ -65,7 +65,7 @@ impl Server {
     #[wasm_bindgen(constructor)]
     pub fn new(due: js_sys::Function) -> Result<Self, JsValue> {
         let identity = Arc::new(ServerIdentity::new(Secret::new(random()?)));
-        let (config, sessions) = (ServerConfig { identity }, Sessions::new()?);
+        let (config, sessions) = (ServerConfig { identity, next: None }, Sessions::new()?);
         let inner = Inner {
             config,
             sessions,

@@ -25,6 +25,10 @@
 //! | `POST /bans` `{"what","which","secs"}` | 201 the ban: of an `address`, a `device` or a `subject`; lines that are there end |
 //! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
 //! | `GET /audit` | 200 `{"head","n","key","signed_at","waiting_losses","sinks"?:[{"name","waiting","lost"}]}`: signed now, to be kept elsewhere |
+//! | `POST /keys/init` [`SignedKey`] | 200 [`KeysInfo`]: an owner's key, who has signed the server's key as the first |
+//! | `POST /keys/prepare` | 200 `{"number","key"}`: the next key, for its owner to sign |
+//! | `POST /keys/rotate` [`SignedKey`] | 200 [`KeysInfo`]: that one is good too from now on; `retire_after_secs`?: until the older one ends |
+//! | `POST /keys/retire` | 200 [`KeysInfo`]: the older one ends |
 //! | `GET /backup`, `GET /export` | 200 lines of JSON: everything, with the private key; what the store has, without it (`state/backup.rs`) |
 //! | `GET /health` | 200 `{"not_ready":["a reason"]}`: the threads of lines answer, and why no new lines are taken; 503 they do not, or no server runs |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
@@ -45,6 +49,7 @@ mod backup;
 mod devices;
 mod hand_over;
 mod invites;
+mod keys;
 mod passkeys;
 mod policy;
 mod revocations;
@@ -86,6 +91,7 @@ pub use backup::{check_backup, import_export, restore_backup};
 pub use devices::{Bind, Bound, DeviceInfo, DeviceList, GuestInfo};
 pub use hand_over::{HandOver, HandedOver};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
+pub use keys::{KeysInfo, NextKey, SignedKey, server_keys};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
 pub use revocations::{Kept, PasskeyOf, Revoke, Revoked};
@@ -151,6 +157,7 @@ fn router_told(target: Target) -> Router {
         .merge(watch::routes())
         .merge(audit::routes())
         .merge(backup::routes())
+        .merge(keys::routes())
         .merge(sight::routes())
         .route("/state", get(server_state))
         .route("/health", get(health))

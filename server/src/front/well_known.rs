@@ -3,15 +3,21 @@
 //! Browsers ask their person before a page may speak with this machine or its network (Local Network Access), and they do so
 //! for a plain request only: a page sends one here before its WebSocket. It is answered 204; a page that may come can read
 //! that from another origin as well (CORS). Older forms of the same rule ask the server beforehand, by a preflight.
+//!
+//! `/.well-known/duologue-keys` beside it tells which of the server's keys is the newest. It counts because the owner has signed it.
 
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use duologue::KeyStatement;
 
 /// Where it is, from the line's own listener on.
 pub(crate) const PATH: &str = "/.well-known/duologue";
+/// And the server's keys.
+pub(crate) const KEYS: &str = "/.well-known/duologue-keys";
 
 /// What a browser asks in a preflight before a page may reach a more private network, and how it wants it granted:
 /// Private Network Access, and the name that it had in between.
@@ -28,6 +34,24 @@ const PERMISSIONS: [(HeaderName, HeaderName); 2] = [
 
 /// The answer to a request. `may_come` judges the origin of a page.
 pub(crate) fn respond(may_come: impl Fn(&str) -> bool, request: &Request) -> Response {
+    answer(may_come, request, StatusCode::NO_CONTENT, String::new())
+}
+
+/// The newest of the server's keys, if its owner has signed any.
+pub(crate) fn respond_keys(
+    may_come: impl Fn(&str) -> bool,
+    request: &Request,
+    newest: Option<&KeyStatement>,
+) -> Response {
+    let Some(KeyStatement { owner, number, key, signature }) = newest else {
+        return answer(may_come, request, StatusCode::NOT_FOUND, String::new());
+    };
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
+    let body = format!(r#"{{"owner":"{owner}","number":{number},"key":"{key}","signature":"{signature}"}}"#);
+    answer(may_come, request, StatusCode::OK, body)
+}
+
+fn answer(may_come: impl Fn(&str) -> bool, request: &Request, status: StatusCode, body: String) -> Response {
     const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
     let mut headers = HeaderMap::new();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -37,7 +61,11 @@ pub(crate) fn respond(may_come: impl Fn(&str) -> bool, request: &Request) -> Res
         return (StatusCode::METHOD_NOT_ALLOWED, headers).into_response();
     }
     allow(may_come, request, &mut headers);
-    (StatusCode::NO_CONTENT, headers).into_response()
+    if status == StatusCode::OK {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        return (status, headers, body).into_response();
+    }
+    (status, headers).into_response()
 }
 
 /// Adds what lets a page of another origin read the answer, if pages of that origin may come.

@@ -11,7 +11,7 @@
 use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
 
 use axum::http::Extensions;
-use duologue::{Credential, M1Head, OfferedCredential, Secret, ServerKeyId};
+use duologue::{Credential, M1Head, OfferedCredential, Secret};
 use duologue_native::{Doorkeeper, Entrance, Found};
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -27,7 +27,7 @@ use crate::{
         http::{Arrival, Http2Stream, Outer},
         strangers,
     },
-    state::store::StoreError,
+    state::{keys::KeySet, store::StoreError},
 };
 
 use super::{Duologue, Socket, peer_address};
@@ -61,25 +61,30 @@ impl Strangers {
     }
 
     /// What becomes of an M1 for one of our keys, before anything is computed for it.
-    fn judge(&self, m1: &[u8], server_key_id: ServerKeyId, strangers: &Handle) -> Judged {
+    fn judge(&self, m1: &[u8], keys: &KeySet, strangers: &Handle) -> Judged {
         let (busy, threads) = strangers::busy(strangers);
         let now = Instant::now();
         let pressed = self.pressure.note(now, busy, threads);
         let print = self.seen.print(m1);
         match M1Head::read(m1) {
-            Some(head) if head.server_key_id == server_key_id => match head.shows_freshness {
+            Some(head) if keys.has(head.server_key_id) => match head.shows_freshness {
                 _ if self.seen.has(print, now) => Judged::Garbage,
                 true if pressed => Judged::AskFreshness,
-                _ => Judged::Take { print, slowly: pressed },
+                _ => Judged::Take { print, slowly: pressed, is_late: false },
             },
             // The core says what is wrong with it, and computes nothing for that.
-            _ => Judged::Take { print, slowly: false },
+            head => Judged::Take { print, slowly: false, is_late: head.is_some_and(|it| keys.had(it.server_key_id)) },
         }
     }
 }
 
 enum Judged {
-    Take { print: Print, slowly: bool },
+    Take {
+        print: Print,
+        slowly: bool,
+        /// It is for a key that was this server's.
+        is_late: bool,
+    },
     AskFreshness,
     Garbage,
 }
@@ -140,18 +145,18 @@ pub(super) enum Offer {
     /// It is asked for later, or asked for anew.
     Later { asks: bool },
     /// It is read as soon as its socket is open.
-    Now { m1: Vec<u8>, slowly: bool, print: Print },
+    Now { m1: Vec<u8>, slowly: bool, print: Print, is_late: bool },
 }
 
 impl Duologue {
     /// What becomes of what an upgrade request offers.
     pub(super) fn look_at_offer(&self, m1: Option<Vec<u8>>, stranger: &Stranger) -> Offer {
         let Some(m1) = m1 else { return Offer::Later { asks: false } };
-        let id = self.shared.state.identity().public().id();
-        match self.shared.strangers.judge(&m1, id, &stranger.strangers) {
+        let keys = self.shared.state.keys().now();
+        match self.shared.strangers.judge(&m1, &keys, &stranger.strangers) {
             Judged::Garbage => Offer::Refused,
             Judged::AskFreshness => Offer::Later { asks: true },
-            Judged::Take { print, slowly } => Offer::Now { m1, slowly, print },
+            Judged::Take { print, slowly, is_late } => Offer::Now { m1, slowly, print, is_late },
         }
     }
 }
@@ -165,6 +170,8 @@ pub(super) struct Porter {
     strangers: Handle,
     /// Of the M1 that is about to be read, unless it is over a nonce of ours.
     print: Option<Print>,
+    /// That is for a key that was this server's.
+    is_late: bool,
     pass: Option<Pass>,
 }
 
@@ -174,15 +181,20 @@ impl Porter {
         let lobby = &duologue.shared.strangers.lobby;
         let place = lobby.enter(stranger.bounded_as, Worth::Asking)?;
         let Stranger { arrival, strangers, address, .. } = stranger;
-        Some(Self { duologue, place, arrival, address, strangers, print: None, pass: None })
+        Some(Self { duologue, place, arrival, address, strangers, print: None, is_late: false, pass: None })
     }
 
     /// The M1 of the upgrade request is read next.
-    pub(super) async fn takes(&mut self, print: Print, slowly: bool) {
-        self.print = Some(print);
+    pub(super) async fn takes(&mut self, print: Print, slowly: bool, is_late: bool) {
+        (self.print, self.is_late) = (Some(print), is_late);
         if slowly {
             self.duologue.shared.strangers.lanes.slow().await;
         }
+    }
+
+    /// Whether it came for a key that was this server's.
+    pub(super) const fn is_late(&self) -> bool {
+        self.is_late
     }
 
     /// Of an address that is slowed, a handshake waits before anything is done for it; in a place that goes first to others.
@@ -253,15 +265,15 @@ impl Porter {
 
 impl Doorkeeper<Socket> for Porter {
     async fn look_at(&mut self, m1: &[u8]) -> Entrance {
-        let id = self.duologue.shared.state.identity().public().id();
-        match self.duologue.shared.strangers.judge(m1, id, &self.strangers) {
+        let keys = self.duologue.shared.state.keys().now();
+        match self.duologue.shared.strangers.judge(m1, &keys, &self.strangers) {
             Judged::Garbage => {
                 self.was_here();
                 Entrance::Refuse
             }
             Judged::AskFreshness => Entrance::AskFreshness,
-            Judged::Take { print, slowly } => {
-                self.takes(print, slowly).await;
+            Judged::Take { print, slowly, is_late } => {
+                self.takes(print, slowly, is_late).await;
                 Entrance::Take
             }
         }

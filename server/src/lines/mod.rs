@@ -85,7 +85,7 @@ use crate::{
         path::PathReport,
         service::{Opened, Service, Services},
     },
-    state::{State, keeper::Keeper, records::now},
+    state::{State, keeper::Keeper, keys::KeySet, records::now},
     watch::{
         audit::running::Audit,
         events::{Event, Kind},
@@ -241,9 +241,20 @@ impl Duologue {
         })
     }
 
-    /// Both in one: the line at `/line`, and `/.well-known/duologue`. To be merged into a router, or nested below a path.
+    /// The same at `/.well-known/duologue-keys`: the newest of the server's keys as its owner has signed it, in JSON, for clients that
+    /// were away while an older one was retired; 404 without an owner's key.
+    pub fn well_known_keys<S: Clone + Send + Sync + 'static>(&self) -> MethodRouter<S, Infallible> {
+        let shared = Arc::clone(&self.shared);
+        axum::routing::any(move |request: Request| async move {
+            let keys = shared.state.keys().now();
+            well_known::respond_keys(|origin| shared.gate.policy().serves(origin), &request, keys.newest_signed())
+        })
+    }
+
+    /// All in one: the line at `/line`, `/.well-known/duologue` and `/.well-known/duologue-keys`. To be merged into a router, or nested below a path.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
-        axum::Router::new().route("/line", self.route()).route(well_known::PATH, self.well_known())
+        let router = axum::Router::new().route("/line", self.route());
+        router.route(well_known::PATH, self.well_known()).route(well_known::KEYS, self.well_known_keys())
     }
 
     /// What happens here, to be read and told.
@@ -390,14 +401,15 @@ impl Duologue {
             return;
         };
         let crowded_out = porter.crowded_out();
-        let config = ServerConfig { identity: Arc::clone(self.shared.state.identity()) };
+        let KeySet { identity, next, .. } = &*self.shared.state.keys().now();
+        let config = ServerConfig { identity: Arc::clone(identity), next: next.clone() };
         // Boxed: what the handshake needs is given back when it is over.
         let hands = Box::pin(async {
             porter.waits_if_slowed().await;
             let mut asks = false;
             let m1 = match offer {
-                Offer::Now { m1, slowly, print } => {
-                    porter.takes(print, slowly).await;
+                Offer::Now { m1, slowly, print, is_late } => {
+                    porter.takes(print, slowly, is_late).await;
                     Some(m1)
                 }
                 Offer::Later { asks: it_asks } => {
@@ -443,7 +455,7 @@ impl Duologue {
                 let place = if admitted.endpoint.seat.is_guest() { &strangers } else { &home };
                 connections.spawn_on(self.run(admitted), place);
             }
-            Err(cause) => self.tell(seen::of_handshake(&cause).address(address)),
+            Err(cause) => self.tell(seen::of_handshake(&cause, porter.is_late()).address(address)),
         }
     }
 

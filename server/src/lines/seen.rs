@@ -13,9 +13,11 @@ fn with_cause(kind: Kind, cause: &ConnectionError) -> Event {
     }
 }
 
-/// Of a connection on which no device has signed. Anybody on the way can have made it so.
-pub(super) fn of_handshake(cause: &ConnectionError) -> Event {
+/// Of a connection on which no device has signed. Anybody on the way can have made it so. One that `is_late` was for a key that was
+/// this server's: every honest client makes such, once that is retired.
+pub(super) fn of_handshake(cause: &ConnectionError, is_late: bool) -> Event {
     let kind = match cause {
+        ConnectionError::NotForThisServer if is_late => Kind::OldKey,
         ConnectionError::NotForThisServer => Kind::WrongKey,
         ConnectionError::BadSignature => Kind::SignatureBad,
         ConnectionError::TimedOut => Kind::HandshakeSlow,

@@ -197,7 +197,8 @@ impl Duologue {
         }
         let services = self.services.told(&self.shared.gate, &seat);
         let standing = person::told_first(&seat, &shown);
-        let grant = Grant { session_id: id, outcome, standing, ticket, services };
+        let keys = self.shared.state.keys().now().told(request.server_key);
+        let grant = Grant { session_id: id, outcome, standing, keys, ticket, services };
         let attached = line.command(|line, now| line.attach(now, connection, received, grant));
         let no = match attached {
             Ok(no) => no,

@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use super::{
     State, StateError,
     identity::{KEY, write_private},
+    keys::{KEYS, NEXT},
     lock, make_directory,
     notices::Notice,
     random,
@@ -40,8 +41,8 @@ use super::{
 const VERSION: u32 = 1;
 const BACKUP: &str = "duologue-backup";
 const EXPORT: &str = "duologue-export";
-/// What a state directory has beside its store, and what cannot be made anew: the key, and what browsers were told to trust.
-const FILES: [&str; 3] = [KEY, "tls-cert.pem", "tls-key.pem"];
+/// What a state directory has beside its store, and what cannot be made anew: the keys, and what browsers were told to trust.
+const FILES: [&str; 5] = [KEY, NEXT, KEYS, "tls-cert.pem", "tls-key.pem"];
 /// Longest line in bytes: that of a file.
 const LINE_LEN_MAX: usize = 128 * 1_024;
 /// Where it is made.
@@ -191,7 +192,7 @@ impl State {
             version: VERSION,
             made_at: now(),
             by: env!("CARGO_PKG_VERSION").to_owned(),
-            server_key: self.identity.public().to_string(),
+            server_key: self.keys.now().identity.public().to_string(),
             generation: self.store.generation()?,
             audit_head,
         })

@@ -8,32 +8,27 @@ use std::{
 };
 
 use duologue::{Secret, ServerIdentity};
+use zeroize::Zeroizing;
 
-use super::{StateError, random};
+use super::StateError;
 
 pub(super) const KEY: &str = "identity.key";
 
-/// The identity of a state directory, which is made if it is missing.
-pub(super) fn find_or_make(directory: &Path) -> Result<ServerIdentity, StateError> {
-    if let Some(identity) = find(directory)? {
-        return Ok(identity);
-    }
-    let key = random();
-    write_private(&directory.join(KEY), &key)?;
-    Ok(ServerIdentity::new(Secret::new(key)))
-}
-
 /// The identity of a state directory, if it has one.
 pub(super) fn find(directory: &Path) -> Result<Option<ServerIdentity>, StateError> {
-    let path = directory.join(KEY);
-    match fs::read(&path) {
+    read_key(&directory.join(KEY))
+}
+
+/// A private key of the server's, if there is one.
+pub(super) fn read_key(path: &Path) -> Result<Option<ServerIdentity>, StateError> {
+    match fs::read(path).map(Zeroizing::new) {
         Ok(bytes) => {
             let key = <[u8; 32]>::try_from(bytes.as_slice());
             key.map(|key| Some(ServerIdentity::new(Secret::new(key))))
-                .map_err(|_| StateError::DamagedKey { path, len: bytes.len() })
+                .map_err(|_| StateError::DamagedKey { path: path.to_owned(), len: bytes.len() })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateError::Io { verb: "read", path, source }),
+        Err(source) => Err(StateError::Io { verb: "read", path: path.to_owned(), source }),
     }
 }
 
@@ -51,10 +46,16 @@ pub(super) fn exposed(directory: &Path) -> Option<String> {
 /// # Errors
 /// If it cannot be written, or is there.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    let failed = |source| StateError::Io { verb: "write", path: path.to_owned(), source };
     if fs::symlink_metadata(path).is_ok() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        let source = io::ErrorKind::AlreadyExists.into();
+        return Err(StateError::Io { verb: "write", path: path.to_owned(), source });
     }
+    replace_private(path, bytes)
+}
+
+/// The same in the place of what is there.
+pub(super) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let failed = |source| StateError::Io { verb: "write", path: path.to_owned(), source };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);
@@ -86,7 +87,7 @@ mod tests {
     fn a_key_that_others_may_read_is_spoken_of() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(exposed(directory.path()), None, "there is none");
-        find_or_make(directory.path()).expect("made");
+        write_private(&directory.path().join(KEY), &[7; 32]).expect("made");
         let path = directory.path().join(KEY);
         for (mode, is_open) in [(0o600, false), (0o400, false), (0o644, true), (0o640, true), (0o602, true)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! identity.key   the server's private key, 32 bytes, mode 0600; whoever has it is this server
+//! next.key, keys.json   the next one, and what the owner has signed of both (`keys.rs`)
 //! store.redb     devices, accounts and invites, mode 0600
 //! revocations.journal   what was revoked, on disk before the store has it; reserve   room for the owner
 //! store-v2.redb  the store as an older version left it, of the day when this one took it over
@@ -18,6 +19,7 @@ pub(crate) mod files;
 mod identity;
 mod journal;
 pub(crate) mod keeper;
+pub(crate) mod keys;
 mod lock;
 pub(crate) mod notices;
 mod overlay;
@@ -44,6 +46,7 @@ use duologue::{DeviceId, Invite, ServerIdentity, ServerKey};
 use thiserror::Error;
 
 pub use identity::write_private;
+use keys::Keys;
 use lock::Lock;
 use notices::Notice;
 use store::{Store, StoreError, Terms};
@@ -69,6 +72,9 @@ pub enum StateError {
         /// What it holds.
         len: usize,
     },
+    /// What is said of its keys makes no sense.
+    #[error("{} is damaged, or does not fit the keys beside it: restore it from a backup", .0.display())]
+    DamagedKeys(PathBuf),
     /// No server has ever run there.
     #[error(
         "there is no server's state in {}: is --state mistyped? `duologue serve` and `duologue dev` make it at their first start",
@@ -111,7 +117,7 @@ pub enum StateError {
 #[derive(Clone, Debug)]
 pub struct State {
     directory: PathBuf,
-    identity: Arc<ServerIdentity>,
+    keys: Arc<Keys>,
     store: Arc<Store>,
     /// After the store, which is closed first.
     lock: Arc<Lock>,
@@ -132,8 +138,8 @@ impl State {
         make_directory(&directory)?;
         refuse_half_made(&directory)?;
         let lock = lock::take(&directory)?;
-        let identity = identity::find_or_make(&directory)?;
-        Self::open_store(directory, identity, lock)
+        let keys = Keys::find_or_make(&directory)?;
+        Self::open_store(directory, keys, lock)
     }
 
     /// Opens a state directory that a server has run in, and makes no identity where there is none.
@@ -143,9 +149,12 @@ impl State {
     pub fn open_existing(directory: impl AsRef<Path>) -> Result<Self, StateError> {
         let directory = directory.as_ref().to_owned();
         refuse_half_made(&directory)?;
-        let identity = identity::find(&directory)?.ok_or_else(|| StateError::Nothing(directory.clone()))?;
+        if identity::find(&directory)?.is_none() {
+            return Err(StateError::Nothing(directory));
+        }
         let lock = lock::take(&directory)?;
-        Self::open_store(directory, identity, lock)
+        let keys = Keys::find(&directory, true)?.ok_or_else(|| StateError::Nothing(directory.clone()))?;
+        Self::open_store(directory, keys, lock)
     }
 
     /// Opens the state directory of a server whose place this process takes, and which has closed its store: with its lock, as
@@ -155,8 +164,8 @@ impl State {
     /// As [`Self::open`].
     pub fn take_over(directory: impl AsRef<Path>, lock: OwnedFd) -> Result<Self, StateError> {
         let directory = directory.as_ref().to_owned();
-        let identity = identity::find(&directory)?.ok_or_else(|| StateError::Nothing(directory.clone()))?;
-        Self::open_store(directory, identity, Lock::handed_on(lock))
+        let keys = Keys::find(&directory, true)?.ok_or_else(|| StateError::Nothing(directory.clone()))?;
+        Self::open_store(directory, keys, Lock::handed_on(lock))
     }
 
     /// The lock, for the process that takes the place of this one.
@@ -176,7 +185,7 @@ impl State {
         self.store.take_back()
     }
 
-    fn open_store(directory: PathBuf, identity: ServerIdentity, lock: Lock) -> Result<Self, StateError> {
+    fn open_store(directory: PathBuf, keys: Keys, lock: Lock) -> Result<Self, StateError> {
         let path = directory.join("store.redb");
         let store = Store::open(&path).map_err(|source| match source {
             // It is tried anew by itself only while a server runs.
@@ -193,7 +202,7 @@ impl State {
         if let Some(exposed) = identity::exposed(&directory) {
             store.notices().tell(Notice::KeyExposed(exposed));
         }
-        Ok(Self { directory, identity: Arc::new(identity), store: Arc::new(store), lock: Arc::new(lock) })
+        Ok(Self { directory, keys: Arc::new(keys), store: Arc::new(store), lock: Arc::new(lock) })
     }
 
     /// The directory itself.
@@ -202,10 +211,15 @@ impl State {
         &self.directory
     }
 
-    /// Who this server is.
+    /// Who this server is: of two keys the newer one, which links name.
     #[must_use]
-    pub const fn identity(&self) -> &Arc<ServerIdentity> {
-        &self.identity
+    pub fn identity(&self) -> Arc<ServerIdentity> {
+        Arc::clone(self.keys.now().newest())
+    }
+
+    /// Its keys.
+    pub(crate) const fn keys(&self) -> &Arc<Keys> {
+        &self.keys
     }
 
     /// Whom it knows.
@@ -256,7 +270,7 @@ impl State {
     }
 
     fn draw_invite(&self) -> Invite {
-        Invite::new(random(), self.identity.public())
+        Invite::new(random(), self.identity().public())
     }
 }
 
@@ -272,9 +286,12 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 /// # Errors
 /// If there is no key, or it cannot be read.
 pub fn server_key(directory: impl AsRef<Path>) -> Result<ServerKey, StateError> {
-    let directory = directory.as_ref();
-    let identity = identity::find(directory)?.ok_or_else(|| StateError::Nothing(directory.to_owned()))?;
-    Ok(identity.public())
+    Ok(keys_at_rest(directory.as_ref())?.now().newest().public())
+}
+
+/// The keys of a state directory, to be read alone.
+pub(crate) fn keys_at_rest(directory: &Path) -> Result<Keys, StateError> {
+    Keys::find(directory, false)?.ok_or_else(|| StateError::Nothing(directory.to_owned()))
 }
 
 /// The file of that key and its mode, if others than its owner can read or change it: whoever has read it can pose as this server.

@@ -109,6 +109,8 @@ kinds! {
     HandshakeReplayed = "handshake-replayed", Way, DEBUG;
     /// A handshake for another server's key, or altered on the way.
     WrongKey = "wrong-key", Way, INFO;
+    /// A handshake for a key that was this server's, and was retired.
+    OldKey = "old-key", Way, DEBUG;
     /// A handshake of which something did not fit.
     HandshakeFailed = "handshake-failed", Way, INFO;
     /// A handshake that was not over in time.
@@ -371,6 +373,8 @@ kinds! {
     OwnerBanned = "owner-banned", Owner, INFO, audited;
     /// The owner has lifted a ban.
     BanLifted = "ban-lifted", Owner, INFO, audited;
+    /// An owner's key was taken, or a server key was made, or retired.
+    KeysChanged = "keys-changed", Owner, INFO, audited;
     /// The owner has made a backup or an export: by it somebody else could be this server, or come in.
     BackupMade = "backup-made", Owner, INFO, audited;
 }

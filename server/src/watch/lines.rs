@@ -82,6 +82,7 @@ pub(super) fn write(event: &Event) {
         Kind::CrowdedOut => debug!(%address, "crowded out before it had proved itself"),
         Kind::HandshakeReplayed => debug!(%address, "a handshake that was here before"),
         Kind::InviteUnknown => debug!(%address, "an invite that is not known here was shown"),
+        Kind::OldKey => debug!(%address, "a handshake for a key that was retired"),
         Kind::WrongKey
         | Kind::HandshakeFailed
         | Kind::HandshakeSlow
@@ -249,6 +250,7 @@ pub(super) fn write(event: &Event) {
         Kind::PolicyReloaded => info!(target: OWNERS, "the owner has read the policy again{beside}"),
         Kind::OwnerBanned => info!(target: OWNERS, "the owner has banned{beside}"),
         Kind::BanLifted => info!(target: OWNERS, "the owner has lifted a ban{beside}"),
+        Kind::KeysChanged => info!(target: OWNERS, "the owner has changed the server's keys{beside}"),
         Kind::BackupMade => info!(target: OWNERS, "the owner has copied the state{beside}"),
     }
 }

@@ -4,7 +4,7 @@
 //! as the server. Invites, tickets, revocation and origins are the application's policy, between [`Event::AuthReceived`]
 //! and [`Connection::admit`].
 
-use core::{fmt, mem};
+use core::{fmt, iter, mem};
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
@@ -65,6 +65,8 @@ impl fmt::Debug for ServerIdentity {
 pub struct ServerConfig {
     /// Who this server is.
     pub identity: Arc<ServerIdentity>,
+    /// Its next key, while there are two.
+    pub next: Option<Arc<ServerIdentity>>,
 }
 
 /// What a client offered in M1.
@@ -81,6 +83,8 @@ pub struct AuthRequest {
     pub credential: Credential,
     /// See `credential`.
     pub credential_proved: bool,
+    /// For which of the server's keys this connection was made.
+    pub server_key: ServerKey,
     /// What it merely says.
     pub claims: Claims,
     /// The session that it speaks for. Only if it is its own may it go on.
@@ -144,6 +148,7 @@ pub(super) struct AwaitSecret {
     responder: Responder,
     nonce: [u8; 32],
     credential: Credential,
+    server_key: ServerKey,
 }
 
 pub(super) struct AwaitAuth {
@@ -155,6 +160,7 @@ pub(super) struct AwaitAuth {
     evidence_len: usize,
     credential: Credential,
     credential_proved: bool,
+    server_key: ServerKey,
 }
 
 pub(super) struct AwaitGrant {
@@ -198,9 +204,11 @@ impl Connection {
         let State::Server(Serving::AwaitM1(state)) = &mut self.state else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        if header.server_key_id != state.config.identity.public.id() {
+        let ServerConfig { identity, next } = &state.config;
+        let mut identities = next.iter().chain(iter::once(identity));
+        let Some(identity) = identities.find(|it| it.public.id() == header.server_key_id).cloned() else {
             return Err(ConnectionError::NotForThisServer);
-        }
+        };
         match (&mut state.freshness, header.nonce) {
             (Freshness::Any, None) => {}
             (Freshness::Over { nonce, .. }, Some(shown)) if shown == *nonce => {}
@@ -213,14 +221,10 @@ impl Connection {
         let State::Server(Serving::AwaitM1(state)) = mem::replace(&mut self.state, State::Closing) else {
             return Err(PeerMisbehaved::Unexpected.into());
         };
-        let AwaitM1 { config, randomness, .. } = *state;
+        let AwaitM1 { randomness, .. } = *state;
         let nonce = randomness.for_nonce();
-        let mut responder = Responder::new(
-            &config.identity.private,
-            Some(config.identity.public),
-            &hello::prologue(header.bytes),
-            randomness,
-        );
+        let mut responder =
+            Responder::new(&identity.private, Some(identity.public), &hello::prologue(header.bytes), randomness);
         let payload = responder.read_m1(noise).map_err(|_| ConnectionError::NotForThisServer)?;
         let hello = ClientHello::decode(&payload)?;
         self.set_peers_hello(hello.limits, hello.capabilities);
@@ -229,6 +233,7 @@ impl Connection {
             responder,
             nonce,
             credential: hello.credential,
+            server_key: identity.public,
         })));
         Ok(())
     }
@@ -258,7 +263,7 @@ impl Connection {
         let State::Server(Serving::AwaitSecret(state)) = mem::replace(&mut self.state, State::Closing) else {
             return self.settle(now, Err(PeerMisbehaved::Unexpected.into()));
         };
-        let AwaitSecret { responder, nonce, credential } = *state;
+        let AwaitSecret { responder, nonce, credential, server_key } = *state;
         let (limits, capabilities) = (Limits::default(), Capabilities::of(Role::Server));
         let payload = ServerHello { nonce, limits, capabilities }.encode();
         match responder.write_m2(secret.unwrap_or(&Secret::NONE), &payload) {
@@ -271,6 +276,7 @@ impl Connection {
                     evidence_len: 0,
                     credential,
                     credential_proved: secret.is_some(),
+                    server_key,
                 })));
                 Ok(())
             }
@@ -289,6 +295,7 @@ impl Connection {
             return Err(ConnectionError::BadSignature);
         }
         let (credential, credential_proved) = (state.credential, state.credential_proved);
+        let server_key = state.server_key;
         let (device_id, shown) = (DeviceId::of_spki(device.spki()), Vec::new());
         let handshake_hash = *state.transport.handshake_hash();
         let request = AuthRequest {
@@ -296,6 +303,7 @@ impl Connection {
             device,
             credential,
             credential_proved,
+            server_key,
             claims,
             wanted,
             attempt,

@@ -8,7 +8,7 @@
 //!          one takes nothing over
 //! AUTH_OK  [0x04, flags 0] ‖ session 16 ‖ ticket id 16 ‖ ticket secret 32 ‖ ticket seconds 4 ‖ outcome 2 ‖ received 8
 //!          ‖ 1 + number of services, 0 if they are not told ‖ each: label (1 + n) ‖ what is told of standing
-//!          (evidence.rs) ‖ ignored
+//!          (evidence.rs) ‖ what is told of the server's keys, or zeros (succession.rs) ‖ ignored
 //!          outcome: 0 new, 1 resumed, with the server's count; else why a session could not be resumed
 //! CLOSE    [0x05] ‖ code 2 ‖ received 8 ‖ reason (2 + n) ‖ zeros
 //! ```
@@ -16,10 +16,12 @@
 //! All three fill 1,024 bytes, so that neither the length of a name nor a refusal shows on the wire. What lies behind the
 //! fields of AUTH and AUTH_OK is a later version's, and is ignored.
 
+#[cfg(feature = "server")]
+use alloc::boxed::Box;
 use alloc::{string::String, vec::Vec};
 
 #[cfg(feature = "server")]
-use crate::handshake::evidence::Standing;
+use crate::handshake::{evidence::Standing, succession::ToldKeys};
 use crate::{
     close::{Close, CloseCode, FreshReason},
     codec::{Reader, put_text},
@@ -28,7 +30,7 @@ use crate::{
     handshake::evidence::subject_of,
     ids::{Birth, SessionId, TicketId},
     limits::{
-        CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, EVIDENCE_MAX, LABEL_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN,
+        CLOSE_REASON_LEN_MAX, DEVICE_NAME_LEN_MAX, EVIDENCE_MAX, KEYS_LEN, LABEL_LEN_MAX, ORIGIN_LEN_MAX, RECORD_0_LEN,
         STANDING_LEN_MAX,
     },
 };
@@ -43,7 +45,7 @@ const AUTH_RESUME: u8 = 0x01;
 const AUTH_EVIDENCE_SHIFT: u8 = 1;
 
 /// What AUTH_OK has room for behind its other fields.
-const SERVICES_LEN_MAX: usize = RECORD_0_LEN - 80 - STANDING_LEN_MAX;
+const SERVICES_LEN_MAX: usize = RECORD_0_LEN - 80 - STANDING_LEN_MAX - KEYS_LEN;
 
 const OUTCOME_NEW: u16 = 0;
 const OUTCOME_RESUMED: u16 = 1;
@@ -214,6 +216,9 @@ pub struct Grant {
     /// How sure the server is of the person. For a page it is among the bytes of `services`, which JavaScript reads.
     #[cfg(feature = "server")]
     pub standing: Standing,
+    /// What the owner has signed of the server's keys, if there is an owner's key. A page reads it from the same bytes.
+    #[cfg(feature = "server")]
+    pub keys: Option<Box<ToldKeys>>,
     /// For the next connection.
     pub ticket: Ticket,
     /// What the server answers for this device.
@@ -317,7 +322,10 @@ impl Verdict {
                 // None is told by a zero, behind which the standing has its place all the same.
                 out.extend_from_slice(if grant.services.0.is_empty() { &[0][..] } else { grant.services.as_bytes() });
                 #[cfg(feature = "server")]
-                grant.standing.encode(&mut out);
+                {
+                    grant.standing.encode(&mut out);
+                    grant.keys.iter().for_each(|keys| keys.encode(&mut out));
+                }
             }
             Self::Close(close) => {
                 out.push(TYPE_CLOSE);
@@ -348,12 +356,14 @@ impl Verdict {
                 #[cfg_attr(feature = "server", expect(unused_variables, reason = "the standing has it"))]
                 let (services, subject) = Services::read(&mut reader)?;
                 #[cfg(feature = "server")]
-                let standing = Standing::decode(&mut reader)?;
+                let (standing, keys) = (Standing::decode(&mut reader)?, ToldKeys::decode(&mut reader)?.map(Box::new));
                 Self::Ok(Grant {
                     session_id,
                     outcome,
                     #[cfg(feature = "server")]
                     standing,
+                    #[cfg(feature = "server")]
+                    keys,
                     ticket,
                     services,
                     #[cfg(not(feature = "server"))]
@@ -408,6 +418,10 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
+    use crate::{
+        handshake::succession::KeyStatement,
+        ids::{OwnerKey, ServerKey},
+    };
 
     fn device() -> DeviceKey {
         let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), &[0xdd; 32]].concat();
@@ -430,7 +444,14 @@ mod tests {
         let ticket = Ticket { id: TicketId([2; 16]), secret: Secret::new([3; 32]), lifetime_secs: 0x0102_0304 };
         let services = Services::told(["echo", "h"]);
         let standing = Standing { evidence: 5, subject: "ann".to_owned(), ..Standing::of_level(2) };
-        Grant { session_id: SessionId([1; 16]), outcome: Outcome::Resumed { received: 7 }, standing, ticket, services }
+        Grant {
+            session_id: SessionId([1; 16]),
+            outcome: Outcome::Resumed { received: 7 },
+            standing,
+            ticket,
+            services,
+            keys: None,
+        }
     }
 
     #[test]
@@ -505,7 +526,7 @@ mod tests {
 
         let labels = ["l".repeat(64), "m".repeat(64)].concat();
         let services = Services::told(
-            labels.as_bytes().chunks(64).cycle().take(11).map(|label| core::str::from_utf8(label).expect("ASCII")),
+            labels.as_bytes().chunks(64).cycle().take(9).map(|label| core::str::from_utf8(label).expect("ASCII")),
         );
         assert!(services.labels().is_some());
         let standing = Standing {
@@ -516,7 +537,10 @@ mod tests {
             wants_evidence: true,
             refused: "r".repeat(32),
         };
-        let ok = Verdict::Ok(Grant { services, standing, ..grant() });
+        let key = ServerKey([4; 32]);
+        let newest = KeyStatement { owner: OwnerKey([3; 64]), number: u32::MAX, key, signature: [5; 64] };
+        let keys = Some(Box::new(ToldKeys { newest, came_by: 1 }));
+        let ok = Verdict::Ok(Grant { services, standing, keys, ..grant() });
         assert_eq!(Verdict::decode(&ok.encode()), Ok(ok));
     }
 
@@ -536,7 +560,7 @@ mod tests {
         assert_eq!(Auth::decode(&later), Ok(auth()));
         let ok = Verdict::Ok(grant());
         let mut later = ok.encode();
-        later[80 + 8 + 15..].fill(0xff);
+        later[80 + 8 + 15 + KEYS_LEN..].fill(0xff);
         assert_eq!(Verdict::decode(&later), Ok(ok));
     }
 
@@ -549,10 +573,10 @@ mod tests {
             let Ok(Verdict::Ok(grant)) = Verdict::decode(&ok.encode()) else { panic!("what we write we read") };
             grant.services.labels().map(|read| assert_eq!(read, labels))
         };
-        for (count, len) in [(0, 1), (11, 64), (254, 1), (1, 64)] {
+        for (count, len) in [(0, 1), (9, 64), (254, 1), (1, 64)] {
             assert!(told(count, len).is_some(), "{count} of {len}");
         }
-        for (count, len) in [(12, 64), (255, 1), (1_000, 1)] {
+        for (count, len) in [(10, 64), (255, 1), (1_000, 1)] {
             assert!(told(count, len).is_none(), "{count} of {len}");
         }
         assert_eq!(Services::UNTOLD.labels(), None);

@@ -4,6 +4,7 @@
 //! hello.rs    M1 C→S and M2 S→C: clear header, Noise, padded payload
 //! auth.rs     record 0 each way: AUTH, AUTH_OK or CLOSE, all of one length
 //! evidence.rs what follows AUTH, and comes later as a frame: evidence; and what the server tells of standing
+//! succession.rs   which of a server's keys is the newest, as its owner has signed it
 //! upgrade.rs  M1 inside the WebSocket's upgrade request
 //! ```
 //!
@@ -12,4 +13,6 @@
 pub(crate) mod auth;
 pub(crate) mod evidence;
 pub(crate) mod hello;
+#[cfg(feature = "server")]
+pub(crate) mod succession;
 pub mod upgrade;

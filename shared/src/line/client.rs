@@ -9,7 +9,7 @@
 //!
 //! The session moves into a connection when its AUTH is written, since AUTH states what was received until then.
 
-use core::time::Duration;
+use core::{mem, time::Duration};
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -20,6 +20,7 @@ use crate::{
     crypto::Randomness,
     error::{BadEvidence, ConnectionError, PeerMisbehaved},
     handshake::evidence::EvidenceKind,
+    ids::ServerKey,
     limits::{
         BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS,
         RETRY_AFTER_MAX_SECS, WAKE_MILLIS, WAKE_QUIET_SECS,
@@ -41,6 +42,10 @@ pub struct Dialled {
 #[derive(Debug)]
 pub(super) struct Redial {
     config: ClientConfig,
+    /// The server's other key: the one that has worked last, until the newer one was tried.
+    other_key: Option<ServerKey>,
+    /// The one that was dialled for last.
+    dialled: Option<ServerKey>,
     /// For jitter only.
     chance: u64,
     /// Failures since the line was open last.
@@ -105,6 +110,8 @@ impl Line {
     fn with_session(config: ClientConfig, chance: u64, session: Session, ever_open: bool) -> Self {
         let redial = Redial {
             config,
+            other_key: None,
+            dialled: None,
             chance,
             failures: 0,
             strangers: 0,
@@ -135,6 +142,27 @@ impl Line {
         self
     }
 
+    /// Beside the pinned key, which is the newer one and has not worked yet, another that has: it is tried where that does not.
+    #[must_use]
+    pub fn with_older_key(mut self, older: ServerKey) -> Self {
+        if let Some(redial) = &mut self.redial {
+            redial.other_key = Some(older);
+        }
+        self
+    }
+
+    /// Dials from now on for a newer key of the server's, which its owner has signed; and, until that has worked, for the one of
+    /// before, where that does not.
+    pub fn follow_key(&mut self, newer: ServerKey, has_worked: bool) {
+        let Some(redial) = &mut self.redial else { return };
+        let older = mem::replace(&mut redial.config.server_key, newer);
+        if has_worked {
+            redial.other_key = None;
+        } else if older != newer {
+            redial.other_key = Some(older);
+        }
+    }
+
     /// From the first dial on M1 leaves as a message: one round trip more, for a path that refuses long headers.
     #[must_use]
     pub fn with_m1_as_message(mut self) -> Self {
@@ -153,6 +181,7 @@ impl Line {
             return Err(self.closed.clone().unwrap_or(ConnectionError::Lost));
         };
         redial.asked = false;
+        redial.dialled = Some(redial.config.server_key);
         let connection = match Connection::connect(redial.config.clone(), randomness, now) {
             Ok(connection) => connection.in_form(redial.form),
             Err(error) => {
@@ -342,8 +371,18 @@ impl Line {
         }
         // Nothing is known of the server yet, only that the first form may not come through.
         let in_other_form = error == ConnectionError::Unanswered && redial.form == UpgradeForm::M1InRequest;
+        // A server says nothing to who names a key that it has not.
+        let is_of_a_key = forged || (error == ConnectionError::Unanswered && !in_other_form);
+        let has_another = is_of_a_key && redial.other_key.is_some();
+        // One that was dialled for the older key, before the newer was heard of, says nothing of that.
+        if has_another
+            && redial.dialled == Some(redial.config.server_key)
+            && let Some(older) = redial.other_key.take()
+        {
+            redial.config.server_key = older;
+        }
         redial.form = if in_other_form { UpgradeForm::M1AsMessage } else { redial.good_form };
-        let may_go_on = redial.ever_open || redial.first_try_waits || in_other_form;
+        let may_go_on = redial.ever_open || redial.first_try_waits || in_other_form || has_another;
         if !may_go_on || !error.is_resumable() || redial.strangers >= FORGERIES_MAX {
             return self.end(error);
         }

@@ -56,7 +56,7 @@ impl Server {
     pub(super) fn new() -> Self {
         let identity = ServerIdentity::new(Secret::new([1; 32]));
         Self {
-            config: ServerConfig { identity: Arc::new(identity) },
+            config: ServerConfig { identity: Arc::new(identity), next: None },
             boot: 1,
             budget: Budget::new(BUDGET_LEN),
             lines: BTreeMap::new(),
@@ -102,7 +102,7 @@ impl Server {
             self.tickets.pop_first();
         }
         let ticket = Ticket { id, secret, lifetime_secs: 60 };
-        Grant { session_id, outcome, standing, ticket, services: Services::UNTOLD }
+        Grant { session_id, outcome, standing, keys: None, ticket, services: Services::UNTOLD }
     }
 }
 

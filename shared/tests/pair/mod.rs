@@ -113,6 +113,7 @@ pub fn grant() -> Grant {
         session_id: SessionId([9; 16]),
         outcome: Outcome::New,
         standing: duologue::Standing::of_level(1),
+        keys: None,
         ticket: ticket(8),
         services: Services::UNTOLD,
     }
@@ -132,7 +133,7 @@ impl Pair {
         let mut client =
             Connection::connect(config, Randomness::new(bytes.array()), now).expect("the pinned key is a real one");
         client.handle_upgrade(now, duologue::upgrade::WITHOUT_M1).expect("a subprotocol of ours");
-        let server_config = ServerConfig { identity: Arc::clone(identity) };
+        let server_config = ServerConfig { identity: Arc::clone(identity), next: None };
         let mut server = Connection::accept(server_config, Randomness::new(bytes.array()), now);
         // One connection is all that these tests need: the sessions are there from the start, and end with it.
         client.attach(Box::new(Session::new(Role::Client, Budget::default())));

@@ -14,7 +14,10 @@ import hmac
 import json
 import pathlib
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from reference import HandshakeState, KeyPair, sha256
@@ -101,6 +104,18 @@ def check_evidence(file):
     assert newer[0] == 0x07 and evidence_of(newer) == ((1, 2, b"a newer token"), b""), "its record has nothing else"
     ok = second["server"][0]
     assert ok[80] == 0 and standing_of(ok[81:]) == (2, 0, 2, 300, b"", b"ann"), "no services are told"
+    check_keys(file, ok[81 + 10 + 1 + 1 + 3 :])
+    assert not any(first["server"][0][80 + 12 + 1 :]), "no owner's key was told yet"
+
+
+def check_keys(file, told):
+    """Section 4: owner's key, number, server key, signature, the number of the key that the connection was made for."""
+    owner, number, key, signature, came_by = told[:64], told[64:68], told[68:100], told[100:164], told[164:168]
+    assert (owner.hex(), key.hex()) == (file["owner_public_key"], file["server_public_key"])
+    assert number == came_by == bytes([0, 0, 0, 1]) and not any(told[168:])
+    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
+    point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + owner)
+    point.verify(encode_dss_signature(r, s), b"duologue/1 server-key\0" + number + key, ec.ECDSA(hashes.SHA256()))
 
 
 def main():

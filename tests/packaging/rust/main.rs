@@ -72,7 +72,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = std::env::args().nth(1).ok_or("a directory for the state")?;
     let state = State::open(&directory)?;
     let invite = state.new_invite(Duration::from_secs(limits::INVITE_TTL_SECS))?;
-    let named = Named { identity: state.identity(), key: invite.server_key(), invite: invite.clone(), tls: None };
+    let identity = state.identity();
+    let named = Named { identity: &identity, key: invite.server_key(), invite: invite.clone(), tls: None };
     assert_eq!(named.identity.public(), named.key);
     assert!(secret(&state, named.invite.id()).is_some());
     assert_eq!(Invite::from_link("https://localhost/"), Err(InvalidInvite::Missing));

@@ -22,6 +22,7 @@ export const EVENTS_WORDS = {
   "event.crowded-out": ["Gave way to others", "A cédé la place"],
   "event.handshake-replayed": ["Handshake repeated", "Poignée de main rejouée"],
   "event.wrong-key": ["Another server’s key", "Clé d’un autre serveur"],
+  "event.old-key": ["A retired server key", "Clé de serveur retirée"],
   "event.handshake-failed": ["Handshake failed", "Poignée de main échouée"],
   "event.handshake-slow": ["Handshake too slow", "Poignée de main trop lente"],
   "event.handshake-lost": ["Left during the handshake", "Parti pendant la poignée de main"],
@@ -141,5 +142,6 @@ export const EVENTS_WORDS = {
   "event.policy-reloaded": ["Configuration read again", "Configuration relue"],
   "event.owner-banned": ["Kept out by the owner", "Exclu par le propriétaire"],
   "event.ban-lifted": ["Let in again", "De nouveau admis"],
+  "event.keys-changed": ["Keys changed", "Clés changées"],
   "event.backup-made": ["Backup made", "Sauvegarde faite"],
 };
