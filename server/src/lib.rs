@@ -65,7 +65,7 @@ pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
     Controlled, DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, HandOver, HandedOver, Health,
     InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, KeysInfo, KindCount, LiftBan, Listening, NewInvite,
-    NextKey, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys,
+    NextKey, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys, Rename, Renamed,
     Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList, SignedKey, Supposed, WatchList, WatchRule,
     Withdrawn, check_backup, control_socket, import_export, listen, listen_status, listen_with, restore_backup,
     server_keys,

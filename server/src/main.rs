@@ -67,6 +67,8 @@ enum Verb {
     Export(verbs::backup::Export),
     /// Makes a state directory of such lines: whole, or not at all. A server's key that lies there stays.
     Import(verbs::backup::Import),
+    /// Moves the server to another address, and says what its clients then need.
+    Rename(verbs::rename::Rename),
     /// Whether a server runs, and whether everything is on disk.
     State(verbs::state::StateVerb),
     /// Whether the running server is well: exits with 1 if its threads of lines do not answer, or none runs.
@@ -109,6 +111,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Restore(verb) => verb.run(),
         Verb::Export(verb) => verb.run().await,
         Verb::Import(verb) => verb.run(),
+        Verb::Rename(verb) => verb.run().await,
         Verb::State(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,

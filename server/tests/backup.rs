@@ -353,3 +353,44 @@ async fn every_backup_under_load_is_whole_and_of_one_moment() {
     assert!(most > least, "nobody came in meanwhile");
     drop(server);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_moves_says_what_its_clients_then_need_and_its_links_lead_there() {
+    let site = Site::new("");
+    let server = site.start();
+    let keyring = path(&site, "keyring");
+    drop(enter(&site, &keyring).await);
+    let open = site.verb(&["invite", "new"]);
+    let key = site.verb(&["keys", "show"]);
+    for (url, words) in [
+        ("line.example", "line.example is no address: write https://line.example"),
+        ("http://line.example", "must start with https://"),
+        ("https://line.example/?a", "says more than an address"),
+    ] {
+        let (code, said, told) = site.try_verb(&["rename", "--url", url]);
+        assert!(code == 1 && said.is_empty() && told.contains(words), "{url}: {code}: {told}");
+    }
+    server.stop();
+    let said = site.verb(&["rename", "--url", "https://line.example/app"]);
+    for words in [
+        "lead to https://line.example/app; those of before to https://127.0.0.1:",
+        "say `url = \"https://line.example/app\"` below [server]",
+        "1 devices know it by its old address",
+        "1 invites are open: what stands behind #",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("passkeys"), "{said}");
+    let link = site.verb(&["invite", "new"]);
+    assert!(link.starts_with("https://line.example/app/#i="), "{link}");
+    assert_eq!(site.verb(&["keys", "show"]), key);
+    // What was open before is good where it is now, and a program that comes by a link there is who it was.
+    let _server = site.start();
+    let (_, secret) = open.split_once('#').expect("a link");
+    let now = site.verb(&["invite", "new"]);
+    let (address, _) = now.split_once('#').expect("a link");
+    let known = Client::open(&keyring).expect("the same device");
+    let line = known.connect(&site.target(&format!("{address}#{secret}"))).await.expect("good there too");
+    assert_eq!(line.request("echo", "moved").await, Ok(b"moved".to_vec()));
+    assert_eq!(site.verb(&["devices", "list", "--json"]).matches("\"fingerprint\":").count(), 1);
+}

@@ -29,6 +29,7 @@
 //! | `POST /keys/prepare` | 200 `{"number","key"}`: the next key, for its owner to sign |
 //! | `POST /keys/rotate` [`SignedKey`] | 200 [`KeysInfo`]: that one is good too from now on; `retire_after_secs`?: until the older one ends |
 //! | `POST /keys/retire` | 200 [`KeysInfo`]: the older one ends |
+//! | `POST /rename` `{"url"}` | 200 `{"from"?,"to","devices","invites","passkeys"}`: its address from now on, and whom that concerns |
 //! | `GET /backup`, `GET /export` | 200 lines of JSON: everything, with the private key; what the store has, without it (`state/backup.rs`) |
 //! | `GET /health` | 200 `{"not_ready":["a reason"]}`: the threads of lines answer, and why no new lines are taken; 503 they do not, or no server runs |
 //! | `GET /state` | 200 `{"pid","version","not_stored","not_on_disk"}`: revocations that are in force and not in the store, nowhere on disk |
@@ -52,6 +53,7 @@ mod invites;
 mod keys;
 mod passkeys;
 mod policy;
+mod rename;
 mod revocations;
 mod sight;
 mod socket;
@@ -94,6 +96,7 @@ pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, With
 pub use keys::{KeysInfo, NextKey, SignedKey, server_keys};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
+pub use rename::{Rename, Renamed};
 pub use revocations::{Kept, PasskeyOf, Revoke, Revoked};
 pub use sight::{EventInfo, EventList, SessionInfo, SessionList};
 use socket::By;
@@ -158,6 +161,7 @@ fn router_told(target: Target) -> Router {
         .merge(audit::routes())
         .merge(backup::routes())
         .merge(keys::routes())
+        .merge(rename::routes())
         .merge(sight::routes())
         .route("/state", get(server_state))
         .route("/health", get(health))

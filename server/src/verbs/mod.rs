@@ -23,6 +23,7 @@ mod passkeys;
 mod plain;
 pub(crate) mod policy;
 pub(crate) mod reload;
+pub(crate) mod rename;
 pub(crate) mod serve;
 mod signals;
 mod sockets;

@@ -375,6 +375,8 @@ kinds! {
     BanLifted = "ban-lifted", Owner, INFO, audited;
     /// An owner's key was taken, or a server key was made, or retired.
     KeysChanged = "keys-changed", Owner, INFO, audited;
+    /// The server's address is another one from now on.
+    AddressChanged = "address-changed", Owner, INFO, audited;
     /// The owner has made a backup or an export: by it somebody else could be this server, or come in.
     BackupMade = "backup-made", Owner, INFO, audited;
 }

@@ -251,6 +251,7 @@ pub(super) fn write(event: &Event) {
         Kind::OwnerBanned => info!(target: OWNERS, "the owner has banned{beside}"),
         Kind::BanLifted => info!(target: OWNERS, "the owner has lifted a ban{beside}"),
         Kind::KeysChanged => info!(target: OWNERS, "the owner has changed the server's keys{beside}"),
+        Kind::AddressChanged => info!(target: OWNERS, "the owner has changed the server's address{beside}"),
         Kind::BackupMade => info!(target: OWNERS, "the owner has copied the state{beside}"),
     }
 }

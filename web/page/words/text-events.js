@@ -143,5 +143,6 @@ export const EVENTS_WORDS = {
   "event.owner-banned": ["Kept out by the owner", "Exclu par le propriétaire"],
   "event.ban-lifted": ["Let in again", "De nouveau admis"],
   "event.keys-changed": ["Keys changed", "Clés changées"],
+  "event.address-changed": ["Address changed", "Adresse changée"],
   "event.backup-made": ["Backup made", "Sauvegarde faite"],
 };

@@ -7,7 +7,7 @@ use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use duologue::{DeviceId, DeviceKey, SignatureAlgorithm, limits};
-use redb::{ReadTransaction, ReadableTable, WriteTransaction, backends::InMemoryBackend};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction, backends::InMemoryBackend};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
@@ -243,6 +243,22 @@ impl Store {
                 out.push(b'\n');
             })?;
             Ok(out)
+        })
+    }
+
+    /// How much it has.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
+        self.read(|read| {
+            Ok(Counts {
+                devices: read.open_table(DEVICES)?.len()?,
+                accounts: read.open_table(ACCOUNTS)?.len()?,
+                invites: read.open_table(INVITES)?.len()?,
+                passkeys: read.open_table(PASSKEYS)?.len()?,
+                bans: read.open_table(BANS)?.len()?,
+            })
         })
     }
 
