@@ -327,7 +327,8 @@ impl Debian {
 
     fn by_owner(&self, text: &str) -> String {
         println!("$ {text}");
-        let words = ["runuser", "-u", "duologue", "--", "bash", "-euo", "pipefail", "-c", text];
+        let text = format!("cd \"$(mktemp -d)\"; {text}");
+        let words = ["runuser", "-u", "duologue", "--", "bash", "-euo", "pipefail", "-c", &text];
         done(self.command(&words).env("DUOLOGUE_CONFIG", "/etc/duologue/duologue.toml"))
     }
 
