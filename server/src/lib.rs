@@ -98,6 +98,11 @@ pub use duologue::{
 };
 pub use duologue_native::Moved;
 pub use duologue_native::{ByteStream, Channel, Line, LineError, Sent};
+pub use front::acme::{
+    Acme,
+    challenges::Challenges,
+    settings::{AcmeSettings, InvalidAcme},
+};
 pub use front::address::{Address, InvalidAddress};
 pub use front::assets::{page, page_at};
 pub use front::certificate::{Certificate, utc};

@@ -372,5 +372,5 @@ fn a_service_manager_opens_the_sockets_of_lines_and_status() {
     let mut server = activate("lines:other", lines, status);
     ask(lines, "a.example");
     assert_eq!(server.process.wait().expect("it ends").code(), Some(2));
-    logged(&site, "FileDescriptorName= is lines or status", 1);
+    logged(&site, "FileDescriptorName= is lines, status or http", 1);
 }

@@ -58,6 +58,14 @@ const INSTALLED_TESTS: &str = "installed::";
 const IN_EVERY_ENGINE: &str = "cipher::";
 /// The name of one that is a unit test of the server's begins with this.
 const OF_THE_SERVER: &str = "door::";
+/// Of the server's own tests of its binary those that have a whole form, with their file.
+const IN_FILES: [(&str, &str); 2] = [
+    (
+        "a_crowd_under_traffic_comes_through_a_reload_a_renewal_and_a_hand_over_and_nothing_is_in_doubt",
+        "hand_over_crowd",
+    ),
+    ("an_honest_day_matches_no_rule_that_is_shipped", "honest"),
+];
 /// The name of one that needs nginx too ends with this.
 const NGINX_TESTS: &str = "behind_nginx";
 /// Says in which form tests with two forms are run.
@@ -110,6 +118,9 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
 
     run.prepare("page", || wasm::build(false, &mut io::stderr()).map(drop));
 
+    if full && !tools::has_pebble() {
+        run.skip("native", "certificates of an issuer", "no pebble");
+    }
     let native = ["test", "--no-fail-fast", "--workspace", "--exclude", "duologue-web", "--exclude", "duologue-tests"];
     run.group("native", cargo(native), &[]);
 
@@ -402,6 +413,10 @@ impl<'a> Run<'a> {
         if test.starts_with(OF_THE_SERVER) {
             // Whatever is counted in millions takes an hour without optimisation.
             let mut command = cargo(["test", "--release", "-p", "duologue-server", "--lib", "--", "--exact", test]);
+            self.stream(&group, &mut command);
+        } else if let Some((_, file)) = IN_FILES.into_iter().find(|(name, _)| *name == test) {
+            let mut command =
+                cargo(["test", "--release", "-p", "duologue-server", "--test", file, "--", "--exact", test]);
             self.stream(&group, &mut command);
         } else {
             self.busy_tests(&group, &[test]);

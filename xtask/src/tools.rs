@@ -321,6 +321,14 @@ pub(crate) fn has_xdotool() -> bool {
     }
 }
 
+/// Whether pebble is there, an ACME issuer for tests, after trying to install it.
+pub(crate) fn has_pebble() -> bool {
+    which("pebble").is_some() || {
+        apt_install_servers("pebble", &["pebble"]);
+        which("pebble").is_some()
+    }
+}
+
 /// It is on no PATH: Debian has it among the libraries, others elsewhere.
 fn minibrowser_in_its_places() -> Option<PathBuf> {
     let libraries = format!("/usr/lib/{}-linux-gnu", env::consts::ARCH);

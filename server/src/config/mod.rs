@@ -35,6 +35,7 @@ use crate::{
         firewall::FirewallSettings, hook::HookSettings, passkeys::PasskeySettings, policy::rules::Rules,
         tokens::TokenSettings,
     },
+    front::acme::settings::AcmeSettings,
     services::http::VouchSettings,
     watch::{audit::settings::AuditSettings, settings::WatchSettings},
 };
@@ -47,6 +48,8 @@ const FILE_BYTES_MAX: u64 = 1_024 * 1_024;
 pub struct Config {
     /// What flags can say too.
     pub settings: Settings,
+    /// How certificates are got; none if it has no `[tls.acme]`, or a flag says who has TLS.
+    pub acme: Option<AcmeSettings>,
     /// Its rules: nothing else is open.
     pub rules: Rules,
     /// Which tokens are taken; none if it has no `[door.token]`.
@@ -79,11 +82,11 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { settings, rules, as_sent, token, hook, vouch, passkey, firewall, audit, watch } =
+        let schema::Read { settings, acme, rules, as_sent, token, hook, vouch, passkey, firewall, audit, watch } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
         let rules = Rules::new(rules);
         let rules = if as_sent { rules.as_sent() } else { rules };
-        Ok(Self { settings, rules, token, hook, vouch, passkey, firewall, audit, watch })
+        Ok(Self { settings, acme, rules, token, hook, vouch, passkey, firewall, audit, watch })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
         policy::Policy,
         tokens::{InvalidTokenSettings, TokenSettings, Tokens},
     },
+    front::acme::settings::AcmeSettings,
     lines::{Duologue, beside::PassedOn},
     services::http::Vouches,
     watch::{audit::settings::AuditSettings, settings::WatchSettings},
@@ -38,6 +39,7 @@ struct Started {
     flags: Settings,
     /// What cannot change.
     settings: Settings,
+    acme: Option<AcmeSettings>,
     token: Option<TokenSettings>,
     passkey: Option<PasskeySettings>,
     hook: Option<HookSettings>,
@@ -81,10 +83,10 @@ impl ConfigFile {
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         let config = together(&flags, path.as_deref(), config);
-        let Config { settings, token, hook, vouch, passkey, audit, watch, .. } = config.clone();
+        let Config { settings, acme, token, hook, vouch, passkey, audit, watch, .. } = config.clone();
         let vouches = Vouches::new(vouch.unwrap_or_default());
         let following = Mutex::default();
-        let started = Started { path, flags, settings, token, passkey, hook, audit, watch, vouches, following };
+        let started = Started { path, flags, settings, acme, token, passkey, hook, audit, watch, vouches, following };
         Ok((Self(Arc::new(started)), config))
     }
 
@@ -196,6 +198,7 @@ impl ConfigFile {
         };
         let mut fixed = config.settings.fixed_differing(&started.settings);
         let tables = [
+            ("tls.acme", config.acme != started.acme),
             ("door.token", config.token != started.token),
             ("door.hook", config.hook != started.hook),
             ("door.passkey", config.passkey != started.passkey),
@@ -265,6 +268,13 @@ impl ConfigFile {
 /// What flags and file come to together.
 fn together(flags: &Settings, path: Option<&Path>, mut config: Config) -> Config {
     config.settings = flags.clone().or(config.settings.beside(directory(path)));
+    let site = &flags.site;
+    if site.certificates.is_some() || site.keys.is_some() || site.behind_proxy == Some(true) {
+        config.acme = None;
+    }
+    if let Some(ca) = config.acme.as_mut().and_then(|acme| acme.ca.as_mut()) {
+        *ca = directory(path).join(&*ca);
+    }
     if let Some(url) = &flags.server.hook {
         match &mut config.hook {
             Some(hook) => hook.url.clone_from(url),

@@ -27,6 +27,7 @@ use crate::door::{
     standing::{Group, Level, Subject},
     tokens::TokenSettings,
 };
+use crate::front::acme::settings::AcmeSettings;
 use crate::services::http::VouchSettings;
 use crate::watch::audit::settings::AuditSettings;
 use crate::watch::settings::WatchSettings;
@@ -162,6 +163,7 @@ pub(super) enum Number {
 /// What a text says.
 pub(super) struct Read {
     pub(super) settings: Settings,
+    pub(super) acme: Option<AcmeSettings>,
     pub(super) rules: Vec<Rule>,
     /// Nobody is served whose connection was rewritten on the way.
     pub(super) as_sent: bool,
@@ -191,6 +193,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     settings.server.origins = reader.all(&file.door.origins, origin);
     settings.server.app_origins = reader.all(&file.door.app_origins, origin);
     settings.server.no_native_clients = file.door.native_clients.map(|may| !may);
+    let acme = file.tls.as_ref().and_then(|tls| tls.acme(&mut reader));
     settings.server.ban_command = file.watch.ban_command.clone();
     let default = file.door.level.as_ref().and_then(|level| reader.level(level)).unwrap_or(Level::Device);
     if let Some(level) = file.door.level.as_ref().filter(|_| default == Level::Guest) {
@@ -243,6 +246,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
             let (token, hook) = (token.map(Spanned::into_inner), hook.map(Spanned::into_inner));
             Ok(Read {
                 settings,
+                acme,
                 rules,
                 as_sent,
                 token,

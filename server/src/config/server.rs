@@ -13,7 +13,11 @@ use super::{
 };
 use crate::{
     door::quantity::parse_size,
-    front::{address::Address, proxied::TrustedProxies},
+    front::{
+        acme::settings::{self as acme, AcmeSettings},
+        address::Address,
+        proxied::TrustedProxies,
+    },
     services::http::Http,
 };
 
@@ -46,6 +50,18 @@ pub(super) struct Server {
 pub(super) struct Tls {
     #[serde(default)]
     certificate: Vec<Certificate>,
+    acme: Option<Spanned<Acme>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acme {
+    names: Option<Texts>,
+    email: Text,
+    directory: Text,
+    agree_to_terms: Option<bool>,
+    ca: Text,
+    http: Text,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +151,26 @@ impl Tables<'_> {
             server.log_format = reader.word_of("format", &table.format, LogFormat::value_variants());
         }
         settings
+    }
+}
+
+impl Tls {
+    /// How certificates are got, if they are.
+    pub(super) fn acme(&self, reader: &mut Reader) -> Option<AcmeSettings> {
+        let spanned = self.acme.as_ref()?;
+        let table = spanned.get_ref();
+        if table.agree_to_terms != Some(true) {
+            let message = "`agree_to_terms = true` says that you agree to the issuer's terms of service: it gives no certificate without";
+            reader.says(spanned.span(), message);
+        }
+        let names = reader.all(&table.names, |text| acme::name(text).map(drop)).unwrap_or_default();
+        Some(AcmeSettings {
+            names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            email: reader.said(&table.email, acme::email),
+            directory: reader.said(&table.directory, acme::directory).unwrap_or(AcmeSettings::default().directory),
+            ca: reader.said(&table.ca, path),
+            http: reader.said(&table.http, parse_socket),
+        })
     }
 }
 

@@ -83,8 +83,13 @@ impl Certificate {
 
 /// When a certificate ends, in seconds since 1970.
 pub(super) fn end_of(certificate: &[u8]) -> Option<i64> {
+    life_of(certificate).map(|(_, until)| until)
+}
+
+/// From when to when a certificate is good, in seconds since 1970.
+pub(super) fn life_of(certificate: &[u8]) -> Option<(i64, i64)> {
     let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(certificate).ok()?;
-    Some(parsed.validity().not_after.timestamp())
+    Some((parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()))
 }
 
 /// A moment in seconds since 1970, as people read it, in UTC.

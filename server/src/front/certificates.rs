@@ -22,6 +22,7 @@ use rustls::{
 };
 
 use super::{
+    acme::challenges::{ACME_TLS, Challenges},
     certificate,
     tls::{TlsError, chain, missing},
 };
@@ -51,6 +52,8 @@ struct Shown {
     now: ReadCertificates,
     /// What was shown before: whoever has connected then knows these.
     before: Vec<One>,
+    /// What an issuer looks for, where certificates are got by ACME.
+    challenges: Option<Challenges>,
 }
 
 #[derive(Clone)]
@@ -92,7 +95,14 @@ impl Certificates {
     /// What a listener shows that has read these.
     #[must_use]
     pub fn new(read: ReadCertificates) -> Self {
-        Self(Arc::new(RwLock::new(Shown { now: read, before: Vec::new() })))
+        Self(Arc::new(RwLock::new(Shown { now: read, before: Vec::new(), challenges: None })))
+    }
+
+    /// Shows issuers what they look for, too.
+    #[must_use]
+    pub fn answering(self, challenges: &Challenges) -> Self {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).challenges = Some(challenges.clone());
+        self
     }
 
     /// Shows these from the next connection on. False if they are the same as before.
@@ -154,6 +164,9 @@ impl Certificates {
         let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(self.clone()));
         // The listener adds HTTP/2 where it speaks it.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if self.read().challenges.is_some() {
+            config.alpn_protocols.push(ACME_TLS.to_vec());
+        }
         Arc::new(config)
     }
 
@@ -165,6 +178,10 @@ impl Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let shown = self.read();
+        // Whoever offers that, and it alone, is an issuer that looks.
+        if hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none()) {
+            return shown.challenges.as_ref()?.certificate(hello.server_name()?);
+        }
         one_for(&shown.now.all, hello.server_name().unwrap_or_default()).map(|one| Arc::clone(&one.key))
     }
 }

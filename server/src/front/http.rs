@@ -54,6 +54,7 @@ use crate::{
 pub(crate) use http2::{Extended, Http2Stream};
 
 use super::{
+    acme::challenges::ACME_TLS,
     head::{self, HEAD_LEN_MAX},
     intake::{Intake, Silent},
     proxied::{self, Client, TrustedProxies},
@@ -370,6 +371,8 @@ impl Front {
                 place.is_worth(Worth::Idle);
                 let whose = Whose { peer, proxied };
                 match stream.protocol() {
+                    // The handshake was all that there is to it.
+                    Some(ACME_TLS) => {}
                     Some(HTTP2) => http2::converse(self, stream, writing, whose, (place, silent)).await,
                     _ => Box::pin(self.converse(stream, &writing, whose, (place, silent))).await,
                 }

@@ -1,5 +1,6 @@
 //! What comes from the network: the listener and its limits, TLS, the WebSocket, the page; and where browsers find it all.
 
+pub(crate) mod acme;
 pub(crate) mod address;
 pub(crate) mod assets;
 pub(crate) mod certificate;

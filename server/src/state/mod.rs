@@ -8,6 +8,7 @@
 //! store-v2.redb  the store as an older version left it, of the day when this one took it over
 //! restoring      while a directory is made of a backup (`backup.rs`)
 //! lock           held by the process that has the directory open, with its pid
+//! acme/    certificates that the server gets itself, and its account (`front/acme/`)
 //! audit/   the audit log and its key (`watch/audit/`)
 //! control.sock   while the server runs
 //! tls-cert.pem, tls-key.pem   of `duologue dev`

@@ -22,6 +22,16 @@ impl Check {
         let (opened, config) = ConfigFile::open_behind(Settings::default(), Some(&self.file))?;
         opened.check_firewall(config.firewall).context("[firewall]")?;
         let Settings { site, server } = &config.settings;
+        if let Some(acme) = config.acme {
+            if let Some(ca) = &acme.ca {
+                std::fs::File::open(ca)
+                    .with_context(|| format!("cannot read {}", ca.display()))
+                    .context("[tls.acme]")?;
+            }
+            if let Some(url) = &site.url {
+                acme.for_host(super::parse_address(url)?.host_name()).context("[tls.acme]")?;
+            }
+        }
         ReadCertificates::of(&certificates::files(site)?).context("[[tls.certificate]]")?;
         // Which origins are its own, only the address says.
         policy(Policy::loopback(), server)?;

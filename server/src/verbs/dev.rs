@@ -81,6 +81,7 @@ impl Dev {
             audit: config.audit.clone().flatten(),
             config,
             certificates: Some(certificates),
+            acme: None,
             log,
         };
         super::run(state, site, extras, place, listening, signals, || {

@@ -39,8 +39,8 @@ use std::{
 
 use anyhow::Context;
 use duologue_server::{
-    Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Controlled, Duologue, Event, FrontConfig,
-    HandOver, Hook, HookSettings, Kind, OWNERS, Policy, State,
+    Acme, Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Controlled, Duologue, Event,
+    FrontConfig, HandOver, Hook, HookSettings, Kind, OWNERS, Policy, State,
     audit::AuditSettings,
     control_socket, listen_status, listen_with, page_at, parse_span, raise_file_limit,
     services::{self, owner as owner_service},
@@ -146,6 +146,8 @@ pub(crate) struct Site {
     pub(crate) config: Config,
     /// What it shows, where it has TLS itself.
     pub(crate) certificates: Option<Certificates>,
+    /// Where these come from, if the server gets them itself.
+    pub(crate) acme: Option<Acme>,
     /// How the audit log is written; none: there is none.
     pub(crate) audit: Option<AuditSettings>,
     pub(crate) log: Log,
@@ -157,6 +159,8 @@ pub(crate) struct Place {
     pub(crate) listener: TcpListener,
     /// For whoever looks after the server.
     pub(crate) status: Option<std::net::TcpListener>,
+    /// In clear, where browsers are sent on.
+    pub(crate) http: Option<std::net::TcpListener>,
     /// A service manager has opened them.
     pub(crate) activated: bool,
     /// Another server had them until now.
@@ -168,8 +172,8 @@ pub(crate) struct Place {
 impl Place {
     /// This process's alone.
     pub(crate) fn own(listener: TcpListener, settings: &ServerSettings) -> anyhow::Result<Self> {
-        let status = Sockets::default().status(settings.status, false)?;
-        Ok(Self { listener, status, activated: false, successor: None, program: None })
+        let [status, http] = Sockets::default().others(settings.status, None, false)?;
+        Ok(Self { listener, status, http, activated: false, successor: None, program: None })
     }
 }
 
@@ -184,7 +188,7 @@ pub(crate) async fn run(
     ready: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     tell_start(&state, &site, &extras);
-    let Site { address, own, policy, development, file, config, certificates, audit, log } = site;
+    let Site { address, own, policy, development, file, config, certificates, acme, audit, log } = site;
     log.bounded().tell_each_minute().context("the log has no thread")?;
     match raise_file_limit() {
         Ok(Some((from, to))) => tracing::info!(from, to, "the limit of open files was raised"),
@@ -223,11 +227,11 @@ pub(crate) async fn run(
     }
     let file = file.with_own(own);
     log.follow(&file);
-    let shown = certificates.clone();
+    let (shown, shown_by_acme) = (certificates.clone(), certificates.clone());
     if let Some(certificates) = certificates {
         certificates::follow(certificates, &file, address.host_name());
     }
-    let Place { listener, status, activated, successor, program } = place;
+    let Place { listener, status, http, activated, successor, program } = place;
     let intake = listening.intake.clone();
     let control = successor.as_ref().map_or_else(|| control_socket(&state), Successor::control);
     let control = control.context("cannot make the control socket")?;
@@ -241,6 +245,7 @@ pub(crate) async fn run(
             activated,
             lines: std::os::fd::AsFd::as_fd(&listener).try_clone_to_owned()?.into(),
             status: status.as_ref().map(std::net::TcpListener::try_clone).transpose()?,
+            http: http.as_ref().map(std::net::TcpListener::try_clone).transpose()?,
             control: control.try_clone()?,
         })
     });
@@ -269,6 +274,25 @@ pub(crate) async fn run(
     }
     let (url, app) = (address.to_string(), address.mount(app));
     let stop = CancellationToken::new();
+    let mut renewing = None;
+    if let Some(acme) = acme {
+        if let Some(http) = http {
+            http.set_nonblocking(true)?;
+            let (intake, router) = (listening.intake.clone(), acme.challenges().router(&address.origin()));
+            let (watch, firewall) = (listening.watch.clone(), listening.firewall.clone());
+            let in_clear = FrontConfig { intake, watch, firewall, ..FrontConfig::default() };
+            let http = TcpListener::from_std(http)?;
+            tokio::spawn(duologue_server::serve_behind(http, in_clear, router, stop.clone()));
+        }
+        let own = acme.clone();
+        file.follow(move |_| {
+            let own = own.clone();
+            Ok(Box::new(move || own.try_again()))
+        });
+        if let Some(shown) = shown_by_acme {
+            renewing = Some(tokio::spawn(acme.keep(shown, duologue.watch().clone())));
+        }
+    }
     let server = tokio::spawn(duologue_server::serve_behind(listener, listening, app, stop.clone()));
     // Where nobody listens any more to what a successor says, it serves all the same.
     ready().or_else(|error| if came_from.is_some() { Ok(()) } else { Err(error) })?;
@@ -300,6 +324,10 @@ pub(crate) async fn run(
             Asked::HandedOver => break,
             Asked::Nothing => {}
         }
+    }
+    // Certificates are got by whoever is found at the address.
+    if let Some(renewing) = renewing {
+        renewing.abort();
     }
     // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
     tokio::select! {

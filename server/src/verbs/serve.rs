@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use duologue_server::{
-    Certificates, FrontConfig, Policy, ReadCertificates, State, TrustedProxies,
+    Acme, Certificates, FrontConfig, Policy, ReadCertificates, State, TrustedProxies,
     audit::AuditSettings,
     services::{desk::Desk, pair::Pair},
     settings::{ServerSettings, Settings, SiteSettings},
@@ -29,6 +29,9 @@ const NO_URL: &str = "a server for the world has an address by which browsers fi
 
 const NO_CERTIFICATE: &str = "a server for the world needs TLS: give it a certificate by --cert and --key, or leave TLS to a proxy \
      on this machine by --behind-proxy; `duologue dev` makes a certificate for this machine only";
+
+const TWO_KINDS: &str =
+    "[tls.acme] beside a certificate's files, or behind a proxy that has TLS: leave one of them out";
 
 const NO_TERMINAL: &str = "--desk needs a terminal, because what people say is shown there and nowhere else: start this in \
      one, with neither input nor output redirected, or leave out --desk";
@@ -82,7 +85,9 @@ impl Serve {
                 "it is to listen on {listen}, and the running server listens on {bound}: stop that one and start this"
             );
         }
-        match (files.is_empty(), behind_proxy) {
+        let acme = config.acme.clone();
+        match (files.is_empty() && acme.is_none(), behind_proxy) {
+            _ if acme.is_some() && (behind_proxy || !files.is_empty()) => return Err(wrong_usage(TWO_KINDS)),
             (true, false) => return Err(wrong_usage(NO_CERTIFICATE)),
             (false, true) => return Err(wrong_usage("a certificate and --behind-proxy: leave one of them out")),
             (true, true) if !listen.ip().is_loopback() => {
@@ -108,16 +113,23 @@ impl Serve {
         let policy = if file.is_file() { policy.with_rules(config.rules.clone()) } else { policy };
         // Who lets others in will be asked one day who was.
         let audit = config.audit.clone().unwrap_or_else(|| Some(AuditSettings::default()));
-        let certificates = match behind_proxy {
+        let acme = acme.map(|acme| acme.for_host(address.host_name())).transpose().context("[tls.acme]")?;
+        let from_files = match behind_proxy || acme.is_some() {
             true => None,
             false => Some(Certificates::new(ReadCertificates::of(&files)?)),
         };
         // What can be wrong is found out before the state changes hands.
-        let status = sockets.status(server.status, activated)?;
+        let redirecting = acme.as_ref().and_then(|acme| acme.http);
+        let [status, http] = sockets.others(server.status, redirecting, activated)?;
         let directory = server.state.as_deref().unwrap_or(super::STATE.as_ref());
         let state = match &successor {
             Some(successor) => successor.open(directory)?,
             None => State::open(directory)?,
+        };
+        let acme = acme.map(|acme| Acme::new(acme, state.directory())).transpose()?;
+        let certificates = match &acme {
+            Some(acme) => Some(Certificates::new(acme.first()?).answering(acme.challenges())),
+            None => from_files,
         };
         let listener = match given {
             Some(given) => given.set_nonblocking(true).and_then(|()| TcpListener::from_std(given)),
@@ -146,9 +158,9 @@ impl Serve {
         let tls = certificates.as_ref().map(Certificates::config);
         let http2 = server.http2.unwrap_or_default();
         let listening = FrontConfig { tls, trusted_proxies, behind_proxy, http2, ..FrontConfig::default() };
-        let site = Site { address, own, policy, development: false, file, config, certificates, audit, log };
+        let site = Site { address, own, policy, development: false, file, config, certificates, acme, audit, log };
         let ready = || Ok(writeln!(std::io::stdout(), "listening {bound}")?);
-        let place = Place { listener, status, activated, successor, program: Some(program) };
+        let place = Place { listener, status, http, activated, successor, program: Some(program) };
         super::run(state, site, extras, place, listening, signals, ready).await
     }
 }

@@ -10,6 +10,8 @@ use super::wrong_usage;
 /// What a service manager calls the socket of lines, and that of `status` (`FileDescriptorName=`).
 const LINES: &str = "lines";
 const STATUS: &str = "status";
+/// And the one in clear that `[tls.acme]` names.
+const HTTP: &str = "http";
 
 /// Sockets that are open already.
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub(crate) struct Sockets {
     /// For lines and pages. It counts, and not what `listen` says.
     pub(crate) lines: Option<TcpListener>,
     pub(crate) status: Option<TcpListener>,
+    pub(crate) http: Option<TcpListener>,
 }
 
 impl Sockets {
@@ -30,11 +33,12 @@ impl Sockets {
             let name = names.next().unwrap_or_default();
             let place = match name {
                 STATUS => &mut sockets.status,
+                HTTP => &mut sockets.http,
                 // One that nobody has named, or systemd by its unit.
                 LINES | "" | "unknown" | "duologue.socket" => &mut sockets.lines,
                 other => {
                     return Err(wrong_usage(format!(
-                        "the service manager gives a socket {other:?}: FileDescriptorName= is {LINES} or {STATUS}"
+                        "the service manager gives a socket {other:?}: FileDescriptorName= is {LINES}, {STATUS} or {HTTP}"
                     )));
                 }
             };
@@ -50,17 +54,33 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// The socket of `status`, opened where it is not open already. `activated`: a service manager says where it is.
-    pub(crate) fn status(self, said: Option<SocketAddr>, activated: bool) -> anyhow::Result<Option<TcpListener>> {
-        match (self.status, said) {
-            (Some(given), Some(said)) if activated || is_at(&given, said)? => Ok(Some(given)),
-            (Some(given), None) if activated => Ok(Some(given)),
-            (_, Some(said)) => {
-                let opened = TcpListener::bind(said);
-                opened.map(Some).with_context(|| format!("cannot listen on {said}: choose another by --status"))
-            }
-            (_, None) => Ok(None),
+    /// The sockets of `status`, and in clear, opened where they are not open already. `activated`: a service manager says where they
+    /// are.
+    pub(crate) fn others(
+        self,
+        status: Option<SocketAddr>,
+        http: Option<SocketAddr>,
+        activated: bool,
+    ) -> anyhow::Result<[Option<TcpListener>; 2]> {
+        let status = opened(self.status, status, activated, "--status")?;
+        Ok([status, opened(self.http, http, activated, "`http` of [tls.acme]")?])
+    }
+}
+
+fn opened(
+    given: Option<TcpListener>,
+    said: Option<SocketAddr>,
+    activated: bool,
+    by: &str,
+) -> anyhow::Result<Option<TcpListener>> {
+    match (given, said) {
+        (Some(given), Some(said)) if activated || is_at(&given, said)? => Ok(Some(given)),
+        (Some(given), None) if activated => Ok(Some(given)),
+        (_, Some(said)) => {
+            let opened = TcpListener::bind(said);
+            opened.map(Some).with_context(|| format!("cannot listen on {said}: choose another by {by}"))
         }
+        (_, None) => Ok(None),
     }
 }
 

@@ -294,6 +294,10 @@ kinds! {
     ServerStarted = "server-started", Server, DEBUG, audited;
     /// The server stops.
     ServerStopping = "server-stopping", Server, INFO, audited;
+    /// A certificate was got by ACME.
+    CertificateRenewed = "certificate-renewed", Server, INFO, audited;
+    /// None could be got.
+    CertificateNotRenewed = "certificate-not-renewed", Server, ERROR, audited;
     /// No other process could take this server's place, or the two of them do not hear each other.
     HandOverFailed = "hand-over-failed", Server, ERROR, audited;
 

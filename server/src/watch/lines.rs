@@ -219,6 +219,10 @@ pub(super) fn write(event: &Event) {
         Kind::DiskAgain => info!(target: OWNERS, "there is room again on the disk:{beside}"),
         Kind::ServerStarted => debug!("the server serves"),
         Kind::ServerStopping => info!(target: OWNERS, "stopping"),
+        Kind::CertificateRenewed => info!(target: OWNERS, "a certificate was got by ACME{beside}"),
+        Kind::CertificateNotRenewed => {
+            error!(target: OWNERS, "no certificate could be got by ACME: {}", note.unwrap_or_default())
+        }
         Kind::HandOverFailed => error!(target: OWNERS, "{}", note.unwrap_or_default()),
         Kind::HandedOver => info!(target: OWNERS, "this process has taken the server's place{beside}"),
         Kind::RuleMatched => warn!(device, subject, %address, "a rule has matched{beside}"),

@@ -107,6 +107,8 @@ export const EVENTS_WORDS = {
   "event.file-not-kept": ["What is known of a file not kept", "Ce qu’on sait d’un fichier non gardé"],
   "event.server-started": ["Server started", "Serveur démarré"],
   "event.server-stopping": ["Server stopping", "Serveur à l’arrêt"],
+  "event.certificate-renewed": ["Certificate renewed", "Certificat renouvelé"],
+  "event.certificate-not-renewed": ["Certificate not renewed", "Certificat non renouvelé"],
   "event.hand-over-failed": ["Hand-over failed", "Relève manquée"],
   "event.handed-over": ["Server handed over", "Relève du serveur"],
   "event.key-exposed": ["Server’s key open to others", "Clé du serveur ouverte à d’autres"],

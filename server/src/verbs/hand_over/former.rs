@@ -65,6 +65,7 @@ pub(crate) struct Former {
     pub(crate) activated: bool,
     pub(crate) lines: TcpListener,
     pub(crate) status: Option<TcpListener>,
+    pub(crate) http: Option<TcpListener>,
     pub(crate) control: UnixListener,
 }
 
@@ -124,6 +125,7 @@ impl Former {
             (What::Told, told.as_fd()),
         ];
         files.extend(self.status.as_ref().map(|status| (What::Status, status.as_fd())));
+        files.extend(self.http.as_ref().map(|http| (What::Http, http.as_fd())));
         let (files, handed): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let state = absolute(self.state.directory());
         let offer = Offer { version: VERSION, pid: std::process::id(), state, activated: self.activated, files };

@@ -74,6 +74,7 @@ impl Successor {
             sockets: Sockets {
                 lines: Some(needed(What::Lines)?.into()),
                 status: take(What::Status).map(TcpListener::from),
+                http: take(What::Http).map(TcpListener::from),
             },
             conversation,
             pid: offer.pid,

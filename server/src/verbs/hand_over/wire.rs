@@ -41,6 +41,7 @@ pub(super) struct Offer {
 pub(super) enum What {
     Lines,
     Status,
+    Http,
     Control,
     /// That the state directory is one process's.
     Lock,
