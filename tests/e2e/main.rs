@@ -70,6 +70,7 @@ mod owner;
 mod page;
 mod page_access;
 mod page_causes;
+mod page_keys;
 mod page_middleman;
 mod page_person;
 mod page_trust;

@@ -308,6 +308,7 @@ export interface ConnectOptions {
    * The server's public key, base64url, where the page's build knows it. Default: the stored pin, else the invite's. With it a browser
    * that nobody has let in may come without an invite, as a guest (level 0), where the server's policy opens something to guests; else
    * the line ends with `not-enrolled`.
+   * One that was the server's before is as good, where this browser knows the owner who has signed the one of now.
    */
   serverKey?: string;
   /** True only after the person has agreed to it: the invite's key replaces another one that was pinned before. */

@@ -260,6 +260,8 @@ export class Link extends EventTarget {
     const loading = load(place);
     loading.catch(() => {});
     const worker = options.lasting && !workersLast() ? false : options.worker;
+    // Where an owner has signed the server's keys, it may be another by now.
+    const following = loading.then((known) => known?.keys && import("./keys.js")).catch(() => {});
     // The page after this one can go on where no worker does.
     const keeps = !worker && !options.identity && globalThis.document && navigator.locks;
     const leaving = keeps ? import("./snapshot.js").then(({ open }) => open(this, place, options.WebSocket)).catch(() => {}) : undefined;
@@ -267,8 +269,14 @@ export class Link extends EventTarget {
     const core = await this.#reach(worker, url, keeps, worker !== options.worker);
     const link = inviteOf(options.invite);
     const named = link === undefined ? undefined : await core.parseInvite(link);
-    const known = await loading;
-    const pinned = options.serverKey ?? known?.serverKey;
+    let known = await loading;
+    let strange = named; // of a link that names a key
+    let pinned = options.serverKey ?? known?.serverKey;
+    const followed = await following;
+    if (followed) {
+      ({ known, strange } = await followed.pinned(url, known, [named, options.serverKey]));
+      pinned = strange !== undefined && strange === options.serverKey ? strange : (known.keys.next ?? known.serverKey);
+    }
     const tell = async (key, device) => {
       const told = [key && keyInfo(core, key), device && deviceInfo(core, device)];
       [this.server, this.device] = await Promise.all(told);
@@ -278,7 +286,7 @@ export class Link extends EventTarget {
     const isKnown = known?.enrolled && link === undefined && options.token === undefined;
     if (isKnown) telling.catch((error) => this.#fail(error));
     else await telling;
-    const replaced = named !== undefined && pinned !== undefined && named !== pinned;
+    const replaced = named !== undefined && strange === named && pinned !== undefined && named !== pinned;
     if (replaced && !options.replacePin) {
       throw new DuologueError("pin-changed");
     }
@@ -303,14 +311,18 @@ export class Link extends EventTarget {
     // The first time, whoever sees the line open may reload at once, and must find the pin.
     let pinIsKept = enrolled;
     let dialled; // how the last first message left
+    let wasOpen = false;
     let state = this.state;
     const show = () => pinIsKept && this.device && this.#become(state);
     if (isKnown) telling.then(show);
     const shown = new Uint8Array(options.observe ? Math.min(options.observeBytes ?? RECORD_LEN_MAX, RECORD_LEN_MAX) : 0);
     const blocked = (why) => this.#fail(new DuologueError("blocked-by-policy", why));
     let isLetIn = enrolled; // a guest has no ticket
+    // What is known of its keys (keys.js), where it is the server of which that is.
+    const isTheirs = known?.keys && [known.serverKey, known.keys.next].includes(serverKey);
+    let pins = isTheirs ? { serverKey: known.serverKey, keys: known.keys } : { serverKey };
     const keep = (ticket) => {
-      const kept = store(place, { serverKey, enrolled: isLetIn, ticket }, identity);
+      const kept = store(place, { ...pins, enrolled: isLetIn, ticket }, identity);
       this.#kept = within(KEPT_MILLIS, kept).catch(() => {}); // the line is good all the same
     };
     const onStanding = (told, isNew, asked) => {
@@ -321,6 +333,7 @@ export class Link extends EventTarget {
       if (refused === "signed-out" && !isNew) keep();
       this.#tokens?.told(standing, isNew, ...asked);
       this.#announce("standing", this.standing);
+      return standing;
     };
     const line = new core.Line({
       url: url.href,
@@ -358,8 +371,10 @@ export class Link extends EventTarget {
         const [services, standing] = labelsOf(told);
         this.services = services;
         isLetIn = Boolean(ticket);
+        wasOpen = true;
         keep(ticket);
-        onStanding(standing, true, asked);
+        const { behind } = onStanding(standing, true, asked);
+        if (behind.subarray(64, 68).some(Boolean)) this.#follow(line, pins, behind, (now) => keep(ticket, (pins = now))).catch(() => {}); // the next time
         if (pinIsKept) return;
         this.#kept.then(() => {
           pinIsKept = true;
@@ -387,6 +402,7 @@ export class Link extends EventTarget {
       onMessages: split,
       onChanged: (id) => this._channels.get(id)?._changed(line),
       onClosed: (code, reason, byPeer) => {
+        if (!wasOpen && pins.keys?.next) keep(known.ticket, delete pins.keys.next); // the next time by the one that has worked
         if (WHY.has(code)) this.#fail(new DuologueError(code, reason));
         else if (!this.#failing) this.#finish(code, reason, byPeer);
       },
@@ -397,6 +413,15 @@ export class Link extends EventTarget {
     const leave = () => this.#finish("normal", "The page was left.", false);
     watchPage(() => this.#line?.wake(), () => this.#line?.wake(2), leave, this.closed, this.#snapshots);
     for (const [work, fail] of this.#waiting.splice(0)) this._run(work, fail);
+  }
+
+  /** The server has told of its keys. */
+  async #follow(line, pins, told, keep) {
+    const { follow } = await import("./keys.js");
+    const news = await follow(pins, told);
+    if (!news) return;
+    keep(news.now);
+    if (this.#line === line) line.followKey(news.key, news.hasWorked);
   }
 
   #announce(type, detail) {

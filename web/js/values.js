@@ -86,7 +86,8 @@ export function standingOf(bytes) {
   const number = (at) => new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0);
   const refused = textAt(bytes, 10) || undefined;
   const subject = textAt(bytes, 11 + bytes[10]) || undefined;
-  return { level: bytes[0], wants: bytes[1], evidence: number(2), secs: number(6), refused, subject };
+  const behind = bytes.slice(12 + bytes[10] + bytes[11 + bytes[10]]);
+  return { level: bytes[0], wants: bytes[1], evidence: number(2), secs: number(6), refused, subject, behind };
 }
 
 export const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");

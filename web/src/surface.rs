@@ -357,6 +357,14 @@ impl Line {
         })
     }
 
+    /// A newer key of the server's, which its owner has signed: it is dialled for from now on.
+    #[wasm_bindgen(js_name = followKey)]
+    pub fn follow_key(&self, key: &str, has_worked: bool) {
+        if let Ok(key) = parse_key(key) {
+            self.0.command(|line, _| line.follow_key(key, has_worked));
+        }
+    }
+
     /// The device has woken or its network is back: asks an open line whether the server is still there, and lets one that
     /// waits to dial do so at once. A page that was left goes on.
     pub fn wake(&self) {

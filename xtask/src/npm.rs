@@ -123,6 +123,7 @@ fn assemble(esbuild: &Path) -> Result<()> {
         "generate.js",
         "grace.js",
         "kept.js",
+        "keys.js",
         "probe.js",
         "remote.js",
         "passkeys.js",
@@ -135,8 +136,8 @@ fn assemble(esbuild: &Path) -> Result<()> {
     ];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
     let apart = [
-        "debug", "duologue", "fetch", "generate", "grace", "kept", "passkeys", "path", "probe", "snapshot", "token",
-        "ways", "why",
+        "debug", "duologue", "fetch", "generate", "grace", "kept", "keys", "passkeys", "path", "probe", "snapshot",
+        "token", "ways", "why",
     ]
     .map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;

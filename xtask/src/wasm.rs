@@ -63,6 +63,7 @@ const APART: [&str; 16] = [
     "grace.js",
     KEEPING,
     "kept.js",
+    "keys.js",
     "probe.js",
     "passkeys.js",
     "path.js",
@@ -321,8 +322,8 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
         esbuild.args(
             [
-                "debug", "fetch", "generate", "grace", "keeping", "kept", "passkeys", "path", "probe", "snapshot",
-                "token", "ways", "why",
+                "debug", "fetch", "generate", "grace", "keeping", "kept", "keys", "passkeys", "path", "probe",
+                "snapshot", "token", "ways", "why",
             ]
             .map(|name| format!("--external:*/{name}.js")),
         );

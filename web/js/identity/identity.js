@@ -2,7 +2,7 @@
  * What this browser keeps for each server, and account, by host (`placeOf`): the device key, the pinned server key, the ticket.
  *
  *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki, name }
- *                                         [host, spki] → { serverKey, enrolled, ticket }: what is known of it
+ *                                         [host, spki] → { serverKey, keys?, enrolled, ticket }: what is known of it (keys: keys.js)
  *                                         [host, "snapshot:…"] → the key of what a page leaves to the next one (snapshot.js)
  *   localStorage "duologue:<host>":       the pinned server key once more, once let in, so that a lost key can be told from none
  *
@@ -94,7 +94,7 @@ export async function load(host) {
   const known = record && { ...record, ...rows.result[at] };
   const serverKey = known?.serverKey ?? storedPin(host);
   if (!known && serverKey === undefined) return undefined;
-  return { device: known && signer(known), serverKey, enrolled: known?.enrolled ?? false, ticket: known?.ticket };
+  return { device: known && signer(known), serverKey, keys: known?.keys, enrolled: known?.enrolled ?? false, ticket: known?.ticket };
 }
 
 /** This browser's device for a server; made if there is none. */

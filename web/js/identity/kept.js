@@ -1,7 +1,7 @@
 /**
  * What is known of each server, as bytes that the caller keeps: where there is no IndexedDB, or it is not to be used.
  *
- *   store.load() ─► JSON { version, servers: host → { algorithm, pkcs8, spki, serverKey?, enrolled?, ticket? } } ─► store.store()
+ *   store.load() ─► JSON { version, servers: host → { algorithm, pkcs8, spki, serverKey?, keys?, enrolled?, ticket? } } ─► store.store()
  *
  * The same functions as identity.js. The bytes hold the private key: whoever has them is this device. What is changed is
  * read anew first, and one change waits for the other, so that two lines of one store lose nothing.
@@ -51,7 +51,9 @@ function recordOf(servers, host) {
   if (!Object.hasOwn(servers, host)) return undefined;
   const record = servers[host];
   const isKnown = isObject(record) && isOptional("boolean", record.enrolled) && isOptional("string", record.ticket);
-  if (isKnown && (record.serverKey === undefined || SERVER_KEY.test(record.serverKey))) return record;
+  const isGood = (keys) => isObject(keys) && typeof keys.owner === "string" && Number.isInteger(keys.number) && Array.isArray(keys.past);
+  const isPinned = record?.serverKey === undefined || SERVER_KEY.test(record.serverKey);
+  if (isKnown && isPinned && (record.keys === undefined || isGood(record.keys))) return record;
   throw damaged(host);
 }
 
@@ -85,8 +87,8 @@ export function identities(store) {
     async load(host) {
       const record = recordOf(await read(), host);
       if (!record) return undefined;
-      const { serverKey, enrolled = false, ticket } = record;
-      return { device: await signer(host, record), serverKey, enrolled, ticket };
+      const { serverKey, keys, enrolled = false, ticket } = record;
+      return { device: await signer(host, record), serverKey, keys, enrolled, ticket };
     },
     createIdentity: async (host) => signer(host, await change(host, (record) => record ?? generate())),
     // Removed meanwhile: it stays so.

@@ -22,3 +22,4 @@ export const SHOW = 13;      // kind u8, evidence of the person: bytes
 export const SEND_ALL = 17;  // lane, messages one after the other: bytes, the end of each: ends
 export const HELD = 19;      // the name of a lock that the page holds: text
 export const DISCARD = 18;   // lane: what has not begun to leave is thrown away
+export const FOLLOW = 20;    // a server's newer key: text, has a connection been made for it u8

@@ -280,6 +280,10 @@ class Line {
     this.#wire.command().u8(Command.SIGNATURE).u32(connection).bytes(signature);
   }
 
+  followKey(key, hasWorked) {
+    this.#wire.command().u8(Command.FOLLOW).text(key).u8(Number(hasWorked));
+  }
+
   roundTrip() {
     return this.#roundTrip;
   }

@@ -168,6 +168,8 @@ export class Served {
         const how = command.u8();
         return how === 2 ? this.#held?.rest(this) : this.#held?.wake(this, how);
       }
+      case Command.FOLLOW:
+        return this.#held?.line.followKey(command.text(), command.u8() === 1);
       case Command.CLOSE:
         return this.#close(command.text());
       case Command.FREE:
