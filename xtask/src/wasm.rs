@@ -25,7 +25,7 @@ use crate::row::copy_flat;
 use crate::{integrity, shrink, tools};
 
 /// The most that JavaScript and wasm which the page loads at its start may weigh, in bytes, compressed by brotli.
-const BOUND: usize = 83_500;
+const BOUND: usize = 84_100;
 /// What they should weigh.
 pub(crate) const GOAL: usize = 80_000;
 
@@ -56,7 +56,7 @@ const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 16] = [
+const APART: [&str; 17] = [
     "debug.js",
     "fetch.js",
     "generate.js",
