@@ -2,7 +2,7 @@
 //! comes waits to be accepted by the other, or by this one if it comes to nothing.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -18,7 +18,7 @@ pub struct Intake(Arc<Inner>);
 struct Inner {
     paused: watch::Sender<bool>,
     /// Who has connected and is no line yet.
-    lobby: OnceLock<Arc<Lobby>>,
+    lobbies: Mutex<Vec<Arc<Lobby>>>,
     /// Who has connected and asked for nothing yet.
     silent: AtomicUsize,
 }
@@ -35,7 +35,7 @@ impl Drop for Silent {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { paused: watch::Sender::new(false), lobby: OnceLock::new(), silent: AtomicUsize::new(0) }
+        Self { paused: watch::Sender::new(false), lobbies: Mutex::default(), silent: AtomicUsize::new(0) }
     }
 }
 
@@ -54,7 +54,7 @@ impl Intake {
     /// Connections that are in the middle of something: TLS, a request, a handshake that is no line yet.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.0.lobby.get().map_or(0, |lobby| lobby.busy())
+        self.0.lobbies.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|lobby| lobby.busy()).sum()
     }
 
     /// Connections that nothing was asked for on yet: it may be on its way.
@@ -101,6 +101,6 @@ impl Intake {
 
     /// Those of a listener's lobby count as under way.
     pub(super) fn watches(&self, lobby: &Arc<Lobby>) {
-        let _ = self.0.lobby.set(Arc::clone(lobby));
+        self.0.lobbies.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(lobby));
     }
 }

@@ -221,7 +221,7 @@ pub(super) fn write(event: &Event) {
         Kind::ServerStopping => info!(target: OWNERS, "stopping"),
         Kind::CertificateRenewed => info!(target: OWNERS, "a certificate was got by ACME{beside}"),
         Kind::CertificateNotRenewed => {
-            error!(target: OWNERS, "no certificate could be got by ACME: {}", note.unwrap_or_default())
+            error!(target: OWNERS, "no certificate could be got by ACME: {}", note.unwrap_or_default());
         }
         Kind::HandOverFailed => error!(target: OWNERS, "{}", note.unwrap_or_default()),
         Kind::HandedOver => info!(target: OWNERS, "this process has taken the server's place{beside}"),
