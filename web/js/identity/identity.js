@@ -91,10 +91,11 @@ export async function load(host) {
     return identities.get(host);
   });
   const at = keys.result.findIndex(([, spki]) => String(new Uint8Array(spki)) === String(record?.spki));
-  const known = record && { ...record, ...rows.result[at] };
+  const row = rows.result[at];
+  const known = record && { ...record, ...row, keys: record.keys };
   const serverKey = known?.serverKey ?? storedPin(host);
   if (!known && serverKey === undefined) return undefined;
-  return { device: known && signer(known), serverKey, keys: known?.keys, enrolled: known?.enrolled ?? false, ticket: known?.ticket };
+  return { device: known && signer(known), serverKey, keys: row?.keys, enrolled: known?.enrolled ?? false, ticket: known?.ticket };
 }
 
 /** This browser's device for a server; made if there is none. */
