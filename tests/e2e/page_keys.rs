@@ -65,6 +65,9 @@ async fn browser_follows_to_the_next_server_key_as_its_owner_has_signed_it_and_t
     assert_eq!(comes(&browser, json!({})).await, Ok(json!("here")));
     let pins = known(&browser).await;
     assert_eq!((&pins["serverKey"], &pins["keys"]["number"]), (&first, &json!(1)), "{pins}");
+    let published = "return (await fetch('/.well-known/duologue-keys')).json()";
+    let of_first = browser.run(published, Value::Null).await;
+    assert_eq!(of_first["key"], first);
     // Told by the older one, and by the newer one then.
     server.verb(&["keys", "rotate", "--owner-key", owner]).await;
     assert_eq!(comes(&browser, json!({})).await, Ok(json!("here")));
@@ -95,6 +98,20 @@ async fn browser_follows_to_the_next_server_key_as_its_owner_has_signed_it_and_t
         const another = await follow(known, told);
         told.set(owner);
         return [another ?? null, (await follow(known, told)) ?? null];";
-    assert_eq!(browser.run(forged, pins).await, json!([null, null]));
+    assert_eq!(browser.run(forged, pins.clone()).await, json!([null, null]));
+    // Nor does an older key under a number of which only the lower four bytes are signed; once it did.
+    let replayed = "
+        const { pinned } = await import('/keys.js');
+        const [pins, published] = args;
+        const told = [];
+        for (const number of [published.number, 2 ** 32 + published.number, 2 ** 32 + 9, '9', 1.5, null]) {
+            globalThis.fetch = async () => Response.json({ ...published, number });
+            const { known } = await pinned(new URL('/line', location), { ...pins, keys: { ...pins.keys, at: 0 } }, []);
+            told.push(known.keys.number, known.keys.next ?? null, known.serverKey === pins.serverKey);
+        }
+        return told;";
+    let told = browser.run(replayed, json!([pins, of_first])).await;
+    let told = told.as_array().expect("three of each");
+    assert!(told.len() == 18 && told.chunks(3).all(|told| told == [json!(3), Value::Null, json!(true)]), "{told:?}");
     browser.finish().await;
 }

@@ -18,6 +18,8 @@ const PAST_MAX = 8;
 const AWAY_MILLIS = 24 * 60 * 60 * 1_000;
 /** How long that may take. */
 const PUBLISHED_MILLIS = 4_000;
+/** The highest number: what is signed has four bytes of it, and one beyond would be read as another. */
+const NUMBER_MAX = 0xffffffff;
 
 const bytesOf = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
 const isOurs = ({ serverKey, keys }, key) => [serverKey, keys?.next, ...(keys?.past ?? [])].includes(key);
@@ -61,7 +63,11 @@ async function published(line) {
   const url = new URL(".well-known/duologue-keys", line);
   url.protocol = url.protocol.replace("ws", "http");
   const answer = await within(PUBLISHED_MILLIS, fetch(url, { cache: "no-store", credentials: "omit" }));
-  return answer.ok ? within(PUBLISHED_MILLIS, answer.json()) : undefined;
+  if (!answer.ok) return undefined;
+  const { owner, number, key, signature } = await within(PUBLISHED_MILLIS, answer.json());
+  if (!Number.isInteger(number) || number < 1 || number > NUMBER_MAX) return undefined;
+  // Each as it is always written, so that it is found among those of before.
+  return { owner: base64url(bytesOf(owner)), number, key: base64url(bytesOf(key)), signature };
 }
 
 /** The key to dial for, and what is known then. `named` are keys that a link or the application names. */
