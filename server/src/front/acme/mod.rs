@@ -128,7 +128,9 @@ impl Acme {
             match got.unwrap_or_else(|_| Err(format!("it has taken more than {} s", ORDER.as_secs()))) {
                 Ok(read) => {
                     certificates.show(read);
-                    failed = 0;
+                    // One that is due at once, such as one that lacks a name, would be ordered without end.
+                    let is_due = self.0.due_in(SystemTime::now(), chance).is_zero();
+                    failed = if is_due { failed.saturating_add(1) } else { 0 };
                     let names = self.0.settings.names.join(" ");
                     watch.tell(Event::of(Kind::CertificateRenewed).note(format!("names=\"{names}\"")));
                 }
