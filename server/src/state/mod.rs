@@ -52,6 +52,9 @@ use lock::Lock;
 use notices::Notice;
 use store::{Store, StoreError, Terms};
 
+/// Who was let in.
+const STORE: &str = "store.redb";
+
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]
 pub enum StateError {
@@ -73,6 +76,13 @@ pub enum StateError {
         /// What it holds.
         len: usize,
     },
+    /// The key's file is gone, and what it had let in is there.
+    #[error(
+        "identity.key is missing in {}, beside a store: put it back from a backup; a new key would lock out every device. To begin \
+         anew all the same, move store.redb away too",
+        .0.display()
+    )]
+    LostKey(PathBuf),
     /// What is said of its keys makes no sense.
     #[error("{} is damaged, or does not fit the keys beside it: restore it from a backup", .0.display())]
     DamagedKeys(PathBuf),
@@ -139,6 +149,9 @@ impl State {
         make_directory(&directory)?;
         refuse_half_made(&directory)?;
         let lock = lock::take(&directory)?;
+        if identity::find(&directory)?.is_none() && directory.join(STORE).exists() {
+            return Err(StateError::LostKey(directory));
+        }
         let keys = Keys::find_or_make(&directory)?;
         Self::open_store(directory, keys, lock)
     }
@@ -187,7 +200,7 @@ impl State {
     }
 
     fn open_store(directory: PathBuf, keys: Keys, lock: Lock) -> Result<Self, StateError> {
-        let path = directory.join("store.redb");
+        let path = directory.join(STORE);
         let store = Store::open(&path).map_err(|source| match source {
             // It is tried anew by itself only while a server runs.
             StoreError::Failed(cause) => StateError::Unreadable { path: path.clone(), cause: cause.to_string() },
@@ -335,6 +348,20 @@ mod tests {
         fs::write(directory.path().join("identity.key"), b"short").expect("written");
         let error = State::open(directory.path()).expect_err("not a key");
         assert!(matches!(error, StateError::DamagedKey { len: 5, .. }), "{error}");
+    }
+
+    /// Once another key was made without a word, and every device was locked out by it.
+    #[test]
+    fn a_lost_key_is_not_replaced_where_a_store_is() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let first = State::open(directory.path()).expect("made").identity().public();
+        let (key, elsewhere) = (directory.path().join("identity.key"), directory.path().join("kept"));
+        fs::rename(&key, &elsewhere).expect("moved");
+        let error = State::open(directory.path()).expect_err("its devices know another key");
+        assert!(matches!(error, StateError::LostKey(_)), "{error}");
+        assert!(!key.exists(), "nothing is made");
+        fs::rename(&elsewhere, &key).expect("moved back");
+        assert_eq!(State::open(directory.path()).expect("as before").identity().public(), first);
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Restore {
             let info = check_backup(read(&file)?).map_err(|error| named(&file, error))?;
             owner.tell(&info, |info| {
                 let mut lines = vec![format!("whole: {}", counted(info))];
-                lines.push(format!("made at {} UTC by duologue {}", when(info.made_at), shown(&info.by)));
+                lines.push(format!("made at {} by duologue {}", when(info.made_at), shown(&info.by)));
                 lines.push(format!("of the server {}", shown(&info.server_key)));
                 lines.extend(info.audit_head.iter().map(|head| format!("audit head {}", shown(head))));
                 lines
@@ -136,11 +136,11 @@ impl Restore {
             lines.extend(info.revoked_again.iter().map(|who| format!("revoked again: {who}")));
             lines.push(match old {
                 Some(_) => format!(
-                    "it is as it was at {made} UTC: what was banned, withdrawn, released or removed since is not in it, and links that \
+                    "it is as it was at {made}: what was banned, withdrawn, released or removed since is not in it, and links that \
                      were used since let in once more"
                 ),
                 None => format!(
-                    "it is as it was at {made} UTC: whoever was REVOKED since comes in again, as do links that were used since. If \
+                    "it is as it was at {made}: whoever was REVOKED since comes in again, as do links that were used since. If \
                      the directory of before is still there, restore with --old; else revoke them now"
                 ),
             });
