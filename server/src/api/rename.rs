@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, By, Failure, Said, Target, blocking, by_whom, json};
 use crate::{
     front::address::Address,
+    state::store::{DeviceStatus, StoreError},
     watch::events::{Event, Kind},
 };
 
@@ -54,11 +55,11 @@ async fn rename(
         let same_host = host.is_none_or(|from| from.host_name() == to.host_name());
         let passkeys = if same_host { 0 } else { store.counts()?.passkeys };
         let devices = store.devices()?;
-        let devices = devices.iter().filter(|device| device.status == crate::DeviceStatus::Enrolled).count();
+        let devices = devices.iter().filter(|device| device.status == DeviceStatus::Enrolled).count();
         let invites = store.invites()?.iter().filter(|invite| invite.is_good).count();
         let to = to.to_string();
         store.set_address(&to)?;
-        Ok::<_, crate::StoreError>(Renamed { from, to, devices, invites, passkeys })
+        Ok::<_, StoreError>(Renamed { from, to, devices, invites, passkeys })
     })
     .await??;
     target.watch().tell(Event::of(Kind::AddressChanged).note(format!("to={} by=\"{}\"", renamed.to, by_whom(by))));
