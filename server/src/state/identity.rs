@@ -69,7 +69,9 @@ pub(super) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), StateErro
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(beside, path)?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        // A name alone has a parent without a name.
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|source| {
         let _ = fs::remove_file(beside);
