@@ -259,7 +259,7 @@ export class Link extends EventTarget {
     // While the core is reached.
     const loading = load(place);
     loading.catch(() => {});
-    const worker = options.lasting && !workersLast() ? false : options.worker;
+    const worker = options.worker && options.lasting && !workersLast() ? false : options.worker;
     // Where an owner has signed the server's keys, it may be another by now.
     const following = loading.then((known) => known?.keys && import("./keys.js")).catch(() => {});
     // The page after this one can go on where no worker does.
