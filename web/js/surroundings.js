@@ -27,8 +27,11 @@ export function watchPage(wake, rest, leave, ended, snapshots) {
   ended.then(() => stop.abort());
 }
 
-/** Can a shared worker outlive its pages here? Its constructor reads what it is asked before it looks at the address, which is none. */
-export function workersLast() {
+/**
+ * Can a shared worker outlive its pages here? Its constructor reads what it is asked before it looks at the address, which is none:
+ * an argument, for Parcel (2.16) refuses to bundle a worker of a literal one.
+ */
+export function workersLast(nowhere = "http://[") {
   let last = false;
   const options = {
     get extendedLifetime() {
@@ -36,7 +39,7 @@ export function workersLast() {
     },
   };
   try {
-    new SharedWorker("http://[", options);
+    new SharedWorker(nowhere, options);
   } catch {
     // As it must.
   }
