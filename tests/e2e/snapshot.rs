@@ -17,7 +17,7 @@ const CONNECT: &str = "
     // Where that of the page may leave its session too, it is the first in each page.
     while (!globalThis.link) await new Promise((later) => setTimeout(later, 5));
     globalThis.told = [];
-    globalThis.own = connect({ debug: ({ what, detail }) => told.push(`${what} ${detail}`) });
+    globalThis.own = connect({ lasting: globalThis.lasting, debug: ({ what, detail }) => told.push(`${what} ${detail}`) });
     own.addEventListener('fresh', ({ detail }) => told.push(`not ${detail.code}`));";
 
 /// The key for what a page leaves is there a moment after the line is open: of each line that may leave something.
@@ -154,6 +154,7 @@ async fn browser_a_page_that_was_frozen_or_kept_goes_on_over_the_same_socket() {
         addEventListener('pagehide', ({ persisted }) => told.push(`kept ${persisted}`));
         for (const what of ['freeze', 'resume']) document.addEventListener(what, () => told.push(what));
         return own.state;";
+    browser.run("globalThis.lasting = true", Value::Null).await;
     assert_eq!(connect(&browser, before).await, json!("open"));
     let asleep = Duration::from_secs(secs.try_into().expect("seconds"));
     let after = "

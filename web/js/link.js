@@ -264,7 +264,7 @@ export class Link extends EventTarget {
     const following = loading.then((known) => known?.keys && import("./keys.js")).catch(() => {});
     // The page after this one can go on where no worker does.
     const keeps = !worker && !options.identity && globalThis.document && navigator.locks;
-    const leaving = keeps ? import("./snapshot.js").then(({ open }) => open(this, place, options.WebSocket)).catch(() => {}) : undefined;
+    const leaving = keeps ? import("./snapshot.js").then(({ open }) => open(this, place, options)).catch(() => {}) : undefined;
     if (url.host !== globalThis.location?.host && NEAR.test(url.hostname)) await this.#permit(url);
     const core = await this.#reach(worker, url, keeps, worker !== options.worker);
     const link = inviteOf(options.invite);

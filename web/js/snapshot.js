@@ -3,7 +3,7 @@
  * the page's own thread.
  *
  *   page ─╮ pagehide: the core seals its session ─► sessionStorage ─► with the key of the row ─► the next page's core revives it
- *         │ pageshow: removed again; over a WebSocketStream the line itself goes on (streamed.js)
+ *         │ pageshow: removed again; over a WebSocketStream (`lasting`) the line itself goes on (streamed.js)
  *         ╰ open: a key, wrapped by one that cannot be exported ─► IndexedDB, deleted in the transaction that reads it
  *
  * The core seals, since WebCrypto would come too late. A tab that was copied or restored has the snapshot of another, and finds no row
@@ -41,8 +41,8 @@ function toText(bytes) {
   return text;
 }
 
-/** What the page before has left, and what this one leaves; undefined where a page can leave nothing. `Socket` is the application's. */
-export async function open(link, place, Socket) {
+/** What the page before has left, and what this one leaves; undefined where a page can leave nothing. The two are `connect`'s. */
+export async function open(link, place, { WebSocket, lasting }) {
   let number = 0;
   while (names.has(nameOf(place, number))) number++;
   const name = nameOf(place, number);
@@ -56,7 +56,7 @@ export async function open(link, place, Socket) {
   }
   const taken = stored ? await take(place, stored).catch(() => {}) : undefined;
   if (stored !== null) sessionStorage.removeItem(name);
-  const Outliving = !Socket && globalThis.WebSocketStream ? StreamedSocket : undefined;
+  const Outliving = lasting && !WebSocket && globalThis.WebSocketStream ? StreamedSocket : undefined;
   return new Snapshots(link, place, name, { ...taken, build: BUILD }, stored === TOO_MUCH, Outliving);
 }
 
