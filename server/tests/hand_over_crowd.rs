@@ -1,4 +1,4 @@
-//! A crowd of lines under traffic, through a reload, a renewed certificate and a hand-over: what becomes of each message, and when each
+//! A crowd of lines under traffic, through a reload, a renewed certificate, a rotated key and a hand-over: what becomes of each message, and when each
 //! line is open again. `tests/forms.json` says how many lines there are.
 #![allow(missing_docs, reason = "tests are named for their scenario")]
 
@@ -25,7 +25,8 @@ use tokio::{
     task::JoinSet,
 };
 
-const TEST: &str = "a_crowd_under_traffic_comes_through_a_reload_a_renewal_and_a_hand_over_and_nothing_is_in_doubt";
+const TEST: &str =
+    "a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a_hand_over_and_nothing_is_in_doubt";
 /// As many as one device may have.
 const LINES_OF_A_DEVICE: usize = 16;
 /// Messages a second, of all lines together.
@@ -146,7 +147,7 @@ async fn all_answer(lines: &[Line]) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_and_a_hand_over_and_nothing_is_in_doubt() {
+async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a_hand_over_and_nothing_is_in_doubt() {
     let count = lines_of_this_run();
     raise_file_limit().expect("the limit can be raised");
     let began = Instant::now();
@@ -157,6 +158,9 @@ async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_and_a_hand_over_
         port,
         &config.replace(&format!("https://localhost:{port}"), &format!("https://localhost:{}", way.port)),
     );
+    let owner = handed.site.directory.path().join("owner.p8");
+    let owner = owner.to_str().expect("text");
+    handed.site.verb(&["keys", "init", owner]);
     let trust = handed.site.directory.path().join("trusted.pem");
     fs::copy(handed.site.directory.path().join("own.pem"), &trust).expect("copied");
     let places = Arc::new(Semaphore::new(AT_ONCE));
@@ -204,6 +208,7 @@ async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_and_a_hand_over_
         // Who is here stays; who comes is shown the new one.
         running::certificate(&handed.site, "own", &["localhost"]);
         handed.site.verb(&["reload"]);
+        handed.site.verb(&["keys", "rotate", "--owner-key", owner]);
     });
     let renewed = fs::read(handed.site.directory.path().join("own.pem")).expect("it is there");
     let both = [fs::read(&trust).expect("it is there"), renewed].concat();
@@ -252,5 +257,8 @@ async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_and_a_hand_over_
     assert!(of(&tally.taken) > RATE, "there was traffic");
     assert_eq!(of(&tally.unknown), 0, "nothing is in doubt but for those who had no connection");
     assert_eq!(restarted, count, "each is told so, and those who were parked too");
+    // They came back by the key they had, and have heard of the next one.
+    let keys: serde_json::Value = serde_json::from_str(&handed.site.verb(&["keys", "show", "--json"])).expect("JSON");
+    assert!(keys["older"].is_string(), "{keys}");
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
 }

@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use crate::npm;
-use crate::process::{self, cargo, command, root, step, target};
+use crate::process::{self, command, root, step, target};
 use crate::wasm::copy_tree;
+use crate::{debug, npm};
 
 /// What was installed, in short.
 const STAMP: &str = "node_modules/.installed";
@@ -36,8 +36,7 @@ pub(crate) fn prepare() -> Result<()> {
     let text = text.replace(&relative, &format!("file:{}", tarball.display()));
     fs::write(&manifest, &text).context("cannot write under target/")?;
     install(&folder, &text, &fs::read(&tarball).context("there is no tarball")?)?;
-    let backend = ["build", "-p", "duologue-server", "--example", "login"];
-    step("building the login example's backend", || process::run(&mut cargo(backend)))
+    step("building the login example's backend", || debug::build().map(drop))
 }
 
 fn install(folder: &Path, manifest: &str, tarball: &[u8]) -> Result<()> {

@@ -5,10 +5,12 @@
 //! node --test, as TAP          `# pass 3` and its siblings, without names
 //! ```
 //!
-//! The output is shown as it comes and never kept.
+//! The output of one command is shown as it comes and never kept; that of several beside each other, when each has ended.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
 use anyhow::{Context as _, Result};
 
@@ -41,6 +43,40 @@ pub(crate) fn stream(command: &mut Command) -> Result<Outcome> {
     }
     reader.outcome.succeeded = child.wait().context("cannot wait for cargo")?.success();
     Ok(reader.outcome)
+}
+
+/// Runs test programs beside each other, as many at a time as there are cores, and shows what each printed when it has ended.
+/// Many of them wait more than they work.
+///
+/// # Errors
+///
+/// When one cannot be started or shown.
+pub(crate) fn beside(programs: Vec<(String, Command)>) -> Result<Vec<Outcome>> {
+    let at_once = thread::available_parallelism().map_or(1, usize::from).min(programs.len());
+    let outcomes = Mutex::new(Vec::new());
+    outcomes.lock().expect("no thread panics").resize_with(programs.len(), Outcome::default);
+    let waiting = Mutex::new(programs.into_iter().enumerate());
+    let work = || -> Result<()> {
+        loop {
+            // In a statement of its own: the lock must not be held while the program runs.
+            let next = waiting.lock().expect("no thread panics").next();
+            let Some((at, (name, mut command))) = next else { return Ok(()) };
+            let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
+            let mut reader = Reader::default();
+            String::from_utf8_lossy(&output.stdout).lines().for_each(|line| reader.line(line));
+            reader.outcome.succeeded = output.status.success();
+            let mut shown = io::stdout().lock();
+            write!(shown, "\n{name}\n").context("cannot write to stdout")?;
+            shown.write_all(&output.stdout).context("cannot write to stdout")?;
+            io::stderr().write_all(&output.stderr).context("cannot write to stderr")?;
+            outcomes.lock().expect("no thread panics")[at] = reader.outcome;
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("no thread panics"))
+    })?;
+    Ok(outcomes.into_inner().expect("no thread panics"))
 }
 
 /// Reads results line by line.

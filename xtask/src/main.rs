@@ -20,6 +20,7 @@ mod ci;
 mod codes;
 mod compress;
 mod crates;
+mod debug;
 mod demo;
 mod deny;
 mod dist;

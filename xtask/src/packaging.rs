@@ -3,13 +3,12 @@
 //! The cases are `tests/packaging/*.test.mjs`, run by node's own test runner; projects and what they install lie in
 //! `target/npm/matrix/`.
 
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::process::{self, cargo, step, target};
-use crate::{docs, harness, npm, tools};
+use crate::process::{self, step, target};
+use crate::{debug, docs, harness, npm, tools};
 
 /// Runs the matrix.
 ///
@@ -46,9 +45,7 @@ pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
     }
     let tarball = npm::build()?;
     step("the reference of the declarations", docs::javascript)?;
-    step("building the server", || process::run(&mut cargo(["build", "-p", "duologue-server"])))?;
-    let example = ["build", "-p", "duologue-server", "--example", "json"];
-    step("building the server's example", || process::run(&mut cargo(example)))?;
+    step("building the server and its examples", debug::build)?;
     let mut command = process::command("node");
     command.args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
     if let Some(filter) = filter {
@@ -56,7 +53,7 @@ pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
     }
     command.arg("tests/packaging/matrix.test.mjs");
     command.env("DUOLOGUE_TARBALL", tarball).env("DUOLOGUE_MATRIX", target("npm/matrix"));
-    command.env("DUOLOGUE_BIN", program("duologue")).env("DUOLOGUE_EXAMPLE", program("examples/json"));
+    command.env("DUOLOGUE_BIN", debug::binary("duologue")).env("DUOLOGUE_EXAMPLE", debug::binary("examples/json"));
     if let Some(chromium) = tools::chromium() {
         command.env("CHROMIUM", chromium);
     }
@@ -70,10 +67,6 @@ fn names() -> Result<Vec<String>> {
     let output = output.context("cannot start node")?;
     ensure!(output.status.success(), "the matrix cannot tell its cases: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
-}
-
-fn program(name: &str) -> PathBuf {
-    target("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! 1. tools and page                 the end-to-end tests serve the page as it is shipped
-//! 2. native                         unit tests beside the code, simulation in shared/src/sim
-//! 3. the debug server              and before it the vendored cipher's own tests, as wasm in Node
+//! 2. debug build                    all that is tested natively, and the server that 6 to 11 start
+//! 3. native                         unit tests beside the code, simulation in shared/src/sim; the vendored cipher's own
+//!                                   tests, as wasm in Node
 //! 4. the core as wasm               the same tests, in Chromium, or in Node where there is none
 //! 5. the page's words               in Node: every text in both languages
 //! 6. end to end                     real server, native client, real browser (tests named `browser_…`)
@@ -18,7 +19,7 @@
 //! ```
 //!
 //! Every group runs even when one before it failed. A group that cannot be built, or runs no test at all, counts as one
-//! failure. Up to three end-to-end tests that fail are run once more, alone (`unsteady.rs`). Output is shown as it comes; at
+//! failure. Up to three native or end-to-end tests that fail are run once more, alone (`unsteady.rs`). Output is shown as it comes; at
 //! the end come the tests that passed only then, the minutes of each group, and the last line, which is exactly
 //! `N passed, N failed, N skipped`. Skipped are tests marked `ignore` and those left out for want of a browser or of what it
 //! can do, not those that `--filter` leaves out.
@@ -37,7 +38,7 @@ use crate::harness::Outcome;
 use crate::process::{self, cargo, step, target};
 use crate::proxies::{self, Proxy};
 use crate::tally::{Counts, Tally};
-use crate::{autobahn, crates, dist, examples, harness, integrity, packaging, tools, unsteady, wasm};
+use crate::{autobahn, crates, debug, dist, examples, harness, integrity, packaging, tools, unsteady, wasm};
 
 /// The name of a test that needs a browser contains this.
 const BROWSER_TESTS: &str = "browser_";
@@ -61,7 +62,7 @@ const OF_THE_SERVER: &str = "door::";
 /// Of the server's own tests of its binary those that have a whole form, with their file.
 const IN_FILES: [(&str, &str); 2] = [
     (
-        "a_crowd_under_traffic_comes_through_a_reload_a_renewal_and_a_hand_over_and_nothing_is_in_doubt",
+        "a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a_hand_over_and_nothing_is_in_doubt",
         "hand_over_crowd",
     ),
     ("an_honest_day_matches_no_rule_that_is_shipped", "honest"),
@@ -121,8 +122,7 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
     if full && !tools::has_pebble() {
         run.skip("native", "certificates of an issuer", "no pebble");
     }
-    let native = ["test", "--no-fail-fast", "--workspace", "--exclude", "duologue-web", "--exclude", "duologue-tests"];
-    run.group("native", cargo(native), &[]);
+    run.native();
 
     if filter.is_none() {
         if tools::has_node() {
@@ -131,8 +131,6 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
             run.skip("native", "vendor/chacha20/tests", "no node");
         }
     }
-
-    run.prepare("debug server", debug_server);
 
     // `--tests`: libraries and integration tests, without the examples in docs; those ran natively.
     let wasm = [
@@ -169,9 +167,9 @@ pub(crate) fn all(filter: Option<&str>, full: bool) -> Tally {
     }
 
     let apart = ["--skip", PROXY_TESTS, "--skip", BUSY_TESTS, "--skip", EXAMPLE_TESTS, "--skip", INSTALLED_TESTS];
-    let tests = Run::list(end_to_end(), filter);
+    let tests = Run::list(debug::end_to_end(), filter);
     let left_out = |kind| tests_in(&tests, kind).filter(|name| !is_apart(name)).collect::<Vec<_>>();
-    let mut command = end_to_end();
+    let mut command = debug::end_to_end();
     let mut skipped = apart.to_vec();
     let mut skip = |kind, why| {
         run.skip_all("end to end", &left_out(kind), why);
@@ -222,17 +220,6 @@ fn tests_of_the_cipher() -> Result<()> {
     process::run(tests.env("CARGO_TARGET_DIR", target("cipher/own")))
 }
 
-fn debug_server() -> Result<()> {
-    process::run(&mut cargo(["build", "-p", "duologue-server"]))
-}
-
-/// The end-to-end tests, in debug mode; what is to be run of them follows.
-pub(crate) fn end_to_end() -> Command {
-    let mut command = cargo(["test", "--no-fail-fast", "-p", "duologue-tests"]);
-    command.env("DUOLOGUE_BIN", target("debug").join(format!("duologue{}", std::env::consts::EXE_SUFFIX)));
-    command
-}
-
 /// A run of some groups.
 pub(crate) struct Run<'a> {
     filter: Option<&'a str>,
@@ -254,7 +241,7 @@ impl<'a> Run<'a> {
     /// What every end-to-end test needs.
     pub(crate) fn prepare_end_to_end(&mut self) {
         self.prepare("page", || wasm::build(false, &mut io::stderr()).map(drop));
-        self.prepare("debug server", debug_server);
+        self.prepare("debug build", debug::build_end_to_end);
     }
 
     /// A step without tests of its own; its failure counts as one.
@@ -286,6 +273,51 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// All native tests, program beside program.
+    fn native(&mut self) {
+        let mut programs = Vec::new();
+        self.prepare("debug build", || {
+            programs = debug::build()?;
+            Ok(())
+        });
+        if programs.is_empty() {
+            return; // which is told
+        }
+        let commands = || {
+            programs.iter().map(|program| {
+                let mut command = process::command(&program.path);
+                // As cargo starts it.
+                command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder).env_remove(LONG);
+                command.args(self.filter);
+                (program.source.clone(), command)
+            })
+        };
+        let (started, mut counts) = (Instant::now(), Counts::default());
+        let mut unsteady = Vec::new();
+        match step("tests: native", || harness::beside(commands().collect())) {
+            Ok(mut outcomes) => {
+                let few = outcomes.iter().map(|outcome| outcome.counts.failed).sum::<usize>() <= unsteady::FAILURES_MAX;
+                for (outcome, (name, command)) in
+                    outcomes.iter_mut().zip(commands()).filter(|(outcome, _)| few && !outcome.succeeded)
+                {
+                    unsteady.extend(retry(&name, &command, outcome));
+                }
+                for Outcome { counts: of_one, succeeded, .. } in outcomes {
+                    counts += of_one;
+                    // Nothing failed by count: a test ended the whole process.
+                    counts.failed += usize::from(!succeeded && of_one.failed == 0);
+                }
+            }
+            Err(error) => {
+                eprintln!("xtask: failed: native: {error:#}");
+                counts = Counts::FAILURE;
+            }
+        }
+        unsteady.into_iter().for_each(|test| self.tally.unsteady(test));
+        self.tally.add("native", counts, started.elapsed());
+        self.group("native", debug::of_docs(), &[]);
+    }
+
     /// One `cargo test`.
     fn group(&mut self, name: &str, mut command: Command, harness: &[&str]) {
         command.arg("--").args(self.filter).args(harness);
@@ -301,7 +333,7 @@ impl<'a> Run<'a> {
     /// The end-to-end tests of the browser in one more engine.
     fn engine(&mut self, engine: Engine) {
         let group = format!("end to end, {}", engine.name());
-        let all = Self::list(end_to_end(), None);
+        let all = Self::list(debug::end_to_end(), None);
         let mut names: Vec<&str> = tests_in(&all, BROWSER_TESTS).filter(|name| !is_apart(name)).collect();
         let Some((variable, tool)) = engine.environment() else {
             names.retain(|name| self.is_wanted(name));
@@ -327,7 +359,7 @@ impl<'a> Run<'a> {
             let left_out: Vec<_> = names.extract_if(.., |name| of_its_words(name)).collect();
             self.skip_all(&group, &left_out, "what the page says and shows, by `cargo xtask test --engine`");
         }
-        let mut command = end_to_end();
+        let mut command = debug::end_to_end();
         command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool);
         self.exactly(&group, command, &[], &names);
     }
@@ -335,7 +367,7 @@ impl<'a> Run<'a> {
     /// The end-to-end tests before some proxies, which are installed if they can be.
     pub(crate) fn proxies(&mut self, proxies: impl IntoIterator<Item = &'static Proxy>) {
         let group = "end to end, proxies";
-        let all = Self::list(end_to_end(), None);
+        let all = Self::list(debug::end_to_end(), None);
         let chromedriver = tools::chromedriver();
         let mut names = Vec::new();
         for proxy in proxies {
@@ -358,7 +390,7 @@ impl<'a> Run<'a> {
             of_it.iter().for_each(|name| proxies::forget(name));
             names.append(&mut of_it);
         }
-        let mut command = end_to_end();
+        let mut command = debug::end_to_end();
         command.envs(chromedriver.map(|driver| ("CHROMEDRIVER", driver)));
         // One after the other: what is measured is written down.
         self.exactly(group, command, &["--ignored", "--test-threads=1"], &names);
@@ -384,7 +416,7 @@ impl<'a> Run<'a> {
 
     /// The end-to-end tests that take the whole machine.
     fn busy(&mut self) {
-        let all = Self::list(end_to_end(), None);
+        let all = Self::list(debug::end_to_end(), None);
         let names: Vec<&str> = tests_in(&all, BUSY_TESTS).filter(|name| self.is_wanted(name)).collect();
         self.busy_tests("end to end, a busy machine", &names);
     }
@@ -401,7 +433,7 @@ impl<'a> Run<'a> {
             let with_nginx = names.extract_if(.., |name| name.ends_with(NGINX_TESTS)).collect::<Vec<_>>();
             self.skip_all(group, &with_nginx, "no nginx");
         }
-        let mut command = end_to_end();
+        let mut command = debug::end_to_end();
         command.envs(chromedriver.map(|driver| ("CHROMEDRIVER", driver)));
         self.exactly(group, command, &["--include-ignored", "--test-threads=1"], &names);
     }
@@ -427,7 +459,7 @@ impl<'a> Run<'a> {
                     self.skip(&group, test, &format!("no {}", engine.name()));
                     continue;
                 };
-                let mut command = end_to_end();
+                let mut command = debug::end_to_end();
                 command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool);
                 self.exactly(&group, command, &[], &[test]);
             }
@@ -460,7 +492,7 @@ impl<'a> Run<'a> {
     /// The end-to-end tests of the app with a login. Before that nothing is built for those that a filter leaves out.
     fn examples(&mut self) {
         let group = "end to end, examples";
-        let all = Self::list(end_to_end(), None);
+        let all = Self::list(debug::end_to_end(), None);
         let mut names: Vec<&str> = tests_in(&all, EXAMPLE_TESTS).filter(|name| self.is_wanted(name)).collect();
         if names.is_empty() {
             return;
@@ -476,7 +508,7 @@ impl<'a> Run<'a> {
         if let Err(error) = examples::prepare() {
             return self.fail(group, &format!("{group}: {error:#}"));
         }
-        let mut command = end_to_end();
+        let mut command = debug::end_to_end();
         command.env("CHROMEDRIVER", chromedriver);
         self.exactly(group, command, &["--test-threads=1"], &names);
     }
@@ -484,7 +516,7 @@ impl<'a> Run<'a> {
     /// What is made for operators, tried as they try it. A test's name begins with the program that it needs.
     pub(crate) fn installed(&mut self) {
         let group = "end to end, installed";
-        let all = Self::list(end_to_end(), None);
+        let all = Self::list(debug::end_to_end(), None);
         let mut names: Vec<&str> = tests_in(&all, INSTALLED_TESTS).collect();
         let chromedriver = tools::chromedriver();
         if chromedriver.is_none() {
@@ -498,7 +530,7 @@ impl<'a> Run<'a> {
                 self.skip_all(group, &without, &format!("no {program}"));
             }
         }
-        let mut command = end_to_end();
+        let mut command = debug::end_to_end();
         command.env("DUOLOGUE_DIST", target("dist")).envs(chromedriver.map(|driver| ("CHROMEDRIVER", driver)));
         self.exactly(group, command, &["--ignored", "--test-threads=1"], &names);
     }
@@ -522,7 +554,7 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let outcome = step(&format!("tests: {name}"), || harness::stream(command)).map(|mut outcome| {
             if may_retry {
-                self.retry(name, command, &mut outcome);
+                retry(name, command, &mut outcome).into_iter().for_each(|test| self.tally.unsteady(test));
             }
             outcome
         });
@@ -545,24 +577,27 @@ impl<'a> Run<'a> {
         self.tally.add(name, counts, started.elapsed());
     }
 
-    fn retry(&mut self, name: &str, command: &Command, first: &mut Outcome) {
-        let Some(failures) = unsteady::worth_a_second_try(first) else { return };
-        let mut again = unsteady::alone(command, failures);
-        match step(&format!("tests: {name}, once more, alone"), || harness::stream(&mut again)) {
-            Ok(second) => {
-                for test in unsteady::settle(first, &second) {
-                    eprintln!("xtask: {}", unsteady::line(&test));
-                    self.tally.unsteady(test);
-                }
-            }
-            Err(error) => eprintln!("xtask: no second try: {error:#}"),
-        }
-    }
-
     /// What `--list` says of the tests whose name contains the filter.
     fn list(mut tests: Command, filter: Option<&str>) -> String {
         tests.arg("--").args(filter).arg("--list").stderr(Stdio::inherit());
         process::output(&mut tests).unwrap_or_default()
+    }
+}
+
+/// A second try, alone, for a few tests that failed; the names of those that have passed now.
+fn retry(name: &str, command: &Command, first: &mut Outcome) -> Vec<String> {
+    let Some(failures) = unsteady::worth_a_second_try(first) else { return Vec::new() };
+    let mut again = unsteady::alone(command, failures);
+    match step(&format!("tests: {name}, once more, alone"), || harness::stream(&mut again)) {
+        Ok(second) => {
+            let passed = unsteady::settle(first, &second);
+            passed.iter().for_each(|test| eprintln!("xtask: {}", unsteady::line(test)));
+            passed
+        }
+        Err(error) => {
+            eprintln!("xtask: no second try: {error:#}");
+            Vec::new()
+        }
     }
 }
 

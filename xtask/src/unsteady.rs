@@ -1,4 +1,4 @@
-//! A second try for end-to-end tests: a few that failed among others on a full machine are run once more, alone.
+//! A second try for native and end-to-end tests: a few that failed among others on a full machine are run once more, alone.
 //!
 //! ```text
 //! 1 to 3 failures, all of them named ─► those tests, one after the other ─► passed: counted as passed, and named as unsteady
@@ -9,12 +9,13 @@
 //! So do `retries` of cargo-nextest and of Playwright. It keeps a run from being lost to a hiccup of the machine; what it names
 //! is a fault all the same, in the test or in what it tests.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 use crate::harness::Outcome;
 
 /// With more failures than this, something is broken.
-const FAILURES_MAX: usize = 3;
+pub(crate) const FAILURES_MAX: usize = 3;
 
 /// The tests to run once more, if that is worth while.
 pub(crate) fn worth_a_second_try(outcome: &Outcome) -> Option<&[String]> {
@@ -24,10 +25,13 @@ pub(crate) fn worth_a_second_try(outcome: &Outcome) -> Option<&[String]> {
     is_worth_it.then_some(&outcome.failures)
 }
 
-/// The same command, for these tests only and for one at a time.
+/// The same command, of cargo's or a test program itself, for these tests only and for one at a time.
 pub(crate) fn alone(command: &Command, names: &[String]) -> Command {
     let mut again = Command::new(command.get_program());
-    again.args(command.get_args().take_while(|argument| *argument != "--"));
+    let is_for_tests = |argument: &&OsStr| *argument == "--";
+    if command.get_args().any(|argument| is_for_tests(&argument)) {
+        again.args(command.get_args().take_while(|argument| !is_for_tests(argument))).arg("--");
+    }
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => again.env(name, value),
@@ -37,7 +41,7 @@ pub(crate) fn alone(command: &Command, names: &[String]) -> Command {
     if let Some(folder) = command.get_current_dir() {
         again.current_dir(folder);
     }
-    again.args(["--", "--include-ignored", "--test-threads=1", "--exact"]).args(names);
+    again.args(["--include-ignored", "--test-threads=1", "--exact"]).args(names);
     again
 }
 
@@ -64,6 +68,7 @@ pub(crate) fn line(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::process::Command;
 
     use super::{alone, settle, worth_a_second_try};
@@ -122,5 +127,14 @@ mod tests {
         assert_eq!(again.get_args().collect::<Vec<_>>(), wanted);
         assert!(again.get_envs().eq(command.get_envs()));
         assert_eq!(again.get_current_dir(), command.get_current_dir());
+
+        let mut program = Command::new("target/debug/deps/watch-1");
+        program.arg("a_filter").env_remove("DUOLOGUE_LONG");
+        let again = alone(&program, &["a_filter_fits".to_owned()]);
+        let wanted = ["--include-ignored", "--test-threads=1", "--exact", "a_filter_fits"];
+        assert_eq!(
+            (again.get_program(), again.get_args().collect::<Vec<_>>()),
+            (program.get_program(), wanted.map(OsStr::new).to_vec())
+        );
     }
 }
