@@ -8,6 +8,8 @@ mod site;
 
 use std::{
     fs,
+    io::Write as _,
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,8 +21,8 @@ use duologue_client::{Client, Delivery, Keyring, Line, LineError, Target};
 use duologue_server::raise_file_limit;
 use handing::{Handed, until};
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt as _, BufReader, copy_bidirectional},
+    net::{TcpSocket, TcpStream},
     sync::{Notify, Semaphore},
     task::JoinSet,
 };
@@ -48,29 +50,85 @@ fn lines_of_this_run() -> usize {
         .expect("a number")
 }
 
-/// The way to the server, on which some can be cut off for a while: who comes meanwhile waits.
-#[derive(Clone)]
+/// How many lines one process of the way carries: each takes two of the 20,000 files that it may open.
+const LINES_OF_A_WAY: usize = 9_000;
+/// Names the port of the way and that of the server to a process that is one.
+const OF_A_WAY: &str = "DUOLOGUE_TEST_WAY";
+
+/// The way to the server, on which some can be cut off for a while: who comes meanwhile waits. Processes of this program, which
+/// have one port together.
 struct Way {
     port: u16,
-    /// Who comes now will be cut off then.
-    marks: Arc<AtomicBool>,
-    cut: Arc<Notify>,
-    is_cut: Arc<AtomicBool>,
+    processes: Vec<(Child, ChildStdin)>,
 }
 
 impl Way {
-    async fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let way = Self { port, marks: Arc::default(), cut: Arc::default(), is_cut: Arc::default() };
-        let own = way.clone();
-        tokio::spawn(async move {
-            loop {
-                let Ok((mut near, _)) = listener.accept().await else { return };
-                let own = own.clone();
+    fn to(server: u16, lines: usize) -> Self {
+        let port = running::free_port();
+        let processes = (0..lines.div_ceil(LINES_OF_A_WAY)).map(|_| {
+            let mut process = Command::new(std::env::current_exe().expect("its own path"));
+            process.args(["--exact", "a_way_to_the_server"]).env(OF_A_WAY, format!("{port} {server}"));
+            let mut process = process.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+            let told = process.stdin.take().expect("piped");
+            (process, told)
+        });
+        let way = Self { port, processes: processes.collect() };
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        way
+    }
+
+    /// What comes from now on will be cut off, or will not; what is to be is cut off, and what comes waits; that waits no more.
+    fn tell(&mut self, word: &str) {
+        for (_, told) in &mut self.processes {
+            writeln!(told, "{word}").expect("it lives");
+        }
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        for (process, _) in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_way_to_the_server() {
+    let Ok(ports) = std::env::var(OF_A_WAY) else {
+        println!("skipped: it is started by the other test");
+        return;
+    };
+    raise_file_limit().expect("the limit can be raised");
+    let (port, server) = ports.split_once(' ').expect("two ports");
+    let (port, server): (u16, u16) = (port.parse().expect("a port"), server.parse().expect("a port"));
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseport(true).expect("Linux has it");
+    socket.bind(([127, 0, 0, 1], port).into()).expect("a free port");
+    let listener = socket.listen(1_024).expect("it listens");
+    let (cut, marks, is_cut) = (Arc::<Notify>::default(), AtomicBool::new(false), Arc::<AtomicBool>::default());
+    let mut words = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        tokio::select! {
+            word = words.next_line() => match word.expect("text").as_deref() {
+                Some("mark") => marks.store(true, Ordering::Relaxed),
+                Some("unmark") => marks.store(false, Ordering::Relaxed),
+                Some("cut") => {
+                    is_cut.store(true, Ordering::Relaxed);
+                    cut.notify_waiters();
+                }
+                Some("mend") => is_cut.store(false, Ordering::Relaxed),
+                other => return assert_eq!(other, None, "an unknown word"),
+            },
+            accepted = listener.accept() => {
+                let Ok((mut near, _)) = accepted else { continue };
+                let (cut, is_marked, is_cut) = (Arc::clone(&cut), marks.load(Ordering::Relaxed), Arc::clone(&is_cut));
                 tokio::spawn(async move {
-                    let (cut, is_marked) = (own.cut.notified(), own.marks.load(Ordering::Relaxed));
-                    while own.is_cut.load(Ordering::Relaxed) {
+                    let cut = cut.notified();
+                    while is_cut.load(Ordering::Relaxed) {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                     let Ok(mut far) = TcpStream::connect(("127.0.0.1", server)).await else { return };
@@ -80,17 +138,7 @@ impl Way {
                     }
                 });
             }
-        });
-        way
-    }
-
-    fn cut(&self) {
-        self.is_cut.store(true, Ordering::Relaxed);
-        self.cut.notify_waiters();
-    }
-
-    fn mend(&self) {
-        self.is_cut.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -152,7 +200,7 @@ async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a
     raise_file_limit().expect("the limit can be raised");
     let began = Instant::now();
     let port = running::free_port();
-    let way = Way::to(port).await;
+    let mut way = Way::to(port, count);
     let config = handing::config(port, "", "[[rule]]\nopen = [\"*\"]\n");
     let mut handed = Handed::start_at(
         port,
@@ -186,9 +234,9 @@ async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a
         lines
     };
     let devices = count.div_ceil(LINES_OF_A_DEVICE);
-    way.marks.store(true, Ordering::Relaxed);
+    way.tell("mark");
     let parked = connect(devices / PARKED_EACH).await;
-    way.marks.store(false, Ordering::Relaxed);
+    way.tell("unmark");
     let mut lines = connect(devices - devices / PARKED_EACH).await;
     lines.truncate(count - parked.len());
     println!("{} lines, and {} that will be cut off, after {:?}", lines.len(), parked.len(), began.elapsed());
@@ -214,13 +262,13 @@ async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a
     let both = [fs::read(&trust).expect("it is there"), renewed].concat();
     fs::write(&trust, both).expect("written");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    way.cut();
+    way.tell("cut");
     tokio::time::sleep(Duration::from_millis(500)).await;
 
     let asked = Instant::now();
     tokio::task::block_in_place(|| handed.hand_over());
     println!("another process had the place after {:?}", asked.elapsed());
-    way.mend();
+    way.tell("mend");
     let all: Vec<_> = lines.iter().chain(&parked).cloned().collect();
     all_answer(&all).await;
     let took = asked.elapsed();
