@@ -7,14 +7,23 @@ mod site;
 
 use std::{
     fs,
+    process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use duologue_client::{Client, Keyring, Target};
-use duologue_server::rustls::pki_types::{CertificateDer, pem::PemObject};
+use duologue_client::{Client, Keyring, Target, Tls};
+use duologue_server::rustls::{
+    ClientConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    version,
+};
 use running::{certificate, free_port, logged, signal, start};
-use shown::shown;
+use shown::{Looks, shown};
 use site::Site;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 
 fn own(site: &Site, name: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(site.directory.path().join(format!("{name}.pem"))).expect("it is there")
@@ -127,5 +136,100 @@ fn a_renewal_that_is_broken_leaves_what_was_shown_and_is_told_loudly() {
     until_shown(port, "localhost", &own(&site, "own"));
     // Without a file there are still certificates to be read again.
     assert_eq!(site.verb(&["reload"]), "read again: the certificates; there is no --config");
+    drop(server);
+}
+
+/// Suites and versions that OpenSSL itself does not take any more.
+const OF_ANY_AGE: &str =
+    "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nCipherString = ALL:@SECLEVEL=0\n";
+const WITHOUT_FORWARD_SECRECY: &str =
+    "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nCipherString = kRSA\n";
+const WITHOUT_EXTENDED_MASTER_SECRET: &str =
+    "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nOptions = -ExtendedMasterSecret\n";
+
+/// What `openssl s_client` agrees upon, by one version alone: its version and suite, or nothing.
+fn by_openssl(port: u16, version: &str, configuration: &str) -> Option<(String, String)> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("openssl.cnf");
+    fs::write(&file, configuration).expect("written");
+    let said = Command::new("openssl")
+        .args(["s_client", "-connect", &format!("127.0.0.1:{port}"), version, "-brief"])
+        .env("OPENSSL_CONF", file)
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl is there");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    let of = |what: &str| said.lines().find_map(|line| line.strip_prefix(what)).map(|it| it.trim().to_owned());
+    of("Protocol version:").zip(of("Ciphersuite:"))
+}
+
+/// A proxy of long ago: in clear on one side, TLS 1.2 on the other.
+async fn old_proxy(listener: TcpListener, to: u16) {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&version::TLS12])
+        .expect("ring has suites of it")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Looks::default()))
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(config));
+    while let Ok((mut client, _)) = listener.accept().await {
+        let connector = connector.clone();
+        tokio::spawn(async move {
+            let server = TcpStream::connect(("127.0.0.1", to)).await.expect("it listens");
+            let name = ServerName::try_from("localhost").expect("a name");
+            let mut server = connector.connect(name, server).await.expect("TLS 1.2 is taken");
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_1_2_is_taken_only_where_the_owner_says_so_and_a_line_over_it_is_told_of() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        println!("skipped: needs openssl");
+        return;
+    }
+    let site = Site::new("");
+    certificate(&site, "own", &["localhost"]);
+    let (port, listener) = (free_port(), TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
+    let near = listener.local_addr().expect("bound").port();
+    let configure = |tls: &str| {
+        site.configure(&format!(
+            "[server]\nurl = \"https://127.0.0.1:{near}\"\nlisten = \"127.0.0.1:{port}\"\nstate = \"state\"\n\
+             {tls}[[tls.certificate]]\ncert = \"own.pem\"\nkey = \"own.key\"\n[[rule]]\nopen = [\"echo\"]\n"
+        ));
+    };
+    let file = site.config();
+    let file = file.to_str().expect("text");
+    configure("");
+    assert!(!site.verb(&["check", file]).contains("TLS 1.2"));
+    let server = start(&site, &["serve", "--config", file], &[]);
+    assert_eq!(by_openssl(port, "-tls1_2", ""), None);
+    assert!(by_openssl(port, "-tls1_3", "").is_some_and(|(version, _)| version == "TLSv1.3"));
+    drop(server);
+    assert!(!site.log().contains("TLS 1.2"));
+
+    configure("[tls]\ntls12 = true\n");
+    assert!(site.verb(&["check", file]).contains("TLS 1.2 is taken beside 1.3"));
+    let server = start(&site, &["serve", "--config", file], &[]);
+    logged(&site, "TLS 1.2 is taken beside 1.3", 1);
+    let (spoken, suite) = by_openssl(port, "-tls1_2", "").expect("it is taken");
+    assert!(spoken == "TLSv1.2" && suite.starts_with("ECDHE-"), "{spoken} {suite}");
+    assert!(by_openssl(port, "-tls1_3", "").is_some_and(|(version, _)| version == "TLSv1.3"), "the newer one stays");
+    for old in ["-tls1", "-tls1_1"] {
+        assert_eq!(by_openssl(port, old, OF_ANY_AGE), None, "{old}");
+    }
+    assert_eq!(by_openssl(port, "-tls1_2", WITHOUT_FORWARD_SECRECY), None, "RSA's key exchange");
+    assert_eq!(by_openssl(port, "-tls1_2", WITHOUT_EXTENDED_MASTER_SECRET), None, "RFC 7627");
+
+    let proxy = tokio::spawn(old_proxy(listener, port));
+    let target = site.target(&site.verb(&["invite", "new"]));
+    let client = Client::new(Keyring::in_memory());
+    let line = client.connect(&target).await.expect("the invite is good");
+    let long = vec![7; 300_000];
+    assert!(line.request("echo", long.clone()).await == Ok(long), "records of full length, both ways");
+    let path = client.path(&line).await.expect("told");
+    assert_eq!(path.seen.tls, Some(Tls::V12));
+    proxy.abort();
     drop(server);
 }

@@ -50,6 +50,7 @@ pub(super) struct Server {
 pub(super) struct Tls {
     #[serde(default)]
     certificate: Vec<Certificate>,
+    tls12: Option<bool>,
     acme: Option<Spanned<Acme>>,
 }
 
@@ -128,6 +129,7 @@ impl Tables<'_> {
             server.http2 = table.http2;
         }
         if let Some(table) = self.tls.filter(|table| !table.certificate.is_empty()) {
+        site.tls12 = self.tls.and_then(|table| table.tls12);
             let both = table.certificate.iter().map(|it| (reader.one(&it.cert, path), reader.one(&it.key, path)));
             let (certificates, keys): (Vec<_>, Vec<_>) = both.unzip();
             site.certificates = certificates.into_iter().collect();

@@ -66,6 +66,11 @@ settings! {
         /// The certificate's private key, PEM.
         #[arg(long = "key", value_name = "FILE", env = "DUOLOGUE_KEY", value_delimiter = ' ')]
         keys: Vec<PathBuf> = "tls.certificate",
+        /// Takes TLS 1.2 too, where this server has TLS itself: for a proxy or a middlebox that speaks nothing newer. Browsers and native
+        /// clients need it for nothing.
+        #[arg(long, env = "DUOLOGUE_TLS12", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+            default_missing_value = "true", value_parser = BoolishValueParser::new())]
+        tls12: bool = "tls.tls12",
         /// Lets each enrolled device make links for further ones, at most 5 at a time. Revoking it revokes them.
         #[arg(long, env = "DUOLOGUE_PAIRING", value_name = "BOOL", num_args = 0..=1, require_equals = true,
             default_missing_value = "true", value_parser = BoolishValueParser::new())]

@@ -54,6 +54,7 @@ struct Shown {
     before: Vec<One>,
     /// What an issuer looks for, where certificates are got by ACME.
     challenges: Option<Challenges>,
+    takes_tls12: bool,
 }
 
 #[derive(Clone)]
@@ -95,13 +96,20 @@ impl Certificates {
     /// What a listener shows that has read these.
     #[must_use]
     pub fn new(read: ReadCertificates) -> Self {
-        Self(Arc::new(RwLock::new(Shown { now: read, before: Vec::new(), challenges: None })))
+        Self(Arc::new(RwLock::new(Shown { now: read, before: Vec::new(), challenges: None, takes_tls12: false })))
     }
 
     /// Shows issuers what they look for, too.
     #[must_use]
     pub fn answering(self, challenges: &Challenges) -> Self {
         self.0.write().unwrap_or_else(PoisonError::into_inner).challenges = Some(challenges.clone());
+        self
+    }
+
+    /// Takes TLS 1.2 beside 1.3, by suites with ECDHE and AEAD alone, and with the extended master secret (RFC 7627).
+    #[must_use]
+    pub fn taking_tls12(self) -> Self {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).takes_tls12 = true;
         self
     }
 
@@ -155,15 +163,20 @@ impl Certificates {
         of(&shown.before).filter(|before| Some(before.as_str()) == known).or_else(|| of(&shown.now.all))
     }
 
-    /// TLS 1.3 with what is shown at that time.
+    /// TLS with what is shown at that time.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
+        let versions: &[_] = match self.read().takes_tls12 {
+            true => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            false => &[&rustls::version::TLS13],
+        };
         let builder = ServerConfig::builder_with_provider(Arc::new(tls_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("the provider has suites of TLS 1.3");
+            .with_protocol_versions(versions)
+            .expect("the provider has suites of both versions");
         let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(self.clone()));
         // The listener adds HTTP/2 where it speaks it.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.require_ems = true;
         if self.read().challenges.is_some() {
             config.alpn_protocols.push(ACME_TLS.to_vec());
         }

@@ -335,7 +335,7 @@ impl Front {
     fn take(self: &Arc<Self>, tcp: std::net::TcpStream, address: SocketAddr) -> io::Result<bool> {
         // An IPv4 address where the listener has both kinds.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let client = self.client(Whose { peer: address, proxied: None }, &HeaderMap::new());
+        let client = self.client(Whose { peer: address, proxied: None, tls: Tls::None }, &HeaderMap::new());
         // A proxy's is judged as its client's, when that is known.
         if !self.proxies.contains(address.ip()) && self.admits(client).is_err() {
             return Ok(false);
@@ -365,11 +365,11 @@ impl Front {
             () = self.stop.cancelled() => return,
         };
         // Where a proxy is trusted and has said nobody's address, its own is not the caller's.
-        let of_peer = |kind| self.event(kind, Whose { peer, proxied: said.get().copied() });
+        let of_peer = |kind| self.event(kind, Whose { peer, proxied: said.get().copied(), tls: Tls::None });
         match begun {
             Ok(Ok((stream, proxied))) => {
                 place.is_worth(Worth::Idle);
-                let whose = Whose { peer, proxied };
+                let whose = Whose { peer, proxied, tls: stream.outer() };
                 match stream.protocol() {
                     // The handshake was all that there is to it.
                     Some(ACME_TLS) => {}
@@ -402,11 +402,12 @@ impl Front {
         if let Some(address) = proxied {
             said.get_or_init(|| address);
         }
+        let unread = Whose { peer, proxied, tls: Tls::None };
         // Before another byte is waited for, whose connection it is counts already.
         if proxied.is_some() {
-            self.admits(self.client(Whose { peer, proxied }, &HeaderMap::new())).map_err(io::Error::other)?;
+            self.admits(self.client(unread, &HeaderMap::new())).map_err(io::Error::other)?;
         }
-        if proxied.is_some() && !place.is_of(self.client(Whose { peer, proxied }, &HeaderMap::new()).bounded_as()) {
+        if proxied.is_some() && !place.is_of(self.client(unread, &HeaderMap::new()).bounded_as()) {
             return Err(io::Error::other("there are too many connections from its address"));
         }
         if proxied::is_header_next(&mut tcp).await? {
@@ -507,9 +508,11 @@ impl Front {
             None if is_trusted && proxied::says_whose(headers) => AddressFrom::Forwarded,
             None => AddressFrom::Connection,
         };
-        // This listener takes nothing older than TLS 1.3.
-        let tls = if self.tls.is_some() { Tls::V13 } else { Tls::None };
-        Outer { tls, address_from, own_proxy: is_trusted || (self.behind_proxy && whose.peer.ip().is_loopback()) }
+        Outer {
+            tls: whose.tls,
+            address_from,
+            own_proxy: is_trusted || (self.behind_proxy && whose.peer.ip().is_loopback()),
+        }
     }
 
     /// Whether whoever has just come may connect: his network, and how many have come from there.
@@ -615,6 +618,8 @@ fn boxed(why: Refusal) -> Box<Response<Body>> {
 struct Whose {
     peer: SocketAddr,
     proxied: Option<IpAddr>,
+    /// None before it was agreed upon, too.
+    tls: Tls,
 }
 
 /// For a client that forgot TLS.

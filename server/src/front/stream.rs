@@ -22,6 +22,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
+use duologue_native::path::Tls;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 #[cfg(target_os = "linux")]
@@ -208,6 +209,14 @@ impl Stream {
         match self {
             Self::Clear(_) => None,
             Self::Tls(tls) => tls.protocol(),
+        }
+    }
+
+    /// What is around it.
+    pub(crate) fn outer(&self) -> Tls {
+        match self {
+            Self::Clear(_) => Tls::None,
+            Self::Tls(tls) => tls.version(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! TLS 1.3 by rustls with ring, and X25519MLKEM768 where the processor is one for it: from certificate files, or self-signed for
+//! TLS 1.3, and 1.2 where the owner wants it, by rustls with ring, and X25519MLKEM768 where the processor is one for it: from certificate files, or self-signed for
 //! development.
 
 use std::{

@@ -23,8 +23,9 @@ use std::{
 };
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
+use duologue_native::path::Tls;
 use rustls::{
-    ServerConfig,
+    ProtocolVersion, ServerConfig,
     server::UnbufferedServerConnection,
     unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus},
 };
@@ -112,6 +113,14 @@ impl TlsStream {
     /// What is spoken, if that was agreed upon.
     pub(super) fn protocol(&self) -> Option<&[u8]> {
         self.tls.alpn_protocol()
+    }
+
+    /// Of which version it is.
+    pub(super) fn version(&self) -> Tls {
+        match self.tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => Tls::V12,
+            _ => Tls::V13,
+        }
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,6 +14,10 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often it is told that a certificate comes to its end, or that a new one is broken.
 const TELL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What is told of a server that speaks an old version of TLS too.
+pub(crate) const TLS12: &str = "TLS 1.2 is taken beside 1.3 (`tls12`): what comes that way shows its certificate, and the names that are asked \
+     for, in clear to the network; take that out when no proxy needs it any more";
+
 /// The files that settings name, each certificate with its key.
 pub(crate) fn files(settings: &SiteSettings) -> anyhow::Result<Vec<CertificateFiles>> {
     let certificates = settings.certificates.clone().unwrap_or_default();

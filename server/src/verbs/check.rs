@@ -41,6 +41,9 @@ impl Check {
             0 => say(&format!("{file}: in order, with no rule: nothing is open")),
             number => say(&format!("{file}: in order, {number} rules")),
         }
+        if site.tls12 == Some(true) {
+            say(certificates::TLS12);
+        }
         if site.url.is_none() {
             say("it has no `url` below [server], which `serve` then wants by --url");
         }

@@ -33,6 +33,9 @@ const NO_CERTIFICATE: &str = "a server for the world needs TLS: give it a certif
 const TWO_KINDS: &str =
     "[tls.acme] beside a certificate's files, or behind a proxy that has TLS: leave one of them out";
 
+const TLS12_OF_A_PROXY: &str =
+    "--tls12 and --behind-proxy: which versions of TLS are spoken is said at the proxy that has TLS; leave --tls12 out";
+
 const NO_TERMINAL: &str = "--desk needs a terminal, because what people say is shown there and nowhere else: start this in \
      one, with neither input nor output redirected, or leave out --desk";
 
@@ -89,6 +92,7 @@ impl Serve {
         match (files.is_empty() && acme.is_none(), behind_proxy) {
             _ if acme.is_some() && (behind_proxy || !files.is_empty()) => return Err(wrong_usage(TWO_KINDS)),
             (true, false) => return Err(wrong_usage(NO_CERTIFICATE)),
+            _ if behind_proxy && site.tls12 == Some(true) => return Err(wrong_usage(TLS12_OF_A_PROXY)),
             (false, true) => return Err(wrong_usage("a certificate and --behind-proxy: leave one of them out")),
             (true, true) if !listen.ip().is_loopback() => {
                 return Err(wrong_usage(
@@ -130,6 +134,13 @@ impl Serve {
         let certificates = match &acme {
             Some(acme) => Some(Certificates::new(acme.first()?).answering(acme.challenges())),
             None => from_files,
+        };
+        let certificates = match site.tls12.unwrap_or_default() {
+            true => {
+                tracing::warn!("{}", certificates::TLS12);
+                certificates.map(Certificates::taking_tls12)
+            }
+            false => certificates,
         };
         let listener = match given {
             Some(given) => given.set_nonblocking(true).and_then(|()| TcpListener::from_std(given)),

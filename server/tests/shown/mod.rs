@@ -5,13 +5,19 @@ use std::{net::TcpStream, sync::Arc};
 use duologue_server::rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring, verify_tls13_signature},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 /// Looks at what is shown, and takes all of it.
 #[derive(Debug)]
-struct Looks(CryptoProvider);
+pub(crate) struct Looks(CryptoProvider);
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self(ring::default_provider())
+    }
+}
 
 impl ServerCertVerifier for Looks {
     fn verify_server_cert(
@@ -27,11 +33,12 @@ impl ServerCertVerifier for Looks {
 
     fn verify_tls12_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2".to_owned()))
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -56,7 +63,7 @@ pub(crate) fn shown(port: u16, name: &str) -> CertificateDer<'static> {
         .with_safe_default_protocol_versions()
         .expect("it has suites")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Looks(ring::default_provider())))
+        .with_custom_certificate_verifier(Arc::new(Looks::default()))
         .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let mut client = ClientConnection::new(Arc::new(client), name).expect("a client");
