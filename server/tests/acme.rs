@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use duologue_server::rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use running::{certificate, free_port, logged, start};
 use shown::shown;
 use site::{Server, Site};
@@ -127,6 +128,12 @@ fn until_kept(site: &Site, before: Option<&[u8]>) -> (Vec<u8>, Duration) {
     }
 }
 
+/// How often the issuer has looked whether a name is ours.
+fn looks(site: &Site) -> usize {
+    let log = fs::read_to_string(site.directory.path().join("issuer.log")).expect("a log");
+    log.matches("Pulled a task from the Tasks queue").count()
+}
+
 fn in_clear(port: u16, path: &str) -> String {
     let mut tcp = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     write!(tcp, "GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n").expect("written");
@@ -138,7 +145,8 @@ fn in_clear(port: u16, path: &str) -> String {
 #[test]
 fn a_certificate_is_got_at_the_first_start_and_again_before_it_ends_while_the_issuer_refuses_nonces() {
     let (site, port) = (Site::new(""), free_port());
-    let Some(issuer) = Issuer::new(&site, port, free_port(), 12, &[("PEBBLE_WFE_NONCEREJECT", "15")]) else { return };
+    let faults = [("PEBBLE_WFE_NONCEREJECT", "15"), ("PEBBLE_AUTHZREUSE", "100"), ("PEBBLE_CHAIN_LENGTH", "3")];
+    let Some(issuer) = Issuer::new(&site, port, free_port(), 12, &faults) else { return };
     let server = serve(&site, port, issuer.port, None);
     // Until there is one, something is shown all the same.
     let placeholder = shown(port, "line.example");
@@ -154,6 +162,10 @@ fn a_certificate_is_got_at_the_first_start_and_again_before_it_ends_while_the_is
         std::thread::sleep(Duration::from_millis(200));
     }
     let (first, _) = until_kept(&site, None);
+    let chain = CertificateDer::pem_slice_iter(&first).count();
+    assert_eq!(chain, 4, "three authorities stand between it and the root");
+    let looked = looks(&site);
+    assert!(looked >= 2, "each name was looked at");
     logged(&site, "a certificate was got by ACME", 1);
     println!("the first after {:?}", begun.elapsed());
     let first_shown = shown(port, "two.line.example");
@@ -174,6 +186,7 @@ fn a_certificate_is_got_at_the_first_start_and_again_before_it_ends_while_the_is
     logged(&site, "a certificate was got by ACME", 2);
     assert_ne!(shown(port, "line.example"), first_shown);
     assert_eq!(fs::read(site.state().join("acme/account.json")).expect("it is there"), account, "the account stays");
+    assert_eq!(looks(&site), looked, "what the issuer has looked at is good for the next order too");
     drop(server);
 }
 
@@ -182,15 +195,20 @@ fn a_renewal_that_fails_is_told_loudly_with_the_days_left_and_http_is_tried_wher
     let (site, port, http, elsewhere) = (Site::new(""), free_port(), free_port(), free_port());
     // It looks for TLS where nobody is.
     let Some(mut issuer) = Issuer::new(&site, elsewhere, http, 3_600, &[]) else { return };
-    issuer.stop();
     let server = serve(&site, port, issuer.port, Some(http));
     logged(&site, "no certificate could be got by ACME", 1);
-    assert!(site.log().contains("there is no certificate yet"), "{}", site.log());
+    let refused = site.log();
+    assert!(refused.contains("there is no certificate yet") && refused.contains("line.example: "), "{refused}");
+    // Nor is the issuer there by now.
+    issuer.stop();
+    site.verb(&["reload"]);
+    logged(&site, "no certificate could be got by ACME", 2);
+    assert!(site.log().contains("Connection refused"), "{}", site.log());
     assert!(in_clear(http, "/a?b=c").contains("location: https://line.example/a?b=c\r\n"));
     assert!(in_clear(http, "/.well-known/acme-challenge/nobody").starts_with("HTTP/1.1 404"));
-    // Mended, and tried again at once.
-    assert!(issuer.start(&site, 3_600, &[]));
-    let mut tries = 1;
+    // Mended, and tried again at once; this issuer takes its time to look.
+    assert!(issuer.start(&site, 3_600, &[("PEBBLE_VA_NOSLEEP", "0"), ("PEBBLE_VA_SLEEPTIME", "2")]));
+    let mut tries = 2;
     let begun = Instant::now();
     while !site.state().join("acme/certificate.pem").exists() {
         let failures = site.log().matches("no certificate could be got").count();
