@@ -14,8 +14,8 @@ use std::{
 };
 
 use duologue::{
-    Claims, ClientConfig, ConnectionError, ConnectionNo, EvidenceKind, Invite, KnownKeys, LineEvent, Offer, Outcome,
-    ServerKey, Ticket, ToldKeys, limits,
+    Claims, ClientConfig, CloseCode, ConnectionError, ConnectionNo, EvidenceKind, Invite, KnownKeys, LineEvent, Offer,
+    Outcome, ServerKey, Ticket, ToldKeys, limits,
 };
 use duologue_native::{
     Endpoint, Line, LineError, carry, keep,
@@ -103,7 +103,7 @@ pub enum ConnectError {
 /// A device that can open lines.
 #[derive(Clone, Debug)]
 pub struct Client {
-    keyring: Arc<Keyring>,
+    pub(crate) keyring: Arc<Keyring>,
     name: String,
     extra_roots: Option<PathBuf>,
     m1_first: bool,
@@ -198,7 +198,15 @@ impl Client {
     /// This device, as issuers of tokens name it.
     #[must_use]
     pub fn device(&self) -> Device {
-        Device(Arc::clone(&self.keyring))
+        Device(self.keyring.first())
+    }
+
+    /// The same for a server at which its key may have been renewed: what is bound to an older key is worth nothing there.
+    ///
+    /// # Errors
+    /// If its key cannot be read.
+    pub fn device_at(&self, target: &Target) -> Result<Device, KeyringError> {
+        Ok(Device(self.keyring.pair(&target.place())?))
     }
 
     /// Opens a line and waits until the server has let this device in. From then on the line dials again by itself whenever
@@ -237,7 +245,7 @@ impl Client {
     /// By the newest key that is known, and by the one before where that does not work yet.
     async fn connect_known(&self, target: &Target) -> Result<Line, ConnectError> {
         let (place, keys) = (target.place(), self.keys(target)?);
-        let config = self.config(target, keys.first());
+        let config = self.config(target, keys.first())?;
         let claims = config.claims.clone();
         let mut core = duologue::Line::client(config, chance());
         if let Some(older) = keys.second() {
@@ -296,7 +304,7 @@ impl Client {
         }
     }
 
-    fn config(&self, target: &Target, server_key: ServerKey) -> ClientConfig {
+    fn config(&self, target: &Target, server_key: ServerKey) -> Result<ClientConfig, KeyringError> {
         let (host, place) = (target.host(), target.place());
         let known = self.keyring.server(&place);
         let enrolled = known.as_ref().is_some_and(|server| server.enrolled);
@@ -306,7 +314,7 @@ impl Client {
             (None, None) => Offer::Nothing,
         };
         let claims = Claims { origin: String::new(), host, name: self.name.clone() };
-        ClientConfig { server_key, offer, enrolled, device: self.keyring.device(), claims }
+        Ok(ClientConfig { server_key, offer, enrolled, device: self.keyring.pair(&place)?.device(), claims })
     }
 }
 
@@ -472,8 +480,18 @@ impl Endpoint for ClientEndpoint {
                 tokio::spawn(dialler.dial(line));
             }
             LineEvent::SignatureWanted(no, message) => {
-                let signature = self.dialler.client.keyring.sign(&message);
-                line.command(|line, now| line.provide_signature(now, no, signature));
+                // Another program may have renewed the key, or this one while the line was open.
+                match self.dialler.client.keyring.pair(&self.place) {
+                    Ok(pair) => {
+                        let device = pair.device();
+                        let signature = pair.sign(&device.instead(&message));
+                        line.command(|line, now| line.provide_signature_by(now, no, device, signature));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the device does not sign");
+                        line.close(CloseCode::Internal, "the device key cannot be read");
+                    }
+                }
             }
             LineEvent::Opened(grant) => {
                 if let Outcome::Fresh(reason) = grant.outcome {

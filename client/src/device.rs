@@ -13,14 +13,14 @@ use duologue::SignatureAlgorithm;
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
-use crate::Keyring;
+use crate::keyring::Pair;
 
 /// What goes before the key in a nonce.
 const NONCE_PREFIX: &[u8] = b"duologue token\0";
 
 /// The device of a client.
 #[derive(Clone, Debug)]
-pub struct Device(pub(crate) Arc<Keyring>);
+pub struct Device(pub(crate) Arc<Pair>);
 
 /// What a proof of the device's key is for (RFC 9449, section 4.2).
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,7 +96,7 @@ mod tests {
     /// That of RFC 8037, A.1.
     fn device() -> Device {
         let seed = BASE64_URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").expect("base64url");
-        Device(Arc::new(Keyring::of_seed(&seed)))
+        Device(Arc::new(Pair::of_seed(&seed)))
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! device.p8      the device key, PKCS #8, mode 0600
+//! device-….p8    the one that has taken its place at one server, named by a hash of that; beside it, as device-….next.p8, the one that
+//!                is to: looked for anew each time, since another program may have renewed it
 //! servers.json   by host, and path if there is one: the pinned key, with what its owner has signed of the next and which there
 //!                were before, whether it has let us in, the ticket; mode 0600
 //! ```
@@ -12,11 +14,11 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use duologue::{DeviceKey, KnownKeys, Secret, SignatureAlgorithm, Ticket};
+use duologue::{DeviceKey, KnownKeys, Secret, SignatureAlgorithm, Ticket, crypto::sha256};
 use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair},
@@ -50,9 +52,47 @@ pub(crate) struct KnownServer {
     pub(crate) ticket: Option<Ticket>,
 }
 
+/// A key that signs.
+#[derive(Debug)]
+pub(crate) struct Pair(Ed25519KeyPair);
+
+impl Pair {
+    fn new() -> Self {
+        Self::read(&generate()).expect("a fresh key is well-formed")
+    }
+
+    fn read(pkcs8: &[u8]) -> Option<Self> {
+        Ed25519KeyPair::from_pkcs8(pkcs8).ok().map(Self)
+    }
+
+    /// One with this key.
+    #[cfg(test)]
+    pub(crate) fn of_seed(seed: &[u8]) -> Self {
+        Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("32 bytes"))
+    }
+
+    /// The public half.
+    pub(crate) fn device(&self) -> DeviceKey {
+        let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), self.0.public_key().as_ref()].concat();
+        DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("prefix and key make an Ed25519 SPKI")
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
+    }
+}
+
+/// What has become of a device's key at one server, where nothing is on disk.
+#[derive(Debug, Default)]
+struct Renewed {
+    own: Option<Arc<Pair>>,
+    next: Option<Arc<Pair>>,
+}
+
 /// A device's key and its memory of servers.
 pub struct Keyring {
-    pair: Ed25519KeyPair,
+    pair: Arc<Pair>,
+    renewed: Mutex<BTreeMap<String, Renewed>>,
     servers: Mutex<BTreeMap<String, KnownServer>>,
     directory: Option<PathBuf>,
 }
@@ -64,18 +104,7 @@ impl Keyring {
     /// If the operating system gives no randomness.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self {
-            pair: pair(&generate()).expect("a fresh key is well-formed"),
-            servers: Mutex::default(),
-            directory: None,
-        }
-    }
-
-    /// One with this key.
-    #[cfg(test)]
-    pub(crate) fn of_seed(seed: &[u8]) -> Self {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("32 bytes");
-        Self { pair, servers: Mutex::default(), directory: None }
+        Self { pair: Arc::new(Pair::new()), renewed: Mutex::default(), servers: Mutex::default(), directory: None }
     }
 
     /// The device of a directory, which is made if it is missing.
@@ -95,7 +124,7 @@ impl Keyring {
             }
             Err(source) => return Err(io_error("read", &path, source)),
         };
-        let pair = pair(&pkcs8).ok_or(KeyringError::Damaged(path))?;
+        let pair = Arc::new(Pair::read(&pkcs8).ok_or(KeyringError::Damaged(path))?);
         let path = directory.join("servers.json");
         let servers = match fs::read(&path) {
             Ok(json) => {
@@ -107,18 +136,70 @@ impl Keyring {
             Err(source) => return Err(io_error("read", &path, source)),
         };
         let servers = Mutex::new(servers.ok_or(KeyringError::Damaged(path))?);
-        Ok(Self { pair, servers, directory: Some(directory) })
+        Ok(Self { pair, renewed: Mutex::default(), servers, directory: Some(directory) })
     }
 
-    /// The device's public key.
+    /// The device's public key, as it was made: a server at which it was renewed knows another.
     #[must_use]
     pub fn device(&self) -> DeviceKey {
-        let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), self.pair.public_key().as_ref()].concat();
-        DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("prefix and key make an Ed25519 SPKI")
+        self.pair.device()
     }
 
-    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.pair.sign(message).as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
+    pub(crate) fn first(&self) -> Arc<Pair> {
+        Arc::clone(&self.pair)
+    }
+
+    /// The key by which a server knows this device.
+    pub(crate) fn pair(&self, place: &str) -> Result<Arc<Pair>, KeyringError> {
+        let own = match self.path(place, "p8") {
+            Some(path) => read_pair(&path)?.map(Arc::new),
+            None => self.renewed(|all| all.get(place).and_then(|it| it.own.clone())),
+        };
+        Ok(own.unwrap_or_else(|| self.first()))
+    }
+
+    /// The key that is to take its place there: that of a renewal which was not finished, or a new one, which is kept first.
+    pub(crate) fn next_pair(&self, place: &str) -> Result<Arc<Pair>, KeyringError> {
+        let Some(path) = self.path(place, "next.p8") else {
+            let next = |all: &mut BTreeMap<String, Renewed>| {
+                let next = &mut all.entry(place.to_owned()).or_default().next;
+                Arc::clone(next.get_or_insert_with(|| Arc::new(Pair::new())))
+            };
+            return Ok(self.renewed(next));
+        };
+        if let Some(next) = read_pair(&path)? {
+            return Ok(Arc::new(next));
+        }
+        let pkcs8 = generate();
+        write_private(&path, &pkcs8)?;
+        Ok(Arc::new(Pair::read(&pkcs8).expect("a fresh key is well-formed")))
+    }
+
+    /// That key has taken its place: it is the one by which the server knows this device.
+    pub(crate) fn use_next_pair(&self, place: &str) -> Result<(), KeyringError> {
+        let Some((own, next)) = self.path(place, "p8").zip(self.path(place, "next.p8")) else {
+            self.renewed(|all| {
+                let renewed = all.entry(place.to_owned()).or_default();
+                renewed.own = renewed.next.take().or_else(|| renewed.own.take());
+            });
+            return Ok(());
+        };
+        fs::rename(&next, &own).map_err(|source| io_error("move", &next, source))?;
+        // What lies under which name is on disk before the other key is given up.
+        let directory = self.directory.as_deref().unwrap_or(Path::new("."));
+        let synced = fs::File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|source| io_error("keep", directory, source))
+    }
+
+    fn renewed<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Renewed>) -> T) -> T {
+        work(&mut self.renewed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where a key for one server is; none in memory. An address is no file's name.
+    fn path(&self, place: &str, kind: &str) -> Option<PathBuf> {
+        let [a, b, c, d, e, f, g, h, ..] = sha256(place.as_bytes());
+        let name = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        self.directory.as_ref().map(|directory| directory.join(format!("device-{name:016x}.{kind}")))
     }
 
     pub(crate) fn server(&self, place: &str) -> Option<KnownServer> {
@@ -217,8 +298,12 @@ fn generate() -> Vec<u8> {
         .to_vec()
 }
 
-fn pair(pkcs8: &[u8]) -> Option<Ed25519KeyPair> {
-    Ed25519KeyPair::from_pkcs8(pkcs8).ok()
+fn read_pair(path: &Path) -> Result<Option<Pair>, KeyringError> {
+    match fs::read(path) {
+        Ok(pkcs8) => Pair::read(&pkcs8).map(Some).ok_or_else(|| KeyringError::Damaged(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io_error("read", path, source)),
+    }
 }
 
 /// Writes a file that only its owner may read: with its mode from the first byte, and whole or not at all. A crash, or a disk that

@@ -14,7 +14,7 @@
 //! # Layout
 //!
 //! `target.rs` what to connect to · `keyring.rs` the device key, pins and tickets on disk · `tls.rs` TLS, and why loopback is
-//! special · `device.rs` what issuers of tokens call this device · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `path.rs` what both ends know of the way between them · `published.rs` what a server publishes of its keys · `refusal.rs` what a failed one means · `socket.rs` the WebSocket.
+//! special · `device.rs` what issuers of tokens call this device · `token.rs` tokens, and when they are asked for · `connect.rs` upgrade and driver · `path.rs` what both ends know of the way between them · `published.rs` what a server publishes of its keys · `refusal.rs` what a failed one means · `renew.rs` another device key · `socket.rs` the WebSocket.
 //!
 //! What a program must name of the core stands here too; all of it is [`duologue`].
 
@@ -24,6 +24,7 @@ mod keyring;
 mod path;
 mod published;
 mod refusal;
+mod renew;
 mod socket;
 mod target;
 mod tls;
@@ -43,6 +44,7 @@ pub use duologue_native::{
 };
 pub use keyring::{Keyring, KeyringError};
 pub use path::{Path, PathError};
+pub use renew::RenewError;
 pub use socket::WebSocket;
 pub use target::{InvalidTarget, Target};
 pub use tls::provider as tls_provider;

@@ -75,6 +75,8 @@ enum Verb {
     Health(verbs::health::HealthVerb),
     /// Opens a line from this terminal: sends its lines, prints what comes back.
     Connect(verbs::connect::Connect),
+    /// Has a server put another key in the place of this device's own, as `connect` uses it: it stays the same device there.
+    RenewKey(verbs::renew_key::RenewKey),
     /// Prints what has a shell complete these verbs and their options.
     Completions(verbs::manual::Completions),
     /// Writes the manual pages, of this and of each verb, into a directory: for whoever packs it.
@@ -115,6 +117,7 @@ async fn main() -> std::process::ExitCode {
         Verb::State(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
+        Verb::RenewKey(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(&mut Verb::command()),
         Verb::Man(verb) => verb.run(Verb::command()),
     };

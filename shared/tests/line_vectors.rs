@@ -28,6 +28,7 @@ const FILE: &str = include_str!("../../docs/vectors/line.json");
 
 const SERVER: u8 = 1;
 const DEVICE: u8 = 2;
+const NEXT_DEVICE: u8 = 3;
 const SEEDS: [u64; 2] = [11, 12];
 /// The owner's P-256 key, whose private half is 32 times 7, and its signature of the server's key as the first (RFC 6979).
 const OWNER: &str = "1e18532fd4754c02f3041d9c75ceb33b83ffd81ac7ce4fe882ccb1c98bc5896e\
@@ -46,7 +47,19 @@ struct Vectors {
     device_spki: String,
     invite_secret: String,
     invite_link: String,
+    renewal: Renewal,
     connections: Vec<Wire>,
+}
+
+/// What the device's next key signs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Renewal {
+    private_key: String,
+    spki: String,
+    challenge: String,
+    signed: String,
+    signature: String,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -99,6 +112,30 @@ fn ticket(seed: u8) -> Ticket {
 /// As the server tells it, by that evidence.
 fn raised(evidence: u32) -> Standing {
     Standing { subject: "ann".to_owned(), secs: Some(300), evidence, ..Standing::of_level(2) }
+}
+
+impl Renewal {
+    fn of(device: &Device) -> Self {
+        let (next, challenge) = (Device::new(NEXT_DEVICE), [0x60; 32]);
+        let (before, key) = (sha256(device.key().spki()), next.key());
+        let signed = key.renewal(&challenge, &before);
+        let signature = next.sign(&signed);
+        assert!(key.is_renewal(&challenge, &before, &signature));
+        for (challenge, before, signature) in [
+            (&[0x61; 32], &before, &signature),
+            (&challenge, &[0; 32], &signature),
+            (&challenge, &before, &device.sign(&signed)),
+        ] {
+            assert!(!key.is_renewal(challenge, before, signature));
+        }
+        Self {
+            private_key: hex::encode([NEXT_DEVICE; 32]),
+            spki: hex::encode(key.spki()),
+            challenge: hex::encode(challenge),
+            signed: hex::encode(&signed),
+            signature: hex::encode(signature),
+        }
+    }
 }
 
 /// One connection on its way, and what has crossed.
@@ -398,6 +435,7 @@ fn written() -> Vectors {
         device_spki: hex::encode(device.key().spki()),
         invite_secret: hex::encode([5; 32]),
         invite_link: invite().to_link("https://localhost"),
+        renewal: Renewal::of(&device),
         connections: vec![
             first.wire("enrolment", SEEDS[0], (2, invite().id().0, invite().psk())),
             second.wire("resumption", SEEDS[1], (1, [0x70; 16], ticket(0x70).secret)),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, num::NonZeroU32, ops::Range, time::Duration};
 
-use duologue::DeviceId;
+use duologue::{DeviceId, DeviceKey};
 use duologue_native::path::PATH_LABEL;
 use serde::Deserialize;
 use toml::Spanned;
@@ -43,7 +43,8 @@ const AGE_SECS_MAX: u64 = 24 * 60 * 60;
 /// The longest that a login by the backend's word is good: 31 days, as a token.
 const VOUCH_SECS_MAX: u64 = 31 * 24 * 60 * 60;
 /// Services of the binary whose channels carry no requests with a path.
-const WITHOUT_REQUESTS: [&str; 6] = ["echo", "desk", "drop", "pair", PATH_LABEL, passkeys::LABEL];
+const WITHOUT_REQUESTS: [&str; 7] =
+    ["echo", "desk", "drop", "pair", PATH_LABEL, passkeys::LABEL, DeviceKey::RENEWAL_LABEL];
 
 /// What becomes of a connection whose Host or Origin was rewritten on the way.
 const AS_SENT: &str = "as-sent";

@@ -77,6 +77,7 @@ struct Certificate {
 pub(super) struct Services {
     desk: Option<bool>,
     pairing: Option<bool>,
+    device_keys: Option<bool>,
     drop: Option<Drop>,
     http: Option<Backend>,
 }
@@ -128,8 +129,8 @@ impl Tables<'_> {
             server.status = reader.said(&table.status, parse_socket);
             server.http2 = table.http2;
         }
-        if let Some(table) = self.tls.filter(|table| !table.certificate.is_empty()) {
         site.tls12 = self.tls.and_then(|table| table.tls12);
+        if let Some(table) = self.tls.filter(|table| !table.certificate.is_empty()) {
             let both = table.certificate.iter().map(|it| (reader.one(&it.cert, path), reader.one(&it.key, path)));
             let (certificates, keys): (Vec<_>, Vec<_>) = both.unzip();
             site.certificates = certificates.into_iter().collect();
@@ -137,6 +138,7 @@ impl Tables<'_> {
         }
         if let Some(table) = self.services {
             (site.desk, site.pairing) = (table.desk, table.pairing);
+            server.device_keys = table.device_keys;
             if let Some(table) = &table.drop {
                 server.drop = reader.one(&table.directory, path);
                 server.drop_quota = reader.said(&table.quota, parse_size);

@@ -110,6 +110,10 @@ settings! {
         #[arg(long, env = "DUOLOGUE_NO_NATIVE_CLIENTS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
             default_missing_value = "true", value_parser = BoolishValueParser::new())]
         no_native_clients: bool = "door.native_clients",
+        /// Lets each enrolled device put another key in the place of its own. Default: yes; `--device-keys=false` has each keep its first.
+        #[arg(long, env = "DUOLOGUE_DEVICE_KEYS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+            default_missing_value = "true", value_parser = BoolishValueParser::new())]
+        device_keys: bool = "services.device_keys",
         /// Takes files that devices send into this directory.
         #[arg(long, value_name = "DIR", env = "DUOLOGUE_DROP")]
         drop: PathBuf = "services.drop.directory",

@@ -22,7 +22,7 @@ use super::{
     policy::{
         Policy,
         limits::Meters,
-        rules::{Asked, Evidence, OF_PATH, Refusal, Rules, Target, Verdict},
+        rules::{Asked, Evidence, OfDevices, Refusal, Rules, Target, Verdict},
     },
     seat::Seat,
     standing::{Level, Proof, Standing},
@@ -50,8 +50,8 @@ pub(crate) struct Gate {
     pub(crate) firewall: Firewall,
     /// Hears whose standing has changed, before anybody acts by it.
     follower: OnceLock<Follower>,
-    /// The service of the path report is there.
-    tells_paths: AtomicBool,
+    /// Which of the services are there that are every device's.
+    of_devices: [AtomicBool; OfDevices::ALL.len()],
 }
 
 type Follow = Box<dyn Fn(DeviceId) + Send + Sync>;
@@ -76,13 +76,24 @@ impl Gate {
             firewall: Firewall::new(watch.clone()),
             watch,
             follower: OnceLock::new(),
-            tells_paths: AtomicBool::new(false),
+            of_devices: Default::default(),
         }
     }
 
     /// Every device that was let in may ask for the report of its own path.
     pub(crate) fn tell_paths(&self) {
-        self.tells_paths.store(true, Ordering::Relaxed);
+        self.open_to_devices(OfDevices::Path);
+    }
+
+    /// Every device that was let in may renew its key.
+    pub(crate) fn renew_device_keys(&self) {
+        self.open_to_devices(OfDevices::Key);
+    }
+
+    fn open_to_devices(&self, of: OfDevices) {
+        if let Some(is_there) = self.of_devices.get(of as usize) {
+            is_there.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Asks this hook from now on, if none is asked so far.
@@ -186,10 +197,14 @@ impl Gate {
             false => Verdict::Refused(Refusal::Address),
         };
         let verdict = match verdict {
-            Verdict::Refused(refusal)
-                if self.tells_paths.load(Ordering::Relaxed) && Rules::opens_path(evidence, asked, &refusal) =>
-            {
-                Verdict::Opened { rule: OF_PATH, until: None }
+            Verdict::Refused(refusal) => {
+                let is_there = |of: &OfDevices| {
+                    self.of_devices.get(*of as usize).is_some_and(|is_there| is_there.load(Ordering::Relaxed))
+                };
+                match Rules::of_devices(evidence, asked, &refusal).filter(is_there) {
+                    Some(of) => Verdict::Opened { rule: of.place(), until: None },
+                    None => Verdict::Refused(refusal),
+                }
             }
             verdict => verdict,
         };

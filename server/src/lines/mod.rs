@@ -25,6 +25,7 @@ pub(crate) mod notices;
 mod owner;
 mod person;
 mod presence;
+mod renewed;
 mod seen;
 mod sight;
 mod stranger;

@@ -124,6 +124,10 @@ impl Others for Duologue {
         self.shared.passkey_is_gone(subject, id);
     }
 
+    fn key_is_renewed(&self, device: DeviceId) {
+        self.dismiss(device);
+    }
+
     fn owned(&self) -> &dyn Owned {
         self
     }

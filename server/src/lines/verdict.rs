@@ -74,13 +74,17 @@ impl Duologue {
     /// The verdict on a device that has proved its key; and its line, with this connection to carry it.
     pub(super) async fn admit(
         &self,
-        proved: Proved<Socket>,
+        mut proved: Proved<Socket>,
         mut transport: Transport,
         upgrade: Upgrade,
     ) -> Option<Box<Admitted>> {
         transport.settle(&proved.request.claims);
-        let device = proved.request.device_id;
         let at = transport.address;
+        if let Err(TurnedAway { code, reason }) = self.name_device(&mut proved.request, at).await {
+            proved.refuse_saying(code, reason).await;
+            return None;
+        }
+        let device = proved.request.device_id;
         // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
         let by_invite = matches!(proved.request.credential, Credential::Invite(_));
         let refused = |code: CloseCode| {
@@ -216,6 +220,10 @@ impl Duologue {
                 return None;
             }
         };
+        // Another key may have taken its place since: who did that has seen this connection, or it is seen here.
+        if self.is_old(&request.device) {
+            line.command(duologue::Line::dismiss);
+        }
         if matches!(outcome, Outcome::Resumed { .. }) {
             self.shared.directory.goes_on(id, &line);
         }

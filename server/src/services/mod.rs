@@ -1,6 +1,7 @@
 //! The services that the binary brings.
 
 pub mod desk;
+pub(crate) mod device_key;
 pub mod drop;
 pub mod http;
 pub(crate) mod json;

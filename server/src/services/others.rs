@@ -22,6 +22,9 @@ pub(crate) trait Others: fmt::Debug + Send + Sync {
     /// A passkey is no more: nobody is present by it.
     fn passkey_is_gone(&self, subject: &Subject, id: PasskeyId);
 
+    /// A device has another key: what was opened by the one before goes on by the new one, or not at all.
+    fn key_is_renewed(&self, device: DeviceId);
+
     /// All that the owner sees and does: for the service that only the owner's rules open.
     fn owned(&self) -> &dyn Owned;
 

@@ -33,8 +33,9 @@ pub(super) const REFUSED: TableDefinition<'_, (u8, [u8; 32]), u64> = TableDefini
 pub(super) const SEEN: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("seen");
 
 /// Of the file's records. 1 had devices and invites alone, as they are still: what came since is in tables of its own. One without
-/// a version is of the time before there were any, and is as 1. 3 has a generation, and each of its tables from the beginning.
-pub(super) const VERSION: u32 = 3;
+/// a version is of the time before there were any, and is as 1. 3 has a generation, and each of its tables from the beginning; 4 has
+/// keys beside a device's first.
+pub(super) const VERSION: u32 = 4;
 
 /// What the owner may do with a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,11 +50,11 @@ pub enum DeviceStatus {
 /// A device that has come in by an invite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// Its id: SHA-256 of its public key.
+    /// Its id: SHA-256 of its first public key.
     pub id: [u8; 32],
     /// `Ed25519` or `P-256`.
     pub algorithm: String,
-    /// Its public key.
+    /// Its public key, as it is now.
     pub spki: Vec<u8>,
     /// Its name for itself when it came; unverified.
     pub name: String,

@@ -1,5 +1,5 @@
 //! Devices, accounts and invites, in redb: one file, transactions that are whole or not at all. `invites.rs` lets devices in,
-//! `accounts.rs` says whose they are, `revocation.rs` throws them out.
+//! `accounts.rs` says whose they are, `device_keys.rs` by which keys they come, `revocation.rs` throws them out.
 //!
 //! Whether a device may connect is in memory too, since each new connection asks, twice: some 50 bytes for each device. The
 //! file has one opener, so that nobody else can change it.
@@ -13,6 +13,7 @@
 
 mod accounts;
 mod bans;
+mod device_keys;
 #[cfg(test)]
 mod failing;
 #[cfg(feature = "growth")]
@@ -66,6 +67,7 @@ pub use super::{
 };
 pub(crate) use accounts::{Account, AccountError, GROUPS_MAX, Known, Names};
 pub(crate) use bans::StoredBan;
+pub(crate) use device_keys::{Fate, NotRenewed};
 pub(crate) use invites::{InviteRecord, Withdrawal};
 pub use lines::Counts;
 pub(crate) use lines::{Base64, JudgeName, Name, NotTaken, Record, try_filling};
@@ -75,6 +77,7 @@ use revocation::Waiting;
 pub(crate) use tickets::StoredTicket;
 use {
     bans::BANS,
+    device_keys::KEYS,
     lineage::LINEAGE,
     passkeys::{PASSKEYS, PASSKEYS_OF},
     signed_out::{LET_IN, SIGNED_OUT},
@@ -105,6 +108,7 @@ pub struct Store {
     accounts: accounts::Accounts,
     seen: seen::Seen,
     signed_out: signed_out::SignedOut,
+    keys: device_keys::Keys,
     journal: Mutex<Journal>,
     /// Another process has the file and the journal.
     handed_over: AtomicBool,
@@ -151,6 +155,7 @@ impl Store {
             accounts: accounts::Accounts::default(),
             seen: seen::Seen::default(),
             signed_out: signed_out::SignedOut::default(),
+            keys: device_keys::Keys::default(),
             journal: Mutex::new(journal),
             handed_over: AtomicBool::new(false),
             path: path.to_owned(),
@@ -173,7 +178,9 @@ impl Store {
                 make_tables(write)?;
                 invites::note_makers(write)?;
                 let mut settings = write.open_table(SETTINGS)?;
-                settings.insert(GENERATION, generation.as_str())?;
+                if settings.get(GENERATION)?.is_none() {
+                    settings.insert(GENERATION, generation.as_str())?;
+                }
                 settings.insert(VERSION_KEY, VERSION.to_string().as_str())?;
                 Ok(())
             })?;
@@ -431,6 +438,7 @@ impl Store {
         self.lineage.load(self.database.read(lineage::read)?);
         self.accounts.load(self.database.read(accounts::read)?);
         self.signed_out.load(self.database.read(signed_out::read)?);
+        self.keys.load(self.database.read(device_keys::read)?);
         let mut statuses = self.statuses();
         let known = std::mem::replace(&mut *statuses, found);
         statuses
@@ -461,6 +469,7 @@ fn make_tables(write: &WriteTransaction) -> Result<(), StoreError> {
     write.open_table(PASSKEYS)?;
     write.open_multimap_table(PASSKEYS_OF)?;
     write.open_table(BANS)?;
+    write.open_table(KEYS)?;
     write.open_table(SETTINGS)?;
     Ok(())
 }

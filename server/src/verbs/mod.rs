@@ -24,6 +24,7 @@ mod plain;
 pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod rename;
+pub(crate) mod renew_key;
 pub(crate) mod serve;
 mod signals;
 mod sockets;
@@ -211,6 +212,9 @@ pub(crate) async fn run(
         duologue = duologue.hook(Hook::new(hook.clone(), &address.origin())?);
     }
     duologue = duologue.telling_paths(certificates.clone());
+    if config.settings.server.device_keys.unwrap_or(true) {
+        duologue = duologue.renewing_device_keys();
+    }
     duologue = duologue.service("echo", services::echo).service(owner_service::LABEL, owner_service::Owner::default());
     let desk = extras.desk();
     duologue = extras.serve(duologue, &file);

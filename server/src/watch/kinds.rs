@@ -143,6 +143,12 @@ kinds! {
     InviteRefused = "invite-refused", Sealed, WARN, audited;
     /// A device was refused for another reason.
     DeviceRefused = "device-refused", Sealed, WARN, audited;
+    /// A device has another key in the place of its own.
+    DeviceKeyRenewed = "device-key-renewed", Sealed, INFO, audited;
+    /// Somebody comes by a key that another has taken the place of.
+    DeviceKeyOld = "device-key-old", Sealed, WARN, audited;
+    /// That a device's next key is its own now could not be kept, so that the one before is good too.
+    DeviceKeyNotKept = "device-key-not-kept", Server, WARN;
     /// An invite was used, and a device let in.
     DeviceEnrolled = "device-enrolled", Sealed, INFO, audited;
     /// A ticket of another device.

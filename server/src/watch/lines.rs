@@ -102,6 +102,11 @@ pub(super) fn write(event: &Event) {
             // By the address it came from: of keys that nobody knows a stranger makes as many as he likes.
             warn!(key = device, %address, code, "a device was refused");
         }
+        Kind::DeviceKeyRenewed => info!(target: OWNERS, device, "a device has another key in the place of its own"),
+        Kind::DeviceKeyOld => {
+            warn!(%address, of = note, "somebody has come by a key of before: the device was copied, or its key was stolen");
+        }
+        Kind::DeviceKeyNotKept => warn!(device, error = shown, "that a device has another key could not be kept"),
         Kind::DeviceEnrolled => {
             info!(target: OWNERS, device, %address, name = note, "an invite was used, and a device enrolled");
         }

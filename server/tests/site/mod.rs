@@ -76,11 +76,20 @@ impl Site {
 
     pub(crate) fn start_with(&self, verb: &str) -> Server {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+        self.start_on(verb, &free.to_string())
+    }
+
+    /// Again where its clients know it.
+    pub(crate) fn start_at(&self, known: &Target) -> Server {
+        self.start_on("serve", &known.place())
+    }
+
+    fn start_on(&self, verb: &str, listen: &str) -> Server {
         let mut command = Command::new(BINARY);
         match verb {
             "serve" => {
-                let (url, listen) = (format!("https://{free}"), free.to_string());
-                command.args(["serve", "--url", &url, "--listen", &listen, "--behind-proxy"])
+                let url = format!("https://{listen}");
+                command.args(["serve", "--url", &url, "--listen", listen, "--behind-proxy"])
             }
             _ => command.args(["dev", "--port", "0"]),
         };

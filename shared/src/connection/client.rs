@@ -199,6 +199,13 @@ impl Connection {
         matches!(self.state, State::AwaitSignature(_))
     }
 
+    /// The device signs by this key, in the place of the one that was asked for.
+    pub(crate) fn signs_by(&mut self, device: DeviceKey) {
+        if let State::AwaitSignature(state) = &mut self.state {
+            state.config.device = device;
+        }
+    }
+
     /// The device's signature over what [`Event::SignatureWanted`] gave. AUTH leaves, and asks to resume the session that is
     /// attached, if it was open before.
     pub fn provide_signature(&mut self, signature: [u8; 64]) {

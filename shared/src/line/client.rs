@@ -19,7 +19,7 @@ use crate::{
     connection::{ClientConfig, Connection, Event, Offer, UpgradeForm},
     crypto::Randomness,
     error::{BadEvidence, ConnectionError, PeerMisbehaved},
-    handshake::evidence::EvidenceKind,
+    handshake::{auth::DeviceKey, evidence::EvidenceKind},
     ids::ServerKey,
     limits::{
         BACKOFF_FIRST_MILLIS, BACKOFF_MAX_MILLIS, FORGERIES_MAX, KEYS_TTL_MAX_SECS, KEYS_TTL_MIN_SECS,
@@ -236,6 +236,18 @@ impl Line {
         connection.provide_signature(signature);
         self.carrier = Some((no, connection));
         self.settle(now);
+    }
+
+    /// The same, by a key of the device's that has taken the place of the one that was asked for, over
+    /// `asked` with the SHA-256 of its own `SubjectPublicKeyInfo` as the last 32 bytes. Each further connection is asked for by the key of
+    /// the begin again.
+    pub fn provide_signature_by(&mut self, now: Instant, no: ConnectionNo, device: DeviceKey, signature: [u8; 64]) {
+        if let Some(next) = &mut self.next
+            && next.0 == no
+        {
+            next.1.signs_by(device);
+        }
+        self.provide_signature(now, no, signature);
     }
 
     /// Shows evidence of the person: now, and again with each connection, until newer is shown. What it was judged by is in

@@ -148,6 +148,15 @@ impl Line {
         self
     }
 
+    /// Ends the connection and keeps the session, which waits for the next one: how the connection was let in does not count any more.
+    pub fn dismiss(&mut self, now: Instant) {
+        let Some((no, mut old)) = self.carrier.take() else { return };
+        self.session = old.detach();
+        old.close(now, CloseCode::GoingAway, "");
+        self.leaving.push((no, old));
+        self.park(now, &ConnectionError::Lost);
+    }
+
     /// True while no connection carries the session.
     #[must_use]
     pub const fn is_parked(&self) -> bool {

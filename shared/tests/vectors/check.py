@@ -118,6 +118,16 @@ def check_keys(file, told):
     point.verify(encode_dss_signature(r, s), b"duologue/1 server-key\0" + number + key, ec.ECDSA(hashes.SHA256()))
 
 
+def check_renewal(file):
+    """Section 11: the device's next key signs the challenge, the key before, and itself."""
+    data = {name: bytes.fromhex(value) for name, value in file["renewal"].items()}
+    key = Ed25519PrivateKey.from_private_bytes(data["private_key"])
+    assert data["spki"] == key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    before = sha256(bytes.fromhex(file["device_spki"]))
+    assert data["signed"] == b"duologue/1 device-key\0" + data["challenge"] + before + sha256(data["spki"])
+    assert len(data["signed"]) == 118 and data["signature"] == key.sign(data["signed"])
+
+
 def main():
     file = json.loads(FILE.read_text())
     first, second = (check(wire, file) for wire in file["connections"])
@@ -130,6 +140,7 @@ def main():
     assert ticket == (second["credential_id"], second["psk"]), "the ticket of AUTH_OK"
     assert ok[2:18] == again[2:18], "one session"
     check_evidence(file)
+    check_renewal(file)
     print("docs/vectors/line.json: as PROTOCOL.md says")
 
 

@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use duologue::DeviceId;
+use duologue::{DeviceId, DeviceKey};
 use duologue_native::path::PATH_LABEL;
 use ipnet::IpNet;
 
@@ -247,14 +247,37 @@ pub(crate) enum Refusal {
     Demands { rule: usize },
 }
 
-/// The place of the rule that opens the path report, among no file's rules.
-pub(in crate::door) const OF_PATH: usize = usize::MAX;
+/// What is opened though no rule does, to each device that was let in: what concerns nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::door) enum OfDevices {
+    /// The report of its own way here.
+    Path,
+    /// Another key in the place of its own.
+    Key,
+}
 
-/// That rule: it says how much of it.
-static PATH: LazyLock<Rule> = LazyLock::new(|| {
+impl OfDevices {
+    pub(in crate::door) const ALL: [Self; 2] = [Self::Path, Self::Key];
+
+    /// The place of its rule, among no file's.
+    pub(in crate::door) const fn place(self) -> usize {
+        usize::MAX - self as usize
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Path => PATH_LABEL,
+            Self::Key => DeviceKey::RENEWAL_LABEL,
+        }
+    }
+}
+
+/// Their rules, which say how much of it.
+static OF_DEVICES: LazyLock<[Rule; 2]> = LazyLock::new(|| {
     let number = |number| NonZeroU32::new(number);
     let limits = Limits { channels: number(4), messages: number(8), bytes: None, size: number(2_048) };
-    Rule { limits, ..Rule::new("[door] path", vec![LabelPattern::new(PATH_LABEL).expect("a label")]) }
+    [("[door] path", OfDevices::Path), ("[services] device_keys", OfDevices::Key)]
+        .map(|(name, of)| Rule { limits, ..Rule::new(name, vec![LabelPattern::new(of.label()).expect("a label")]) })
 });
 
 /// Rules in their order. Clones are the same.
@@ -336,13 +359,18 @@ impl Rules {
     }
 
     pub(crate) fn rule(&self, at: usize) -> Option<&Rule> {
-        self.0.rules.get(at).or_else(|| (at == OF_PATH).then_some(&*PATH))
+        self.0.rules.get(at).or_else(|| OF_DEVICES.get(usize::MAX - at))
     }
 
-    /// What is opened though no rule does: to a device that was let in, the report of its own way here.
-    pub(in crate::door) fn opens_path(evidence: &Evidence<'_>, asked: &Asked<'_>, refusal: &Refusal) -> bool {
+    /// What of that is asked for, where no rule opens it.
+    pub(in crate::door) fn of_devices(
+        evidence: &Evidence<'_>,
+        asked: &Asked<'_>,
+        refusal: &Refusal,
+    ) -> Option<OfDevices> {
         let is_closed = matches!(refusal, Refusal::NoRule | Refusal::Misses { .. } | Refusal::LetInForOthers);
-        is_closed && asked.label == PATH_LABEL && evidence.standing.level >= Level::Device
+        let of = OfDevices::ALL.into_iter().find(|it| it.label() == asked.label);
+        of.filter(|_| is_closed && evidence.standing.level >= Level::Device)
     }
 
     /// Why something is closed, for the owner.

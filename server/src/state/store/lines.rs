@@ -19,8 +19,9 @@ use super::{
         },
         whom::Kind,
     },
-    ADDRESS, Device, DeviceStatus, GROUPS_MAX, PASSKEYS_MAX, Store, StoreError, StoredBan, Terms, WRITES,
+    ADDRESS, Device, DeviceStatus, Fate, GROUPS_MAX, PASSKEYS_MAX, Store, StoreError, StoredBan, Terms, WRITES,
     bans::BANS,
+    device_keys::{self, KEYS},
     lineage::LINEAGE,
     make_tables,
     passkeys::{self, PASSKEYS, Passkey, Stored},
@@ -74,6 +75,13 @@ pub(crate) enum Record {
         name: String,
         enrolled_at: u64,
         status: DeviceStatus,
+    },
+    /// A key that a device has, or had, beside its first; or its first, where that is old.
+    DeviceKey {
+        key: Id32,
+        device: Id32,
+        fate: Fate,
+        at: u64,
     },
     /// Also of a device of which nothing else is known.
     RevokedDevice {
@@ -328,6 +336,12 @@ fn dump(read: &ReadTransaction, mut each: impl FnMut(&Record)) -> Result<(), Sto
             each(&Record::Setting { name: name.value().to_owned(), value: value.value().to_owned() });
         }
     }
+    for entry in read.open_table(KEYS)?.iter()? {
+        let (key, row) = entry?;
+        let (device, fate, at) = row.value();
+        let fate = device_keys::fate_of(fate)?;
+        each(&Record::DeviceKey { key: Base64(key.value()), device: Base64(device), fate, at });
+    }
     for entry in read.open_table(DEVICES)?.iter()? {
         let (key, bytes) = entry?;
         let Device { id, algorithm, spki, name, enrolled_at, status } = read_device(key.value(), bytes.value())?;
@@ -477,13 +491,15 @@ fn put(write: &WriteTransaction, record: Record, judge: JudgeName) -> Result<(),
                 _ => return Err(refuse("a device signs by Ed25519 or P-256")),
             };
             let Ok(key) = DeviceKey::new(known, spki) else { return Err(refuse("spki is no key of this algorithm")) };
-            if DeviceId::of_spki(key.spki()).0 != id {
-                return Err(refuse("id is not the SHA-256 of spki"));
+            let own = DeviceId::of_spki(key.spki()).0;
+            if own != id && !device_keys::is_current_in(write, own, id)? {
+                return Err(refuse("id is not the SHA-256 of spki, and no key that is current stands before it"));
             }
             text("the name", &name, limits::DEVICE_NAME_LEN_MAX)?;
             let device = Device { id, algorithm, spki: key.spki().to_vec(), name, enrolled_at, status };
             write.open_table(DEVICES)?.insert(id, encode(&device).as_slice())?.is_none()
         }
+        Record::DeviceKey { key, device, fate, at } => device_keys::put_in(write, key.0, device.0, fate, at)?,
         Record::RevokedDevice { device, at } => write.open_table(REVOKED)?.insert(device.0, at)?.is_none(),
         Record::LetInByDevice { device, by, at } => write.open_table(LINEAGE)?.insert(device.0, (by.0, at))?.is_none(),
         Record::LetInFor { device, subject, at } => {

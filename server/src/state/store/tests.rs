@@ -172,7 +172,7 @@ fn an_older_copy_says_what_it_may_let_in_again_and_lets_in_nobody_who_was_revoke
 #[test]
 fn a_record_that_cannot_be_read_is_an_error_by_name() {
     type Damage = fn(&WriteTransaction);
-    let cases: [(Damage, &str); 9] = [
+    let cases: [(Damage, &str); 10] = [
         (
             |write| drop(write.open_table(DEVICES).expect("opens").insert([7; 32], &b"?"[..]).expect("inserts")),
             "the record 0707070707070707… of the table devices in it cannot be read",
@@ -202,8 +202,12 @@ fn a_record_that_cannot_be_read_is_an_error_by_name() {
             "a key of the kind 9 of the table refused in it cannot be read",
         ),
         (
-            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "4").expect("inserts")),
-            "it is of version 4, and this duologue knows none after 3",
+            |write| drop(write.open_table(KEYS).expect("opens").insert([7; 32], ([7; 32], 9, 1)).expect("inserts")),
+            "a fate 9 of the table keys in it cannot be read",
+        ),
+        (
+            |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "5").expect("inserts")),
+            "it is of version 5, and this duologue knows none after 4",
         ),
         (
             |write| drop(write.open_table(SETTINGS).expect("opens").insert(VERSION_KEY, "new").expect("inserts")),
