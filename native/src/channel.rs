@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use duologue::{ChannelError, DatagramStats, Delivery, Received, ResetCode, limits::RECORD_LEN_MAX};
+use duologue::{
+    ChannelError, DatagramStats, Delivery, Received, ResetCode,
+    limits::{NOTE_LEN_MAX, RECORD_LEN_MAX, STREAM_QUEUE_LEN_MAX},
+};
 
 use crate::{
     line::Line,
@@ -222,6 +225,18 @@ impl Channel {
     /// # Errors
     /// As [`Self::recv`].
     pub async fn recv_many(&self) -> Result<Vec<Vec<u8>>, LineError> {
+        self.many(false).await
+    }
+
+    /// As [`Self::recv_many`], for an application that answers each by [`Self::settle`] or [`Self::answer_many`].
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub async fn recv_many_ahead(&self) -> Result<Vec<Vec<u8>>, LineError> {
+        self.many(true).await
+    }
+
+    async fn many(&self, ahead: bool) -> Result<Vec<Vec<u8>>, LineError> {
         self.turn().await;
         // At a pace, each says how long the next one waits.
         let most = if self.0.news.is_paced.load(Ordering::Acquire) { 1 } else { MANY };
@@ -229,7 +244,7 @@ impl Channel {
             .wait_to_read(|channel| {
                 let (mut messages, mut len) = (Vec::new(), 0);
                 while messages.len() < most && len < RECORD_LEN_MAX {
-                    match channel.recv() {
+                    match if ahead { channel.recv_ahead() } else { channel.recv() } {
                         Ok(Received::Message(message)) => {
                             len += message.len();
                             messages.push(message);
@@ -267,6 +282,81 @@ impl Channel {
         self.command(|channel| {
             channel.take();
         });
+    }
+
+    /// True if its session is kept on disk, and goes on in the process that comes after this one.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.command(|channel| channel.is_kept()).unwrap_or_default()
+    }
+
+    /// True if another process has had it before. What that one had not [settled](Self::settle) comes again.
+    #[must_use]
+    pub fn is_revived(&self) -> bool {
+        self.command(|channel| channel.is_revived()).unwrap_or_default()
+    }
+
+    /// What was noted here last ([`Self::settle`]); nothing if nothing was.
+    #[must_use]
+    pub fn noted(&self) -> Vec<u8> {
+        self.command(|channel| channel.noted().to_vec()).unwrap_or_default()
+    }
+
+    /// Notes something as [`Self::settle`] does, and nothing else.
+    pub fn note(&self, note: &[u8]) -> bool {
+        self.command(|channel| channel.note(note)).unwrap_or(true)
+    }
+
+    /// Takes the oldest of what [`Self::recv_ahead`] has handed over, queues its answer if there is one, and notes something for whoever
+    /// goes on with the channel in another process, if there is anything, in place of what was noted before: all or nothing, so that a
+    /// session that is kept on disk has what came, or all that followed from it. The answer on a stream has 256 KiB at most, and a note
+    /// 128 KiB; where the session is not kept, nothing is noted.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; [`ChannelError::MessageTooLong`] also of a note, and of an answer on a stream. Then nothing of it is done.
+    pub async fn settle(&self, answer: Option<Vec<u8>>, note: Option<&[u8]>) -> Result<(), LineError> {
+        let is_stream = self.command(|channel| channel.is_stream()).unwrap_or_default();
+        let of_stream = answer.as_ref().filter(|_| is_stream).map(Vec::len);
+        let lens = [(of_stream, STREAM_QUEUE_LEN_MAX), (note.map(<[u8]>::len), NOTE_LEN_MAX)];
+        if let Some((len, max)) = lens.into_iter().find_map(|(len, max)| Some((len.filter(|len| *len > max)?, max))) {
+            return Err(LineError::Channel(ChannelError::MessageTooLong { len, max }));
+        }
+        let mut waiting = Some(answer);
+        self.ask(|channel| match channel.answer(waiting.take()?) {
+            Ok(()) => {
+                note.map(|note| channel.note(note));
+                Some(Ok(()))
+            }
+            Err((ChannelError::Blocked, back)) => {
+                waiting = Some(back);
+                None
+            }
+            Err((error, _)) => Some(Err(error)),
+        })
+        .await
+    }
+
+    /// The same for several, each the answer to one; they cost less together.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; those before the one that cannot be sent are settled.
+    pub async fn answer_many(&self, answers: Vec<Vec<u8>>) -> Result<(), LineError> {
+        let mut answers = answers.into_iter();
+        let mut next = answers.next();
+        self.ask(|channel| {
+            while let Some(answer) = next.take() {
+                match channel.answer(Some(answer)) {
+                    Ok(()) => next = answers.next(),
+                    Err((ChannelError::Blocked, back)) => {
+                        next = back;
+                        return None;
+                    }
+                    Err((error, _)) => return Some(Err(error)),
+                }
+            }
+            Some(Ok(()))
+        })
+        .await
     }
 
     /// Sends a datagram: at most once, unless `ttl` passes before the link takes it, or a newer one of the same `key` comes

@@ -182,14 +182,14 @@ async fn transmit<S: Socket>(shared: &Shared, no: ConnectionNo, wake: &Wake, soc
         let now = shared.now();
         let (record, done) = shared.transmit(no, |state| {
             wake.looks();
-            let mut record = Vec::new();
-            let sent = state.line.poll_transmit(now, no, &mut record);
-            state.moved.sent = state.moved.sent.wrapping_add(record.len() as u64);
-            (sent.then_some(record), state.line.is_done(no))
+            (state.next_record(now, no), state.line.is_done(no) && state.is_sent(no))
         });
         match record {
             Some(record) => {
-                if send(socket, record).await.is_err() {
+                wake.sends(true);
+                let sent = send(socket, record).await;
+                wake.sends(false);
+                if sent.is_err() {
                     // The peer takes nothing any more, but what it said before that is still to be read: it may be why.
                     return;
                 }

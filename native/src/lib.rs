@@ -10,6 +10,7 @@
 
 mod channel;
 mod driver;
+mod kept;
 mod line;
 mod open;
 pub mod path;
@@ -22,6 +23,7 @@ pub use driver::{
     Doorkeeper, Endpoint, Entrance, Found, Incoming, Proved, Socket, carry, keep, part, randomness, shake_hands,
 };
 pub use duologue;
+pub use kept::Recorder;
 pub use line::Line;
 pub use shared::{LineError, Moved};
 pub use stream::ByteStream;

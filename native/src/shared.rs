@@ -16,6 +16,8 @@ use duologue::{
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
+use crate::kept::Keeping;
+
 /// Why an operation on a line or a channel did not work.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LineError {
@@ -74,7 +76,9 @@ pub(crate) struct State {
     answering: bool,
     /// Channels of the peer's that nobody has accepted.
     pub(crate) incoming: VecDeque<ChannelId>,
-    sockets: Sockets,
+    pub(crate) sockets: Sockets,
+    /// Server: its session is kept on disk.
+    pub(crate) keeping: Option<Box<Keeping>>,
     /// Until when the keeper sleeps.
     armed: Option<Instant>,
     /// What its connections have brought and taken, in bytes of their messages.
@@ -146,6 +150,12 @@ impl State {
 
     pub(crate) fn forget(&mut self, no: ConnectionNo) {
         self.sockets.retain(|(other, _)| *other != no);
+        self.forget_outbox(no);
+    }
+
+    /// Whom to wake for what is to be sent.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = &Wake> {
+        self.sockets.iter().map(|(_, wake)| &**wake)
     }
 
     /// What is told of this device, from now on.
@@ -201,6 +211,7 @@ impl Shared {
                 answering: false,
                 incoming: VecDeque::new(),
                 sockets: Vec::new(),
+                keeping: None,
                 armed: None,
                 moved: Moved::default(),
                 standing: None,
@@ -285,6 +296,7 @@ impl Shared {
         if !state.questions.is_empty() {
             self.wake.notify_one();
         }
+        state.tell_recorder(looks);
     }
 
     /// Wakes whoever keeps the line for a deadline that is earlier than the one he sleeps until.
@@ -416,6 +428,8 @@ pub(crate) struct Wake {
     transmit: Notify,
     /// It was told so, and has not looked since.
     woken: AtomicBool,
+    /// It is at sending a record, and looks when the link has taken that.
+    sends: AtomicBool,
     /// The line needs it no longer.
     pub(crate) over: Notify,
 }
@@ -425,7 +439,16 @@ impl Wake {
         self.woken.load(Ordering::Relaxed)
     }
 
-    fn wake(&self) {
+    /// It looks at once what there is to send.
+    pub(crate) fn will_look(&self) -> bool {
+        self.is_woken() && !self.sends.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sends(&self, sends: bool) {
+        self.sends.store(sends, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wake(&self) {
         self.woken.store(true, Ordering::Relaxed);
         self.transmit.notify_one();
     }

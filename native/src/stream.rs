@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use duologue::{ChannelError, ResetCode, limits::RECORD_LEN_MAX};
+use duologue::{ChannelError, Received, ResetCode, limits::RECORD_LEN_MAX};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Sleep,
@@ -37,17 +37,48 @@ pub struct ByteStream {
     writing: Waiter,
     /// Until its pace lets it read on.
     turn: Option<Pin<Box<Sleep>>>,
+    /// What was read counts as taken by [`ByteStream::settle`] only.
+    ahead: Option<Box<Ahead>>,
+}
+
+/// What was handed over to a reader that takes it later.
+#[derive(Default)]
+struct Ahead {
+    /// What has come together, and how much of it was read.
+    piece: Vec<u8>,
+    at: usize,
+    /// Such pieces that were read whole and are not taken.
+    read: usize,
 }
 
 impl ByteStream {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { channel, reading: Waiter::default(), writing: Waiter::default(), turn: None }
+        Self { channel, reading: Waiter::default(), writing: Waiter::default(), turn: None, ahead: None }
     }
 
     /// The channel underneath: its label, its datagrams, its reset.
     #[must_use]
     pub const fn channel(&self) -> &Channel {
         &self.channel
+    }
+
+    /// From now on what is read counts as taken by [`Self::settle`] only, so that a service that goes on in another process reads it
+    /// there again. To be called before anything is read.
+    pub fn read_ahead(&mut self) {
+        self.ahead = Some(Box::default());
+    }
+
+    /// What was read so far is taken, but for a rest that goes with the next.
+    pub fn settle(&mut self) {
+        let Some(ahead) = &mut self.ahead else { return };
+        let read = std::mem::take(&mut ahead.read);
+        self.channel.command(|channel| (0..read).for_each(|_| channel.take()));
+    }
+
+    /// How many bytes were taken here. Never goes back.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.channel.command(|channel| channel.read_len()).unwrap_or(0)
     }
 
     /// How many of the bytes written here the other application has taken. Never goes back.
@@ -76,7 +107,7 @@ impl ByteStream {
 
 impl AsyncRead for ByteStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { channel, reading, turn, .. } = self.get_mut();
+        let Self { channel, reading, turn, ahead, .. } = self.get_mut();
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -90,11 +121,46 @@ impl AsyncRead for ByteStream {
                 None => break,
             }
         }
+        if let Some(ahead) = ahead {
+            return ahead.poll_read(cx, channel, reading, buf);
+        }
         let to = buf.initialize_unfilled_to(buf.remaining().min(RECORD_LEN_MAX));
         let read = |channel: &Channel| channel.try_read(|channel| channel.read(to).transpose());
         let len = ready!(reading.poll(cx, channel, false, read))?;
         channel.took(0, len, true).map_err(io_error)?;
         buf.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Ahead {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        channel: &Channel,
+        reading: &mut Waiter,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.piece.is_empty() {
+            let next = |channel: &Channel| {
+                channel.try_read(|channel| match channel.recv_ahead() {
+                    Ok(Received::Message(piece)) => Some(Ok(piece)),
+                    Ok(Received::End) => Some(Ok(Vec::new())),
+                    Ok(Received::Pending) => None,
+                    Err(error) => Some(Err(error)),
+                })
+            };
+            self.piece = ready!(reading.poll(cx, channel, false, next))?;
+            channel.took(0, self.piece.len(), true).map_err(io_error)?;
+        }
+        let rest = self.piece.get(self.at..).unwrap_or_default();
+        let (bytes, rest) = rest.split_at(rest.len().min(buf.remaining()));
+        buf.put_slice(bytes);
+        self.at += bytes.len();
+        if rest.is_empty() && !self.piece.is_empty() {
+            (self.piece, self.at) = (Vec::new(), 0);
+            self.read += 1;
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -114,6 +114,11 @@ pub(crate) struct ChannelState {
     pub(crate) reset: Option<ResetCode>,
     /// The application holds no handle any more.
     pub(crate) released: bool,
+    /// Server: what its service has noted for whoever goes on with it, and whether this is such a one.
+    #[cfg(feature = "server")]
+    pub(crate) note: Vec<u8>,
+    #[cfg(feature = "server")]
+    pub(crate) is_revived: bool,
 }
 
 impl ChannelState {
@@ -126,6 +131,10 @@ impl ChannelState {
             recv: RecvHalf::with_window(CHANNEL_WINDOW),
             reset: None,
             released: false,
+            #[cfg(feature = "server")]
+            note: Vec::new(),
+            #[cfg(feature = "server")]
+            is_revived: false,
         }
     }
 
@@ -145,7 +154,7 @@ impl ChannelState {
         out.extend_from_slice(&[self.announced.into(), self.released.into(), self.reset.is_some().into()]);
         out.extend_from_slice(&self.reset.map_or(0, ResetCode::to_wire).to_be_bytes());
         self.send.put(out);
-        self.recv.put(out);
+        self.recv.put(self.kind.stream, out);
     }
 
     /// Of a snapshot.
@@ -160,6 +169,7 @@ impl ChannelState {
             return Err(InvalidMessage::UnknownValue);
         }
         let reset = ended.then(|| ResetCode::from_wire(code));
-        Ok((channel, Self { label: label.into(), kind, announced, send, recv, reset, released }))
+        let state = Self { send, recv, reset, released, ..Self::new(label.into(), kind, 0, announced) };
+        Ok((channel, state))
     }
 }

@@ -51,6 +51,8 @@ fn decode_everything(bytes: &[u8]) {
     let _ = Invite::from_link(&text);
 
     revive_altered(bytes);
+    #[cfg(feature = "server")]
+    revive_kept_altered(bytes);
 
     // Frames, applied to both ends of a session as they come: to a new one, and to one that has said something before.
     for role in [Role::Client, Role::Server] {
@@ -95,6 +97,50 @@ fn revive_altered(bytes: &[u8]) {
             session.audit();
             go_on(session, 2);
         }
+    }
+}
+
+/// The same of a server's session that is kept on disk.
+#[cfg(feature = "server")]
+fn revive_kept_altered(bytes: &[u8]) {
+    use crate::session::ToKeep;
+    let now = Instant::default();
+    let mut session = Session::new(Role::Server, None);
+    session.keep();
+    session.begin(SessionId([7; 16]));
+    session.open_for_datagrams();
+    let own = session.open("own", Kind::MESSAGES).expect("a good label");
+    session.channel(own).send([1; 9].to_vec()).expect("there is room");
+    for (id, kind) in [(0, Kind::MESSAGES), (2, Kind::STREAM)] {
+        let id = ChannelId(id);
+        session.handle_frame(now, &Frame::Open { channel: id, kind, label: "b" }).expect("it is in order");
+        for byte in 0..3 {
+            let frame = Frame::Data { channel: id, more: false, data: &[byte; 9] };
+            session.handle_frame(now, &frame).expect("it is in order");
+        }
+    }
+    for _ in 0..2 {
+        let Some(ToKeep::State(changes, mut state)) = session.take_state() else { panic!("it is open") };
+        session.state_is_kept(changes);
+        assert!(Session::revive_kept(&state, None).is_ok());
+        for altered in bytes.chunks_exact(3).take(3) {
+            let at = usize::from(u16::from_be_bytes([altered[0], altered[1]])) % state.len();
+            state[at] = altered[2];
+        }
+        for bytes in [bytes, &state] {
+            if let Ok(session) = Session::revive_kept(bytes, None) {
+                session.audit();
+                go_on(session, 2);
+            }
+        }
+        // Once more with what was handed over, answered and noted.
+        let mut channel = session.channel(ChannelId(0));
+        channel.recv_ahead().expect("it has come");
+        channel.answer(Some([5; 9].to_vec())).expect("there is room");
+        channel.recv_ahead().expect("it has come");
+        channel.note(&[6; 9]);
+        session.channel(ChannelId(2)).recv_ahead().expect("it has come");
+        session.fill(now, &mut Vec::new(), 65_519);
     }
 }
 

@@ -96,6 +96,8 @@ pub use invite::{InvalidInvite, Invite};
 pub use line::{Altered, ConnectionNo, Dialled, Line, LineEvent, LineState};
 #[cfg(feature = "server")]
 pub use line::{Cut, Rejected};
+#[cfg(feature = "server")]
+pub use session::ToKeep;
 pub use session::{Channel, DatagramStats, KeptChannel, Role, Session};
 pub use time::Instant;
 

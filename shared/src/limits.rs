@@ -116,6 +116,8 @@ pub const DRAIN_SLOTS_MILLIS: u32 = 2_000;
 /// The longest such time, where they are many.
 pub const DRAIN_SLOTS_MAX_MILLIS: u32 = 60_000;
 
+/// What a service may note on a channel for whoever goes on with it, in a process that comes after this one.
+pub const NOTE_LEN_MAX: usize = 128 * 1_024;
 /// A client's session as a snapshot, which a page leaves to the next one: what a browser's `sessionStorage` has room for, with a byte
 /// as a character.
 pub const SNAPSHOT_LEN_MAX: usize = 4 * 1_024 * 1_024;

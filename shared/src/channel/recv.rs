@@ -1,6 +1,14 @@
 //! The receiving half: what has come, what of it the application has taken, and what the sender has left out.
 
+#[cfg(feature = "server")]
+mod kept;
+
+#[cfg(feature = "server")]
+use alloc::boxed::Box;
 use alloc::{collections::VecDeque, vec::Vec};
+
+#[cfg(feature = "server")]
+use kept::Kept;
 
 use crate::{
     codec::{Reader, put_bytes, put_counts},
@@ -48,6 +56,9 @@ pub(crate) struct RecvHalf {
     refused: bool,
     /// Holds one of the session's assembly slots.
     pub(crate) assembling: bool,
+    /// Of a session that is kept on disk.
+    #[cfg(feature = "server")]
+    kept: Option<Box<Kept>>,
 }
 
 impl RecvHalf {
@@ -98,6 +109,8 @@ impl RecvHalf {
             }
             let gap = core::mem::take(&mut self.gap);
             self.ready.push_back((core::mem::take(&mut self.partial), cost, gap));
+            #[cfg(feature = "server")]
+            self.piece_came();
         }
         !more
     }
@@ -114,12 +127,14 @@ impl RecvHalf {
         let told = self.told_missed.checked_add(count).filter(|told| *told <= u64::MAX / 2);
         self.told_missed = told.ok_or(PeerMisbehaved::CountOutOfRange)?;
         self.gap += count;
+        #[cfg(feature = "server")]
+        self.end_came();
         Ok(())
     }
 
     /// The application has read all that has come, and so far as to see that more was left out.
     fn pass_gap(&mut self) {
-        if self.ready.is_empty() && self.ahead.is_empty() && self.gap > 0 {
+        if self.ready.is_empty() && self.ahead.is_empty() && self.gap > 0 && self.may_see_end() {
             let gap = core::mem::take(&mut self.gap);
             self.missed += gap;
             self.leave(0, gap);
@@ -128,6 +143,9 @@ impl RecvHalf {
 
     /// The application has read as far as the next piece of a stream, past what was left out before it. False if there is none.
     fn comes_to_a_piece(&mut self) -> bool {
+        if !self.has_piece() {
+            return false;
+        }
         let Some((.., gap)) = self.ready.front_mut() else { return false };
         let gap = core::mem::take(gap);
         if gap > 0 {
@@ -151,6 +169,9 @@ impl RecvHalf {
     /// The next message.
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
         self.pass_gap();
+        if !self.has_piece() {
+            return None;
+        }
         let (message, cost, gap) = self.ready.pop_front()?;
         self.drop(message.len() + QUEUED_MESSAGE_COST);
         self.missed += gap;
@@ -231,12 +252,16 @@ impl RecvHalf {
         };
         self.ahead.push_back((self.left - left, self.taken - taken));
         (self.left, self.taken, self.taken_due) = (left, taken, taken_due);
+        #[cfg(feature = "server")]
+        self.keep_copy(&message);
         Some(message)
     }
 
     /// The application has taken the oldest of what was handed over. False if there was none.
     pub(crate) fn take(&mut self) -> bool {
         let Some((cost, count)) = self.ahead.pop_front() else { return false };
+        #[cfg(feature = "server")]
+        self.drop_copy(true);
         self.leave(cost, count);
         self.pass_gap();
         true
@@ -250,6 +275,8 @@ impl RecvHalf {
             return false;
         };
         self.ahead.pop_back();
+        #[cfg(feature = "server")]
+        self.drop_copy(false);
         let offset = core::mem::take(&mut self.offset);
         if let Some((piece, cost, _)) = self.ready.front_mut() {
             piece.drain(..offset);
@@ -277,7 +304,12 @@ impl RecvHalf {
     }
 
     pub(crate) fn is_readable(&self) -> bool {
-        !self.ready.is_empty() || self.gap > 0 || self.fin
+        self.has_piece() || ((self.gap > 0 || self.fin) && self.may_see_end())
+    }
+
+    /// The peer has finished, as far as its application may know.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.fin && self.may_see_end()
     }
 
     /// The application has read all that has come, and seen what was left out behind it.
@@ -383,6 +415,8 @@ impl RecvHalf {
     pub(crate) fn clear(&mut self) {
         self.ready = VecDeque::new();
         self.ahead = VecDeque::new();
+        #[cfg(feature = "server")]
+        self.forget_kept();
         self.offset = 0;
         self.gap = 0;
         self.left = self.spent;
@@ -397,15 +431,21 @@ impl RecvHalf {
         self.partial_cost = 0;
     }
 
-    /// As a snapshot has it. Nothing may be [ahead](Self::is_ahead).
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    /// As a snapshot has it. Nothing may be [ahead](Self::is_ahead), but in a session that is kept on disk: there it counts as unread.
+    pub(super) fn put(&self, stream: bool, out: &mut Vec<u8>) {
         let flags = [self.starved, self.taken_due, self.fin, self.refused, self.assembling];
         out.extend(flags.map(u8::from));
         let (spent, left, granted) = (self.spent, self.left, self.granted);
-        put_counts(out, &[spent, left, granted, self.granted_before, self.window, self.taken, self.missed]);
         let ready = if mutated!(SnapshotWithoutUnread) { 0 } else { self.ready.len() };
-        put_counts(out, &[self.told_missed, self.gap, self.partial_cost, ready as u64]);
+        let ahead: Vec<(u64, u64, &[u8])> = self.ahead_as_unread(stream);
+        let missed = self.missed - ahead.iter().map(|(_, gap, _)| gap).sum::<u64>();
+        put_counts(out, &[spent, left, granted, self.granted_before, self.window, self.taken, missed]);
+        put_counts(out, &[self.told_missed, self.gap, self.partial_cost, (ahead.len() + ready) as u64]);
         put_bytes(out, &self.partial);
+        for (cost, gap, piece) in ahead {
+            put_counts(out, &[cost, gap]);
+            put_bytes(out, piece);
+        }
         let mut offset = self.offset;
         for (piece, cost, gap) in self.ready.iter().take(ready) {
             put_counts(out, &[cost.saturating_sub(offset as u64), *gap]);
@@ -446,6 +486,21 @@ impl RecvHalf {
         is_in_order &= missed <= taken && missed.saturating_add(gaps) <= told_missed;
         is_in_order &= !refused || (half.ready.is_empty() && partial_cost == 0);
         if is_in_order { Ok(half) } else { Err(InvalidMessage::UnknownValue) }
+    }
+}
+
+#[cfg(not(feature = "server"))]
+impl RecvHalf {
+    fn has_piece(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    const fn may_see_end(&self) -> bool {
+        true
+    }
+
+    const fn ahead_as_unread(&self, _: bool) -> Vec<(u64, u64, &[u8])> {
+        Vec::new()
     }
 }
 

@@ -55,6 +55,23 @@ impl Line {
         Self::new(LineState::Resuming, Session::new(Role::Server, account), None)
     }
 
+    /// The line of a session that another process has had ([`Session::revive_kept`]): it waits for its device, from now on.
+    #[must_use]
+    pub fn revived(now: Instant, session: Session) -> Self {
+        let mut line = Self::new(LineState::Resuming, session, None);
+        line.parked_at = Some(now);
+        line
+    }
+
+    /// Hangs up: no connection carries the session any more, which waits for its device as if that one had been lost.
+    pub fn cut_off(&mut self, now: Instant) {
+        let Some((no, mut connection)) = self.carrier.take() else { return };
+        self.session = connection.detach();
+        connection.handle_lost(now);
+        self.leaving.push((no, connection));
+        self.park(now, &ConnectionError::Lost);
+    }
+
     /// Tells the budget what the session holds now: to be called after each input and command.
     pub fn settle_account(&mut self) {
         self.session().settle_account();

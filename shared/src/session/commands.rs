@@ -35,6 +35,10 @@ impl Session {
         self.next_id = self.next_id.checked_add(2).ok_or(ChannelError::Closed)?;
         let limit = u64::from(self.peers.window);
         self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), kind, limit, false)));
+        #[cfg(feature = "server")]
+        self.keep_back(id);
+        #[cfg(feature = "server")]
+        self.changes_now();
         self.unannounced.insert(id);
         Ok(id)
     }
@@ -87,6 +91,8 @@ impl Session {
             self.changed.insert(id);
             self.make_room();
         }
+        #[cfg(feature = "server")]
+        self.changes_now();
         self.take_turn(id);
         Ok(ordinal)
     }
@@ -107,6 +113,8 @@ impl Session {
         }
         let after = send.queued_len();
         self.queued_len = self.queued_len - before + after;
+        #[cfg(feature = "server")]
+        self.changes_now();
         self.take_turn(id);
         Ok(written)
     }
@@ -118,6 +126,8 @@ impl Session {
         let count = channel.send.discard(channel.kind.stream);
         self.queued_len = self.queued_len - before + channel.send.queued_len();
         self.changed.insert(id);
+        #[cfg(feature = "server")]
+        self.changes_now();
         self.take_turn(id);
         self.make_room();
         count
@@ -135,6 +145,8 @@ impl Session {
             && channel.send.fin == Fin::Open
         {
             channel.send.fin = Fin::Wanted;
+            #[cfg(feature = "server")]
+            self.changes_now();
             self.take_turn(id);
         }
     }
@@ -146,6 +158,9 @@ impl Session {
         }
         self.unread_len -= channel.recv.memory_len();
         channel.recv.clear();
+        #[cfg(feature = "server")]
+        self.changes_now();
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let announced = channel.announced;
         self.skip(id);
         if announced {
@@ -161,6 +176,8 @@ impl Session {
         if channel.send.fin == Fin::Open {
             self.reset(id, ResetCode::Cancelled);
         }
+        #[cfg(feature = "server")]
+        self.changes_now();
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.released = true;
         if !channel.recv.fin || !channel.recv.is_drained() {
@@ -242,7 +259,10 @@ impl Session {
     }
 
     pub(super) fn take(&mut self, id: ChannelId) {
-        if self.channels.get_mut(id).is_some_and(|channel| channel.recv.take()) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        let before = channel.recv.memory_len();
+        if channel.recv.take() {
+            self.unread_len -= before - channel.recv.memory_len();
             self.taken_from(id);
         }
     }
@@ -252,6 +272,7 @@ impl Session {
         self.due.insert(id);
         #[cfg(feature = "server")]
         {
+            self.changes_now();
             self.company.hurried |= !self.taken_waits();
         }
         if self.channels.get(id).is_some_and(|channel| channel.recv.assembling && channel.recv.is_drained()) {
@@ -264,7 +285,7 @@ impl Session {
     fn nothing_to_read(&self, id: ChannelId) -> Result<Received, ChannelError> {
         let channel = self.channels.get(id).ok_or(ChannelError::Closed)?;
         match channel.reset {
-            _ if channel.recv.fin => Ok(Received::End),
+            _ if channel.recv.is_at_end() => Ok(Received::End),
             Some(code) => Err(ChannelError::Reset(code)),
             None if self.over => Err(ChannelError::Closed),
             None => Ok(Received::Pending),

@@ -93,6 +93,8 @@ impl Session {
             self.free_slot(id);
         }
         if let Some(channel) = self.channels.remove(id) {
+            #[cfg(feature = "server")]
+            self.forget_note(channel.note.len());
             self.held_there -= u16::from(cfg!(feature = "server") && id.0 & 1 != self.role.bit());
             self.unread_len -= channel.recv.memory_len();
             self.claims.give_back(usize::try_from(channel.recv.grown()).unwrap_or(0));

@@ -33,6 +33,58 @@ impl Channel<'_> {
         self.session.is_stream(self.id)
     }
 
+    /// Server: true if its session is kept on disk.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.session.is_kept()
+    }
+
+    /// Server: takes the oldest of what [`Self::recv_ahead`] has handed over and queues its answer, a message or bytes of a stream: both
+    /// or neither. Where there is no answer, it takes it.
+    ///
+    /// # Errors
+    /// The answer comes back with the reason; after [`ChannelError::Blocked`] try again when the channel has changed.
+    #[cfg(feature = "server")]
+    pub fn answer(&mut self, answer: Option<Vec<u8>>) -> Result<(), (ChannelError, Option<Vec<u8>>)> {
+        match answer {
+            Some(bytes) if self.is_stream() => {
+                if self.session.stream_room(self.id) < bytes.len() {
+                    return Err((ChannelError::Blocked, Some(bytes)));
+                }
+                self.session.write(self.id, &bytes).map_err(|error| (error, Some(bytes)))?;
+            }
+            Some(message) => {
+                self.session.send(self.id, message).map_err(|(error, message)| (error, Some(message)))?;
+            }
+            None => {}
+        }
+        self.take();
+        Ok(())
+    }
+
+    /// Server: notes for whoever goes on with the channel, in a process that comes after this one; in place of what was noted
+    /// before. Together with what else is done on it now it is kept, or not. False, and nothing is noted, if it is longer than
+    /// [`NOTE_LEN_MAX`](crate::limits::NOTE_LEN_MAX).
+    #[cfg(feature = "server")]
+    pub fn note(&mut self, note: &[u8]) -> bool {
+        self.session.note(self.id, note)
+    }
+
+    /// Server: what was noted.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn noted(&self) -> &[u8] {
+        self.session.noted(self.id)
+    }
+
+    /// Server: true if another process has had it before: what that did with it is known as far as it has noted it, and taken.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn is_revived(&self) -> bool {
+        self.session.is_revived(self.id)
+    }
+
     /// Queues a message and returns its ordinal on this channel, counted from 1, by which [`Self::delivery`] knows it.
     ///
     /// # Errors

@@ -87,6 +87,8 @@ impl Session {
             Frame::Close(_) | Frame::Ping { .. } | Frame::Pong { .. } => return Err(PeerMisbehaved::Unexpected),
         }
         if frame.is_counted() {
+            #[cfg(feature = "server")]
+            self.changes_now();
             self.received += frame.count();
             let len = if let Frame::Data { data, .. } = frame { data.len() } else { 0 };
             self.owe_ack(now, len);
@@ -125,6 +127,8 @@ impl Session {
         self.held_there += u16::from(cfg!(feature = "server"));
         let limit = u64::from(self.peers.window);
         self.channels.get_or_insert(id, || Box::new(ChannelState::new(label.to_owned(), kind, limit, true)));
+        #[cfg(feature = "server")]
+        self.keep_back(id);
         self.opened.insert(id);
         Ok(())
     }
@@ -175,6 +179,8 @@ impl Session {
             return Err(PeerMisbehaved::FinWithinMessage);
         }
         channel.recv.fin = true;
+        #[cfg(feature = "server")]
+        channel.recv.end_came();
         let over = channel.is_over();
         self.changed.insert(id);
         if over {

@@ -23,6 +23,8 @@ mod farewells;
 mod flight;
 mod handle;
 mod inbound;
+#[cfg(feature = "server")]
+mod keeping;
 mod outbound;
 #[cfg(feature = "server")]
 mod passed_over;
@@ -38,6 +40,8 @@ mod withholding;
 
 pub use datagrams::DatagramStats;
 pub use handle::Channel;
+#[cfg(feature = "server")]
+pub use keeping::ToKeep;
 pub use snapshot::KeptChannel;
 
 use alloc::{boxed::Box, vec::Vec};
@@ -179,6 +183,9 @@ pub struct Session {
     forgeries: u8,
     /// Nothing is sealed or received any more.
     over: bool,
+    /// Server: it is kept on disk.
+    #[cfg(feature = "server")]
+    keeping: Option<Box<keeping::Keeping>>,
 }
 
 impl Session {
@@ -235,6 +242,8 @@ impl Session {
             attempt: 0,
             forgeries: 0,
             over: false,
+            #[cfg(feature = "server")]
+            keeping: None,
         }
     }
 
@@ -264,6 +273,8 @@ impl Session {
     #[must_use]
     pub fn held_len(&self) -> usize {
         let (sent, datagrams) = (self.queued_len + self.resend.len(), self.outgoing.len() + self.datagrams_len);
+        #[cfg(feature = "server")]
+        let datagrams = datagrams + self.notes_len();
         sent + datagrams + self.unread_len + self.channels.len() * CHANNEL_COST
     }
 
@@ -359,8 +370,10 @@ impl Session {
     }
 
     /// Server: as AUTH says.
-    pub(crate) const fn set_attempt(&mut self, attempt: u32) {
+    pub(crate) fn set_attempt(&mut self, attempt: u32) {
         self.attempt = attempt;
+        #[cfg(feature = "server")]
+        self.changes_now();
     }
 
     /// It moves into a connection, whose first word states the count received.
@@ -401,7 +414,9 @@ impl Session {
 
     /// Server: see [`crate::Line::can_resume`].
     pub(crate) fn can_resume(&self, resume: &Resume) -> bool {
-        resume.received >= self.resend.acked() && resume.sent.is_none_or(|sent| sent >= self.received)
+        let is_of_before =
+            resume.received < self.resend.acked() || resume.sent.is_some_and(|sent| sent < self.received);
+        !is_of_before && !self.resend.is_behind_of(resume.received)
     }
 
     /// A record has authenticated.
@@ -422,6 +437,10 @@ impl Session {
     }
 
     pub(crate) fn poll_opened(&mut self) -> Option<ChannelId> {
+        #[cfg(feature = "server")]
+        if self.opened.iter().next().is_some_and(|id| !self.may_tell_of(id)) {
+            return None;
+        }
         self.opened.pop_first()
     }
 
@@ -436,9 +455,13 @@ impl Session {
     /// The session has ended. Everything pending settles; what has arrived can still be read.
     pub fn end(&mut self) {
         self.over = true;
+        #[cfg(feature = "server")]
+        self.changes_now();
         self.channels.ids().for_each(|id| self.changed.insert(id));
         for channel in self.channels.values_mut() {
             channel.send.clear();
+            #[cfg(feature = "server")]
+            channel.recv.let_go();
         }
         self.queued_len = 0;
         self.turns = Turns::default();

@@ -63,8 +63,14 @@ impl Session {
         let (mut datagrams, mut taken) = (0, false);
         let sealed = self.resend.sealed();
         self.resend.fill(out, max);
+        #[cfg(feature = "server")]
+        let (known, filled) = (self.resend.sealed(), out.len());
         if !self.resend.is_behind() {
             taken = self.fill_due(out, max);
+            #[cfg(feature = "server")]
+            if out.len() > filled {
+                self.changes_now();
+            }
             self.fill_farewells(out, max);
             self.fill_announcements(out, max);
             datagrams = self.fill_datagrams(now, out, max);
@@ -75,6 +81,10 @@ impl Session {
             {
                 Frame::Drain { slot_millis }.encode(out);
             }
+        }
+        #[cfg(feature = "server")]
+        if self.resend.sealed() > known {
+            self.changes_now();
         }
         let counted = self.resend.sealed() > sealed;
         let anything = datagrams > 0 || counted;

@@ -93,9 +93,28 @@ pub(super) struct Resend {
     /// How far this connection has come: `acked` and the counts of `frames[..next]`.
     sealed: u64,
     len: usize,
+    /// It was kept by another process, whose client may know of more.
+    #[cfg(feature = "server")]
+    is_of_another: bool,
 }
 
 impl Resend {
+    /// From now on a client that has received more than was ever sealed here is told that its session is not known.
+    #[cfg(feature = "server")]
+    pub(super) const fn is_of_another_process(&mut self) {
+        self.is_of_another = true;
+    }
+
+    /// Server: its client has received what the process before this one has sent and did not keep.
+    pub(super) fn is_behind_of(&self, received: u64) -> bool {
+        #[cfg(feature = "server")]
+        if self.is_of_another {
+            return received > self.counted();
+        }
+        let _ = received;
+        false
+    }
+
     /// What the frames hold, with what each costs beside its bytes.
     pub(super) const fn len(&self) -> usize {
         self.len
@@ -215,7 +234,7 @@ impl Resend {
             len += frame.cost();
             sealed += frame.count();
         }
-        Ok(Self { next: frames.len(), frames, acked, sealed, len })
+        Ok(Self { next: frames.len(), frames, acked, sealed, len, ..Self::default() })
     }
 
     /// Counted frames that were ever sealed.

@@ -1,4 +1,5 @@
-//! A client's session as bytes, for whoever takes its place at this end: a page that is loaded again.
+//! A session as bytes, for whoever takes its place at this end: a client's, for a page that is loaded again; a server's is the same, in
+//! the states that are kept of it (`keeping.rs`).
 //!
 //! ```text
 //! page ─╮ pagehide: snapshot() ─► sealed ─► the browser's storage ─► revive() ╭─ page
@@ -36,6 +37,9 @@ pub struct KeptChannel {
     pub sent: u64,
     /// Nothing more can be sent on it.
     pub finished: bool,
+    /// Server: its service has noted something.
+    #[cfg(feature = "server")]
+    pub is_noted: bool,
 }
 
 impl Session {
@@ -49,6 +53,8 @@ impl Session {
             kind: channel.kind,
             sent: channel.send.accepted,
             finished: channel.send.fin != Fin::Open,
+            #[cfg(feature = "server")]
+            is_noted: !channel.note.is_empty(),
         })
         .collect()
     }
@@ -63,25 +69,33 @@ impl Session {
         }
         let mut out = Vec::new();
         out.extend_from_slice(&id.0);
-        self.peers.encode(&mut out);
-        let (next_id, peers_next_id, attempt) = (self.next_id.into(), self.peers_next_id.into(), self.attempt.into());
-        put_counts(&mut out, &[next_id, peers_next_id, attempt, self.forgeries.into(), self.received]);
-        self.put_standing(&mut out);
-        self.resend.put(&mut out);
-        self.farewells.put(&mut out);
-        put_counts(&mut out, &[self.channels.len() as u64]);
+        self.put_after_id(&mut out);
         for (id, channel) in self.channels.iter() {
             if channel.recv.is_ahead() || out.len() > SNAPSHOT_LEN_MAX {
                 return None;
             }
-            channel.put(id, &mut out);
-            let datagrams = self.channel_datagrams.get(id);
-            out.push(datagrams.is_some().into());
-            if let Some(datagrams) = datagrams {
-                datagrams.put(self.outgoing.count(id), &mut out);
-            }
+            self.put_channel(id, channel, &mut out);
         }
         (out.len() <= SNAPSHOT_LEN_MAX).then_some(out)
+    }
+
+    pub(super) fn put_after_id(&self, out: &mut Vec<u8>) {
+        self.peers.encode(out);
+        let (next_id, peers_next_id, attempt) = (self.next_id.into(), self.peers_next_id.into(), self.attempt.into());
+        put_counts(out, &[next_id, peers_next_id, attempt, self.forgeries.into(), self.received]);
+        self.put_standing(out);
+        self.resend.put(out);
+        self.farewells.put(out);
+        put_counts(out, &[self.channels.len() as u64]);
+    }
+
+    pub(super) fn put_channel(&self, id: ChannelId, channel: &ChannelState, out: &mut Vec<u8>) {
+        channel.put(id, out);
+        let datagrams = self.channel_datagrams.get(id);
+        out.push(datagrams.is_some().into());
+        if let Some(datagrams) = datagrams {
+            datagrams.put(self.outgoing.count(id), out);
+        }
     }
 
     /// A client's session as [`Self::snapshot`] has written it.
@@ -92,37 +106,48 @@ impl Session {
         let mut reader = Reader::new(snapshot);
         let mut session = Self::new(Role::Client, None);
         session.id = Some(SessionId(reader.array()?));
-        session.peers = Limits::decode(&mut reader)?;
+        session.revive_after_id(&mut reader, |_, _| Ok(()))?;
+        reader.finish()?;
+        session.say_away_and_here();
+        Ok(session)
+    }
+
+    /// `more` reads what stands behind a channel.
+    pub(super) fn revive_after_id<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        more: impl Fn(&mut ChannelState, &mut Reader<'a>) -> Result<(), InvalidMessage>,
+    ) -> Result<(), InvalidMessage> {
+        self.peers = Limits::decode(reader)?;
         let [next_id, peers_next_id, attempt, forgeries, received] = reader.counts()?;
         let too_long = |_| InvalidMessage::TooLong;
-        session.next_id = next_id.try_into().map_err(too_long)?;
-        session.peers_next_id = peers_next_id.try_into().map_err(too_long)?;
-        session.attempt = attempt.try_into().map_err(too_long)?;
-        session.forgeries = forgeries.try_into().map_err(too_long)?;
-        session.received = received;
-        session.revive_standing(&mut reader)?;
-        session.resend = Resend::revive(&mut reader)?;
-        session.farewells = Farewells::revive(&mut reader)?;
+        self.next_id = next_id.try_into().map_err(too_long)?;
+        self.peers_next_id = peers_next_id.try_into().map_err(too_long)?;
+        self.attempt = attempt.try_into().map_err(too_long)?;
+        self.forgeries = forgeries.try_into().map_err(too_long)?;
+        self.received = received;
+        self.revive_standing(reader)?;
+        self.resend = Resend::revive(reader)?;
+        self.farewells = Farewells::revive(reader)?;
         let [channels] = reader.counts()?;
         let mut next = 0;
         for _ in 0..channels {
-            let (id, channel) = ChannelState::revive(&mut reader)?;
+            let (id, mut channel) = ChannelState::revive(reader)?;
             if id.0 < next {
                 return Err(InvalidMessage::UnknownValue);
             }
             next = id.0.checked_add(1).ok_or(InvalidMessage::TooLong)?;
             if reader.flag()? {
-                let datagrams = ChannelDatagrams::revive(&mut reader)?;
-                session.channel_datagrams.get_or_insert(id, || Box::new(datagrams));
+                let datagrams = ChannelDatagrams::revive(reader)?;
+                self.channel_datagrams.get_or_insert(id, || Box::new(datagrams));
             }
-            session.take_in(id, channel)?;
+            more(&mut channel, reader)?;
+            self.take_in(id, channel)?;
         }
-        reader.finish()?;
-        session.count_anew()?;
-        session.say_away_and_here();
-        let ids: Vec<_> = session.channels.ids().collect();
-        ids.into_iter().for_each(|id| session.ask_for_slot(id));
-        Ok(session)
+        self.count_anew()?;
+        let ids: Vec<_> = self.channels.ids().collect();
+        ids.into_iter().for_each(|id| self.ask_for_slot(id));
+        Ok(())
     }
 
     fn take_in(&mut self, id: ChannelId, channel: ChannelState) -> Result<(), InvalidMessage> {
