@@ -119,7 +119,7 @@ pub use lines::growth::Grown;
 pub use rustls;
 pub use services::json::{Conversation, JsonChannel, JsonError, answer_json};
 pub use services::right::{NotAllowed, NotVouched};
-pub use services::service::{Call, Next, Service, ServiceError, answer, at_level, layered};
+pub use services::service::{Call, GoesOn, Next, Service, ServiceError, answer, at_level, going_on, layered};
 #[cfg(feature = "typescript")]
 pub use services::typescript::{DeclarationError, Declarations};
 pub use state::backup::{BackupError, BackupInfo};

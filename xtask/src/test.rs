@@ -60,11 +60,12 @@ const IN_EVERY_ENGINE: &str = "cipher::";
 /// The name of one that is a unit test of the server's begins with this.
 const OF_THE_SERVER: &str = "door::";
 /// Of the server's own tests of its binary those that have a whole form, with their file.
-const IN_FILES: [(&str, &str); 2] = [
+const IN_FILES: [(&str, &str); 3] = [
     (
         "a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a_hand_over_and_nothing_is_in_doubt",
         "hand_over_crowd",
     ),
+    ("a_server_that_is_killed_under_traffic_goes_on_with_its_sessions_and_each_message_arrives_once", "durable"),
     ("an_honest_day_matches_no_rule_that_is_shipped", "honest"),
 ];
 /// The name of one that needs nginx too ends with this.

@@ -222,6 +222,13 @@ impl Collector for Numbers {
             None,
             number(directory.len()),
         )?;
+        if let Some((count, commits)) = self.duologue.kept_sessions() {
+            let help = "Of these, those that are kept on disk and go on after a restart";
+            gauge(it, "sessions_kept", help, None, number(count))?;
+            let help = "How long a commit of sessions takes, all that are due together";
+            let metric = it.encode_descriptor("sessions_commit", help, Some(&Unit::Seconds), commits.metric_type())?;
+            commits.encode(metric)?;
+        }
         let connections = self.duologue.connections();
         gauge(it, "connections", "WebSockets that are served, handshakes among them", None, number(connections))?;
         gauge(it, "bans", "Bans that are in force", None, number(watch.bans().list(now()).len()))?;

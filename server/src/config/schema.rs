@@ -65,6 +65,8 @@ struct File {
     #[serde(default)]
     limits: Option<server::Limits>,
     #[serde(default)]
+    sessions: Option<server::Sessions>,
+    #[serde(default)]
     log: Option<server::Log>,
     #[serde(default)]
     door: Door,
@@ -187,6 +189,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
         tls: file.tls.as_ref(),
         services: file.services.as_ref(),
         limits: file.limits.as_ref(),
+        sessions: file.sessions.as_ref(),
         log: file.log.as_ref(),
     }
     .read(&mut reader);

@@ -1,4 +1,4 @@
-//! `[server]`, `[tls]`, `[services]`, `[limits]` and `[log]`: what flags can say too. docs/OPERATING.md says the same to owners.
+//! `[server]`, `[tls]`, `[services]`, `[limits]`, `[sessions]` and `[log]`: what flags can say too. docs/OPERATING.md says the same to owners.
 
 use std::{fmt::Display, path::PathBuf};
 
@@ -30,6 +30,7 @@ pub(super) struct Tables<'a> {
     pub(super) tls: Option<&'a Tls>,
     pub(super) services: Option<&'a Services>,
     pub(super) limits: Option<&'a Limits>,
+    pub(super) sessions: Option<&'a Sessions>,
     pub(super) log: Option<&'a Log>,
 }
 
@@ -107,6 +108,12 @@ pub(super) struct Limits {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Sessions {
+    keep: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Log {
     level: Text,
     format: Text,
@@ -150,6 +157,7 @@ impl Tables<'_> {
         if let Some(table) = self.limits {
             server.memory = reader.said(&table.memory, parse_memory);
         }
+        server.keep_sessions = self.sessions.and_then(|table| table.keep);
         if let Some(table) = self.log {
             server.log_level = reader.word_of("level", &table.level, LogLevel::value_variants());
             server.log_format = reader.word_of("format", &table.format, LogFormat::value_variants());

@@ -152,6 +152,11 @@ settings! {
         /// quarter of the machine's memory unless told, and 1 GiB at most. Who holds more than its share gives way then.
         #[arg(long, value_name = "SIZE", env = "DUOLOGUE_MEMORY", value_parser = parse_memory)]
         memory: usize = "limits.memory",
+        /// Keeps the sessions of devices on disk: they go on after a restart or a crash of the server, and in the one that takes its place.
+        /// Each message waits for the disk, often for two writes of it.
+        #[arg(long, env = "DUOLOGUE_KEEP_SESSIONS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+            default_missing_value = "true", value_parser = BoolishValueParser::new())]
+        keep_sessions: bool = "sessions.keep",
         /// Runs this program, without a shell, for each ban that begins or is lifted: --ban-command /usr/local/bin/ban ARGUMENT… \;
         /// Behind its arguments it gets five more: `ban` or `lift`, `address`, `device` or `subject`, which one, the rule, and
         /// for how many seconds.

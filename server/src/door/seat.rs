@@ -336,6 +336,17 @@ impl Seat {
         self.lock().signed_out > since
     }
 
+    /// Its session was this subject's in another process: it stays so, though nothing that was proved there counts. False if its
+    /// device is another's by now.
+    pub(crate) fn was_of(&self, subject: &Subject) -> bool {
+        let mut now = self.lock();
+        let may = now.has.standing.subject.as_ref().is_none_or(|own| own == subject);
+        if may {
+            now.subject = Some(subject.clone());
+        }
+        may
+    }
+
     /// Something was proved: from now on it counts, as long as it lasts. A session has one subject at most, so that what is
     /// open under one person's name never becomes another's.
     pub(crate) fn prove(&self, standing: Standing) -> Result<(), OtherSubject> {

@@ -115,6 +115,7 @@ impl Duologue {
             let own = self.downgrade();
             audit.rest(move |entry| own.upgrade().is_some_and(|own| own.pass_on(PassedOn::Audited(entry)))).await;
         }
+        self.part_with_kept().await;
         let store = self.shared.state.store().clone();
         tokio::task::spawn_blocking(move || store.hand_over()).await.unwrap_or(Err(StoreError::Busy))?;
         // Services that need it have said what they had to say.
@@ -127,6 +128,10 @@ impl Duologue {
     pub async fn take_back(&self, intake: &Intake) {
         if let Some(audit) = self.audit() {
             audit.go_on().await;
+        }
+        if let Err(error) = self.go_on_with_kept() {
+            let note = format!("sessions that are kept wait for a new start: {error}");
+            self.tell(Event::of(Kind::HandOverFailed).note(note));
         }
         self.shared.draining.store(false, Ordering::Relaxed);
         self.watch_ends();

@@ -18,6 +18,7 @@ mod room;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use duologue::{Account, Birth, CloseCode, DeviceId, FreshReason, SessionId};
@@ -88,8 +89,10 @@ struct OfDevice {
 
 #[derive(Debug)]
 struct Inner {
-    /// Of this process: session ids begin with it, so that those of an earlier one are told from those never given.
+    /// Of this process: session ids begin with it, so that those of an earlier one are told from those never given. Those that are
+    /// kept begin with what their store has for it.
     epoch: [u8; 4],
+    kept_in: Option<[u8; 4]>,
     devices: Devices,
     names: Names,
     /// Those without a connection.
@@ -107,6 +110,7 @@ impl Default for Inner {
     fn default() -> Self {
         Self {
             epoch: random(),
+            kept_in: None,
             devices: Devices::default(),
             names: Names::default(),
             parked: Parked::default(),
@@ -231,10 +235,16 @@ impl Directory {
         }
     }
 
-    pub(crate) fn new_session_id(&self) -> SessionId {
+    /// Sessions are kept in a store of this generation.
+    pub(crate) fn keeps_in(&self, generation: [u8; 4]) {
+        self.lock().kept_in = Some(generation);
+    }
+
+    pub(crate) fn new_session_id(&self, is_kept: bool) -> SessionId {
         let mut id = random();
+        let inner = self.lock();
         if let Some(start) = id.first_chunk_mut() {
-            *start = self.lock().epoch;
+            *start = inner.kept_in.filter(|_| is_kept).unwrap_or(inner.epoch);
         }
         SessionId(id)
     }
@@ -242,7 +252,8 @@ impl Directory {
     /// The line of a session that a device wants to go on with.
     pub(crate) fn resume(&self, device: DeviceId, id: SessionId) -> Result<Session, FreshReason> {
         let inner = self.lock();
-        if id.0.first_chunk() != Some(&inner.epoch) {
+        let of = id.0.first_chunk();
+        if of != Some(&inner.epoch) && (of.is_none() || of != inner.kept_in.as_ref()) {
             return Err(FreshReason::Restarted);
         }
         let tombstone = || inner.tombstones.get(&id).filter(|(whose, _)| *whose == device);
@@ -331,10 +342,15 @@ impl Directory {
 
     /// A line has lost its connection, and its session waits for another.
     pub(crate) fn park(&self, device: DeviceId, id: SessionId) {
+        self.park_since(device, id, Duration::ZERO);
+    }
+
+    /// The same of one that has waited for so long already. Whoever parks several begins with the one that has waited longest.
+    pub(crate) fn park_since(&self, device: DeviceId, id: SessionId, waited: Duration) {
         let (sweeps, crowded, guest) = {
             let mut inner = self.lock();
             let Some(seat) = inner.session(device, id).map(|session| Arc::clone(&session.seat)) else { return };
-            inner.parked.push(device, id, self.0.memory.unit(&seat));
+            inner.parked.push(device, id, self.0.memory.unit(&seat), waited);
             let Inner { guests, devices, .. } = &mut *inner;
             guests.parks(id);
             let guest = guests.too_many_wait(|device, id| waits(devices, device, id));

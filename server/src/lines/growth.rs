@@ -162,7 +162,7 @@ impl Grown {
         let transport = Transport { address, ..Transport::default() };
         let seat = Arc::new(Seat::new(device, transport, self.own.has(device)));
         let line = Line::new(duologue::Line::server(self.directory().account(&seat)));
-        let session = Session { id: self.directory().new_session_id(), line, seat };
+        let session = Session { id: self.directory().new_session_id(false), line, seat };
         assert!(matches!(self.directory().enter(session.clone()), Ok(None)), "one more of its own");
         session
     }

@@ -19,6 +19,7 @@ pub(crate) mod growth;
 mod guests;
 mod handshake;
 mod hooked;
+mod kept;
 mod measures;
 mod memory;
 pub(crate) mod notices;
@@ -136,6 +137,8 @@ struct Shared {
     /// What rules of the watch say, and who does it.
     measures: measures::Measures,
     beside: beside::Beside,
+    /// Set once, if sessions are kept.
+    kept: Option<kept::Kept>,
     _keeper: Keeper,
 }
 
@@ -170,6 +173,7 @@ impl Duologue {
             files_are_watched: AtomicBool::new(false),
             measures: measures::Measures::default(),
             beside: beside::Beside::default(),
+            kept: None,
         };
         Self { shared: Arc::new(shared), services: Services::default() }
     }
@@ -293,6 +297,7 @@ impl Duologue {
         let secs = drain::slots_millis(self.shared.directory.len()).div_ceil(1_000);
         self.shared.stopping_secs.store(secs, Ordering::Relaxed);
         self.shared.draining.store(true, Ordering::Relaxed);
+        self.part_with_kept().await;
         drain::drain(self.shared.directory.lines(), self.watch()).await;
         self.write_tickets().await;
         self.shared.connections.close();
@@ -493,7 +498,7 @@ impl Duologue {
             }
             self.tell(seen::of_line(&cause).device(device).subject(seat.subject().as_ref()).address(address));
         } else if parked {
-            self.shared.directory.park(device, id);
+            self.parks(device, id);
             if let Some(kind) = seen::altered(cut) {
                 self.tell(Event::of(kind).device(device).address(address));
             }

@@ -194,7 +194,7 @@ mod tests {
         seat.prove(standing).expect("nobody's so far");
         let directory = duologue.directory();
         let line = Line::new(duologue::Line::server(directory.account(&seat)));
-        let session = Session { id: directory.new_session_id(), line: line.clone(), seat: Arc::new(seat) };
+        let session = Session { id: directory.new_session_id(false), line: line.clone(), seat: Arc::new(seat) };
         assert!(directory.enter(session).is_ok_and(|born| born.is_none()));
         line
     }

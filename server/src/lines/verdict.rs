@@ -214,7 +214,7 @@ impl Duologue {
                 if closed {
                     self.shared.directory.leave(device, id);
                 } else if parked {
-                    self.shared.directory.park(device, id);
+                    self.parks(device, id);
                 }
                 part(connection, socket).await;
                 return None;
@@ -226,6 +226,7 @@ impl Duologue {
         }
         if matches!(outcome, Outcome::Resumed { .. }) {
             self.shared.directory.goes_on(id, &line);
+            self.shared.kept.iter().for_each(|kept| kept.goes_on(id));
         }
         self.shared.directory.share_files(id, &seat);
         self.lets_in(&seat);
@@ -288,13 +289,19 @@ impl Duologue {
                 Err(reason) => (core, Outcome::Fresh(reason)),
             },
         };
-        let id = directory.new_session_id();
+        // A guest's leaves nothing.
+        let kept = self.shared.kept.as_ref().filter(|_| !seat.is_stranger());
+        let id = directory.new_session_id(kept.is_some());
         if self.shared.passkeys.is_some() {
             seat.takes_passkeys(Presence::new(id, request.handshake_hash));
         }
         let session = Session { id, line: Line::new(core), seat };
+        kept.iter().for_each(|kept| kept.keep(&session));
         Ok(match directory.enter(session.clone())? {
-            Some(session) => (session, resumed),
+            Some(session) => {
+                kept.iter().for_each(|kept| kept.let_go(id));
+                (session, resumed)
+            }
             None => (session, outcome),
         })
     }

@@ -32,11 +32,13 @@
 //!
 //! An upload is of its device: its partial file is `.partial/<device>-<upload>`, and no other device can name it.
 //! Partial files older than a day are removed. `names` makes a name safe, `quota` counts and gives turns, `books` says who may add
-//! how much, `units` who is one in that, `ledger` whose a whole file is, `partial` writes, `wire` reads and says.
+//! how much, `units` who is one in that, `ledger` whose a whole file is, `partial` writes, `wire` reads and says, `going_on` knows where an upload
+//! goes on in another process.
 //!
 //! Not here: who may send, and how long a silent stream may stay. Both are the caller's.
 
 mod books;
+mod going_on;
 mod hashing;
 mod ledger;
 mod names;
@@ -49,7 +51,7 @@ mod wire;
 
 use std::{error::Error as _, io, path::PathBuf, sync::Arc};
 
-use duologue::DeviceId;
+use duologue::{DeviceId, ResetCode};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -58,10 +60,11 @@ use crate::{
     door::{standing::Level, work::Share},
     services::{
         json_line::{Refusal, say},
-        service::{Call, Service, ServiceError},
+        service::{Call, GoesOn, Service, ServiceError},
         share,
     },
 };
+use going_on::{Alone, Begun, Upstream};
 use partial::Partial;
 use quota::Space;
 use wire::{Header, Held, More, read_block, read_header};
@@ -157,6 +160,9 @@ pub enum DropError {
         /// What was announced, in bytes.
         size: u64,
     },
+    /// Sessions are kept, and another process has taken more than is on the disk: its machine has failed.
+    #[error("some of it was lost with the machine; send the same first line again to continue")]
+    Lost,
     /// The directory cannot be read or written.
     #[error("the server could not store it: {0}; try again later")]
     Disk(#[source] io::Error),
@@ -183,12 +189,17 @@ impl DropError {
             Self::Busy => Some("busy"),
             Self::Short { .. } | Self::Long(_) | Self::Shrunk { .. } => Some("size-mismatch"),
             Self::Disk(_) => Some("disk"),
-            Self::Stream(_) | Self::Device => None,
+            Self::Stream(_) | Self::Device | Self::Lost => None,
         }
     }
 }
 
 impl Service for Drops {
+    /// An upload goes on where its file ends.
+    fn goes_on(&self) -> GoesOn {
+        GoesOn::WhereNoted
+    }
+
     /// Guests leave nothing.
     fn demands(&self) -> Level {
         Level::Device
@@ -198,6 +209,9 @@ impl Service for Drops {
         let Some(mut stream) = call.channel.stream() else {
             return Err("the drop takes a stream, not messages".into());
         };
+        if call.channel.is_kept() {
+            stream.read_ahead();
+        }
         self.0.knows_branches(|| call.roots());
         let _turn = self.0.shares.wait(call.holder()).await;
         let tell = |kind, note: Option<String>| {
@@ -217,6 +231,8 @@ impl Service for Drops {
                 event.code = code;
                 call.tell(if let Some(cause) = cause { event.note(cause) } else { event });
             }
+            // Asked again, it goes on at what is there.
+            Err(DropError::Lost) => call.channel.reset(ResetCode::GoingAway),
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -250,7 +266,7 @@ impl Drops {
     {
         // Any number of 32 bytes tells one from another.
         let share = self.0.work.of(DeviceId::of_spki(device.as_bytes()));
-        self.take_in_share(device, &share, stream, &|_, _| {}).await
+        self.take_in_share(device, &share, &mut Alone(stream), &|_, _| {}).await
     }
 
     /// `tell` hears of a name that leads somewhere else, of which the rest is taken all the same, and of what could not be kept.
@@ -262,7 +278,7 @@ impl Drops {
         tell: &(impl Fn(Kind, Option<String>) + Sync),
     ) -> Result<Option<Receipt>, DropError>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: Upstream + AsyncRead + AsyncWrite + Unpin + Send,
     {
         let result = self.receive(device, share, stream, tell).await;
         match &result {
@@ -287,14 +303,20 @@ impl Drops {
         tell: &(impl Fn(Kind, Option<String>) + Sync),
     ) -> Result<Option<Receipt>, DropError>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: Upstream + AsyncRead + AsyncWrite + Unpin + Send,
     {
         // The id becomes a part of a path.
         if device.is_empty() || !device.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         {
             return Err(DropError::Device);
         }
-        let Some(Header { name, size, upload }) = read_header(stream).await? else { return Ok(None) };
+        let begun = stream.begun();
+        let read = match &begun {
+            Some((begun, _)) => Some((begun.header.clone(), begun.header_len)),
+            None => read_header(stream).await?,
+        };
+        let Some((header, header_len)) = read else { return Ok(None) };
+        let Header { name, size, upload } = header.clone();
         if names::leads_elsewhere(&name) {
             tell(Kind::PathTrick, None);
         }
@@ -304,7 +326,7 @@ impl Drops {
         let complete = tokio::select! {
             biased;
             () = stop.notified() => return Err(DropError::Busy),
-            complete = receive_bytes(share, partial, size, stream) => complete?,
+            complete = receive_bytes(share, partial, (header, header_len), begun, stream) => complete?,
         };
         let Some(partial) = complete else { return Ok(None) };
         let (receipt, unkept) = blocking(share, move || partial.keep_as(&names::safe(&name))).await?;
@@ -317,16 +339,31 @@ impl Drops {
 async fn receive_bytes<S>(
     share: &Share,
     mut partial: Partial,
-    size: u64,
+    (header, header_len): (Header, u64),
+    begun: Option<(Begun, u64)>,
     stream: &mut S,
 ) -> Result<Option<Partial>, DropError>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Upstream + AsyncRead + AsyncWrite + Unpin,
 {
-    let offset = partial.len();
-    say(stream, &Held { offset, sha256: partial.sha256(), blocks: partial.blocks() })
-        .await
-        .map_err(DropError::Stream)?;
+    let size = header.size;
+    let offset = match begun {
+        Some((begun, taken)) => {
+            let again = begun.again(partial.len(), taken).ok_or(DropError::Lost)?;
+            let mut known = (&mut *stream).take(again);
+            tokio::io::copy(&mut known, &mut tokio::io::sink()).await.map_err(DropError::Stream)?;
+            begun.offset
+        }
+        None => {
+            let offset = partial.len();
+            say(stream, &Held { offset, sha256: partial.sha256(), blocks: partial.blocks() })
+                .await
+                .map_err(DropError::Stream)?;
+            stream.note(&Begun { header, header_len, offset });
+            offset
+        }
+    };
+    stream.settle();
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     while partial.len() < size {
         let more = read_block(stream, &mut block, size - partial.len()).await;
@@ -338,6 +375,7 @@ where
             Ok((partial, block))
         })
         .await?;
+        stream.settle();
         let arrived = partial.len();
         match more.map_err(DropError::Stream)? {
             More::No if arrived == offset => return Ok(None),

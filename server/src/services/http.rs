@@ -63,7 +63,7 @@ use crate::{
     services::{
         json_line::{Refusal, say},
         right::NotAllowed,
-        service::{Call, Service, ServiceError},
+        service::{Call, GoesOn, Service, ServiceError},
         share::{self, Busy, Shares},
     },
     watch::text,
@@ -233,7 +233,12 @@ impl Http {
     ) -> Result<(), HttpError> {
         let _turn = self.0.shares.turn(call.holder()).await?;
         let mut stream = BufReader::with_capacity(BLOCK_BYTES, stream);
-        let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+        let noted = call.channel.noted();
+        let head = match Head::noted(&noted) {
+            Some(head) => Some(head),
+            None => read_head(&mut stream).await?,
+        };
+        let Some(head) = head else { return Ok(()) };
         if !call.right.request_comes(share::TURN).await {
             return Err(Busy::Budget.into());
         }
@@ -245,8 +250,13 @@ impl Http {
         let jar = session.as_ref().filter(|_| self.0.keeps_cookies && !head.omits_credentials());
         let asked = head.target.split('?').next().unwrap_or_default().to_owned();
         let one_time = OneTime::new();
+        let note = head.note().filter(|_| call.channel.is_kept());
         let mut request = self.request(call, head, jar.map(Arc::as_ref), stream, &progress).await?;
         request.headers_mut().insert(vouch::REQUEST, one_time.header());
+        // Cookies do not go on: asked again without them it would be somebody else's request.
+        if let Some(note) = note.filter(|_| !request.headers().contains_key(header::COOKIE)) {
+            call.channel.note(&note);
+        }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = tokio::select! {
             response = self.0.connections.ask(request, &progress) => response.map_err(HttpError::from)?,
@@ -263,6 +273,8 @@ impl Http {
         let of = OfRequest { method: &method, path: &asked, one_time: &one_time, session: &session };
         self.0.vouching.hear(call, &of, response.headers());
         let mut body = response.into_body();
+        // What has begun to be answered is not asked again.
+        call.channel.note(&[]);
         say(answer, &head).await.map_err(HttpError::Gone)?;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             // What is no data is a trailer, which ends here.
@@ -352,6 +364,11 @@ impl Http {
 impl Service for Http {
     fn takes_requests(&self) -> bool {
         true
+    }
+
+    /// Requests without a body and without cookies, whose method may be repeated, are asked again until their answer begins.
+    fn goes_on(&self) -> GoesOn {
+        GoesOn::WhereNoted
     }
 
     async fn serve(&self, call: Call) -> Result<(), ServiceError> {

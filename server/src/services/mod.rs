@@ -30,7 +30,14 @@ use crate::{
 /// # Errors
 /// If the line ends.
 pub async fn echo(call: Call) -> Result<(), ServiceError> {
+    let is_kept = call.channel.is_kept();
     if let Some(mut stream) = call.channel.stream() {
+        if is_kept {
+            while let Some(bytes) = call.channel.recv_ahead().await? {
+                call.channel.settle(Some(bytes), None).await?;
+            }
+            return Ok(());
+        }
         // As much as is read at a time, so that a slow reader over there stops the writer over there.
         let mut bytes = vec![0; 16 * 1024];
         loop {
@@ -43,13 +50,19 @@ pub async fn echo(call: Call) -> Result<(), ServiceError> {
     let messages = async {
         let mut number = 0_u32;
         loop {
-            let messages = call.channel.recv_many().await?;
+            let messages = match is_kept {
+                true => call.channel.recv_many_ahead().await?,
+                false => call.channel.recv_many().await?,
+            };
             if messages.is_empty() {
                 return Ok(());
             }
             let began = metrics::begin(number);
             number = number.wrapping_add(1);
-            call.channel.send_many(messages).await?;
+            match is_kept {
+                true => call.channel.answer_many(messages).await?,
+                false => drop(call.channel.send_many(messages).await?),
+            }
             if let Some(began) = began {
                 call.times().turn(began.elapsed());
             }

@@ -190,10 +190,81 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
+    /// Which of its channels go on in the process that comes after this one, where sessions are kept (`[sessions] keep`). They are then
+    /// served anew: what it had not settled by [`Channel::settle`] comes again, so that doing that twice must do no harm, and what it
+    /// had noted is in [`Channel::noted`]. None, unless told; see [`going_on`].
+    fn goes_on(&self) -> GoesOn {
+        GoesOn::Never
+    }
+
     /// Whether it asks the state directory. Where another process has taken that over, which is this server's successor, its channels end
     /// as `going-away`: asked again, the successor answers.
     fn needs_state(&self) -> bool {
         false
+    }
+}
+
+/// Which channels of a service go on in the process that comes after this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoesOn {
+    /// None: they end as `going-away`.
+    Never,
+    /// Those on which it has noted something ([`Channel::settle`], [`Channel::note`]).
+    WhereNoted,
+    /// All.
+    Always,
+}
+
+impl GoesOn {
+    fn with(self, is_noted: bool) -> bool {
+        self == Self::Always || (self == Self::WhereNoted && is_noted)
+    }
+}
+
+/// A service whose channels go on in the process that comes after this one: see [`Service::goes_on`]. [`answer`] may be one, if doing
+/// twice what a request asks for does no harm.
+///
+/// ```
+/// use duologue_server::{Call, ServiceError, going_on};
+///
+/// /// Numbers the messages of a channel, from 1, each once, whatever becomes of the server meanwhile.
+/// async fn number(call: Call) -> Result<(), ServiceError> {
+///     let mut count = call.channel.noted().try_into().map_or(0, u64::from_be_bytes);
+///     while let Some(message) = call.channel.recv_ahead().await? {
+///         count += 1;
+///         let answer = format!("{count}: {}", String::from_utf8_lossy(&message));
+///         call.channel.settle(Some(answer.into()), Some(&count.to_be_bytes())).await?;
+///     }
+///     Ok(())
+/// }
+///
+/// let service = going_on(number);
+/// ```
+pub fn going_on(service: impl Service) -> impl Service {
+    GoingOn(service)
+}
+
+struct GoingOn<S>(S);
+
+impl<S: Service> Service for GoingOn<S> {
+    fn serve(&self, call: Call) -> impl Future<Output = Result<(), ServiceError>> + Send {
+        self.0.serve(call)
+    }
+
+    fn demands(&self) -> Level {
+        self.0.demands()
+    }
+
+    fn takes_requests(&self) -> bool {
+        self.0.takes_requests()
+    }
+
+    fn goes_on(&self) -> GoesOn {
+        GoesOn::Always
+    }
+
+    fn needs_state(&self) -> bool {
+        self.0.needs_state()
     }
 }
 
@@ -219,6 +290,10 @@ impl<S: Service> Service for AtLevel<S> {
 
     fn takes_requests(&self) -> bool {
         self.service.takes_requests()
+    }
+
+    fn goes_on(&self) -> GoesOn {
+        self.service.goes_on()
     }
 
     fn needs_state(&self) -> bool {
@@ -271,6 +346,10 @@ where
 
     fn takes_requests(&self) -> bool {
         self.service.takes_requests()
+    }
+
+    fn goes_on(&self) -> GoesOn {
+        self.service.goes_on()
     }
 
     fn needs_state(&self) -> bool {
@@ -333,11 +412,16 @@ where
     F: Fn(R, Call) -> T,
     T: Future<Output = Result<R::Response, ServiceError>>,
 {
-    while let Some(message) = call.channel.recv().await? {
-        let response = respond(decode(&message)?, call.anew()).await?;
-        call.channel.send(encode(&response)?).await?;
+    let is_kept = call.channel.is_kept();
+    loop {
+        let message = if is_kept { call.channel.recv_ahead().await? } else { call.channel.recv().await? };
+        let Some(message) = message else { return Ok(()) };
+        let response = encode(&respond(decode(&message)?, call.anew()).await?)?;
+        match is_kept {
+            true => call.channel.settle(Some(response), None).await?,
+            false => drop(call.channel.send(response).await?),
+        }
     }
-    Ok(())
 }
 
 /// [`Service`] with its future boxed, so that services of different types stand in one table.
@@ -345,6 +429,7 @@ trait Erased: Send + Sync {
     fn serve(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send + '_>>;
     fn demands(&self) -> Level;
     fn takes_requests(&self) -> bool;
+    fn goes_on(&self) -> GoesOn;
     fn needs_state(&self) -> bool;
 }
 
@@ -359,6 +444,10 @@ impl<S: Service> Erased for S {
 
     fn takes_requests(&self) -> bool {
         Service::takes_requests(self)
+    }
+
+    fn goes_on(&self) -> GoesOn {
+        Service::goes_on(self)
     }
 
     fn needs_state(&self) -> bool {
@@ -417,6 +506,11 @@ impl Services {
         WeakServices(Arc::downgrade(&self.0))
     }
 
+    /// Whether a channel of that label goes on in another process.
+    pub(crate) fn goes_on(&self, label: &str, is_noted: bool) -> bool {
+        self.0.get(label).is_some_and(|service| service.goes_on().with(is_noted))
+    }
+
     /// What a service itself asks for. None if there is none of that label.
     pub(crate) fn terms(&self, label: &str) -> Option<Terms> {
         self.0.get(label).map(|service| Terms {
@@ -447,6 +541,9 @@ impl Services {
                 right.tell(right.event(Kind::LabelUnknown));
                 return channel.reset(duologue::ResetCode::Refused);
             };
+            if channel.is_revived() && !service.goes_on().with(!channel.noted().is_empty()) {
+                return channel.reset(duologue::ResetCode::GoingAway);
+            }
             let right_of_it = Arc::clone(&right);
             let call = Call { channel: channel.clone(), transport, claims, work, right: right_of_it, others, since };
             let broken = channel.broken();

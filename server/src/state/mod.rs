@@ -5,6 +5,7 @@
 //! next.key, keys.json   the next one, and what the owner has signed of both (`keys.rs`)
 //! store.redb     devices, accounts and invites, mode 0600
 //! revocations.journal   what was revoked, on disk before the store has it; reserve   room for the owner
+//! sessions.key   under which sessions are sealed that the store keeps, of this start alone (`seal.rs`)
 //! store-v2.redb  the store as an older version left it, of the day when this one took it over
 //! restoring      while a directory is made of a backup (`backup.rs`)
 //! lock           held by the process that has the directory open, with its pid
@@ -26,6 +27,7 @@ pub(crate) mod notices;
 mod overlay;
 pub(crate) mod records;
 mod room;
+pub(crate) mod seal;
 pub(crate) mod sharded;
 pub(crate) mod store;
 mod turns;

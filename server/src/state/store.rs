@@ -25,6 +25,7 @@ mod lines;
 mod passkeys;
 mod revocation;
 mod seen;
+mod sessions;
 mod signed_out;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,7 @@ pub(crate) use lines::{Base64, JudgeName, Name, NotTaken, Record, try_filling};
 pub(crate) use passkeys::{PASSKEYS_MAX, Passkey, PasskeyError, PasskeyId};
 pub use revocation::Revocation;
 use revocation::Waiting;
+pub(crate) use sessions::SessionPlace;
 pub(crate) use tickets::StoredTicket;
 use {
     bans::BANS,
@@ -320,6 +322,17 @@ impl Store {
         patience: Duration,
         work: impl Fn(&WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<(T, Turn<'_>), StoreError> {
+        self.write_as(who, patience, true, work)
+    }
+
+    /// `counts`: an older copy of the file is told by that it is missing there.
+    fn write_as<T>(
+        &self,
+        who: Who,
+        patience: Duration,
+        counts: bool,
+        work: impl Fn(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<(T, Turn<'_>), StoreError> {
         self.is_here()?;
         let is_full = self.room.is_full();
         if is_full && who == Who::Device {
@@ -331,7 +344,7 @@ impl Store {
             self.room.give_up();
         }
         let opened = self.opened.load(Ordering::Acquire);
-        let written = match self.write_once(&work) {
+        let written = match self.write_once(counts, &work) {
             Err(error) if error.is_the_files() || matches!(error, StoreError::Closed(_)) => {
                 let is_full = matches!(error, StoreError::Full);
                 if is_full {
@@ -343,7 +356,7 @@ impl Store {
                     return Err(error);
                 }
                 reopened?;
-                self.write_once(&work)
+                self.write_once(counts, &work)
             }
             result => result,
         };
@@ -358,20 +371,30 @@ impl Store {
         if self.is_failing.swap(false, Ordering::Relaxed) {
             self.notices.tell(Notice::Again);
         }
-        if let Err(error) = self.journal().note(writes, now()) {
+        if let Some(writes) = writes
+            && let Err(error) = self.journal().note(writes, now())
+        {
             tracing::debug!(%error, "the journal could not note a write");
         }
         Ok((result, turn))
     }
 
-    fn write_once<T>(&self, work: impl Fn(&WriteTransaction) -> Result<T, StoreError>) -> Result<(T, u64), StoreError> {
+    /// How often the file was written, with this, if it counts.
+    fn write_once<T>(
+        &self,
+        counts: bool,
+        work: impl Fn(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<(T, Option<u64>), StoreError> {
         let began = Instant::now();
         let written = self.database.write(|write| {
             let result = work(write)?;
+            if !counts {
+                return Ok((result, None));
+            }
             let mut settings = write.open_table(SETTINGS)?;
             let writes = number(settings.get(WRITES)?.map(|writes| writes.value().to_owned()), WRITES)? + 1;
             settings.insert(WRITES, writes.to_string().as_str())?;
-            Ok((result, writes))
+            Ok((result, Some(writes)))
         });
         self.write_times.observe(began.elapsed().as_secs_f64());
         written

@@ -43,7 +43,7 @@ use duologue_server::{
     Acme, Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Controlled, Duologue, Event,
     FrontConfig, HandOver, Hook, HookSettings, Kind, OWNERS, Policy, State,
     audit::AuditSettings,
-    control_socket, listen_status, listen_with, page_at, parse_span, raise_file_limit,
+    control_socket, going_on, listen_status, listen_with, page_at, parse_span, raise_file_limit,
     services::{self, owner as owner_service},
     settings::{ServerSettings, Settings, SiteSettings},
 };
@@ -215,9 +215,14 @@ pub(crate) async fn run(
     if config.settings.server.device_keys.unwrap_or(true) {
         duologue = duologue.renewing_device_keys();
     }
-    duologue = duologue.service("echo", services::echo).service(owner_service::LABEL, owner_service::Owner::default());
+    duologue = duologue
+        .service("echo", going_on(services::echo))
+        .service(owner_service::LABEL, owner_service::Owner::default());
     let desk = extras.desk();
     duologue = extras.serve(duologue, &file);
+    if settings.keep_sessions == Some(true) {
+        duologue = duologue.keep_sessions().context("[sessions]")?;
+    }
     if file.is_file() {
         file.set_firewall(config.firewall.clone(), &duologue).context("[firewall]")?;
     }

@@ -68,6 +68,20 @@ impl Handed {
         self.serving
     }
 
+    /// Kills the process that was started here, as the system does without memory, and starts another in its place.
+    pub(crate) fn kill_and_start(&mut self) {
+        self.first.process.kill().expect("it runs");
+        self.first.process.wait().expect("it ends");
+        self.start_again();
+    }
+
+    /// Starts another in the place of one that has ended.
+    pub(crate) fn start_again(&mut self) {
+        let file = self.site.config();
+        self.first = start(&self.site, &["serve", "--config", file.to_str().expect("text")], &[]);
+        self.serving = self.first.process.id();
+    }
+
     /// The process that serves.
     pub(crate) const fn serving(&self) -> u32 {
         self.serving

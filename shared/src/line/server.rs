@@ -63,15 +63,6 @@ impl Line {
         line
     }
 
-    /// Hangs up: no connection carries the session any more, which waits for its device as if that one had been lost.
-    pub fn cut_off(&mut self, now: Instant) {
-        let Some((no, mut connection)) = self.carrier.take() else { return };
-        self.session = connection.detach();
-        connection.handle_lost(now);
-        self.leaving.push((no, connection));
-        self.park(now, &ConnectionError::Lost);
-    }
-
     /// Tells the budget what the session holds now: to be called after each input and command.
     pub fn settle_account(&mut self) {
         self.session().settle_account();

@@ -1,7 +1,10 @@
 //! Sessions that wait for a connection: in the order in which they began to, by id, and by unit. Each step costs O(log n) of how many
 //! wait: a network that fails makes thousands of them at once, while every handshake needs the directory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use duologue::{DeviceId, SessionId};
 use tokio::time::Instant;
@@ -33,14 +36,15 @@ pub(super) struct Waiting {
 }
 
 impl Parked {
-    /// One more waits, behind all others, also if it was here before.
-    pub(super) fn push(&mut self, device: DeviceId, id: SessionId, unit: Unit) {
+    /// One more waits, behind all others, also if it was here before; and has waited for so long, no longer than the one before it.
+    pub(super) fn push(&mut self, device: DeviceId, id: SessionId, unit: Unit, waited: Duration) {
         self.remove(id);
         let number = self.next;
         self.next += 1;
         self.numbers.insert(id, number);
         self.count(&unit, |numbers| numbers.insert(number));
-        self.order.insert(number, Waiting { device, id, since: Instant::now(), unit });
+        let since = Instant::now().checked_sub(waited).unwrap_or_else(Instant::now);
+        self.order.insert(number, Waiting { device, id, since, unit });
     }
 
     pub(super) fn remove(&mut self, id: SessionId) {
@@ -149,7 +153,7 @@ mod tests {
                     }
                 }
                 _ => {
-                    parked.push(DeviceId([0; 32]), id, unit.clone());
+                    parked.push(DeviceId([0; 32]), id, unit.clone(), Duration::ZERO);
                     at.map(|at| row.remove(at));
                     row.push((id, unit));
                 }
@@ -174,9 +178,9 @@ mod tests {
     #[test]
     fn guests_go_before_whoever_has_most_and_all_are_looked_at_in_turn() {
         let mut parked = Parked::default();
-        (0..10).for_each(|number| parked.push(DeviceId([1; 32]), id(number), branch(1)));
+        (0..10).for_each(|number| parked.push(DeviceId([1; 32]), id(number), branch(1), Duration::ZERO));
         assert_eq!(parked.longest_of_most().map(|waiting| waiting.id), Some(id(0)));
-        parked.push(DeviceId([2; 32]), id(10), Unit::Guests);
+        parked.push(DeviceId([2; 32]), id(10), Unit::Guests, Duration::ZERO);
         assert_eq!(parked.longest_of_most().map(|waiting| waiting.id), Some(id(10)));
         let mut seen = Vec::new();
         for _ in 0..4 {

@@ -35,7 +35,7 @@ fn of_len(memory_len: usize) -> Directory {
 
 fn parked(directory: &Directory, device: DeviceId) -> (SessionId, Line) {
     let account = directory.0.memory.account(Unit::Branch((directory.0.memory.root_of)(device)));
-    let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(account)));
+    let (id, line) = (directory.new_session_id(false), Line::new(duologue::Line::server(account)));
     directory.enter(session(device, id, line.clone())).expect("no guest's");
     directory.park(device, id);
     (id, line)
@@ -62,7 +62,7 @@ async fn only_the_sessions_own_device_finds_it() {
 async fn a_session_is_begun_once_by_its_device() {
     let directory = of_len(1 << 30);
     let born = |byte| Line::new(duologue::Line::server(Budget::default()).born(Birth([byte; 16])));
-    let (id, other) = (directory.new_session_id(), directory.new_session_id());
+    let (id, other) = (directory.new_session_id(false), directory.new_session_id(false));
     let enter = |device, id, line| {
         directory.enter(session(device, id, line)).expect("no guest's").map(|session: Session| session.id)
     };
@@ -73,7 +73,7 @@ async fn a_session_is_begun_once_by_its_device() {
     assert_eq!(enter(device(2), other, born(7)), None, "another device's");
     let line = directory.line(device(1), id).expect("it has entered");
     line.close(CloseCode::Normal, "");
-    assert_eq!(enter(device(1), directory.new_session_id(), born(7)), None, "it has ended");
+    assert_eq!(enter(device(1), directory.new_session_id(false), born(7)), None, "it has ended");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn while_files_are_scarce_a_branch_has_no_more_connections_than_are_left_f
     let directory = of_len(1 << 30);
     let carried = |whose: u8| {
         let account = directory.0.memory.account(Unit::Branch((directory.0.memory.root_of)(device(whose))));
-        let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(account)));
+        let (id, line) = (directory.new_session_id(false), Line::new(duologue::Line::server(account)));
         directory.enter(session(device(whose), id, line.clone())).expect("no guest's");
         (id, line)
     };
@@ -185,7 +185,7 @@ fn guest(directory: &Directory, number: u16, address: [u8; 4]) -> Result<(Sessio
     key[..2].copy_from_slice(&number.to_be_bytes());
     let transport = Transport { address: address.into(), origin: None, app_origin: None, ..Transport::default() };
     let seat = Arc::new(Seat::new(DeviceId(key), transport, Has::guest()));
-    let (id, line) = (directory.new_session_id(), Line::new(duologue::Line::server(directory.account(&seat))));
+    let (id, line) = (directory.new_session_id(false), Line::new(duologue::Line::server(directory.account(&seat))));
     directory.enter(Session { id, line: line.clone(), seat: Arc::clone(&seat) })?;
     Ok((id, line, seat))
 }
@@ -329,7 +329,7 @@ async fn what_the_hook_is_asked_again_with_counts_as_memory_of_whoever_the_sessi
     let come = |number: u8, has: Has| {
         let seat = Arc::new(Seat::new(device(number), transport.clone(), has));
         let line = Line::new(duologue::Line::server(directory.account(&seat)));
-        let session = Session { id: directory.new_session_id(), line, seat };
+        let session = Session { id: directory.new_session_id(false), line, seat };
         directory.enter(session.clone()).expect("a place");
         session.seat.rule(hooked(visit(true)), 0);
         directory.count(&session).expect("a place");
@@ -384,7 +384,7 @@ async fn a_session_is_found_by_the_names_that_it_has_now_and_by_none_that_it_had
     assert_eq!((found(Name::Network(network(1))), found(Name::Network(network(2)))), (1, 1));
     assert_eq!((found(Name::Subject("ada")), found(Name::Subject("bob"))), (1, 0));
     // Two lines of one device, of which one goes.
-    let more = Session { id: directory.new_session_id(), ..session.clone() };
+    let more = Session { id: directory.new_session_id(false), ..session.clone() };
     directory.enter(more.clone()).expect("no guest's");
     assert_eq!(found(Name::Subject("ada")), 2);
     directory.leave(seat.device(), first);

@@ -13,7 +13,7 @@ use crate::services::json_line::harmless;
 pub(super) const LINE_BYTES_MAX: usize = 4_096;
 
 /// The client's first line.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
     pub(super) name: String,
@@ -22,7 +22,7 @@ pub(super) struct Header {
 }
 
 /// 32 lower-case hex digits: harmless in a path, and one spelling for one upload.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub(super) struct UploadId(pub(super) String);
 
@@ -43,7 +43,8 @@ pub(super) struct Held {
     pub(super) blocks: String,
 }
 
-pub(super) async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Header>, DropError> {
+/// With its length.
+pub(super) async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<(Header, u64)>, DropError> {
     // The reason may quote the client, and it goes into the log.
     let bad = |reason: &str| DropError::BadHeader(harmless(reason));
     let mut line = Vec::new();
@@ -55,7 +56,8 @@ pub(super) async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<
         }
         line.extend(byte);
         if byte == [b'\n'] {
-            return serde_json::from_slice(&line).map(Some).map_err(|error| bad(&error.to_string()));
+            let header = serde_json::from_slice(&line).map_err(|error| bad(&error.to_string()))?;
+            return Ok(Some((header, line.len() as u64)));
         }
         if line.len() >= LINE_BYTES_MAX {
             return Err(bad("it is longer than 4,096 bytes"));

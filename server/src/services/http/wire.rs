@@ -13,7 +13,7 @@ const LINE_BYTES_MAX: u64 = 64 * 1_024;
 const METHOD_BYTES_MAX: usize = 32;
 
 /// The client's line.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Head {
     pub(super) method: String,
@@ -28,7 +28,7 @@ pub(super) struct Head {
 }
 
 /// As the `credentials` of a platform's `fetch`; of its words the one that makes a difference here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Credentials {
     Omit,
@@ -37,6 +37,18 @@ enum Credentials {
 impl Head {
     pub(super) fn omits_credentials(&self) -> bool {
         self.credentials == Some(Credentials::Omit)
+    }
+
+    /// What this server notes of a request that it may ask again in another process: one without a body, whose method may be repeated.
+    /// None if that is not so.
+    pub(super) fn note(&self) -> Option<Vec<u8>> {
+        let is_idempotent = self.length == Some(0) && method(&self.method).is_ok_and(|method| method.is_idempotent());
+        is_idempotent.then(|| serde_json::to_vec(self).ok()).flatten()
+    }
+
+    /// Of such a note.
+    pub(super) fn noted(note: &[u8]) -> Option<Self> {
+        serde_json::from_slice(note).ok()
     }
 }
 

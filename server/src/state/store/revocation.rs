@@ -22,7 +22,7 @@ use super::{
         turns::Who,
         whom::{Kind, Whom},
     },
-    Device, DeviceStatus, Store, StoreError, WRITES, number, passkeys, read_device, read_invite, setting,
+    Device, DeviceStatus, Store, StoreError, WRITES, number, passkeys, read_device, read_invite, sessions, setting,
 };
 
 /// How long a revocation waits for another who writes, before it answers that the journal has it: the verb must answer.
@@ -275,6 +275,7 @@ fn revoke_in(write: &WriteTransaction, whom: Whom, out: &[DeviceId], when: u64) 
     }
     let (mut devices, mut revoked) = (write.open_table(DEVICES)?, write.open_table(REVOKED)?);
     for id in out {
+        sessions::forget_in(write, id)?;
         let device = devices.get(id)?.map(|bytes| read_device(id, bytes.value())).transpose()?;
         if let Some(device) = device.filter(|device| device.status == DeviceStatus::Enrolled) {
             let device = Device { status: DeviceStatus::Revoked, ..device };
