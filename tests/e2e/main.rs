@@ -15,6 +15,7 @@
 //! accounts.rs whose devices there are             revoking.rs         how soon lines end
 //! firewall.rs floods from ever more addresses, in a network of the test's own
 //! pressure.rs a page while the server is under pressure
+//! renewal.rs  another key in the place of a device's own
 //! reload.rs   pages that are loaded again, and lines whose pages have gone
 //! audit.rs    the audit log under whoever alters it
 //! cipher.rs   the cipher as each engine compiles it; batches.rs   many messages at once
@@ -85,6 +86,7 @@ mod proxy;
 mod raw;
 mod refusals;
 mod reload;
+mod renewal;
 mod resume;
 mod revoking;
 mod room;

@@ -79,6 +79,7 @@ export type ErrorCode =
   | "invite-expired"
   | "invite-unknown"
   | "invite-used"
+  | "key-refused"
   | "local-network-denied"
   | "lost"
   | "message-too-long"
@@ -750,6 +751,15 @@ export class Link<P extends ProtocolOf<P> = Loose> extends DisposableEventTarget
    * An issuer that has a session of its own is to be told by the application.
    */
   signOut(): Promise<void>;
+  /**
+   * Has the server put another key in the place of this device's own. It stays the same device, with all that is its, and the key
+   * before is refused from then on: for when that may have been copied, or from time to time. The line goes on, also in other tabs; it
+   * is connected anew for it. Fulfils when the new key has opened that connection. Rejects with `key-refused` where the server does not
+   * take it, as `request` where it renews no keys or the line ends: the device can be used in any case, and what was begun is gone on
+   * with the next time. `link.device` has other names for issuers of tokens then (`nonce`, `jkt`), in other tabs once they are loaded
+   * anew: a token that is bound to the key before is refused from the next connection on.
+   */
+  renewKey(): Promise<void>;
   /**
    * What this end knows of the connection outside the seal, what the server saw of it, and in what the two differ: what somebody on
    * the way rewrites. It proves nothing: whoever ends TLS there may send on all of it unchanged, and reads nothing of the line either

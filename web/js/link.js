@@ -26,6 +26,7 @@ import {
   deferred,
   fromJson,
   labelsOf,
+  sha256,
   split,
   standingOf,
   toJson,
@@ -81,6 +82,7 @@ export class Link extends EventTarget {
   #where; // { url }: what may say why the line cannot be
   #tokens; // of the person, if the link shows any
   #snapshots; // for the page after this one
+  #renewal; // [place, identity, where that is kept, if not in IndexedDB]
   #kept = Promise.resolve(); // what was learnt of the server is stored, or cannot be
 
   /** @private */
@@ -163,6 +165,10 @@ export class Link extends EventTarget {
       return this.state !== "open" && (tried || this.state !== "connecting");
     });
     return fetching.send(this, input, init);
+  }
+
+  renewKey() {
+    return this.#later(() => import("./renew.js"), "renew", () => this.#renewal);
   }
 
   path() {
@@ -250,9 +256,8 @@ export class Link extends EventTarget {
     const Socket = options.WebSocket ?? globalThis.WebSocket;
     if (!Socket) throw new DuologueError("no-websocket");
     // Loaded only by those who need it.
-    const { load, createIdentity, store } = options.identity
-      ? (await this.#script("unreachable", () => import("./identity/kept.js"))).identities(options.identity)
-      : browser;
+    const keys = options.identity && (await this.#script("unreachable", () => import("./identity/kept.js"))).identities(options.identity);
+    const { load, createIdentity, store } = keys ?? browser;
     const url = lineUrl(options.url);
     const place = placeOf(options.url, options.account);
     this.#where = { url };
@@ -296,13 +301,14 @@ export class Link extends EventTarget {
       throw new DuologueError(pinned === undefined ? "no-identity" : "identity-lost");
     }
     const identity = known?.device ?? (await createIdentity(place));
+    this.#renewal = [place, identity, keys];
     // The pin is kept only once the line has opened: a link that leads nowhere leaves no trace.
     const enrolled = Boolean(known?.enrolled) && !replaced;
     if (!isKnown && (serverKey !== this.server?.key || !this.device)) await tell(serverKey, identity);
     let begin = () => {};
     if (options.token !== undefined) {
       const { Tokens } = await this.#script("unreachable", () => import("./token.js"));
-      this.#tokens = new Tokens(options.token, this.device, (code, reason) => this.#announce("tokenerror", { code, reason }));
+      this.#tokens = new Tokens(options.token, this, (code, reason) => this.#announce("tokenerror", { code, reason }));
       begin = await this.#tokens.first();
     }
     if (core.Line.prototype.snapshot) this.#snapshots = await leaving;
@@ -335,6 +341,14 @@ export class Link extends EventTarget {
       this.#announce("standing", this.standing);
       return standing;
     };
+    const signed = async (message) => {
+      // Another page may have renewed the key since, of the same device.
+      const kept = wasOpen && (await load(place).catch(() => {}))?.device;
+      if (String(kept?.first) === String(identity.first ?? identity.spki)) Object.assign(identity, kept);
+      const { sign, algorithm, spki } = identity;
+      message.set(await sha256(spki), message.length - 32);
+      return Uint8Array.of(...(await sign(message)), ALGORITHM[algorithm], ...spki);
+    };
     const line = new core.Line({
       url: url.href,
       serverKey,
@@ -358,7 +372,7 @@ export class Link extends EventTarget {
         options.observe(outward ? "out" : "in", shown.subarray(0, seen.length), length);
       },
       onSign: (connection, message) =>
-        identity.sign(message).then(
+        signed(message).then(
           (signature) => this.#line === line && line.provideSignature(connection, signature),
           (error) => this.#finish("no-signature", `The device key does not sign: ${error.message}`, false),
         ),

@@ -103,7 +103,7 @@ export function placeOf(url, account) {
 export const keyInfo = async (core, key) => Object.freeze({ key, fingerprint: await core.serverFingerprint(key) });
 
 export async function deviceInfo(core, identity) {
-  const [names, fingerprint] = await Promise.all([namesOf(identity), core.deviceFingerprint(identity.spki)]);
+  const [names, fingerprint] = await Promise.all([namesOf(identity), core.deviceFingerprint(identity.first ?? identity.spki)]);
   const proof = async (of) => (await import("./token.js")).proof(identity, of);
   return Object.freeze({ ...names, fingerprint, algorithm: identity.algorithm, proof });
 }

@@ -51,7 +51,7 @@ const signsOut = (line) => line.show(SIGN_OUT, Uint8Array.of(0));
 /** Keeps the token of a link young. */
 export class Tokens {
   #source;
-  #device;
+  #link;
   #tell; // (code, reason): there is no token, or it is not taken
   #line;
   #shown = 0; // the number of what was shown last, where no worker counts
@@ -61,12 +61,12 @@ export class Tokens {
   #isOver = false;
   #stop = () => {};
 
-  constructor(source, device, tell) {
+  constructor(source, link, tell) {
     if (typeof source !== "string" && typeof source !== "function") {
       throw new TypeError("`token` is a token, or a function that gives one.");
     }
     this.#source = source;
-    this.#device = device;
+    this.#link = link;
     this.#tell = tell;
   }
 
@@ -127,7 +127,7 @@ export class Tokens {
   /** As bytes. */
   async #get() {
     try {
-      const token = typeof this.#source === "string" ? this.#source : await this.#source(this.#device);
+      const token = typeof this.#source === "string" ? this.#source : await this.#source(this.#link.device);
       if (token === undefined || token === null || token === "") return undefined; // nobody has signed in
       if (typeof token !== "string") throw new TypeError(`it gives ${typeof token}`);
       const bytes = new TextEncoder().encode(token);

@@ -90,6 +90,8 @@ export function standingOf(bytes) {
   return { level: bytes[0], wants: bytes[1], evidence: number(2), secs: number(6), refused, subject, behind };
 }
 
+export const sha256 = async (bytes) => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+
 export const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
 
 /** A device's key as a JWK: its required members alone, by their names (RFC 7638). */
@@ -99,14 +101,14 @@ export function jwkOf({ algorithm, spki }) {
   return isEd ? { crv: algorithm, kty: "OKP", x: part(12) } : { crv: algorithm, kty: "EC", x: part(27, 59), y: part(59) };
 }
 
-/** What names a device: its key's hash; and what tokens have in `nonce` or `cnf.jkt` that are bound to it. */
+/** What names a device: the hash of the key that it was let in with; and what tokens have in `nonce` or `cnf.jkt` that are bound to it. */
 export async function namesOf(device) {
-  const { spki } = device;
+  const { spki, first = spki } = device;
   const encode = (text) => new TextEncoder().encode(text);
-  const hash = async (bytes) => base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+  const hash = async (bytes) => base64url(await sha256(bytes));
   const bound = Uint8Array.of(...encode("duologue token\0"), ...spki);
   const jwk = encode(JSON.stringify(jwkOf(device)));
-  const [key, nonce, jkt] = await Promise.all([spki, bound, jwk].map(hash));
+  const [key, nonce, jkt] = await Promise.all([first, bound, jwk].map(hash));
   return { key, nonce, jkt };
 }
 

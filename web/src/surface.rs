@@ -114,8 +114,7 @@ impl Line {
     /// What is wrong with the options, or that the browser gives no random bytes.
     #[wasm_bindgen(constructor)]
     pub fn new(options: LineOptions) -> Result<Self, JsValue> {
-        let algorithm = SignatureAlgorithm::from_wire(options.algorithm());
-        let device = algorithm.and_then(|algorithm| DeviceKey::new(algorithm, options.spki()).ok());
+        let device = device_key(options.algorithm(), options.spki());
         let device = device.ok_or_else(|| error("bad-key", "The device key is of no kind that is known here."))?;
         let offer = match (options.invite(), options.ticket()) {
             (Some(link), _) => {
@@ -329,12 +328,17 @@ impl Line {
         self.0.release(id);
     }
 
-    /// The answer to `onSign`: 64 bytes.
+    /// The answer to `onSign`: 64 bytes, and behind them the algorithm and the SPKI of the key that has signed, which may have taken the
+    /// place of that of the options: what was asked ends with the SHA-256 of its SPKI.
     #[wasm_bindgen(js_name = provideSignature)]
     pub fn provide_signature(&self, connection: u32, signature: &[u8]) {
-        self.0.command(|line, now| match signature.try_into() {
-            Ok(signature) => line.provide_signature(now, ConnectionNo(connection), signature),
-            Err(_) => line.close(now, CloseCode::Internal, "the device key makes no signature"),
+        let signed = signature.split_first_chunk().and_then(|(signature, by)| {
+            let (algorithm, spki) = by.split_first()?;
+            Some((*signature, device_key(*algorithm, spki.to_vec())?))
+        });
+        self.0.command(|line, now| match signed {
+            Some((signature, device)) => line.provide_signature_by(now, ConnectionNo(connection), device, signature),
+            None => line.close(now, CloseCode::Internal, "the device key makes no signature"),
         });
     }
 
@@ -426,4 +430,8 @@ fn received(received: Result<Received, ChannelError>) -> Result<JsValue, JsValue
 
 fn channel_error(cause: ChannelError) -> JsValue {
     error(cause.word(), &cause.to_string())
+}
+
+fn device_key(algorithm: u8, spki: Vec<u8>) -> Option<DeviceKey> {
+    SignatureAlgorithm::from_wire(algorithm).and_then(|algorithm| DeviceKey::new(algorithm, spki).ok())
 }

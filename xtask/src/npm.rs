@@ -127,6 +127,7 @@ fn assemble(esbuild: &Path) -> Result<()> {
         "probe.js",
         "remote.js",
         "passkeys.js",
+        "renew.js",
         "path.js",
         "snapshot.js",
         "token.js",
@@ -136,8 +137,8 @@ fn assemble(esbuild: &Path) -> Result<()> {
     ];
     let out = ["--format=esm".to_owned(), format!("--outdir={}", dist.display())];
     let apart = [
-        "debug", "duologue", "fetch", "generate", "grace", "kept", "keys", "passkeys", "path", "probe", "snapshot",
-        "token", "ways", "why",
+        "debug", "duologue", "fetch", "generate", "grace", "kept", "keys", "passkeys", "path", "probe", "renew",
+        "snapshot", "token", "ways", "why",
     ]
     .map(|name| format!("--external:./{name}.js"));
     bundle(esbuild, &beside, &names, &[out.as_slice(), &apart].concat())?;

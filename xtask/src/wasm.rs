@@ -25,7 +25,7 @@ use crate::row::copy_flat;
 use crate::{integrity, shrink, tools};
 
 /// The most that JavaScript and wasm which the page loads at its start may weigh, in bytes, compressed by brotli.
-const BOUND: usize = 84_200;
+const BOUND: usize = 84_600;
 /// What they should weigh.
 pub(crate) const GOAL: usize = 80_000;
 
@@ -56,7 +56,7 @@ const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 17] = [
+const APART: [&str; 18] = [
     "debug.js",
     "fetch.js",
     "generate.js",
@@ -66,6 +66,7 @@ const APART: [&str; 17] = [
     "keys.js",
     "probe.js",
     "passkeys.js",
+    "renew.js",
     "path.js",
     "snapshot.js",
     "streamed.js",
@@ -322,7 +323,7 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
         esbuild.args(
             [
-                "debug", "fetch", "generate", "grace", "keeping", "kept", "keys", "passkeys", "path", "probe",
+                "debug", "fetch", "generate", "grace", "keeping", "kept", "keys", "passkeys", "path", "probe", "renew",
                 "snapshot", "token", "ways", "why",
             ]
             .map(|name| format!("--external:*/{name}.js")),

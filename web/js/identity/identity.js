@@ -1,7 +1,8 @@
 /**
  * What this browser keeps for each server, and account, by host (`placeOf`): the device key, the pinned server key, the ticket.
  *
- *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki, name }
+ *   IndexedDB "duologue" / "identities":  host → { keys, algorithm, spki, name, first?: the SPKI that the device was let in with,
+ *                                                  next?: { keys, algorithm, spki }, which is to take its place (renew.js) }
  *                                         [host, spki] → { serverKey, keys?, enrolled, ticket }: what is known of it (keys: keys.js)
  *                                         [host, "snapshot:…"] → the key of what a page leaves to the next one (snapshot.js)
  *   localStorage "duologue:<host>":       the pinned server key once more, once let in, so that a lost key can be told from none
@@ -137,9 +138,9 @@ export async function forget(host) {
   lines.close();
 }
 
-function signer({ keys, algorithm, spki, name }) {
+export function signer({ keys, algorithm, spki, name, first }) {
   if (!keys?.privateKey) throw damaged();
   const parameters = algorithm === "Ed25519" ? { name: "Ed25519" } : { name: "ECDSA", hash: "SHA-256" };
   const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, keys.privateKey, message));
-  return { algorithm, spki, name, sign };
+  return { algorithm, spki, name, first, sign };
 }

@@ -1,7 +1,8 @@
 /**
  * What is known of each server, as bytes that the caller keeps: where there is no IndexedDB, or it is not to be used.
  *
- *   store.load() ─► JSON { version, servers: host → { algorithm, pkcs8, spki, serverKey?, keys?, enrolled?, ticket? } } ─► store.store()
+ *   store.load() ─► JSON { version, servers: host → { algorithm, pkcs8, spki, serverKey?, keys?, enrolled?, ticket?,
+ *                                                     first?, next?: { algorithm, pkcs8, spki } } } ─► store.store()
  *
  * The same functions as identity.js. The bytes hold the private key: whoever has them is this device. What is changed is
  * read anew first, and one change waits for the other, so that two lines of one store lose nothing.
@@ -57,6 +58,10 @@ function recordOf(servers, host) {
   throw damaged(host);
 }
 
+function gone() {
+  throw Object.assign(new Error("The device key was removed meanwhile."), { code: "no-identity" });
+}
+
 const damaged = (host) => bad(`What the identity's load() gives for ${host} is damaged: restore it, or remove it.`);
 
 export function identities(store) {
@@ -91,6 +96,16 @@ export function identities(store) {
       return { device: await signer(host, record), serverKey, keys, enrolled, ticket };
     },
     createIdentity: async (host) => signer(host, await change(host, (record) => record ?? generate())),
+    /** A key that is to take the place of the device's own (renew.js), kept first. */
+    async next(host) {
+      const { next } = await change(host, async (record = gone()) => (record.next ? record : { ...record, next: await generate() }));
+      return signer(host, next);
+    },
+    /** It has taken its place. */
+    async useNext(host) {
+      const record = await change(host, ({ next, ...record } = gone()) => ({ ...record, ...next, first: record.first ?? record.spki }));
+      return signer(host, record);
+    },
     // Removed meanwhile: it stays so.
     store: (host, known) => change(host, (record) => record && { ...record, ...known }),
   };
@@ -113,7 +128,7 @@ async function generate() {
 }
 
 /** A key whose halves do not fit would be refused by the server, which cannot know why. */
-async function signer(host, { algorithm, pkcs8, spki }) {
+async function signer(host, { algorithm, pkcs8, spki, first }) {
   const parameters = algorithm === "Ed25519" ? CURVE.Ed25519 : { name: "ECDSA", hash: "SHA-256" };
   try {
     const [secret, open] = [toBytes(pkcs8), toBytes(spki)];
@@ -121,7 +136,9 @@ async function signer(host, { algorithm, pkcs8, spki }) {
     const sign = async (message) => new Uint8Array(await crypto.subtle.sign(parameters, key, message));
     const check = await crypto.subtle.importKey("spki", open, CURVE[algorithm], false, ["verify"]);
     const probe = new Uint8Array(32);
-    if (await crypto.subtle.verify(parameters, check, await sign(probe), probe)) return { algorithm, spki: open, name: browserName(), sign };
+    if (await crypto.subtle.verify(parameters, check, await sign(probe), probe)) {
+      return { algorithm, spki: open, name: browserName(), first: first && toBytes(first), sign };
+    }
   } catch {
     // It is no key of that kind; how so, platforms say differently.
   }

@@ -21,10 +21,13 @@ const isShared = "SharedWorkerGlobalScope" in globalThis;
 /** What is done between two pages, once it is loaded. */
 let between;
 
+const nameOf = ({ url, serverKey }, spki) => (isShared ? JSON.stringify([url, serverKey, Array.from(spki)]) : undefined);
+
 export class Held {
   line;
   place; // of the device's key
   #name;
+  #options;
   #pages = new Set(); // the one that was looked at last is the last
   #resting = new Set(); // those of them that are left, and that the browser keeps
   #lanes = new Map(); // by the core's id: whom to tell of changes
@@ -42,7 +45,7 @@ export class Held {
 
   /** The line of a page, made anew if there is none to join. */
   static of(page, options, spki) {
-    const name = isShared ? JSON.stringify([options.url, options.serverKey, Array.from(spki)]) : undefined;
+    const name = nameOf(options, spki);
     const held = joinable.get(name) ?? new Held(name, options, spki);
     held.#join(page);
     return held;
@@ -51,6 +54,7 @@ export class Held {
   constructor(name, options, spki) {
     const pages = this.#pages;
     this.#name = name;
+    this.#options = options;
     this.place = options.place;
     this.line = new core.Line({
       ...options,
@@ -123,6 +127,16 @@ export class Held {
    * that have a token. */
   #asked(page) {
     return [this.#shown, Array.from(this.#pages).findLast(({ given }) => given.asks) === page];
+  }
+
+  /** A page has signed, and names its key: further pages have that, where another has renewed it. */
+  sign(connection, signature) {
+    const name = nameOf(this.#options, signature.subarray(65));
+    if (joinable.get(this.#name) === this && !joinable.has(name)) {
+      joinable.delete(this.#name);
+      joinable.set((this.#name = name), this);
+    }
+    this.line.provideSignature(connection, signature);
   }
 
   /** A lane of a page, which hears of its changes. */

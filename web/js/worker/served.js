@@ -163,7 +163,7 @@ export class Served {
       case Command.SHOW:
         return this.#show(command.u8(), command.bytes());
       case Command.SIGNATURE:
-        return this.#line?.provideSignature(command.u32(), command.bytes());
+        return this.#line && this.#held.sign(command.u32(), command.bytes());
       case Command.WAKE: {
         const how = command.u8();
         return how === 2 ? this.#held?.rest(this) : this.#held?.wake(this, how);
