@@ -74,6 +74,8 @@ struct Inner {
     /// Of devices whose key is not their first.
     current: HashMap<DeviceId, [u8; 32]>,
     next: HashMap<DeviceId, [u8; 32]>,
+    /// Those that others have taken the place of, but for the first.
+    old: HashMap<DeviceId, Vec<[u8; 32]>>,
 }
 
 impl Inner {
@@ -82,7 +84,15 @@ impl Inner {
         match fate {
             Fate::Next => drop(self.next.insert(device, key)),
             Fate::Current => drop(self.current.insert(device, key)),
-            Fate::Old => {}
+            Fate::Old if key == device.0 => {}
+            Fate::Old => self.old.entry(device).or_default().push(key),
+        }
+    }
+
+    fn forget(&mut self, device: DeviceId, old: &[u8; 32]) {
+        self.fates.remove(old);
+        if let Some(keys) = self.old.get_mut(&device) {
+            keys.retain(|key| key != old);
         }
     }
 }
@@ -180,10 +190,8 @@ impl Store {
             keys.insert(before, (device.0, Fate::Old as u8, now()))?;
             keys.insert(next, (device.0, Fate::Current as u8, now()))?;
             let mut old = Vec::new();
-            for (key, (of, fate)) in &self.keys.read().fates {
-                if *of == device && *fate == Fate::Old && *key != device.0 {
-                    old.push((keys.get(key)?.map_or(0, |row| row.value().2), *key));
-                }
+            for key in self.keys.read().old.get(&device).into_iter().flatten() {
+                old.push((keys.get(key)?.map_or(0, |row| row.value().2), *key));
             }
             old.sort_unstable();
             old.truncate((old.len() + 1).saturating_sub(OLD_MAX));
@@ -195,7 +203,7 @@ impl Store {
         let Some((before, forgotten)) = replaced else { return Ok(false) };
         let mut inner = self.keys.write();
         for (_, key) in forgotten {
-            inner.fates.remove(&key);
+            inner.forget(device, &key);
         }
         inner.next.remove(&device);
         inner.put(before, device, Fate::Old);
@@ -243,4 +251,57 @@ pub(super) fn is_current_in(write: &WriteTransaction, key: [u8; 32], device: [u8
     let keys = write.open_table(KEYS)?;
     let row = keys.get(key)?.map(|row| row.value());
     Ok(row.is_some_and(|(of, fate, _)| of == device && fate == Fate::Current as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use duologue::SignatureAlgorithm;
+
+    use super::*;
+    use crate::state::{
+        State,
+        store::{Revocation, tests::device},
+    };
+
+    fn key(seed: u8) -> DeviceKey {
+        let spki = [SignatureAlgorithm::Ed25519.spki_prefix(), &[seed; 32]].concat();
+        DeviceKey::new(SignatureAlgorithm::Ed25519, spki).expect("an SPKI")
+    }
+
+    fn id(seed: u8) -> [u8; 32] {
+        DeviceId::of_spki(key(seed).spki()).0
+    }
+
+    #[test]
+    fn a_device_with_twenty_keys_is_known_by_its_first_and_the_last_ones_and_so_by_a_reopened_store() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let open = || State::open(directory.path().join("state")).expect("made");
+        let state = open();
+        let invite = state.new_invite(Duration::from_secs(600)).expect("an invite");
+        state.store().enrol(invite.id(), &device(1)).expect("it writes").expect("it is let in");
+        let first = DeviceId(id(1));
+        for seed in 2..=20 {
+            let store = state.store();
+            assert_eq!(store.keep_next_key(first, &key(seed)).expect("it writes"), Ok(()));
+            assert_eq!(store.fate_of(id(seed)), Some((first, Fate::Next)));
+            assert!(store.use_next_key(first, &key(seed)).expect("it writes"));
+            assert!(!store.use_next_key(first, &key(seed)).expect("it reads"), "it has done so");
+            assert_eq!(store.keep_next_key(first, &key(seed)).expect("it reads"), Err(NotRenewed::Known));
+        }
+        let known = |state: &State| {
+            let fates = (1..=20).map(|seed| state.store().fate_of(id(seed)).map(|(_, fate)| fate)).collect::<Vec<_>>();
+            let remembered = fates.iter().filter(|fate| **fate == Some(Fate::Old)).count();
+            assert_eq!((fates[0], fates[19], remembered), (Some(Fate::Old), Some(Fate::Current), 1 + OLD_MAX));
+            assert_eq!(state.store().key_of(first), id(20));
+        };
+        known(&state);
+        drop(state);
+        let state = open();
+        known(&state);
+        assert_eq!(state.store().keep_next_key(first, &key(1)).expect("it reads"), Err(NotRenewed::Known));
+        assert_eq!(state.store().revoke(first), Revocation::Stored);
+        assert_eq!(state.store().keep_next_key(first, &key(30)).expect("it reads"), Err(NotRenewed::NotEnrolled));
+    }
 }
