@@ -234,7 +234,15 @@ impl Resend {
             len += frame.cost();
             sealed += frame.count();
         }
-        Ok(Self { next: frames.len(), frames, acked, sealed, len, ..Self::default() })
+        Ok(Self {
+            next: frames.len(),
+            frames,
+            acked,
+            sealed,
+            len,
+            #[cfg(feature = "server")]
+            is_of_another: false,
+        })
     }
 
     /// Counted frames that were ever sealed.
