@@ -248,5 +248,5 @@ fn a_table_that_no_issuer_could_serve_is_refused_by_check_with_its_place() {
     }
     site.configure("[server]\nurl = \"https://192.0.2.7\"\n[tls.acme]\nagree_to_terms = true\n");
     let (code, _, wrong) = site.try_verb(&["check", file.to_str().expect("text")]);
-    assert!(code == 1 && wrong.contains("\"192.0.2.7\" is no name"), "{wrong}");
+    assert!(code == 2 && wrong.contains("\"192.0.2.7\" is no name"), "{wrong}");
 }

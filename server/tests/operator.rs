@@ -94,7 +94,8 @@ fn a_file_that_is_wrong_is_told_whole_with_places_and_exits_with_2() {
         assert!(told.contains(&format!("{path}:4:2: unknown field `srvices`")), "{told}");
         assert!(told.contains("did you mean `services`?"), "{told}");
     }
-    // What no file can say for itself.
+    // What no file can say for itself; and no port is asked for before it.
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", 8_443));
     for (arguments, said) in [
         (&["serve"][..], "name it by --url"),
         (&["serve", "--url", "https://a.example"], "--cert"),
@@ -104,10 +105,56 @@ fn a_file_that_is_wrong_is_told_whole_with_places_and_exits_with_2() {
             "leave one of them out",
         ),
         (&["dev", "--http-host", "a"], "name it by --http"),
+        (&["dev", "--http", "a:3000"], "is no backend"),
+        (&["dev", "--hook", "http://app.example/"], "unix:/run/app.sock:/duologue"),
+        (&["dev", "--origin", "https://a.example/"], "is no origin"),
+        (&["serve", "--url", "http://a.example", "--behind-proxy"], "--url must start with https://"),
+        (&["serve", "--url", "https://a.example", "--trusted-proxy", "proxy"], "--trusted-proxy"),
     ] {
         let (code, _, told) = site.try_verb(arguments);
         assert!(code == 2 && told.contains(said), "{arguments:?}: {code}: {told}");
     }
+    assert!(!site.state().exists(), "nothing was opened");
+}
+
+#[test]
+fn what_cannot_be_meant_together_is_told_by_check_as_by_serve_and_by_the_file_as_by_flags() {
+    let site = Site::new("");
+    let file = site.config();
+    let path = file.to_str().expect("text");
+    let certificate = "[[tls.certificate]]\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+    let acme = "[tls.acme]\nagree_to_terms = true\n";
+    let pair = ["--cert", "a.pem", "--key", "a.key"];
+    let all: [(&str, &str, &[&str], &str); 8] = [
+        (
+            "listen = \"192.0.2.7:443\"\nbehind_proxy = true\n",
+            "",
+            &["--listen", "192.0.2.7:443", "--behind-proxy"],
+            "--listen must be a loopback address",
+        ),
+        ("behind_proxy = true\n", certificate, &[&["--behind-proxy"][..], &pair].concat(), "leave one of them out"),
+        ("", &format!("{certificate}{acme}"), &[], "leave one of them out"),
+        ("behind_proxy = true\n", acme, &[], "leave one of them out"),
+        ("", "[door]\norigins = [\"http://localhost:3000\"]\n", &["--origin", "http://localhost:3000"], "--origin"),
+        ("", "[door]\napp_origins = [\"https://b.example\"]\n", &["--app-origin", "https://b.example"], "--app-origin"),
+        ("", "[door.passkey]\nrp_id = \"b.example\"\n", &[], "[door.passkey]"),
+        ("", "[door.vouch]\npaths = [\"/login\"]\n", &[], "name that server by --http"),
+    ];
+    for (server, tables, flags, said) in all {
+        site.configure(&format!("[server]\nurl = \"https://a.example\"\n{server}{tables}"));
+        let by_flags = [&["serve", "--url", "https://a.example"], flags].concat();
+        let by_file: [&[&str]; 2] = [&["check", path], &["serve", "--config", path]];
+        let mut told = Vec::new();
+        for arguments in by_file.into_iter().chain((!flags.is_empty()).then_some(&by_flags[..])) {
+            let (code, out, wrong) = site.try_verb(arguments);
+            assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {wrong}");
+            assert!(wrong.contains(said), "{arguments:?}: {wrong}");
+            told.push(wrong);
+        }
+        told.dedup();
+        assert_eq!(told.len(), 1, "each says the same: {told:?}");
+    }
+    assert!(!site.state().exists() && fs::read_dir(site.directory.path()).expect("it is there").count() == 1);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use duologue_server::{ConfigFile, Policy, ReadCertificates, settings::Settings};
+use duologue_server::{ConfigFile, ReadCertificates, settings::Settings};
 
-use super::{certificates, extras, policy, say};
+use super::{certificates, judged, say};
 
 /// The file that is looked at and written where none is named.
 pub(crate) const FILE: &str = "duologue.toml";
@@ -20,22 +20,11 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (opened, config) = ConfigFile::open_behind(Settings::default(), Some(&self.file))?;
-        opened.check_firewall(config.firewall).context("[firewall]")?;
-        let Settings { site, server } = &config.settings;
-        if let Some(acme) = config.acme {
-            if let Some(ca) = &acme.ca {
-                std::fs::File::open(ca)
-                    .with_context(|| format!("cannot read {}", ca.display()))
-                    .context("[tls.acme]")?;
-            }
-            if let Some(url) = &site.url {
-                acme.for_host(super::parse_address(url)?.host_name()).context("[tls.acme]")?;
-            }
-        }
-        ReadCertificates::of(&certificates::files(site)?).context("[[tls.certificate]]")?;
-        // Which origins are its own, only the address says.
-        policy(Policy::loopback(), server)?;
-        extras::http(server)?;
+        judged::everywhere(&opened, &config)?;
+        let site = &config.settings.site;
+        let address = site.url.as_deref().map(super::parse_address).transpose()?;
+        let place = judged::place(&opened, &config, address.as_ref(), site.listen)?;
+        ReadCertificates::of(&place.certificates).context("[[tls.certificate]]")?;
         let file = self.file.display();
         match config.rules.all().len() {
             0 => say(&format!("{file}: in order, with no rule: nothing is open")),

@@ -43,6 +43,11 @@ impl Dev {
         let log = Log::of_server(server);
         let network = if self.lan { lan::addresses()? } else { Vec::new() };
         let mut own = Policy::loopback();
+        // Before anything is opened.
+        server.with_origins(own.clone()).map_err(super::wrong_usage)?;
+        let first =
+            network.first().map_or("localhost".to_owned(), |host| SocketAddr::new(*host, self.port).to_string());
+        file.passkeys(at(&first)?.host_name()).context("[door.passkey]")?;
         let state = State::open(server.state.as_deref().unwrap_or(super::STATE.as_ref()))?;
         let certificates = Certificates::new(ReadCertificates::of(&[development_files(state.directory(), &network)?])?);
         let listener = match self.lan {

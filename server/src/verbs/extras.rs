@@ -73,8 +73,18 @@ impl Extras {
     }
 }
 
+/// What can be wrong in what settings say of them, before any is opened.
+pub(crate) fn judge(settings: &ServerSettings) -> anyhow::Result<()> {
+    match &settings.drop {
+        Some(drop) if drop.exists() && !drop.is_dir() => {
+            bail!("--drop {}: that is no directory; name one, which is made if it is missing", drop.display())
+        }
+        _ => http(settings).map(drop),
+    }
+}
+
 /// Where requests go.
-pub(crate) fn http(settings: &ServerSettings) -> anyhow::Result<Option<Http>> {
+fn http(settings: &ServerSettings) -> anyhow::Result<Option<Http>> {
     let Some(backend) = &settings.http else {
         let needless = settings.http_host.is_some()
             || settings.http_refuse_headers.is_some()
@@ -86,31 +96,32 @@ pub(crate) fn http(settings: &ServerSettings) -> anyhow::Result<Option<Http>> {
             false => Ok(None),
         };
     };
-    let mut http = Http::new(backend).context("--http")?;
+    let mut http = said_by("--http", Http::new(backend))?;
     for header in settings.http_refuse_headers.iter().flatten() {
-        http = http.refusing_header(header).context("--http-refuse-header")?;
+        http = said_by("--http-refuse-header", http.refusing_header(header))?;
     }
     for header in settings.http_allow_headers.iter().flatten() {
-        http = http.allowing_header(header).context("--http-allow-header")?;
+        http = said_by("--http-allow-header", http.allowing_header(header))?;
     }
     for path in settings.http_vouch_paths.iter().flatten() {
-        http = http.vouching_at(path).context("--http-vouch-path")?;
+        http = said_by("--http-vouch-path", http.vouching_at(path))?;
     }
     if settings.http_without_cookies == Some(true) {
         http = http.without_cookies();
     }
     match &settings.http_host {
-        Some(host) => Ok(Some(http.with_host(host).context("--http-host")?)),
+        Some(host) => Ok(Some(said_by("--http-host", http.with_host(host))?)),
         None => Ok(Some(http)),
     }
+}
+
+fn said_by<E: std::fmt::Display>(flag: &str, http: Result<Http, E>) -> anyhow::Result<Http> {
+    http.map_err(|error| wrong_usage(format!("{flag}: {error}")))
 }
 
 /// Where files go that devices send, if there is a directory for them.
 fn drops(settings: &ServerSettings, default: Option<PathBuf>) -> anyhow::Result<Option<Drops>> {
     let Some(directory) = settings.drop.clone().or(default) else { return Ok(None) };
-    if directory.exists() && !directory.is_dir() {
-        bail!("--drop {}: that is no directory; name one, which is made if it is missing", directory.display());
-    }
     match Drops::open(&directory, settings.drop_quota.unwrap_or(DROP_QUOTA)) {
         Ok(drops) => Ok(Some(drops)),
         // What the service says of its disk is meant for a device.

@@ -14,6 +14,7 @@ pub(crate) mod hand_over;
 pub(crate) mod health;
 pub(crate) mod init;
 pub(crate) mod invite;
+mod judged;
 pub(crate) mod keys;
 pub(crate) mod lan;
 pub(crate) mod log;
@@ -41,7 +42,7 @@ use std::{
 use anyhow::Context;
 use duologue_server::{
     Acme, Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Controlled, Duologue, Event,
-    FrontConfig, HandOver, Hook, HookSettings, Kind, OWNERS, Policy, State,
+    FrontConfig, HandOver, Hook, Kind, OWNERS, Policy, State,
     audit::AuditSettings,
     control_socket, going_on, listen_status, listen_with, page_at, parse_span, raise_file_limit,
     services::{self, owner as owner_service},
@@ -111,12 +112,7 @@ impl ConfigOption {
     /// Reads the file, if there is one, behind what flags and environment say.
     pub(crate) fn open(&self, site: SiteSettings, server: ServerSettings) -> anyhow::Result<(ConfigFile, Config)> {
         let (file, config) = ConfigFile::open_behind(Settings { site, server }, self.config.as_deref())?;
-        config.hook.as_ref().map_or(Ok(()), HookSettings::check).context("--hook")?;
-        if config.vouch.is_some() && config.settings.server.http.is_none() {
-            return Err(wrong_usage(
-                "[door.vouch] is of an HTTP server's logins: name that server by --http, or by `backend` of [services.http]",
-            ));
-        }
+        judged::everywhere(&file, &config)?;
         Ok((file, config))
     }
 }
@@ -442,7 +438,7 @@ pub(crate) fn say(line: &str) {
 /// The address of a server, from the flag that names it.
 pub(crate) fn parse_address(text: &str) -> anyhow::Result<Address> {
     // As a sentence: "--url must start with …", "--url x is no address …".
-    Address::parse(text).map_err(|error| anyhow::anyhow!("--url {error}"))
+    Address::parse(text).map_err(|error| wrong_usage(format!("--url {error}")))
 }
 
 /// How long an invite is good: as [`parse_span`], and neither for no time nor for longer than anybody keeps a link.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use duologue_server::{
-    Acme, Certificates, FrontConfig, Policy, ReadCertificates, State, TrustedProxies,
+    Acme, Certificates, FrontConfig, ReadCertificates, State,
     audit::AuditSettings,
     services::{desk::Desk, pair::Pair},
     settings::{ServerSettings, Settings, SiteSettings},
@@ -18,6 +18,7 @@ use super::{
     Place, Site, certificates,
     extras::Extras,
     hand_over::{Program, Successor},
+    judged,
     log::Log,
     signals::Signals,
     sockets::{Sockets, is_at},
@@ -29,12 +30,6 @@ const NO_URL: &str = "a server for the world has an address by which browsers fi
 
 const NO_CERTIFICATE: &str = "a server for the world needs TLS: give it a certificate by --cert and --key, or leave TLS to a proxy \
      on this machine by --behind-proxy; `duologue dev` makes a certificate for this machine only";
-
-const TWO_KINDS: &str =
-    "[tls.acme] beside a certificate's files, or behind a proxy that has TLS: leave one of them out";
-
-const TLS12_OF_A_PROXY: &str =
-    "--tls12 and --behind-proxy: which versions of TLS are spoken is said at the proxy that has TLS; leave --tls12 out";
 
 const NO_TERMINAL: &str = "--desk needs a terminal, because what people say is shown there and nowhere else: start this in \
      one, with neither input nor output redirected, or leave out --desk";
@@ -74,7 +69,6 @@ impl Serve {
         let Settings { site, server } = &config.settings;
         let log = Log::of_server(server);
         let address = super::parse_address(site.url.as_deref().ok_or_else(|| wrong_usage(NO_URL))?)?;
-        let files = certificates::files(site)?;
         let behind_proxy = site.behind_proxy.unwrap_or_default();
         let listen = match &given {
             Some(given) if activated => given.local_addr()?,
@@ -88,23 +82,10 @@ impl Serve {
                 "it is to listen on {listen}, and the running server listens on {bound}: stop that one and start this"
             );
         }
-        let acme = config.acme.clone();
-        match (files.is_empty() && acme.is_none(), behind_proxy) {
-            _ if acme.is_some() && (behind_proxy || !files.is_empty()) => return Err(wrong_usage(TWO_KINDS)),
-            (true, false) => return Err(wrong_usage(NO_CERTIFICATE)),
-            _ if behind_proxy && site.tls12 == Some(true) => return Err(wrong_usage(TLS12_OF_A_PROXY)),
-            (false, true) => return Err(wrong_usage("a certificate and --behind-proxy: leave one of them out")),
-            (true, true) if !listen.ip().is_loopback() => {
-                return Err(wrong_usage(
-                    "--behind-proxy listens without TLS: --listen must be a loopback address such as 127.0.0.1:8080",
-                ));
-            }
-            _ => {}
-        }
-        let mut trusted_proxies = TrustedProxies::default();
-        for network in site.trusted_proxies.iter().flatten() {
-            trusted_proxies =
-                trusted_proxies.with(network).map_err(|error| anyhow::anyhow!("--trusted-proxy {error}"))?;
+        let judged = judged::place(&file, &config, Some(&address), Some(listen))?;
+        let judged::Place { own, policy, certificates, acme, trusted_proxies } = judged;
+        if certificates.is_empty() && acme.is_none() && !behind_proxy {
+            return Err(wrong_usage(NO_CERTIFICATE));
         }
         if behind_proxy && site.trusted_proxies.is_none() {
             tracing::info!(
@@ -112,15 +93,12 @@ impl Serve {
             );
         }
         let desk = site.desk.unwrap_or_default().then(|| Desk::at_terminal().context(NO_TERMINAL)).transpose()?;
-        let own = Policy::listed(vec![address.origin()]).with_host(&address.host());
-        let policy = super::policy(own.clone(), server)?;
         let policy = if file.is_file() { policy.with_rules(config.rules.clone()) } else { policy };
         // Who lets others in will be asked one day who was.
         let audit = config.audit.clone().unwrap_or_else(|| Some(AuditSettings::default()));
-        let acme = acme.map(|acme| acme.for_host(address.host_name())).transpose().context("[tls.acme]")?;
         let from_files = match behind_proxy || acme.is_some() {
             true => None,
-            false => Some(Certificates::new(ReadCertificates::of(&files)?)),
+            false => Some(Certificates::new(ReadCertificates::of(&certificates)?)),
         };
         // What can be wrong is found out before the state changes hands.
         let redirecting = acme.as_ref().and_then(|acme| acme.http);
