@@ -124,6 +124,7 @@ pub use services::service::{Call, GoesOn, Next, Service, ServiceError, answer, a
 pub use services::typescript::{DeclarationError, Declarations};
 pub use state::backup::{BackupError, BackupInfo};
 pub use state::files::raise_file_limit;
+pub use state::owner::{OwnersPair, OwnersPairError};
 pub use state::store::{Counts, Device, DeviceStatus, Revocation, Store, StoreError, Terms};
 pub use state::whom::Whom;
 pub use state::words::{Language, spoken};

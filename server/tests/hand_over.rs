@@ -2,12 +2,12 @@
 #![allow(missing_docs, reason = "tests are named for their scenario")]
 
 mod handing;
+mod notified;
 mod running;
 mod site;
 
 use std::{
     fs,
-    os::unix::net::UnixDatagram,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,7 +19,8 @@ use bytes::Bytes;
 use duologue_client::{ChannelError, CloseCode, ConnectionError, DeviceId, Line, LineError, ResetCode};
 use duologue_server::rustls::pki_types::ServerName;
 use handing::{Handed, get, kill, until};
-use running::{logged, spawn};
+use notified::Notified;
+use running::logged;
 use site::{Server, Site, try_verb};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
@@ -250,53 +251,22 @@ async fn a_successor_that_hangs_or_dies_and_a_server_that_is_stopped_meanwhile_l
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_manager_hears_who_serves_now_and_then_from_that_one() {
-    let site = Site::new(OPEN);
-    let path = site.directory.path().join("notify");
-    let manager = UnixDatagram::bind(&path).expect("a socket");
-    manager.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
-    let told = |manager: &UnixDatagram| {
-        let mut bytes = [0; 1_024];
-        let len = manager.recv(&mut bytes).expect("in time");
-        String::from_utf8_lossy(&bytes[..len]).into_owned()
-    };
-    let next = |manager: &UnixDatagram| loop {
-        let text = told(manager);
-        if text.trim_end() != "WATCHDOG=1" {
-            return text;
-        }
-    };
-    let (file, state, port) = (site.config(), site.state(), running::free_port());
-    let listen = format!("127.0.0.1:{port}");
-    let arguments = [
-        "serve",
-        "--url",
-        "https://a.example",
-        "--behind-proxy",
-        "--listen",
-        &listen,
-        "--state",
-        state.to_str().expect("text"),
-        "--config",
-        file.to_str().expect("text"),
-    ];
-    let process =
-        spawn(&site, &arguments, &[("NOTIFY_SOCKET", path.to_str().expect("text")), ("WATCHDOG_USEC", "200000")]);
-    let mut first = Server { process };
-    assert!(next(&manager).starts_with("READY=1\n"));
-    let said = site.verb(&["hand-over"]);
+    let mut notified = Notified::start(OPEN);
+    let told = |notified: &Notified| notified.told().0;
+    assert!(told(&notified).starts_with("READY=1\n"));
+    let said = notified.site.verb(&["hand-over"]);
     let pid = said.trim_start_matches("handed over: process ").trim_end_matches(" serves");
     // systemd takes READY from the main process only: it hears which that is before.
-    assert_eq!(next(&manager).trim_end(), format!("MAINPID={pid}"));
-    assert!(next(&manager).starts_with("READY=1\n"));
-    first.process.wait().expect("it ends");
+    assert_eq!(told(&notified).trim_end(), format!("MAINPID={pid}"));
+    assert!(told(&notified).starts_with("READY=1\n"));
+    notified.server.process.wait().expect("it ends");
     // Signs of life are the new one's.
-    let mut alive = 0;
-    while alive < 5 {
-        alive += usize::from(told(&manager).trim_end() == "WATCHDOG=1");
+    for _ in 0..5 {
+        notified.lives();
     }
     kill("TERM", pid.parse().expect("a number"));
     loop {
-        let text = next(&manager);
+        let text = told(&notified);
         assert!(!text.starts_with("MAINPID"), "{text}");
         if text.starts_with("STOPPING=1\n") {
             break;

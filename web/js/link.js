@@ -416,7 +416,10 @@ export class Link extends EventTarget {
       onMessages: split,
       onChanged: (id) => this._channels.get(id)?._changed(line),
       onClosed: (code, reason, byPeer) => {
-        if (!wasOpen && pins.keys?.next) keep(known.ticket, delete pins.keys.next); // the next time by the one that has worked
+        if (!wasOpen && pins.keys?.next) {
+          delete pins.keys.next; // the next time by the one that has worked
+          keep(known.ticket);
+        }
         if (WHY.has(code)) this.#fail(new DuologueError(code, reason));
         else if (!this.#failing) this.#finish(code, reason, byPeer);
       },

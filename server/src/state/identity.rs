@@ -54,7 +54,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
 }
 
 /// The same in the place of what is there.
-pub(super) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let failed = |source| StateError::Io { verb: "write", path: path.to_owned(), source };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");

@@ -25,6 +25,7 @@ pub(crate) mod keys;
 mod lock;
 pub(crate) mod notices;
 mod overlay;
+pub(crate) mod owner;
 pub(crate) mod records;
 mod room;
 pub(crate) mod seal;
@@ -48,6 +49,7 @@ use std::{
 use duologue::{DeviceId, Invite, ServerIdentity, ServerKey};
 use thiserror::Error;
 
+pub(crate) use identity::replace_private;
 pub use identity::write_private;
 use keys::Keys;
 use lock::Lock;

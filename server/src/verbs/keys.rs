@@ -1,18 +1,13 @@
 //! `duologue keys`: who this server is, and how that changes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::bail;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use duologue_server::{
-    KeyStatement, KeysInfo, Language, NextKey, OwnerKey, ServerKey, SignedKey, exposed_key, parse_span, server_keys,
-    spoken, write_private,
+    KeyStatement, KeysInfo, Language, NextKey, OwnersPair, SignedKey, exposed_key, parse_span, server_keys, spoken,
 };
 use hyper::Method;
-use ring::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
-};
 use serde::Serialize;
 
 use super::owner::{Owner, when};
@@ -58,37 +53,14 @@ struct Shown {
     mots: String,
 }
 
-/// The owner's key pair.
-struct OwnersPair(EcdsaKeyPair, SystemRandom);
-
-impl OwnersPair {
-    fn make(file: &Path) -> anyhow::Result<Self> {
-        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
-        let made = made.map_err(|_| anyhow!("the operating system gives no randomness"))?;
-        write_private(file, made.as_ref())?;
-        Self::of(made.as_ref()).context("a key that was just made is one")
-    }
-
-    fn open(file: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        Self::of(&bytes).with_context(|| {
-            format!("{} is no key of `duologue keys init`, or is damaged: name the one that it made", file.display())
-        })
-    }
-
-    fn of(pkcs8: &[u8]) -> Option<Self> {
-        let chance = SystemRandom::new();
-        Some(Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &chance).ok()?, chance))
-    }
-
-    fn sign(&self, number: u32, key: ServerKey, retire_after_secs: Option<u64>) -> anyhow::Result<SignedKey> {
-        // Behind the 0x04 that says that the point is whole.
-        let public = self.0.public_key().as_ref().split_first().and_then(|(_, point)| point.try_into().ok());
-        let owner = OwnerKey(public.context("a P-256 key is a point of 65 bytes")?);
-        let signature = self.0.sign(&self.1, &KeyStatement::message(number, &key));
-        let signature = signature.map_err(|_| anyhow!("the owner's key cannot sign"))?;
-        let signature = BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref());
-        Ok(SignedKey { owner: owner.to_string(), number, key: key.to_string(), signature, retire_after_secs })
+/// As the local API takes it.
+fn signed(statement: &KeyStatement, retire_after_secs: Option<u64>) -> SignedKey {
+    SignedKey {
+        owner: statement.owner.to_string(),
+        number: statement.number,
+        key: statement.key.to_string(),
+        signature: BASE64_URL_SAFE_NO_PAD.encode(statement.signature),
+        retire_after_secs,
     }
 }
 
@@ -121,7 +93,7 @@ impl Keys {
                 if keys.owner.is_some() {
                     bail!("this server has an owner's key already: clients keep to it, and would follow no other");
                 }
-                let signed = OwnersPair::make(&file)?.sign(1, keys.key.parse()?, None)?;
+                let signed = signed(&OwnersPair::make(&file)?.sign(1, keys.key.parse()?)?, None);
                 let taken: anyhow::Result<KeysInfo> = owner.ask(Method::POST, "/keys/init", Some(&signed)).await;
                 let keys = taken.inspect_err(|_| drop(std::fs::remove_file(&file)))?;
                 owner.tell(&keys, |keys| {
@@ -132,7 +104,7 @@ impl Keys {
             Self::Rotate { file, retire_after, owner } => {
                 let pair = OwnersPair::open(&file)?;
                 let NextKey { number, key } = owner.ask(Method::POST, "/keys/prepare", None::<&()>).await?;
-                let signed = pair.sign(number, key.parse()?, retire_after)?;
+                let signed = signed(&pair.sign(number, key.parse()?)?, retire_after);
                 let keys: KeysInfo = owner.ask(Method::POST, "/keys/rotate", Some(&signed)).await?;
                 owner.tell(&keys, |keys| [vec![format!("key          {}", keys.key)], more(keys)].concat());
             }

@@ -15,9 +15,8 @@ mod client;
 pub(crate) mod settings;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, File},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -27,6 +26,7 @@ use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
 };
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use self::{challenges::Challenges, client::Client, settings::AcmeSettings};
 use super::{
@@ -35,7 +35,7 @@ use super::{
     tls::{TlsError, chain},
 };
 use crate::{
-    state::{StateError, random, write_private},
+    state::{StateError, random, replace_private},
     watch::{
         events::{Event, Kind},
         stream::Watch,
@@ -96,9 +96,9 @@ impl Acme {
             return Ok(read);
         }
         let placeholder = self.0.directory.join("placeholder.pem");
-        let _ = fs::remove_file(&placeholder);
         let made = rcgen::generate_simple_self_signed(self.0.settings.names.clone())?;
-        write_private(&placeholder, (made.cert.pem() + &made.signing_key.serialize_pem()).as_bytes())?;
+        let both = Zeroizing::new(made.cert.pem() + &*Zeroizing::new(made.signing_key.serialize_pem()));
+        replace_private(&placeholder, both.as_bytes())?;
         ReadCertificates::of(&[CertificateFiles { certificate: placeholder.clone(), key: placeholder }])
     }
 
@@ -193,7 +193,8 @@ impl Inner {
         let made = Account::builder_with_http(http).create(&new, directory.clone(), None).await;
         let (account, credentials) = made.map_err(said)?;
         let text = serde_json::to_vec(&Kept { directory, credentials }).map_err(|error| error.to_string())?;
-        put(&path, &text).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        let text = Zeroizing::new(text);
+        replace_private(&path, &text).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
         Ok(account)
     }
 
@@ -235,7 +236,7 @@ impl Inner {
             Ok(_) => return Err(refusal(&mut order, "the issuer has refused the order").await),
             Err(error) => return Err(refusal(&mut order, &error.to_string()).await),
         }
-        let key = order.finalize().await.map_err(said)?;
+        let key = Zeroizing::new(order.finalize().await.map_err(said)?);
         let chain = order.poll_certificate(&LOOKS).await.map_err(said)?;
         self.keep(&chain, &key).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
     }
@@ -245,9 +246,10 @@ impl Inner {
         let files = self.files();
         let beside = files.certificate.with_extension("next");
         let failed = |source| StateError::Io { verb: "write", path: beside.clone(), source };
-        put(&beside, format!("{chain}\n{key}").as_bytes()).map_err(failed)?;
+        replace_private(&beside, Zeroizing::new(format!("{chain}\n{key}")).as_bytes())?;
         ReadCertificates::of(&[CertificateFiles { certificate: beside.clone(), key: beside.clone() }])?;
-        fs::rename(&beside, &files.certificate).map_err(failed)?;
+        let moved = fs::rename(&beside, &files.certificate).and_then(|()| File::open(&self.directory)?.sync_all());
+        moved.map_err(failed)?;
         ReadCertificates::of(&[files])
     }
 }
@@ -269,18 +271,4 @@ async fn refusal(order: &mut instant_acme::Order, otherwise: &str) -> String {
 struct Kept {
     directory: String,
     credentials: instant_acme::AccountCredentials,
-}
-
-/// Writes a secret whole, in the place of what is there.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }

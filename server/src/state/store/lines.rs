@@ -57,6 +57,21 @@ impl<T> fmt::Debug for Base64<T> {
     }
 }
 
+/// The same for fields that are just bytes where they are kept.
+mod as_base64 {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Base64;
+
+    pub(super) fn serialize<T: AsRef<[u8]>, S: Serializer>(bytes: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        Base64(bytes).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: TryFrom<Vec<u8>>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        Base64::deserialize(deserializer).map(|Base64(bytes)| bytes)
+    }
+}
+
 type Id32 = Base64<[u8; 32]>;
 type Id16 = Base64<[u8; 16]>;
 
@@ -158,21 +173,7 @@ pub(crate) enum Record {
         digest: Id32,
         at: u64,
     },
-    Passkey {
-        subject: String,
-        credential: Base64<Vec<u8>>,
-        cose: Base64<Vec<u8>>,
-        counter: u32,
-        may_be_backed_up: bool,
-        is_backed_up: bool,
-        transports: Vec<String>,
-        handle: Id32,
-        name: String,
-        device: Id32,
-        made_at: u64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        used_at: Option<u64>,
-    },
+    Passkey(#[serde(with = "PasskeyLine")] Passkey),
     Ban {
         whom: String,
         since: u64,
@@ -180,6 +181,29 @@ pub(crate) enum Record {
         repeats: u32,
         by: String,
     },
+}
+
+/// A passkey, in the store's own form but for its bytes.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Passkey", deny_unknown_fields)]
+struct PasskeyLine {
+    subject: String,
+    #[serde(with = "as_base64")]
+    credential: Vec<u8>,
+    #[serde(with = "as_base64")]
+    cose: Vec<u8>,
+    counter: u32,
+    may_be_backed_up: bool,
+    is_backed_up: bool,
+    transports: Vec<String>,
+    #[serde(with = "as_base64")]
+    handle: [u8; 32],
+    name: String,
+    #[serde(with = "as_base64")]
+    device: [u8; 32],
+    made_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<u64>,
 }
 
 /// Of what a name is that was revoked.
@@ -317,7 +341,7 @@ fn fill<E: From<NotTaken>>(
             Record::Device { .. } => Some(&mut counts.devices),
             Record::Account { .. } => Some(&mut counts.accounts),
             Record::Invite { .. } => Some(&mut counts.invites),
-            Record::Passkey { .. } => Some(&mut counts.passkeys),
+            Record::Passkey(_) => Some(&mut counts.passkeys),
             Record::Ban { .. } => Some(&mut counts.bans),
             _ => None,
         };
@@ -416,7 +440,7 @@ fn dump(read: &ReadTransaction, mut each: impl FnMut(&Record)) -> Result<(), Sto
     for entry in read.open_table(PASSKEYS)?.iter()? {
         let (key, bytes) = entry?;
         let Stored::One(passkey) = decode("passkeys", &key.value(), bytes.value())?;
-        each(&Record::from(passkey));
+        each(&Record::Passkey(passkey));
     }
     for entry in read.open_table(BANS)?.iter()? {
         let (whom, bytes) = entry?;
@@ -425,29 +449,6 @@ fn dump(read: &ReadTransaction, mut each: impl FnMut(&Record)) -> Result<(), Sto
         each(&Record::Ban { whom, since, until, repeats, by });
     }
     Ok(())
-}
-
-impl From<Passkey> for Record {
-    fn from(passkey: Passkey) -> Self {
-        let Passkey { subject, credential, cose, counter, may_be_backed_up, is_backed_up, transports, .. } = passkey;
-        let Passkey { handle, name, device, made_at, used_at, .. } = passkey;
-        let (credential, cose) = (Base64(credential), Base64(cose));
-        let (handle, device) = (Base64(handle), Base64(device));
-        Self::Passkey {
-            subject,
-            credential,
-            cose,
-            counter,
-            may_be_backed_up,
-            is_backed_up,
-            transports,
-            handle,
-            name,
-            device,
-            made_at,
-            used_at,
-        }
-    }
 }
 
 fn refuse(what: impl Into<String>) -> NotTaken {
@@ -463,7 +464,6 @@ fn text(what: &str, text: &str, len_max: usize) -> Result<(), NotTaken> {
 }
 
 /// Puts one record into the file.
-#[expect(clippy::too_many_lines, reason = "one arm for each kind")]
 fn put(write: &WriteTransaction, record: Record, judge: JudgeName) -> Result<(), NotTaken> {
     let good = |what, text: &str| judge(what, text).map_err(NotTaken::Because);
     let good_groups = |groups: &[String]| {
@@ -547,39 +547,12 @@ fn put(write: &WriteTransaction, record: Record, judge: JudgeName) -> Result<(),
         Record::Refused { what, digest, at } => {
             write.open_table(REFUSED)?.insert((what as u8, digest.0), at)?.is_none()
         }
-        Record::Passkey {
-            subject,
-            credential,
-            cose,
-            counter,
-            may_be_backed_up,
-            is_backed_up,
-            transports,
-            handle,
-            name,
-            device,
-            made_at,
-            used_at,
-        } => {
-            good(Name::Subject, &subject)?;
-            text("the name", &name, limits::DEVICE_NAME_LEN_MAX)?;
-            if credential.0.is_empty() || cose.0.is_empty() {
+        Record::Passkey(passkey) => {
+            good(Name::Subject, &passkey.subject)?;
+            text("the name", &passkey.name, limits::DEVICE_NAME_LEN_MAX)?;
+            if passkey.credential.is_empty() || passkey.cose.is_empty() {
                 return Err(refuse("a passkey has an id and a public key"));
             }
-            let passkey = Passkey {
-                subject,
-                credential: credential.0,
-                cose: cose.0,
-                counter,
-                may_be_backed_up,
-                is_backed_up,
-                transports,
-                handle: handle.0,
-                name,
-                device: device.0,
-                made_at,
-                used_at,
-            };
             let of = passkeys::put_in(write, passkey)?;
             if of > PASSKEYS_MAX {
                 return Err(refuse(format!("one subject has {PASSKEYS_MAX} passkeys at most")));
