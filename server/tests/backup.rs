@@ -280,6 +280,40 @@ async fn an_export_that_is_imported_is_exported_the_same_and_a_bad_line_is_named
         assert!(told.contains(&line) && (told.contains(words) || words == "expires_at"), "{kind} {to}: {told}");
         assert!(!made.exists());
     }
+    // Numbers that nothing can be added to.
+    let far = |name: &str, line: &str| {
+        let (before, rest) = line.split_once(&format!("\"{name}\":")).expect("it is there");
+        let rest = rest.trim_start_matches(|it: char| it.is_ascii_digit());
+        format!("{before}\"{name}\":{}{rest}", u64::MAX)
+    };
+    let last = all.iter().map(|line| match line {
+        line if line.contains("\"kind\":\"device\"") => far("enrolled_at", line),
+        line if line.contains("\"kind\":\"invite\"") => far("expires_at", line),
+        line if line.contains("\"kind\":\"ban\"") => far("until", &far("since", line)),
+        line if line.contains("\"since\":") => far("since", line),
+        line if line.contains("\"at\":") => far("at", line),
+        line => (*line).to_owned(),
+    });
+    let (late, bad) = (path(&site, "late"), path(&site, "late.jsonl"));
+    fs::write(&bad, last.collect::<Vec<_>>().join("\n")).expect("written");
+    let (code, _, told) = try_verb(&late, &["import", bad.to_str().expect("text")]);
+    assert_eq!(code, 0, "{told}");
+    for list in [&["devices", "list"][..], &["invite", "list"], &["accounts", "list"], &["bans", "list"], &["state"]] {
+        let (code, _, told) = try_verb(&late, list);
+        assert!(code == 0 && !told.contains("panicked"), "{list:?}: {told}");
+    }
+    for name in ["writes", "last-revocation"] {
+        let setting = format!("{{\"kind\":\"setting\",\"name\":\"{name}\",\"value\":\"{}\"}}", u64::MAX);
+        fs::write(&bad, [all[0], &setting].join("\n")).expect("written");
+        let (code, _, told) = try_verb(&made, &["import", bad.to_str().expect("text")]);
+        assert!(code == 1 && told.contains("line 2: ") && told.contains("below 2^63"), "{told}");
+    }
+    // What is said of keys is said of one that lies there.
+    fs::create_dir(&made).expect("made");
+    fs::write(made.join("keys.json"), "{}").expect("written");
+    let (code, _, told) = try_verb(&made, &["import", named]);
+    assert!(code == 1 && told.contains("is not empty"), "{told}");
+    fs::remove_dir_all(&made).expect("removed");
     let twice = [all.clone(), vec![all[place("device")]]].concat().join("\n");
     fs::write(path(&site, "twice.jsonl"), twice).expect("written");
     let (_, _, told) = try_verb(&made, &["import", path(&site, "twice.jsonl").to_str().expect("text")]);

@@ -274,6 +274,25 @@ async fn a_service_manager_hears_who_serves_now_and_then_from_that_one() {
     }
 }
 
+/// Once what a server was told to read again while it was handed over was read by neither of the two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_changes_while_a_server_is_handed_over_is_read_by_the_new_one() {
+    let mut handed = Handed::start("", OPEN);
+    // For whoever may still ask for something it is waited for a second, long after the new one has read its configuration.
+    let _silent = std::net::TcpStream::connect(("127.0.0.1", handed.port)).expect("it listens");
+    let (first, config) = (handed.serving(), handed.site.config());
+    let changed = handing::config(handed.port, "", "[[rule]]\nopen = [\"*\"]\n[[rule]]\nopen = [\"r\"]\n");
+    let changing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(600));
+        fs::write(config, changed).expect("written");
+        kill("HUP", first);
+    });
+    tokio::task::block_in_place(|| handed.hand_over());
+    changing.join().expect("no panic");
+    logged(&handed.site, "the owner has read the policy again", 1);
+    assert!(handed.site.verb(&["reload"]).contains("2 rules"));
+}
+
 #[test]
 fn nobody_takes_a_place_that_no_server_has_given() {
     let site = Site::new("");

@@ -108,6 +108,7 @@ impl From<KeysError> for Failure {
             KeysError::AnotherKey => (StatusCode::CONFLICT, "another-key"),
             KeysError::UnderWay(_) => (StatusCode::CONFLICT, "under-way"),
             KeysError::NoNext => (StatusCode::CONFLICT, "no-next"),
+            KeysError::HandedOver => (StatusCode::SERVICE_UNAVAILABLE, "handed-over"),
             KeysError::State(_) => (StatusCode::SERVICE_UNAVAILABLE, "state"),
         };
         Self::new(status, word, &error.to_string())

@@ -57,22 +57,39 @@ pub(crate) enum PassedOn {
     Audited(Box<Entry>),
 }
 
-/// The way to the other server; none where there is no other, or none any more.
+/// The way to the other server.
 #[derive(Debug, Default)]
-pub(super) struct Beside(Mutex<Option<UnixStream>>);
+pub(super) struct Beside(Mutex<Way>);
+
+#[derive(Debug, Default)]
+enum Way {
+    /// There is no other, or none any more.
+    #[default]
+    None,
+    To(UnixStream),
+    /// It has not answered in time, or something else. What it says later would be taken for the answer to what is told it then.
+    Lost,
+}
 
 impl Beside {
     fn pass_on(&self, what: &PassedOn) -> io::Result<()> {
-        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(there) = &mut *stream else { return Ok(()) };
-        let told = tell(there, what);
+        let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = match &*way {
+            Way::None => return Ok(()),
+            Way::Lost => return Err(io::Error::other("it has not answered before")),
+            Way::To(there) => tell(there, what),
+        };
         match told {
+            Ok(()) => Ok(()),
             // It has ended, and nothing is in force there any more.
             Err(error) if is_end(&error) => {
-                *stream = None;
+                *way = Way::None;
                 Ok(())
             }
-            told => told,
+            Err(error) => {
+                *way = Way::Lost;
+                Err(error)
+            }
         }
     }
 }
@@ -116,8 +133,8 @@ impl Duologue {
             audit.rest(move |entry| own.upgrade().is_some_and(|own| own.pass_on(PassedOn::Audited(entry)))).await;
         }
         self.part_with_kept().await;
-        let store = self.shared.state.store().clone();
-        tokio::task::spawn_blocking(move || store.hand_over()).await.unwrap_or(Err(StoreError::Busy))?;
+        let state = self.shared.state.clone();
+        tokio::task::spawn_blocking(move || state.hand_over()).await.unwrap_or(Err(StoreError::Busy))?;
         // Services that need it have said what they had to say.
         self.shared.gate.look_again();
         Ok(())
@@ -152,7 +169,7 @@ impl Duologue {
     ) -> io::Result<()> {
         to.set_read_timeout(Some(PATIENCE))?;
         to.set_write_timeout(Some(PATIENCE))?;
-        *self.shared.beside.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
+        *self.shared.beside.0.lock().unwrap_or_else(PoisonError::into_inner) = Way::To(to);
         let (own, runtime) = (self.downgrade(), tokio::runtime::Handle::current());
         let work = move || {
             let _runtime = runtime.enter();
@@ -160,11 +177,14 @@ impl Duologue {
             loop {
                 let mut line = Vec::new();
                 match lines.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line) {
-                    Ok(len) if len > 0 && line.ends_with(b"\n") => {}
+                    Ok(len) if line.ends_with(b"\n") || len as u64 == LINE_LEN_MAX => {}
                     // It has ended.
                     _ => return,
                 }
-                let (Some(own), Ok(what)) = (own.upgrade(), serde_json::from_slice(&line)) else { return };
+                let Some(own) = own.upgrade() else { return };
+                let Ok(what) = serde_json::from_slice(&line) else {
+                    return own.follows_no_more("what the other server says is not understood");
+                };
                 own.hear(what, &policy);
                 if (&from).write_all(DONE).is_err() {
                     return;
@@ -198,8 +218,7 @@ impl Duologue {
             }
             PassedOn::Policy(text) => {
                 if !policy(&text) {
-                    self.tell(Event::of(Kind::HandOverFailed).note("the policy cannot be followed: what is open ends"));
-                    self.shared.directory.lines().iter().for_each(|line| line.close(CloseCode::GoingAway, ""));
+                    self.follows_no_more("the policy cannot be followed");
                 }
             }
             PassedOn::SignedOut(device) => self.shared.state.store().note_signed_out(DeviceId(device)),
@@ -208,6 +227,16 @@ impl Duologue {
                     audit.write(entry);
                 }
             }
+        }
+    }
+
+    /// The other is not followed any more. Whose place it has, of whose lines nobody can say that they are allowed.
+    fn follows_no_more(&self, why: &str) {
+        let is_former = self.shared.state.store().is_handed_over();
+        let ends = if is_former { ": what is open ends" } else { "" };
+        self.tell(Event::of(Kind::HandOverFailed).note(format!("{why}{ends}")));
+        if is_former {
+            self.shared.directory.lines().iter().for_each(|line| line.close(CloseCode::GoingAway, ""));
         }
     }
 
@@ -227,5 +256,55 @@ impl super::Shared {
             self.gate.watch.tell(Event::of(Kind::HandOverFailed).note(note));
         }
         told.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{door::policy::Policy, state::State};
+
+    /// A server with another one beside it, of which this has both ends: what it is told, and what it says.
+    fn former(directory: &std::path::Path) -> (Duologue, UnixStream, UnixStream) {
+        let state = State::open(directory).expect("made");
+        let duologue = Duologue::new(state.clone(), Policy::loopback());
+        state.hand_over().expect("nobody writes");
+        let (to, told) = UnixStream::pair().expect("a pair");
+        let (from, says) = UnixStream::pair().expect("a pair");
+        duologue.stand_beside(to, from, |_| false).expect("a thread");
+        (duologue, told, says)
+    }
+
+    fn failed(duologue: &Duologue) -> u64 {
+        let told = duologue.watch().told();
+        told.iter().find(|(kind, _)| *kind == Kind::HandOverFailed).map_or(0, |(_, count)| *count)
+    }
+
+    /// Once the answer that came too late was taken for that to the next question, and so on from there.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_has_not_answered_in_time_is_not_believed_afterwards() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (duologue, mut told, _says) = former(directory.path());
+        assert!(!duologue.pass_on(PassedOn::Lifted("address 192.0.2.7".to_owned())));
+        // Where nobody reads it any more, so much the better.
+        let _ = told.write_all(DONE);
+        assert!(!duologue.pass_on(PassedOn::Lifted("address 192.0.2.8".to_owned())), "it was of the first");
+        assert_eq!(failed(&duologue), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_says_what_is_not_understood_is_not_followed_and_that_is_told_and_one_who_ends_is_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for (said, is_told) in [(&b"{\"revoked\":1}\n"[..], 1), (b"\xff\n", 1), (b"{\"pol", 0), (b"", 0)] {
+            let (duologue, told, mut says) = former(directory.path());
+            says.write_all(said).expect("written");
+            says.shutdown(std::net::Shutdown::Write).expect("it is open");
+            let mut rest = Vec::new();
+            // Until nobody listens any more.
+            says.read_to_end(&mut rest).expect("it ends");
+            assert_eq!((failed(&duologue), rest.is_empty()), (is_told, true), "{said:?}");
+            drop((told, says));
+            assert!(duologue.pass_on(PassedOn::Lifted("address 192.0.2.7".to_owned())), "it has ended");
+        }
     }
 }

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use super::{
     State, StateError,
     identity::{KEY, write_private},
-    keys::{KEYS, NEXT},
+    keys::{self, KEYS, NEXT},
     lock, make_directory,
     notices::Notice,
     random,
@@ -130,7 +130,7 @@ struct Head {
 struct FileLine {
     kind: String,
     name: String,
-    bytes: Base64<Vec<u8>>,
+    bytes: Base64<Zeroizing<Vec<u8>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -156,18 +156,20 @@ impl State {
     /// What cannot be read.
     pub(crate) fn backup(&self, audit_head: Option<String>) -> Result<Vec<u8>, BackupError> {
         let mut out = Vec::new();
-        put(&mut out, &self.head(BACKUP, audit_head)?);
+        // One that is rotated meanwhile would be the key of before, with what is said of the one after.
+        let (turn, keys) = self.keys.still();
+        put(&mut out, &self.head(BACKUP, keys.identity.public(), audit_head)?);
         for name in FILES {
             let path = self.directory.join(name);
             match fs::read(&path).map(Zeroizing::new) {
                 Ok(bytes) => {
-                    let bytes = Base64(bytes.to_vec());
-                    put(&mut out, &FileLine { kind: "file".to_owned(), name: name.to_owned(), bytes });
+                    put(&mut out, &FileLine { kind: "file".to_owned(), name: name.to_owned(), bytes: Base64(bytes) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(StateError::Io { verb: "read", path, source }.into()),
             }
         }
+        drop(turn);
         out.extend_from_slice(&self.store.lines()?);
         let lines = out.iter().filter(|byte| **byte == b'\n').count() as u64;
         let sha256 = hex::encode(digest::digest(&digest::SHA256, &out));
@@ -181,18 +183,18 @@ impl State {
     /// If the store fails.
     pub(crate) fn export(&self) -> Result<Vec<u8>, BackupError> {
         let mut out = Vec::new();
-        put(&mut out, &self.head(EXPORT, None)?);
+        put(&mut out, &self.head(EXPORT, self.keys.now().identity.public(), None)?);
         out.extend_from_slice(&self.store.lines()?);
         Ok(out)
     }
 
-    fn head(&self, kind: &str, audit_head: Option<String>) -> Result<Head, StoreError> {
+    fn head(&self, kind: &str, key: ServerKey, audit_head: Option<String>) -> Result<Head, StoreError> {
         Ok(Head {
             kind: kind.to_owned(),
             version: VERSION,
             made_at: now(),
             by: env!("CARGO_PKG_VERSION").to_owned(),
-            server_key: self.keys.now().identity.public().to_string(),
+            server_key: key.to_string(),
             generation: self.store.generation()?,
             audit_head,
         })
@@ -249,7 +251,9 @@ pub(crate) fn restore(
 /// What is wrong with the export or the directory; then nothing is made.
 pub(crate) fn import(from: impl BufRead, directory: &Path, judge: JudgeName) -> Result<BackupInfo, BackupError> {
     let mut lines = Lines::begin(from, EXPORT)?;
-    let place = Place::take(directory, &FILES)?;
+    // What is said of keys is of the key that lies there.
+    let may_have = if directory.join(KEY).exists() { &FILES[..] } else { &[] };
+    let place = Place::take(directory, may_have)?;
     let info = place.fill(&mut lines, judge)?;
     if !directory.join(KEY).exists() {
         write_private(&place.path(KEY), &*Zeroizing::new(random::<32>()))?;
@@ -271,14 +275,20 @@ impl Place {
     fn take(directory: &Path, may_have: &[&str]) -> Result<Self, BackupError> {
         let was_missing = !directory.exists();
         make_directory(directory)?;
-        for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
-            let name = entry.map_err(failed("read", directory))?.file_name();
-            // A disk of its own has the latter from the beginning.
-            if !may_have.iter().any(|may| name == *may) && name != "lock" && name != "lost+found" {
-                return Err(BackupError::NotEmpty(directory.to_owned()));
+        let is_empty = || {
+            for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
+                let name = entry.map_err(failed("read", directory))?.file_name();
+                // A disk of its own has the latter from the beginning.
+                if !may_have.iter().any(|may| name == *may) && name != "lock" && name != "lost+found" {
+                    return Err(BackupError::NotEmpty(directory.to_owned()));
+                }
             }
-        }
+            Ok(())
+        };
+        is_empty()?;
         let lock = Some(lock::take(directory)?);
+        // Somebody else may have filled it until then.
+        is_empty()?;
         let restoring = directory.join(RESTORING);
         make_directory(&restoring)?;
         Ok(Self { directory: directory.to_owned(), restoring, was_missing, is_finished: false, lock })
@@ -458,7 +468,7 @@ impl<R: BufRead> Lines<R> {
                 }
                 "file" if is_backup => {
                     let file: FileLine = serde_json::from_slice(&self.line).map_err(|error| self.wrong(&error))?;
-                    let bytes = Zeroizing::new(file.bytes.0);
+                    let bytes = file.bytes.0;
                     let known = FILES.into_iter().find(|name| file.name == *name);
                     let is_new = !self.files.iter().any(|(name, _)| Some(*name) == known);
                     let Some(name) = known.filter(|_| is_new) else {
@@ -492,14 +502,20 @@ impl<R: BufRead> Lines<R> {
         Ok(())
     }
 
-    /// Whether the key in it is that of the server that it is of.
+    /// Whether the keys in it are those of the server that it is of.
     fn key(&self) -> Result<(), BackupError> {
-        let key = self.files.iter().find(|(name, _)| *name == KEY);
-        let key = key.and_then(|(_, bytes)| <[u8; 32]>::try_from(bytes.as_slice()).ok());
-        let public: Option<ServerKey> = key.map(|key| ServerIdentity::new(Secret::new(key)).public());
-        match public.is_some_and(|public| public.to_string() == self.head.server_key) {
+        let file = |name| self.files.iter().find(|(own, _)| *own == name).map(|(_, bytes)| bytes.as_slice());
+        let key = file(KEY).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let is_its = |key: &[u8; 32]| {
+            let public = ServerIdentity::new(Secret::new(*key)).public();
+            public.to_string() == self.head.server_key
+        };
+        let Some(key) = key.filter(is_its) else {
+            return Err(BackupError::Altered("it has not the private key of the server that it names"));
+        };
+        match keys::fit(key, file(NEXT), file(KEYS)) {
             true => Ok(()),
-            false => Err(BackupError::Altered("it has not the private key of the server that it names")),
+            false => Err(BackupError::Altered("what it says of the server's keys does not fit them")),
         }
     }
 

@@ -14,7 +14,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -51,6 +54,8 @@ pub(crate) enum KeysError {
     UnderWay(u32),
     #[error("there is one key only, and it stays: `duologue keys rotate` makes the next one")]
     NoNext,
+    #[error("another process has taken this one's place: ask again, and it answers")]
+    HandedOver,
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -151,6 +156,8 @@ pub(crate) struct Keys {
     set: RwLock<Arc<KeySet>>,
     /// Held by whoever changes them.
     turn: Mutex<()>,
+    /// Their files are another process's: whatever is changed there, nothing is here.
+    are_handed_over: AtomicBool,
 }
 
 impl Keys {
@@ -174,13 +181,26 @@ impl Keys {
         if let Some(keys) = Self::find(directory, true)? {
             return Ok(keys);
         }
-        let key = random();
-        write_private(&directory.join(KEY), &key)?;
-        Ok(Self::of(directory, KeySet::alone(ServerIdentity::new(Secret::new(key)))))
+        let key = Zeroizing::new(random::<32>());
+        write_private(&directory.join(KEY), &*key)?;
+        Ok(Self::of(directory, KeySet::alone(ServerIdentity::new(Secret::new(*key)))))
     }
 
     fn of(directory: &Path, set: KeySet) -> Self {
-        Self { directory: directory.to_owned(), set: RwLock::new(Arc::new(set)), turn: Mutex::default() }
+        let (directory, set) = (directory.to_owned(), RwLock::new(Arc::new(set)));
+        Self { directory, set, turn: Mutex::default(), are_handed_over: AtomicBool::new(false) }
+    }
+
+    /// Their files are another process's from now on, or no longer.
+    pub(super) fn hand_over(&self, is_another: bool) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.are_handed_over.store(is_another, Ordering::Relaxed);
+    }
+
+    /// The turn to change them.
+    fn turn(&self) -> Result<MutexGuard<'_, ()>, KeysError> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.are_handed_over.load(Ordering::Relaxed) { Err(KeysError::HandedOver) } else { Ok(turn) }
     }
 
     /// As they are now. The one whose time is over ends with this question.
@@ -210,6 +230,13 @@ impl Keys {
         (**self.set.read().unwrap_or_else(PoisonError::into_inner)).clone()
     }
 
+    /// As they and their files are, and stay until the guard is dropped.
+    pub(super) fn still(&self) -> (MutexGuard<'_, ()>, KeySet) {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = self.read();
+        (turn, set)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -221,7 +248,7 @@ impl Keys {
 
     /// Takes an owner's key, who has signed the key in use as the first.
     pub(crate) fn begin(&self, signed: KeyStatement) -> Result<Arc<KeySet>, KeysError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn()?;
         let set = self.read();
         if set.signed.is_some() {
             return Err(KeysError::HasOwner);
@@ -239,7 +266,7 @@ impl Keys {
 
     /// Makes the next key, for its owner to sign; the same one until that has happened.
     pub(crate) fn prepare(&self) -> Result<(u32, ServerKey), KeysError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn()?;
         let set = self.read();
         let signed = set.signed.as_ref().ok_or(KeysError::NoOwner)?;
         if let Some((next, _)) = &set.next_signed {
@@ -257,7 +284,7 @@ impl Keys {
     /// The next key is good from now on, beside the one in use: until that is retired, or until then.
     pub(crate) fn rotate(&self, signed: KeyStatement, retire_at: Option<u64>) -> Result<Arc<KeySet>, KeysError> {
         let (number, key) = self.prepare()?;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn()?;
         let set = self.read();
         let owner = set.signed.as_ref().map(|signed| signed.owner).ok_or(KeysError::NoOwner)?;
         if (signed.number, signed.key) != (number, key) {
@@ -274,7 +301,7 @@ impl Keys {
 
     /// The key in use ends, and the next one takes its place.
     pub(crate) fn retire(&self) -> Result<Arc<KeySet>, KeysError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn()?;
         let set = retired(&self.read()).ok_or(KeysError::NoNext)?;
         self.keep(&set)?;
         let set = self.set(set);
@@ -305,22 +332,33 @@ fn read(
     stored: &Stored,
     is_ours: bool,
 ) -> Result<Option<KeySet>, StateError> {
-    let mut next = read_key(&directory.join(NEXT))?;
-    let Some((signed, next_signed, past)) = parse(stored) else { return Ok(None) };
-    let mut identity = identity;
-    // A crash came between.
-    if signed.key != identity.public()
-        && let Some(promoted) = next.take_if(|next| next.public() == signed.key)
-    {
-        if is_ours {
-            promote(directory)?;
-        }
-        identity = promoted;
+    let next = read_key(&directory.join(NEXT))?;
+    let Some((set, is_half_done)) = together(identity, next, stored) else { return Ok(None) };
+    if is_half_done && is_ours {
+        promote(directory)?;
     }
+    Ok(Some(set))
+}
+
+/// The same of keys that were read; and whether a crash came before the file of the one in use had its name.
+fn together(identity: ServerIdentity, mut next: Option<ServerIdentity>, stored: &Stored) -> Option<(KeySet, bool)> {
+    let (signed, next_signed, past) = parse(stored)?;
+    let promoted = next.take_if(|next| signed.key != identity.public() && signed.key == next.public());
+    let is_half_done = promoted.is_some();
+    let identity = promoted.unwrap_or(identity);
     let next = next.filter(|next| next_signed.as_ref().is_some_and(|(signed, _)| signed.key == next.public()));
     let fits = signed.key == identity.public() && next.is_some() == next_signed.is_some();
     let (identity, next) = (Arc::new(identity), next.map(Arc::new));
-    Ok(fits.then_some(KeySet { identity, next, signed: Some(signed), next_signed, past }))
+    fits.then_some((KeySet { identity, next, signed: Some(signed), next_signed, past }, is_half_done))
+}
+
+/// Whether the files of a copy make sense together: the key in use, the next one, and what is said of them.
+pub(super) fn fit(key: [u8; 32], next: Option<&[u8]>, said: Option<&[u8]>) -> bool {
+    let Some(said) = said else { return true };
+    let identity = |key| ServerIdentity::new(Secret::new(key));
+    let Ok(next) = next.map(<[u8; 32]>::try_from).transpose() else { return false };
+    let stored = serde_json::from_slice(said);
+    stored.is_ok_and(|stored| together(identity(key), next.map(identity), &stored).is_some())
 }
 
 type Parsed = (KeyStatement, Option<(KeyStatement, Option<u64>)>, Vec<ServerKey>);
@@ -347,32 +385,21 @@ fn parse(stored: &Stored) -> Option<Parsed> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use ring::{
-        rand::SystemRandom,
-        signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+    use super::{
+        super::{State, backup, owner::OwnersPair},
+        *,
     };
 
-    use super::*;
-
-    struct Owner(EcdsaKeyPair);
-
-    impl Owner {
-        fn new() -> Self {
-            let (algorithm, chance) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
-            let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &chance).expect("randomness");
-            Self(EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &chance).expect("a key"))
-        }
-
-        fn signs(&self, number: u32, key: ServerKey) -> KeyStatement {
-            let signature = self.0.sign(&SystemRandom::new(), &KeyStatement::message(number, &key)).expect("it signs");
-            let owner = OwnerKey(self.0.public_key().as_ref()[1..].try_into().expect("64 bytes"));
-            KeyStatement { owner, number, key, signature: signature.as_ref().try_into().expect("64 bytes") }
-        }
+    fn new_owner() -> OwnersPair {
+        let elsewhere = tempfile::tempdir().expect("a temporary directory");
+        let file = elsewhere.path().join("owner.p8");
+        OwnersPair::make(&file).expect("made");
+        OwnersPair::open(&file).expect("it was just made")
     }
 
-    fn begun(directory: &Path) -> (Keys, Owner) {
-        let (keys, owner) = (Keys::find_or_make(directory).expect("made"), Owner::new());
-        keys.begin(owner.signs(1, keys.now().identity.public())).expect("signed");
+    fn begun(directory: &Path) -> (Keys, OwnersPair) {
+        let (keys, owner) = (Keys::find_or_make(directory).expect("made"), new_owner());
+        keys.begin(owner.sign(1, keys.now().identity.public()).expect("it signs")).expect("signed");
         (keys, owner)
     }
 
@@ -380,7 +407,7 @@ mod tests {
         let (keys, owner) = begun(directory);
         let (number, next) = keys.prepare().expect("made");
         assert_eq!(keys.prepare().expect("the same"), (number, next));
-        keys.rotate(owner.signs(number, next), None).expect("signed");
+        keys.rotate(owner.sign(number, next).expect("it signs"), None).expect("signed");
         let first = keys.now().identity.public();
         (keys, first, next)
     }
@@ -423,15 +450,69 @@ mod tests {
         assert!(keys.now().next.is_none() && !keys.now().has(next.id()));
         assert!(!reopened(directory.path()).has(next.id()));
         let another = ServerKey([9; 32]);
-        assert!(matches!(keys.rotate(owner.signs(number, another), None), Err(KeysError::AnotherKey)));
-        assert!(matches!(keys.rotate(owner.signs(number + 1, next), None), Err(KeysError::AnotherKey)));
-        assert!(matches!(keys.rotate(Owner::new().signs(number, next), None), Err(KeysError::NotSigned(_))));
+        assert!(matches!(
+            keys.rotate(owner.sign(number, another).expect("it signs"), None),
+            Err(KeysError::AnotherKey)
+        ));
+        assert!(matches!(
+            keys.rotate(owner.sign(number + 1, next).expect("it signs"), None),
+            Err(KeysError::AnotherKey)
+        ));
+        assert!(matches!(
+            keys.rotate(new_owner().sign(number, next).expect("it signs"), None),
+            Err(KeysError::NotSigned(_))
+        ));
         assert!(!keys.now().has(next.id()));
-        assert!(keys.rotate(owner.signs(number, next), Some(now())).is_ok());
+        assert!(keys.rotate(owner.sign(number, next).expect("it signs"), Some(now())).is_ok());
         // Its time is over at once.
         let set = keys.now();
         assert_eq!((set.identity.public(), set.signed.as_ref().map(|signed| signed.number)), (next, Some(2)));
         assert_eq!(reopened(directory.path()).identity.public(), next);
+    }
+
+    /// Once the one that was left by its successor would have put its own next key in the place of the successor's.
+    #[test]
+    fn keys_that_are_handed_over_end_in_memory_and_their_files_stay_as_they_are() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (keys, owner) = begun(directory.path());
+        let (number, next) = keys.prepare().expect("made");
+        let signed = |number, key| owner.sign(number, key).expect("it signs");
+        keys.rotate(signed(number, next), Some(now())).expect("signed");
+        let files = || [KEY, NEXT, KEYS].map(|name| fs::read(directory.path().join(name)).expect("it is there"));
+        let before = files();
+        keys.hand_over(true);
+        assert_eq!(keys.now().identity.public(), next, "its time is over");
+        assert!(matches!(keys.retire(), Err(KeysError::HandedOver)));
+        assert!(matches!(keys.prepare(), Err(KeysError::HandedOver)));
+        assert_eq!(files(), before);
+        assert_eq!(reopened(directory.path()).identity.public(), next);
+    }
+
+    /// Once such a copy had the key of before with what was said of the one after, and was told to be whole.
+    #[test]
+    fn a_copy_that_is_made_while_keys_change_has_keys_that_fit() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = State::open(directory.path()).expect("made");
+        let (keys, owner) = (state.keys(), new_owner());
+        keys.begin(owner.sign(1, keys.now().identity.public()).expect("it signs")).expect("signed");
+        let change = || {
+            for _ in 0..20 {
+                let (number, next) = keys.prepare().expect("made");
+                keys.rotate(owner.sign(number, next).expect("it signs"), None).expect("signed");
+                keys.retire().expect("there are two");
+            }
+        };
+        let mut copies = 0;
+        std::thread::scope(|scope| {
+            let changing = scope.spawn(change);
+            while !changing.is_finished() {
+                let copy = state.backup(None).expect("made");
+                backup::check(&*copy, |_, _| Ok(())).expect("it is whole");
+                copies += 1;
+            }
+        });
+        println!("{copies} copies while 20 keys followed each other");
+        assert!(copies > 5, "{copies}");
     }
 
     #[test]

@@ -194,12 +194,22 @@ impl State {
         self.lock.hand_on()
     }
 
+    /// Closes the store, and leaves the files of keys alone, for a process that takes the place of this one.
+    ///
+    /// # Errors
+    /// If somebody writes for too long; then nothing has changed.
+    pub(crate) fn hand_over(&self) -> Result<(), StoreError> {
+        self.keys.hand_over(true);
+        self.store.hand_over().inspect_err(|_| self.keys.hand_over(false))
+    }
+
     /// Opens the store again that was closed for a process that has come to nothing.
     ///
     /// # Errors
     /// If it cannot be opened: that is tried again by itself.
     pub fn take_back(&self) -> Result<(), StoreError> {
         self.lock.sign();
+        self.keys.hand_over(false);
         self.store.take_back()
     }
 

@@ -502,8 +502,12 @@ fn keep_copy(path: &Path, version: u64) -> Result<(), StoreError> {
     let copy = path.with_file_name(format!("store-v{version}.redb"));
     let beside = copy.with_extension("new");
     let keep = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        // What a crash has left may have another mode.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
         io::copy(&mut File::open(path)?, &mut file)?;
         file.sync_all()?;
         fs::rename(&beside, &copy)

@@ -48,6 +48,7 @@ use duologue_server::{
     services::{self, owner as owner_service},
     settings::{ServerSettings, Settings, SiteSettings},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -371,6 +372,10 @@ async fn give_place(former: &Former, HandOver { by, answer }: HandOver, signals:
         Ok(pid) => {
             tracing::info!(target: OWNERS, by, "handed over to process {pid}: what has begun here comes to its end");
             asked = Asked::HandedOver;
+            // It may have read the configuration before that was changed.
+            if missed && let Some(other) = i32::try_from(*pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(other, Signal::HUP);
+            }
         }
         Err(why) => {
             former.go_on().await;

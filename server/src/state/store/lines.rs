@@ -455,7 +455,7 @@ fn refuse(what: impl Into<String>) -> NotTaken {
     NotTaken::Because(what.into())
 }
 
-/// A text of at most so many bytes, without what would change how it shows.
+/// A text of at most so many bytes.
 fn text(what: &str, text: &str, len_max: usize) -> Result<(), NotTaken> {
     if text.len() > len_max {
         return Err(refuse(format!("{what} has {} bytes, and may have {len_max}", text.len())));
@@ -475,11 +475,12 @@ fn put(write: &WriteTransaction, record: Record, judge: JudgeName) -> Result<(),
     let is_new = match record {
         Record::Setting { name, value } => {
             text("the setting", &value, SETTING_LEN_MAX)?;
-            let is_number = || value.parse::<u64>().is_ok();
+            // They are counted on.
+            let is_number = || value.parse::<u64>().is_ok_and(|number| number <= u64::MAX / 2);
             match &*name {
                 ADDRESS => {}
                 WRITES | LAST if is_number() => {}
-                WRITES | LAST => return Err(refuse(format!("the setting {name} is a number"))),
+                WRITES | LAST => return Err(refuse(format!("the setting {name} is a number below 2^63"))),
                 _ => return Err(refuse("there is no setting of this name")),
             }
             write.open_table(SETTINGS)?.insert(&*name, &*value)?.is_none()
