@@ -134,7 +134,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use ts_rs;
 pub use watch::bans::{Ban, Banned, Bans, NotBannable};
 pub use watch::events::{Event, Kind, Origin};
-pub use watch::log::{BoundedLog, OWNERS};
+pub use watch::log::{BoundedLog, OWNERS, SPANS};
 pub use watch::settings::WatchSettings;
 pub use watch::stream::{Read, Reader, Watch};
 pub use watch::text::{name as shown_name, shown};

@@ -29,6 +29,8 @@ const CRATES: [(&str, &str, &str); 4] = [
 const ENTRIES: [(&str, &str); 4] =
     [("duologue", "web/js"), ("react", "web/npm"), ("node", "web/npm"), ("testing", "web/npm")];
 const OUT: &str = "docs/javascript";
+/// All that libraries have. The others are the binary's, and take long to build.
+pub(crate) const FEATURES: [&str; 2] = ["--features", "duologue-server/growth,duologue-server/typescript"];
 
 /// Makes both references and prints where they are.
 ///
@@ -37,7 +39,8 @@ const OUT: &str = "docs/javascript";
 /// When one of the tools is missing, or finds something wrong.
 pub(crate) fn verb() -> Result<ExitCode> {
     let packages = CRATES.iter().flat_map(|(package, ..)| ["-p", package]);
-    let mut rust = cargo(["doc", "--no-deps", "--lib", "--all-features"]);
+    let mut rust = cargo(["doc", "--no-deps", "--lib"]);
+    rust.args(FEATURES);
     step("the reference of the crates (rustdoc)", || {
         process::run(rust.args(packages).env("RUSTDOCFLAGS", "-D warnings"))?;
         replace(&target("docs/rust"))?;

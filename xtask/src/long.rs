@@ -3,6 +3,7 @@
 //! ```text
 //! tests/forms.json ─► each test by itself, with DUOLOGUE_LONG=1
 //! the simulation over 100,000 seeds · every proxy that can be had (docs/PROXIES.md) · Autobahn's cases (docs/AUTOBAHN.md)
+//! a server that is built with traces and tokio-console
 //! ```
 
 use std::fmt::Write as _;
@@ -92,6 +93,12 @@ pub(crate) fn verb() -> Result<ExitCode> {
     let result = word(run.tally.counts().since(before));
     let what = "Autobahn's cases, see [AUTOBAHN.md](AUTOBAHN.md)".to_owned();
     rows.push(Row { what, small: "none".to_owned(), whole: "247".to_owned(), result, time: started.elapsed() });
+
+    let (started, before) = (Instant::now(), run.tally.counts());
+    run.seeing();
+    let result = word(run.tally.counts().since(before));
+    let what = "traces and tokio-console, see [OPERATING.md](OPERATING.md#seeing-inside)".to_owned();
+    rows.push(Row { what, small: "none".to_owned(), whole: "3".to_owned(), result, time: started.elapsed() });
 
     write(&rows)?;
     Ok(run.tally.finish())

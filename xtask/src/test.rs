@@ -415,6 +415,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A server that is built with what is seen of it from outside, in a folder of its own: its flags are others.
+    pub(crate) fn seeing(&mut self) {
+        let group = "traces and tokio-console";
+        let Some(packages) = tools::opentelemetry_proto() else {
+            return self.skip(group, "seeing", "no python3 with opentelemetry-proto");
+        };
+        let features = ["--features", "otlp,tokio-console"];
+        let mut command = cargo(["test", "-p", "duologue-server", "--test", "seeing"]);
+        command.args(features).env("CARGO_TARGET_DIR", target("seeing")).env("RUSTFLAGS", "--cfg tokio_unstable");
+        self.stream(group, command.env("PYTHONPATH", packages));
+    }
+
     /// The end-to-end tests that take the whole machine.
     fn busy(&mut self) {
         let all = Self::list(debug::end_to_end(), None);

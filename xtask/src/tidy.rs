@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 
 use crate::deny;
+use crate::docs;
 use crate::process::{self, cargo, command, root, step, target};
 use crate::rooms;
 use crate::tools;
@@ -57,7 +58,7 @@ pub(crate) fn check(fix: bool) -> Vec<&'static str> {
     }
     // Libraries only: the binary `duologue` and the library `duologue` would write the same pages.
     check("docs", &mut || {
-        process::run(cargo(["doc", "--no-deps", "--lib", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"))
+        process::run(cargo(["doc", "--no-deps", "--lib"]).args(docs::FEATURES).env("RUSTDOCFLAGS", "-D warnings"))
     });
     check("dependencies", &mut deny::check);
     failed

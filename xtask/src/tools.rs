@@ -42,6 +42,8 @@ const ISSUER_NODE: &str = "22.23.5";
 
 /// PyPI's package that verifies signatures for the second verifier of the audit log.
 const CRYPTOGRAPHY: &str = "48.0.0";
+/// And the one that reads what a collector is sent.
+const OPENTELEMETRY: &str = "1.45.2";
 
 /// What `cargo xtask bench page` measures beside Duologue, and what these need: npm packages in one folder.
 const BENCH: [(&str, &str); 10] = [
@@ -179,28 +181,37 @@ pub(crate) fn has_issuer() -> bool {
 
 /// Whether PyPI's cryptography is there for the second verifier of the audit log, after trying to install it: in python3, or beside.
 pub(crate) fn has_cryptography() -> bool {
-    let folder = home().join("target/tools/cryptography");
+    python_package("cryptography", CRYPTOGRAPHY, "cryptography.hazmat.primitives.asymmetric.ed25519").is_some()
+}
+
+/// What has PyPI's opentelemetry-proto in python3, for `PYTHONPATH`, after trying to install it.
+pub(crate) fn opentelemetry_proto() -> Option<PathBuf> {
+    python_package("opentelemetry-proto", OPENTELEMETRY, "opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+}
+
+/// The folder of a package of PyPI's, from which python3 can import that: there may be nothing in it where python3 has it itself.
+fn python_package(name: &str, version: &str, module: &str) -> Option<PathBuf> {
+    let folder = home().join("target/tools").join(name);
     let is_there = || {
         let mut python = command("python3");
         python.env("PYTHONPATH", &folder);
-        process::output(python.args(["-c", "import cryptography.hazmat.primitives.asymmetric.ed25519"])).is_some()
+        process::output(python.args(["-c", &format!("import {module}")])).is_some()
     };
     if is_there() {
-        return true;
+        return Some(folder);
     }
     if which("python3").is_none() {
-        eprintln!("xtask: skipped: cryptography (needs python3 with pip)");
-        return false;
+        eprintln!("xtask: skipped: {name} (needs python3 with pip)");
+        return None;
     }
-    let package = format!("cryptography=={CRYPTOGRAPHY}");
-    let installed = step("installing cryptography (PyPI)", || {
+    let installed = step(&format!("installing {name} (PyPI)"), || {
         let flags = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--upgrade", "--target"];
-        process::run(command("python3").args(flags).arg(&folder).arg(&package))
+        process::run(command("python3").args(flags).arg(&folder).arg(format!("{name}=={version}")))
     });
     if let Err(error) = &installed {
-        eprintln!("xtask: skipped: cryptography ({error:#})");
+        eprintln!("xtask: skipped: {name} ({error:#})");
     }
-    installed.is_ok() && is_there()
+    (installed.is_ok() && is_there()).then_some(folder)
 }
 
 /// The npm packages of the benchmark's baselines: the folder where node finds them.

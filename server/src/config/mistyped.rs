@@ -197,6 +197,15 @@ fn what_flags_can_say_too_is_held_to_what_the_flags_take() {
         ("[door]\norigins = [\"https://a.example/\"]\n", 2, 12, "https://a.example"),
         ("[log]\nlevel = \"loud\"\n", 2, 9, "`level` is one of \"error\", \"warn\""),
         ("[log]\nformat = \"jsn\"\n", 2, 10, "did you mean \"json\"?"),
+        (
+            "[log]\ntraces = \"http://collector.example:4318\"\n",
+            2,
+            10,
+            "no collector of this machine: write http://127",
+        ),
+        ("[log]\ntraces = \"http://127.0.0.1:4318/v1/traces\"\n", 2, 10, "no collector of this machine"),
+        ("[log]\ntraces = \"http://a:b@127.0.0.1:4318\"\n", 2, 10, "no collector of this machine"),
+        ("[log]\nconsole = \"0.0.0.0:6669\"\n", 2, 11, "write 127.0.0.1:6669"),
         ("[[tls.certificate]]\ncert = \"\"\nkey = \"k\"\n", 2, 8, "no file's name"),
         ("[[tls.certificate]]\ncert = \"c\"\n", 1, 1, "missing field `key`"),
     ] {

@@ -9,7 +9,9 @@ use toml::Spanned;
 use super::{
     error::did_you_mean,
     schema::{Reader, Texts},
-    settings::{LogFormat, LogLevel, ServerSettings, Settings, parse_memory, parse_socket},
+    settings::{
+        LogFormat, LogLevel, ServerSettings, Settings, parse_collector, parse_console, parse_memory, parse_socket,
+    },
 };
 use crate::{
     door::quantity::parse_size,
@@ -117,6 +119,8 @@ pub(super) struct Sessions {
 pub(super) struct Log {
     level: Text,
     format: Text,
+    traces: Text,
+    console: Text,
 }
 
 impl Tables<'_> {
@@ -161,6 +165,8 @@ impl Tables<'_> {
         if let Some(table) = self.log {
             server.log_level = reader.word_of("level", &table.level, LogLevel::value_variants());
             server.log_format = reader.word_of("format", &table.format, LogFormat::value_variants());
+            server.traces = reader.said(&table.traces, parse_collector);
+            server.console = reader.said(&table.console, parse_console);
         }
         settings
     }

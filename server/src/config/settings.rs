@@ -12,8 +12,9 @@ use std::{
 };
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
+use url::{Position, Url};
 
-use crate::door::{policy::Policy, quantity::parse_size};
+use crate::door::{fetch::may_be_asked, policy::Policy, quantity::parse_size};
 
 /// A group of settings. One that is yes or no can be said both ways: `--desk`, and `--desk=false` where the file says yes.
 macro_rules! settings {
@@ -169,6 +170,15 @@ settings! {
         /// Whether the log is for people or for programs. Default: text.
         #[arg(long, value_name = "FORMAT", env = "DUOLOGUE_LOG_FORMAT")]
         log_format: LogFormat = "log.format",
+        /// Where a collector on this machine takes traces, by OTLP over HTTP, such as http://127.0.0.1:4318. For a duologue that is
+        /// built with `--features otlp`.
+        #[arg(long, value_name = "URL", env = "DUOLOGUE_TRACES", value_parser = parse_collector)]
+        traces: String = "log.traces",
+        /// Answers tokio-console there, on this machine: --console alone at 127.0.0.1:6669. For a duologue that is built with
+        /// `--features tokio-console`.
+        #[arg(long, value_name = "ADDRESS:PORT", env = "DUOLOGUE_CONSOLE", value_parser = parse_console, num_args = 0..=1,
+            require_equals = true, default_missing_value = "127.0.0.1:6669")]
+        console: SocketAddr = "log.console",
     }
 }
 
@@ -286,6 +296,26 @@ pub(super) fn parse_memory(text: &str) -> Result<usize, String> {
         return Err(format!("\"{text}\" is too little: lines need 16MB at least"));
     }
     Ok(len)
+}
+
+/// A collector of this machine: what spans tell is nobody's on the way.
+pub(super) fn parse_collector(text: &str) -> Result<String, String> {
+    let is_here = |url: &Url| url.scheme() == "http" && may_be_asked(url) && &url[Position::BeforePath..] == "/";
+    let here = Url::parse(text).ok().filter(is_here).map(|url| url[..Position::BeforePath].to_owned());
+    here.ok_or_else(|| {
+        format!(
+            "\"{text}\" is no collector of this machine: write http://127.0.0.1:4318, from where it passes traces on"
+        )
+    })
+}
+
+/// Where tokio-console asks. It has the names of tasks, and no password.
+pub(super) fn parse_console(text: &str) -> Result<SocketAddr, String> {
+    let address = parse_socket(text)?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(format!("\"{text}\" is not of this machine alone: write 127.0.0.1:{}", address.port())),
+    }
 }
 
 /// A socket's address, with a port.

@@ -53,7 +53,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter},
 };
 use duologue::{
-    Connection, ConnectionError, FreshReason, LineEvent, ServerConfig,
+    Connection, ConnectionError, FreshReason, LineEvent, ServerConfig, SessionId,
     upgrade::{self, Offered},
 };
 use duologue_native::{
@@ -62,6 +62,10 @@ use duologue_native::{
     randomness, shake_hands,
 };
 use tokio_util::task::TaskTracker;
+use tracing::{
+    Instrument as _,
+    field::{Empty, display},
+};
 
 use crate::{
     door::{
@@ -91,6 +95,7 @@ use crate::{
     watch::{
         audit::running::Audit,
         events::{Event, Kind},
+        log::SPANS,
         stream::Watch,
     },
 };
@@ -407,10 +412,12 @@ impl Duologue {
             return;
         };
         let crowded_out = porter.crowded_out();
+        let span =
+            tracing::debug_span!(target: SPANS, "handshake", device = Empty, session = Empty, otel.status_code = Empty);
         let KeySet { identity, next, .. } = &*self.shared.state.keys().now();
         let config = ServerConfig { identity: Arc::clone(identity), next: next.clone() };
         // Boxed: what the handshake needs is given back when it is over.
-        let hands = Box::pin(async {
+        let hands = async {
             porter.waits_if_slowed().await;
             let mut asks = false;
             let m1 = match offer {
@@ -436,8 +443,8 @@ impl Duologue {
                 connection
             };
             shake_hands(accept, socket, &mut porter).await
-        });
-        let mut hands = hands;
+        };
+        let mut hands = Box::pin(hands.instrument(span.clone()));
         let proved = tokio::select! {
             proved = poll_fn(|cx| self.watched(hands.as_mut().poll(cx), || address)) => proved,
             () = crowded_out => {
@@ -454,6 +461,7 @@ impl Duologue {
                 if admitted.goes_on {
                     times.resume(began.elapsed());
                 }
+                span.record("device", display(admitted.endpoint.seat.device())).record("session", display(admitted.id));
                 drop(porter);
                 // A task of its own: this one has room for a handshake, which a line needs no more.
                 let connections = self.shared.connections.clone();
@@ -461,7 +469,10 @@ impl Duologue {
                 let place = if admitted.endpoint.seat.is_guest() { &strangers } else { &home };
                 connections.spawn_on(self.run(admitted), place);
             }
-            Err(cause) => self.tell(seen::of_handshake(&cause, porter.is_late()).address(address)),
+            Err(cause) => {
+                span.record("otel.status_code", "ERROR");
+                self.tell(seen::of_handshake(&cause, porter.is_late()).address(address));
+            }
         }
     }
 
@@ -546,7 +557,7 @@ struct ServerEndpoint {
     /// For tokens that are shown on the open line.
     key: Option<KeyHashes>,
     /// Boxed: with them the task of an idle line would be of the next size.
-    claims: Box<duologue::Claims>,
+    claims: Box<(duologue::Claims, SessionId)>,
 }
 
 impl Endpoint for ServerEndpoint {
@@ -556,10 +567,11 @@ impl Endpoint for ServerEndpoint {
             LineEvent::ChannelOpened(id) => {
                 let channel = line.adopt(id);
                 let Duologue { shared, services } = &self.own;
-                let (gate, seat, claims) = (Arc::clone(&shared.gate), Arc::clone(&self.seat), (*self.claims).clone());
+                let (gate, seat) = (Arc::clone(&shared.gate), Arc::clone(&self.seat));
+                let (claims, session) = (self.claims.0.clone(), self.claims.1);
                 let work = shared.work.clone();
                 let others = Arc::new(self.own.clone()) as Arc<dyn Others>;
-                services.start(Opened { channel, gate, seat, claims, work, others });
+                services.start(Opened { channel, gate, seat, claims, session, work, others });
                 None
             }
             LineEvent::Evidence(evidence) => Some(evidence),

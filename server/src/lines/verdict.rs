@@ -249,7 +249,7 @@ impl Duologue {
             self.tell(begun(Kind::PathRewritten).note(rewritten.to_string()));
         }
         let key = self.key_hashes(&request.device);
-        let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: Box::new(request.claims) };
+        let endpoint = ServerEndpoint { own: self.clone(), seat, key, claims: Box::new((request.claims, id)) };
         // The directory keeps the line open; whoever runs it must not.
         let line = line.unguarded();
         let told = told.filter(|_| endpoint.seat.is_stranger());

@@ -10,10 +10,11 @@ use std::{
 };
 
 use duologue::{
-    ChannelError, Claims, DeviceId,
+    ChannelError, Claims, DeviceId, SessionId,
     typed::{self, Request},
 };
 use duologue_native::{Channel, LineError};
+use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::watch::events::{Event, Kind};
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
         right::{NotAllowed, NotVouched, Right, Terms},
     },
     state::store::StoreError,
-    watch::{metrics::Times, text},
+    watch::{log::SPANS, metrics::Times, text},
 };
 
 /// What the log has of a service's error, in characters.
@@ -461,6 +462,7 @@ pub(crate) struct Opened {
     pub(crate) gate: Arc<Gate>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) claims: Claims,
+    pub(crate) session: SessionId,
     pub(crate) work: Work,
     pub(crate) others: Arc<dyn Others>,
 }
@@ -522,14 +524,21 @@ impl Services {
 
     /// Serves a channel in a task of its own, to its end, its caller's or its right's.
     pub(crate) fn start(&self, opened: Opened) {
-        let Opened { channel, gate, seat, claims, work, others } = opened;
+        let Opened { channel, gate, seat, claims, session, work, others } = opened;
         let (label, since) = (channel.label(), Since::now());
         let service = self.0.get(&label).cloned();
         let terms = self.terms(&label).unwrap_or_default();
         let transport = seat.transport();
+        // Around whatever the service itself logs. The label is the caller's until it is one of these.
+        let span = match &service {
+            Some(_) => tracing::info_span!(
+                target: SPANS, "service", label, device = %seat.device(), %session, otel.status_code = Empty
+            ),
+            None => Span::none(),
+        };
         let right = Arc::new(Right::new(gate, seat, channel.downgrade(), label.clone(), terms));
         channel.set_pace(Arc::clone(&right) as _);
-        tokio::spawn(async move {
+        let served = async move {
             let mut changed = pin!(right.changed());
             changed.as_mut().enable();
             let until = match right.ask() {
@@ -560,13 +569,15 @@ impl Services {
                     }
                     Err(error) => {
                         let error = text::shown_within(&error.to_string(), CAUSE_CHARS_MAX);
+                        Span::current().record("otel.status_code", "ERROR");
                         right.tell(right.event(Kind::ServiceFailed).label(&label).note(error));
                         channel.reset(duologue::ResetCode::Failed);
                     }
                 },
                 _ = broken => {}
             }
-        });
+        };
+        tokio::spawn(served.instrument(span));
     }
 }
 

@@ -8,7 +8,7 @@ use duologue_server::{
     AcmeSettings, Address, CertificateFiles, Config, ConfigFile, Policy, TrustedProxies, settings::Settings,
 };
 
-use super::{certificates, extras, wrong_usage};
+use super::{certificates, extras, seeing, wrong_usage};
 
 const NO_BACKEND: &str =
     "[door.vouch] is of an HTTP server's logins: name that server by --http, or by `backend` of [services.http]";
@@ -28,6 +28,7 @@ pub(crate) fn everywhere(file: &ConfigFile, config: &Config) -> anyhow::Result<(
         return Err(wrong_usage(NO_BACKEND));
     }
     file.check_firewall(config.firewall.clone()).context("[firewall]")?;
+    seeing::judge(&config.settings.server)?;
     extras::judge(&config.settings.server)
 }
 

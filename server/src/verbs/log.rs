@@ -15,31 +15,35 @@ use duologue_server::{
 use tracing::{Event, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::LevelFilter,
+    filter::{FilterExt as _, LevelFilter},
     layer::{Context, Filter, SubscriberExt},
     reload,
     util::SubscriberInitExt,
 };
+
+use super::seeing::{self, Seeing};
 
 /// The log of a process.
 #[derive(Clone)]
 pub(crate) struct Log {
     bounded: BoundedLog,
     set: Arc<dyn Fn(LogLevel) + Send + Sync>,
+    seeing: Seeing,
 }
 
 impl Log {
     /// The log of a server.
     pub(crate) fn of_server(settings: &ServerSettings) -> Self {
-        Self::start(settings.log_level.unwrap_or_default(), settings.log_format.unwrap_or_default())
+        Self::start(settings)
     }
 
     /// Of other verbs: what went wrong.
     pub(crate) fn of_verb() -> Self {
-        Self::start(LogLevel::Warn, LogFormat::default())
+        Self::start(&ServerSettings { log_level: Some(LogLevel::Warn), ..ServerSettings::default() })
     }
 
-    fn start(level: LogLevel, format: LogFormat) -> Self {
+    fn start(settings: &ServerSettings) -> Self {
+        let (level, format) = (settings.log_level.unwrap_or_default(), settings.log_format.unwrap_or_default());
         let bounded = BoundedLog::new();
         let writes = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
@@ -55,19 +59,27 @@ impl Log {
         let on = Arc::clone(&bounds.on);
         let (asked, handle) = reload::Layer::new(asked);
         let layer: Box<dyn Layer<Registry> + Send + Sync> = layer;
-        tracing_subscriber::registry().with(layer.with_filter(bounds)).with(asked).init();
+        let (layers, seeing) = seeing::layers(settings);
+        // Of the log alone: others ask for other things.
+        tracing_subscriber::registry().with(layer.with_filter(asked.and(bounds))).with(layers).init();
+        seeing.begin();
         let set = move |level| {
             let another = filter(level);
             on.store(is_bounded(&another), Ordering::Relaxed);
             // It lives as long as the process.
             let _ = handle.reload(another);
         };
-        Self { bounded, set: Arc::new(set) }
+        Self { bounded, set: Arc::new(set), seeing }
     }
 
     /// What it does not tell one by one.
     pub(crate) const fn bounded(&self) -> &BoundedLog {
         &self.bounded
+    }
+
+    /// What is still to be sent elsewhere goes.
+    pub(crate) fn end(&self) {
+        self.seeing.end();
     }
 
     /// Has the level follow a configuration that is read again.

@@ -26,6 +26,7 @@ pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod rename;
 pub(crate) mod renew_key;
+mod seeing;
 pub(crate) mod serve;
 mod signals;
 mod sockets;
@@ -348,6 +349,7 @@ pub(crate) async fn run(
     }
     duologue.watch().flush();
     log.bounded().tell();
+    log.end();
     drop(control);
     // `read_terminal` may be blocked in a read that nothing can end.
     std::process::exit(0);

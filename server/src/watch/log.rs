@@ -30,6 +30,10 @@ use super::counts::{Counts, Kind, MINUTE, Peer};
 /// The target of what the owner must hear.
 pub const OWNERS: &str = "duologue::owner";
 
+/// The target of spans: what a connection, and each channel of a line, is about. They name a device and a session, and nothing that
+/// anybody has said.
+pub const SPANS: &str = "duologue::span";
+
 /// What a line has besides its fields, in bytes: time, level, the words around them.
 pub(super) const OVERHEAD: usize = 90;
 
