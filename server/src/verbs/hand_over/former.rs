@@ -161,7 +161,8 @@ async fn expect(
         Ok(Some(Said::Refused(why))) => bail!("the new process cannot serve: {why}"),
         Ok(Some(said)) => bail!("the new process has said {said:?}"),
         Ok(None) => {
-            let status = started.0.as_mut().and_then(|child| child.wait().ok());
+            // One that lives on all the same is not waited for.
+            let status = started.0.as_mut().and_then(|child| child.kill().and_then(|()| child.wait()).ok());
             Err(anyhow!("the new process has ended ({}); the log may say why", status.unwrap_or_default()))
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
