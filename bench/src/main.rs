@@ -13,7 +13,7 @@
 //! # Layout
 //!
 //! a file for each group: `page/`, `native.rs`, `handshake.rs`, `connect.rs` with its `path.rs`, `scale.rs`, `idle.rs`,
-//! `flood.rs` with its `attack.rs` and `banned.rs`, `growth.rs`, `cut.rs`, `watch.rs` ·
+//! `flood.rs` with its `attack.rs` and `banned.rs`, `growth.rs`, `cut.rs`, `kept.rs`, `watch.rs` ·
 //! `gate.rs` what `bench gate` counts instructions of · `bed.rs` servers and clients on cores of their own · `server.rs` the
 //! two servers · `clients.rs`, `load.rs`, `line.rs` those who connect · `device.rs` devices by number · `child.rs` the
 //! processes that a group starts · `report.rs` what every group reports
@@ -35,6 +35,7 @@ mod gate;
 mod growth;
 mod handshake;
 mod idle;
+mod kept;
 mod line;
 mod load;
 mod native;
@@ -73,6 +74,8 @@ enum Verb {
     Handshake(handshake::Handshake),
     /// Messages and bytes that a core of the server moves
     Native(native::Native),
+    /// What it costs that sessions are kept on disk
+    Kept(kept::Kept),
     /// The cost of a message with ever more sessions
     Scale(scale::Scale),
     /// Round trips to the first reply, and after a cut
@@ -156,6 +159,7 @@ async fn main() -> ExitCode {
         Verb::Loaded(verb) => verb.run().await,
         Verb::Handshake(verb) => verb.run().await,
         Verb::Native(verb) => verb.run().await,
+        Verb::Kept(verb) => verb.run().await,
         Verb::Scale(verb) => verb.run().await,
         Verb::Connect(verb) => verb.run().await,
         Verb::Flood(verb) => verb.run().await,

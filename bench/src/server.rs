@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use axum::{Router, http::Method};
 use duologue_server::{
     AddBan, BanInfo, Budgets, Duologue, FirewallSettings, FrontConfig, LabelPattern, Policy, Rule, Rules, State, ask,
-    development, listen, page, services,
+    development, going_on, listen, page, services,
 };
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::{
@@ -58,6 +58,9 @@ pub(crate) struct Serve {
     /// Has banned that address
     #[arg(long)]
     banned: bool,
+    /// Keeps sessions on disk
+    #[arg(long)]
+    keep: bool,
 }
 
 #[derive(clap::Args)]
@@ -86,7 +89,10 @@ impl Serve {
         if self.tokens {
             duologue = duologue.tokens(token::taken(&self.state)?);
         }
-        let duologue = duologue.service("echo", services::echo);
+        duologue = duologue.service("echo", going_on(services::echo));
+        if self.keep {
+            duologue = duologue.keep_sessions()?;
+        }
         let app = Router::new().route("/line", duologue.route()).merge(page(true));
         if self.watched {
             duologue.set_firewall(everything(), &self.state)?;

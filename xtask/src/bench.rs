@@ -21,7 +21,7 @@ use crate::process::{self, cargo, command, step, target, which};
 use crate::{figures, gate, size, tools, wasm, watch_cost};
 
 /// The groups in the order of the report, and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 12] = [
+pub(crate) const GROUPS: [(&str, &str); 13] = [
     ("page", "Between a page in Chromium and a server"),
     ("native", "What a core of the server moves for native clients"),
     ("handshake", "Handshakes"),
@@ -32,12 +32,13 @@ pub(crate) const GROUPS: [(&str, &str); 12] = [
     ("flood", "Floods of strangers, made by one core"),
     ("cut", "Many lines that are cut at once"),
     ("growth", "What is done for one line, beside many others"),
+    ("kept", "Sessions that are kept on disk, beside those that are not"),
     ("watch", "What the watch costs, beside a build without it"),
     ("size", "Download"),
 ];
 
 /// Those whose server has a core of its own.
-const PINNED: [&str; 4] = ["native", "handshake", "scale", "flood"];
+const PINNED: [&str; 5] = ["native", "handshake", "scale", "flood", "kept"];
 
 /// What can be measured. For more options see `duologue-bench GROUP --help`.
 #[derive(Subcommand)]
@@ -65,6 +66,8 @@ pub(crate) enum Group {
     Native(Rounds),
     /// Cost and time of an echo with 1 to 10,000 sessions on one server
     Scale(Rounds),
+    /// What it costs that sessions are kept on disk, beside the same server without that
+    Kept(Rounds),
     /// Round trips to the first reply and after a cut, beside a bare WebSocket
     Connect(Rounds),
     /// From `connect` to the first reply of a page just loaded, over HTTP/2 and HTTP/1.1, beside a bare WebSocket
@@ -129,6 +132,7 @@ pub(crate) fn verb(rounds: Rounds, group: Option<&Group>) -> Result<ExitCode> {
         Some(Group::Handshake(rounds)) => run("handshake", |group| group.args(rounds.option()))?,
         Some(Group::Native(rounds)) => run("native", |group| group.args(rounds.option()))?,
         Some(Group::Scale(rounds)) => run("scale", |group| group.args(rounds.option()))?,
+        Some(Group::Kept(rounds)) => run("kept", |group| group.args(rounds.option()))?,
         Some(Group::Connect(rounds)) => run("connect", |group| group.args(rounds.option()))?,
         Some(Group::Loaded(rounds)) => loaded(*rounds)?,
         Some(Group::Flood { rounds, only, millis }) => run("flood", |group| {
