@@ -33,6 +33,7 @@ use crate::{
         seal::Seal,
         store::{DeviceStatus, SessionPlace, Store, StoreError},
     },
+    watch::events::Event,
 };
 
 /// How often it is written that this process is alive, where nothing else is.
@@ -349,7 +350,7 @@ impl Duologue {
             store.keep_sessions(&changes, now)?;
         }
         revived.sort_by_key(|(parked_at, ..)| *parked_at);
-        tracing::info!(sessions = revived.len(), dropped, "sessions that were kept go on");
+        tracing::debug!(sessions = revived.len(), dropped, "sessions that were kept go on");
         for (parked_at, session, digest) in revived {
             kept.enter(&session, parked_at, Some(digest));
             let (device, id) = (session.seat.device(), session.id);
@@ -425,7 +426,7 @@ impl Duologue {
         let Some(kept) = self.shared.kept.as_ref().filter(|kept| kept.shared.lock().ends) else { return Ok(()) };
         self.revive(kept)?;
         if let Err(error) = kept.start() {
-            tracing::error!(%error, "sessions cannot be kept any more: there is no thread for it");
+            self.tell(Event::without_thread("keeping sessions", error));
         }
         Ok(())
     }

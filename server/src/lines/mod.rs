@@ -62,10 +62,8 @@ use duologue_native::{
     randomness, shake_hands,
 };
 use tokio_util::task::TaskTracker;
-use tracing::{
-    Instrument as _,
-    field::{Empty, display},
-};
+use tracing::Instrument as _;
+use tracing::field::{Empty, display};
 
 use crate::{
     door::{

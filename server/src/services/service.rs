@@ -14,7 +14,9 @@ use duologue::{
     typed::{self, Request},
 };
 use duologue_native::{Channel, LineError};
-use tracing::{Instrument as _, Span, field::Empty};
+use tracing::Instrument as _;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::watch::events::{Event, Kind};
 use crate::{
