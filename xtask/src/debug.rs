@@ -17,12 +17,23 @@ const END_TO_END: &str = "e2e";
 /// One of the server's own tests of its binary: where cargo builds such a test, it builds the binary.
 const WITH_BINARY: &str = "operator";
 
-/// A test program, and the folder of its package.
+/// A test program, and its package.
 pub(crate) struct Program {
-    pub(crate) path: PathBuf,
-    pub(crate) folder: PathBuf,
+    path: PathBuf,
+    folder: PathBuf,
+    package: String,
     /// `server/tests/watch.rs`
     pub(crate) source: String,
+}
+
+impl Program {
+    /// What starts it as cargo does.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = process::command(&self.path);
+        command.current_dir(&self.folder);
+        command.env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO_PKG_NAME", &self.package);
+        command
+    }
 }
 
 /// `cargo test ARGS…` with the selection.
@@ -77,30 +88,44 @@ fn program(line: &str) -> Option<Program> {
         return None;
     }
     let folder = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+    let package = package(message["package_id"].as_str()?)?.to_owned();
     let source = Path::new(message["target"]["src_path"].as_str()?);
     let source = source.strip_prefix(process::root()).unwrap_or(source).display().to_string();
-    Some(Program { path, folder, source })
+    Some(Program { path, folder, package, source })
+}
+
+/// The name in cargo's id of a package: `path+file:///w/server#duologue-server@0.1.0`, or `path+file:///w/xtask#0.1.0`.
+fn package(id: &str) -> Option<&str> {
+    let (folder, rest) = id.rsplit_once('#')?;
+    match rest.split_once('@') {
+        Some((name, _)) => Some(name),
+        None => folder.rsplit('/').next(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::program;
+    use super::{package, program};
 
     #[test]
     fn test_programs_are_told_from_what_else_cargo_says() {
         let line = |kind: &str, name: &str, test: bool, executable: &str| {
             let source = crate::process::root().join("server/tests/watch.rs");
             format!(
-                r#"{{"reason":"{kind}","manifest_path":"/w/server/Cargo.toml","target":{{"name":"{name}","src_path":"{}"}},"profile":{{"test":{test}}},"executable":{executable}}}"#,
+                r#"{{"reason":"{kind}","package_id":"path+file:///w/server#duologue-server@0.1.0","manifest_path":"/w/server/Cargo.toml","target":{{"name":"{name}","src_path":"{}"}},"profile":{{"test":{test}}},"executable":{executable}}}"#,
                 source.display()
             )
         };
         let found =
             program(&line("compiler-artifact", "watch", true, r#""/w/target/watch-1""#)).expect("a test program");
+        let command = found.command();
         assert_eq!(
-            (found.path.as_path(), found.folder.as_path(), found.source.as_str()),
-            ("/w/target/watch-1".as_ref(), "/w/server".as_ref(), "server/tests/watch.rs")
+            (command.get_program(), found.source.as_str()),
+            ("/w/target/watch-1".as_ref(), "server/tests/watch.rs")
         );
+        assert_eq!(command.get_current_dir(), Some("/w/server".as_ref()));
+        assert!(command.get_envs().any(|pair| pair == ("CARGO_PKG_NAME".as_ref(), Some("duologue-server".as_ref()))));
+        assert_eq!(package("path+file:///w/xtask#0.1.0"), Some("xtask"));
         assert!(program(&line("compiler-artifact", "e2e", true, r#""/w/target/e2e-1""#)).is_none());
         assert!(program(&line("compiler-artifact", "duologue", false, r#""/w/target/duologue""#)).is_none());
         assert!(program(&line("compiler-artifact", "duologue", true, "null")).is_none());

@@ -286,9 +286,8 @@ impl<'a> Run<'a> {
         }
         let commands = || {
             programs.iter().map(|program| {
-                let mut command = process::command(&program.path);
-                // As cargo starts it.
-                command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder).env_remove(LONG);
+                let mut command = program.command();
+                command.env_remove(LONG);
                 command.args(self.filter);
                 (program.source.clone(), command)
             })
