@@ -127,9 +127,11 @@ async fn browser_tabs_go_on_together_after_their_path_was_cut() {
         browser.run("burst(100)", Value::Null).await;
         tokio::time::sleep(Duration::from_millis(chance.below(40) as u64)).await;
         path.cut(Cut::Both);
-        // Lost, and back.
-        browser.wait_until(&format!("seen.states.length === {} && seen.came === seen.next", 2 * cuts)).await;
+        // Lost, and back: each tab hears of it in its own time.
+        let back = format!("seen.states.length === {} && seen.came === seen.next", 2 * cuts);
+        browser.wait_until(&back).await;
         browser.switch_to(&second).await;
+        browser.wait_until(&back).await;
     }
     let states = json!(["resuming", "open"].repeat(CUTS));
     assert_whole(&browser, states.clone()).await;
