@@ -2,7 +2,7 @@
 //! waits: what was deleted before, and may still be somewhere in the file's free pages, opens to nobody then.
 //!
 //! ```text
-//! sessions.key   one key of 32 bytes; while what is kept is sealed anew, the one of before behind it
+//! sessions.key   one key of 32 bytes; while what is kept is sealed anew, those of before behind it
 //! ```
 
 use std::{
@@ -21,6 +21,8 @@ use super::{StateError, identity::replace_private, random};
 
 const FILE: &str = "sessions.key";
 const KEY_LEN: usize = 32;
+/// How many starts in a row may end before they have sealed anew, until what is kept opens to nobody.
+const BEFORE_MAX: usize = 8;
 
 /// Seals with a key of this process alone, and opens what the ones of before have sealed.
 #[derive(Debug)]
@@ -28,13 +30,13 @@ pub(crate) struct Seal {
     path: PathBuf,
     bytes: Zeroizing<[u8; KEY_LEN]>,
     key: LessSafeKey,
-    /// Of before: with two in the file, somebody was killed while he sealed anew.
+    /// Of before: with several in the file, somebody was killed while he sealed anew.
     before: Mutex<Vec<LessSafeKey>>,
     next: AtomicU64,
 }
 
 impl Seal {
-    /// With a new key, which is on disk beside the one of before.
+    /// With a new key, which is on disk beside those of before.
     ///
     /// # Errors
     /// If the file cannot be read or written.
@@ -45,7 +47,8 @@ impl Seal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Zeroizing::default(),
             Err(source) => return Err(StateError::Io { verb: "read", path, source }),
         };
-        let before = before.chunks_exact(KEY_LEN).take(2).map(<[u8]>::to_vec).map(Zeroizing::new).collect::<Vec<_>>();
+        let before =
+            before.chunks_exact(KEY_LEN).take(BEFORE_MAX).map(<[u8]>::to_vec).map(Zeroizing::new).collect::<Vec<_>>();
         let bytes = Zeroizing::new(random::<KEY_LEN>());
         let mut both = Zeroizing::new(bytes.to_vec());
         before.iter().for_each(|key| both.extend_from_slice(key));
@@ -111,6 +114,9 @@ mod tests {
         let killed = open();
         assert_eq!(killed.open(b"one", &sealed).as_deref().map(Vec::as_slice), Some(&b"a session"[..]));
         let anew = killed.seal(b"one", b"anew".to_vec());
+        for _ in 0..3 {
+            open();
+        }
         let second = open();
         assert_eq!(second.open(b"one", &sealed).as_deref().map(Vec::as_slice), Some(&b"a session"[..]));
         assert_eq!(second.open(b"one", &anew).as_deref().map(Vec::as_slice), Some(&b"anew"[..]));
@@ -121,5 +127,10 @@ mod tests {
         let third = open();
         assert!(third.open(b"one", &sealed).is_none(), "its key is gone");
         assert_eq!(fs::read(directory.path().join(FILE)).expect("it is there").len(), 2 * KEY_LEN);
+        for _ in 0..20 {
+            open();
+        }
+        let len = fs::read(directory.path().join(FILE)).expect("it is there").len();
+        assert_eq!(len, (1 + BEFORE_MAX) * KEY_LEN, "it does not grow without end");
     }
 }
