@@ -41,7 +41,7 @@ fn cargo_test(args: &[&str]) -> Command {
     cargo(["test"].iter().chain(&SELECTION).chain(args))
 }
 
-/// Builds everything: tests, the server, its examples; the test programs that are no end-to-end tests.
+/// Builds all tests, and the server; the test programs that are no end-to-end tests.
 ///
 /// # Errors
 ///
@@ -60,6 +60,15 @@ pub(crate) fn build() -> Result<Vec<Program>> {
 /// When they cannot be built.
 pub(crate) fn build_end_to_end() -> Result<()> {
     process::run(&mut cargo_test(&["--no-run", "--test", END_TO_END, "--test", WITH_BINARY]))
+}
+
+/// Builds one of the server's examples, which tests start.
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub(crate) fn build_example(name: &str) -> Result<()> {
+    process::run(cargo(["build"].iter().chain(&SELECTION)).args(["--example", name]))
 }
 
 /// The end-to-end tests; what is to be run of them follows.

@@ -36,7 +36,7 @@ pub(crate) fn prepare() -> Result<()> {
     let text = text.replace(&relative, &format!("file:{}", tarball.display()));
     fs::write(&manifest, &text).context("cannot write under target/")?;
     install(&folder, &text, &fs::read(&tarball).context("there is no tarball")?)?;
-    step("building the login example's backend", || debug::build().map(drop))
+    step("building the login example's backend", || debug::build_example("login"))
 }
 
 fn install(folder: &Path, manifest: &str, tarball: &[u8]) -> Result<()> {

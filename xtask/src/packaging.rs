@@ -45,7 +45,8 @@ pub(crate) fn command(filter: Option<&str>) -> Result<Option<Command>> {
     }
     let tarball = npm::build()?;
     step("the reference of the declarations", docs::javascript)?;
-    step("building the server and its examples", debug::build)?;
+    step("building the server", debug::build_end_to_end)?;
+    step("building the server's example", || debug::build_example("json"))?;
     let mut command = process::command("node");
     command.args(["--test", "--test-reporter=tap", "--test-concurrency=1"]);
     if let Some(filter) = filter {
