@@ -56,7 +56,7 @@ const PAGE: &str = "page/page.js";
 /// The page's words, a script for each language, of which a page loads one at its start. esbuild puts a hash behind.
 const WORDS: [&str; 2] = ["page/text-en", "page/text-fr"];
 /// Scripts apart: what the library loads when it is wanted; the service worker; the line's worker in development.
-const APART: [&str; 18] = [
+const APART: [&str; 17] = [
     "debug.js",
     "fetch.js",
     "generate.js",
@@ -69,7 +69,6 @@ const APART: [&str; 18] = [
     "renew.js",
     "path.js",
     "snapshot.js",
-    "streamed.js",
     "token.js",
     "ways.js",
     "why.js",
@@ -321,13 +320,8 @@ fn bundle(script: &Path, web: &Path) -> Result<()> {
     let esbuild = || {
         let mut esbuild = command("node");
         esbuild.arg(script).args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8"]);
-        esbuild.args(
-            [
-                "debug", "fetch", "generate", "grace", "keeping", "kept", "keys", "passkeys", "path", "probe", "renew",
-                "snapshot", "token", "ways", "why",
-            ]
-            .map(|name| format!("--external:*/{name}.js")),
-        );
+        let of_library = APART.iter().filter(|script| !script.contains('/'));
+        esbuild.args(of_library.map(|script| format!("--external:*/{script}")));
         esbuild.args(["--log-level=warning", "--allow-overwrite"]);
         esbuild.args(["--outbase=.", "--outdir=."]).current_dir(web);
         esbuild
