@@ -6,7 +6,7 @@ use std::{
 };
 
 use duologue::CloseCode;
-use duologue_client::{Client, LineError, Target};
+use duologue_client::{Client, KeyringError, LineError, Target};
 use duologue_server::shown;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -17,6 +17,13 @@ pub(crate) struct Connect {
     /// The service to speak with.
     #[arg(long)]
     service: String,
+    #[command(flatten)]
+    device: DeviceOption,
+}
+
+/// This device, as other servers know it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeviceOption {
     /// Where this device keeps its key, and the servers it knows.
     #[arg(long, value_name = "DIR", default_value = "duologue-device", env = "DUOLOGUE_DEVICE")]
     state: PathBuf,
@@ -25,14 +32,20 @@ pub(crate) struct Connect {
     ca: Option<PathBuf>,
 }
 
+impl DeviceOption {
+    pub(super) fn client(self) -> Result<Client, KeyringError> {
+        let client = Client::open(self.state)?;
+        Ok(match self.ca {
+            Some(ca) => client.trusting(ca),
+            None => client,
+        })
+    }
+}
+
 impl Connect {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let target = Target::parse(&self.target)?;
-        let mut client = Client::open(&self.state)?;
-        if let Some(ca) = self.ca {
-            client = client.trusting(ca);
-        }
-        let line = client.connect(&target).await?;
+        let line = self.device.client()?.connect(&target).await?;
         let channel = line.channel(&self.service)?;
         let (send, receive) = (channel.clone(), channel);
         let send = async move {
