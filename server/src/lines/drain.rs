@@ -4,8 +4,14 @@
 //! DRAIN(slot) ─► the client begins nothing new, and says so ─► services answer what is open ─► quiet
 //!             ─► nothing new begins here either ─► everything was taken ─► CLOSE(going-away)      at most 30 s
 //! ```
+//!
+//! One whose place another has taken already tells them one after another: a line goes on here until its turn, and is back as soon
+//! as a handshake takes.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use duologue::{
     CloseCode,
@@ -13,6 +19,7 @@ use duologue::{
 };
 use duologue_native::Line;
 
+use super::Duologue;
 use crate::watch::{
     events::{Event, Kind},
     stream::Watch,
@@ -23,18 +30,69 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long a line must be quiet before services are taken to have said what they had to say.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// The time over which so many lines come back: a handshake in each millisecond is what a core does at ease.
-pub(super) fn slots_millis(lines: usize) -> u32 {
-    u32::try_from(lines).unwrap_or(u32::MAX).clamp(DRAIN_SLOTS_MILLIS, DRAIN_SLOTS_MAX_MILLIS)
+/// When lines are told, and when they are to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// All are told now, and come back in their slots.
+    AtOnce,
+    /// Another process serves in this one's place: each is told in its turn, and comes back at once.
+    InTurn,
+}
+
+impl Manner {
+    /// The time over which so many lines come back: a handshake in each millisecond is what a core does at ease. Where nobody waits
+    /// for his turn without a line, there is time for twice as much.
+    fn millis(self, lines: usize) -> u32 {
+        let of_a_line = match self {
+            Self::AtOnce => 1,
+            Self::InTurn => 2,
+        };
+        let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+        lines.saturating_mul(of_a_line).clamp(DRAIN_SLOTS_MILLIS, DRAIN_SLOTS_MAX_MILLIS)
+    }
+}
+
+impl Duologue {
+    /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon
+    /// as nothing is on its way on it, or after 30 s. Returns when the last one is closed.
+    pub async fn drain(&self) {
+        self.drain_as(Manner::AtOnce).await;
+    }
+
+    /// The same where another process serves in this one's place already: a line goes on here until its turn, 2 ms after the one
+    /// before, all within 60 s; then it comes back at once.
+    pub async fn drain_in_turn(&self) {
+        self.drain_as(Manner::InTurn).await;
+    }
+
+    async fn drain_as(&self, manner: Manner) {
+        let secs = manner.millis(self.shared.directory.len()).div_ceil(1_000);
+        self.shared.stopping_secs.store(secs, Ordering::Relaxed);
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.part_with_kept().await;
+        drain(self.shared.directory.lines(), manner, self.watch()).await;
+        self.write_tickets().await;
+        self.shared.connections.close();
+        // Their last records are still on their way out.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.shared.connections.wait()).await;
+    }
 }
 
 /// Drains all lines side by side, each until it is closed.
-pub(crate) async fn drain(lines: Vec<Line>, watch: &Watch) {
-    let (slots, count) = (slots_millis(lines.len()), u32::try_from(lines.len()).unwrap_or(u32::MAX).max(1));
+async fn drain(lines: Vec<Line>, manner: Manner, watch: &Watch) {
+    let (millis, count) = (manner.millis(lines.len()), u32::try_from(lines.len()).unwrap_or(u32::MAX).max(1));
+    let begun = tokio::time::Instant::now();
     let mut draining = tokio::task::JoinSet::new();
     for (line, index) in lines.into_iter().zip(0_u32..) {
-        let slot = u64::from(slots) * u64::from(index) / u64::from(count);
-        line.command(|line, _| line.drain(u32::try_from(slot).unwrap_or(slots)));
+        let due = u64::from(millis) * u64::from(index) / u64::from(count);
+        let slot = match manner {
+            Manner::AtOnce => u32::try_from(due).unwrap_or(millis),
+            Manner::InTurn => {
+                tokio::time::sleep_until(begun + Duration::from_millis(due)).await;
+                0
+            }
+        };
+        line.command(|line, _| line.drain(slot));
         let watch = watch.clone();
         draining.spawn(async move {
             let limit = Duration::from_secs(DRAIN_SECS);
@@ -69,6 +127,8 @@ mod tests {
 
     #[test]
     fn many_lines_have_a_millisecond_each_to_come_back_in_and_few_have_two_seconds() {
-        assert_eq!([0, 1, 300, 18_000, 1_000_000].map(slots_millis), [2_000, 2_000, 2_000, 18_000, 60_000]);
+        let millis = |manner: Manner| [0, 1, 300, 18_000, 1_000_000].map(|lines| manner.millis(lines));
+        assert_eq!(millis(Manner::AtOnce), [2_000, 2_000, 2_000, 18_000, 60_000]);
+        assert_eq!(millis(Manner::InTurn), [2_000, 2_000, 2_000, 36_000, 60_000]);
     }
 }

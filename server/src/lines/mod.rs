@@ -294,20 +294,6 @@ impl Duologue {
         self.look_at_guests();
     }
 
-    /// Stops in good order: no new lines, every client told and given a slot for coming back, and each line closed as soon
-    /// as nothing is on its way on it, or after 30 s. Returns when the last one is closed.
-    pub async fn drain(&self) {
-        let secs = drain::slots_millis(self.shared.directory.len()).div_ceil(1_000);
-        self.shared.stopping_secs.store(secs, Ordering::Relaxed);
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.part_with_kept().await;
-        drain::drain(self.shared.directory.lines(), self.watch()).await;
-        self.write_tickets().await;
-        self.shared.connections.close();
-        // Their last records are still on their way out.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.shared.connections.wait()).await;
-    }
-
     /// Whether it stops.
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)

@@ -309,7 +309,7 @@ pub(crate) async fn run(
     if let Some(pid) = came_from {
         duologue.watch().tell(Event::of(Kind::HandedOver).note(format!("from={pid} to={}", std::process::id())));
     }
-    loop {
+    let has_successor = loop {
         let asked = tokio::select! {
             asked = signals.next() => asked,
             Some(asked) = hand_overs.recv() => match &former {
@@ -326,19 +326,25 @@ pub(crate) async fn run(
             Asked::Stop => {
                 systemd::stopping();
                 duologue.watch().tell(Event::of(Kind::ServerStopping));
-                break;
+                break false;
             }
-            Asked::HandedOver => break,
+            Asked::HandedOver => break true,
             Asked::Nothing => {}
         }
-    }
+    };
     // Certificates are got by whoever is found at the address.
     if let Some(renewing) = renewing {
         renewing.abort();
     }
     // Whoever comes meanwhile is told so by a status, not by a closed door: the port goes last.
+    let drained = async {
+        match has_successor {
+            true => duologue.drain_in_turn().await,
+            false => duologue.drain().await,
+        }
+    };
     tokio::select! {
-        () = duologue.drain() => {}
+        () = drained => {}
         // Whoever asks twice does not want to wait.
         () = signals.stop() => {}
     }
