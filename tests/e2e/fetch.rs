@@ -252,14 +252,14 @@ async fn browser_a_large_answer_leaves_the_pages_memory_flat() {
     browser.finish().await;
 }
 
-/// A file of 600 MB (whole form; else of 150 MB) was once copied into memory before its first byte left, 5 to 14 s later.
+/// A file of 600 MB (whole form; else of 100 MB) was once copied into memory before its first byte left, 5 to 14 s later.
 #[tokio::test]
 async fn browser_a_large_file_is_sent_as_it_is_read() {
     const IDLE_SAMPLES: usize = 20;
     const PRIVATE_MEDIAN_MAX: u64 = 32 << 20;
     const PRIVATE_MAX: u64 = 64 << 20;
     const FIRST_BYTE_MAX: Duration = Duration::from_millis(200);
-    let len: u64 = if std::env::var_os("DUOLOGUE_LONG").is_some() { 600_000_000 } else { 150_000_000 };
+    let len: u64 = if std::env::var_os("DUOLOGUE_LONG").is_some() { 600_000_000 } else { 100_000_000 };
     let (backend, server) = start().await;
     let browser = page(&server).await;
     let file = tempfile::NamedTempFile::with_suffix(".bin").unwrap();

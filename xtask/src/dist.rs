@@ -59,7 +59,7 @@ pub(crate) fn verb(quick: bool, check_reproducible: bool, only_make: bool) -> Re
     make(quick)?;
     print!("{}", fs::read_to_string(dist().join(SUMS)).context("there are no sums")?);
     if check_reproducible {
-        return reproduce();
+        return reproduce(quick);
     }
     if only_make {
         return Ok(ExitCode::SUCCESS);
@@ -245,13 +245,14 @@ fn sums() -> Result<()> {
 }
 
 /// All of it again, from a copy of the sources in another folder, with nothing compiled before.
-fn reproduce() -> Result<ExitCode> {
+fn reproduce(quick: bool) -> Result<ExitCode> {
     // Without a space, which the build of C cannot bear.
     let copy = env::temp_dir().join(format!("duologue-again-{}", std::process::id()));
     copy_sources(&copy)?;
     step("making it again, elsewhere", || {
         let mut again = Command::new(env::current_exe().context("xtask does not find itself")?);
-        process::run(again.args(["dist", "--only-make"]).env(process::ROOT, &copy).env(EPOCH, epoch()?))
+        again.args(["dist", "--only-make"]).args(quick.then_some("--quick"));
+        process::run(again.env(process::ROOT, &copy).env(EPOCH, epoch()?))
     })?;
     let read = |folder: &Path| fs::read_to_string(folder.join(SUMS)).context("there are no sums");
     let (first, second) = (read(&dist())?, read(&copy.join("target/dist"))?);

@@ -105,7 +105,7 @@ enum Verb {
         #[arg(long)]
         quick: bool,
         /// In place of trying it: make it again from a copy of the sources in another folder, and compare
-        #[arg(long, conflicts_with = "quick")]
+        #[arg(long)]
         check_reproducible: bool,
         /// Leave out trying it
         #[arg(long)]
