@@ -22,7 +22,6 @@ use std::{
 use duologue::{DeviceId, FreshReason, SessionId, ToKeep, limits::RESUME_TTL_SECS};
 use duologue_native::{Line, Recorder};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use ring::digest;
 
 use super::{Duologue, directory::Session};
 use crate::{
@@ -70,8 +69,16 @@ struct Entry {
     line: Line,
     seat: Arc<Seat>,
     note: Arc<Note>,
-    /// The digest of what is on disk.
-    on_disk: Option<[u8; 32]>,
+    /// What is on disk.
+    written: Option<Written>,
+}
+
+/// What tells one row of a session from another: how many changes it has, since when it is parked, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Written {
+    changes: u64,
+    parked_at: u64,
+    subject: Option<Subject>,
 }
 
 /// What a line tells of its session.
@@ -96,28 +103,30 @@ impl Recorder for Note {
     }
 }
 
-/// What is kept of a session beside its core's state.
+/// What is kept of a session: its core's state, and what stands behind that.
 struct Row {
-    parked_at: u64,
-    subject: String,
     state: Vec<u8>,
+    subject: String,
+    parked_at: u64,
 }
 
 impl Row {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = self.parked_at.to_be_bytes().to_vec();
-        out.extend_from_slice(&u32::try_from(self.subject.len()).expect("a name is short").to_be_bytes());
+    /// In the state's own memory, which is large at times.
+    fn encode(self) -> Vec<u8> {
+        let mut out = self.state;
         out.extend_from_slice(self.subject.as_bytes());
-        out.extend_from_slice(&self.state);
+        out.extend_from_slice(&u32::try_from(self.subject.len()).expect("a name is short").to_be_bytes());
+        out.extend_from_slice(&self.parked_at.to_be_bytes());
         out
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (parked_at, rest) = bytes.split_first_chunk()?;
-        let (len, rest) = rest.split_first_chunk()?;
-        let (subject, state) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+        let (rest, parked_at) = bytes.split_last_chunk()?;
+        let (rest, len) = rest.split_last_chunk()?;
+        let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
+        let (state, subject) = rest.split_at_checked(rest.len().checked_sub(len)?)?;
         let subject = String::from_utf8(subject.to_vec()).ok()?;
-        Some(Self { parked_at: u64::from_be_bytes(*parked_at), subject, state: state.to_vec() })
+        Some(Self { state: state.to_vec(), subject, parked_at: u64::from_be_bytes(*parked_at) })
     }
 }
 
@@ -142,12 +151,12 @@ impl Kept {
         self.enter(session, 0, None);
     }
 
-    fn enter(&self, session: &Session, parked_at: u64, on_disk: Option<[u8; 32]>) {
+    fn enter(&self, session: &Session, parked_at: u64, written: Option<Written>) {
         let (shared, id) = (Arc::downgrade(&self.shared), session.id);
         let note = Arc::new(Note { shared, id, is_due: AtomicBool::new(false), parked_at: AtomicU64::new(parked_at) });
         // The directory keeps the line open, and nobody else.
         let line = session.line.unguarded();
-        let entry = Entry { line: line.clone(), seat: Arc::clone(&session.seat), note: Arc::clone(&note), on_disk };
+        let entry = Entry { line: line.clone(), seat: Arc::clone(&session.seat), note: Arc::clone(&note), written };
         self.shared.lock().sessions.insert(id, entry);
         line.keep_by(note);
     }
@@ -178,7 +187,7 @@ impl Kept {
     pub(super) fn let_go(&self, id: SessionId) {
         let mut inner = self.shared.lock();
         let Some(entry) = inner.sessions.remove(&id) else { return };
-        if entry.on_disk.is_some() {
+        if entry.written.is_some() {
             inner.gone.push(SessionPlace { device: entry.seat.device().0, id: id.0 });
         }
         drop(inner);
@@ -235,32 +244,33 @@ impl Shared {
         let mut changes: Vec<_> = gone.into_iter().map(|place| (place, None)).collect();
         let (says_alive, mut taken) = (due.is_empty(), Vec::with_capacity(due.len()));
         for id in due {
-            let found = self
-                .lock()
-                .sessions
-                .get(&id)
-                .map(|entry| (entry.line.clone(), Arc::clone(&entry.seat), Arc::clone(&entry.note), entry.on_disk));
-            let Some((line, seat, note, on_disk)) = found else { continue };
+            let found = self.lock().sessions.get(&id).map(|entry| {
+                let Entry { line, seat, note, written } = entry;
+                (line.clone(), Arc::clone(seat), Arc::clone(note), written.clone())
+            });
+            let Some((line, seat, note, written)) = found else { continue };
             note.is_due.store(false, Ordering::Release);
             let place = SessionPlace { device: seat.device().0, id: id.0 };
             match line.to_keep() {
                 None => {}
                 Some(ToKeep::Nothing) => {
                     self.lock().sessions.remove(&id);
-                    if on_disk.is_some() {
+                    if written.is_some() {
                         changes.push((place, None));
                     }
                 }
                 // It ends just now, and its row is gone with its device.
                 Some(ToKeep::State(..)) if self.store.status(seat.device()) != Some(DeviceStatus::Enrolled) => {}
                 Some(ToKeep::State(to, state)) => {
-                    let subject = seat.subject().map_or_else(String::new, |subject| subject.as_str().to_owned());
-                    let row = Row { parked_at: note.parked_at.load(Ordering::Relaxed), subject, state }.encode();
-                    let digest = digest_of(&row);
-                    if on_disk != Some(digest) {
-                        changes.push((place, Some(self.seal.seal(&place.key(), row))));
+                    let parked_at = note.parked_at.load(Ordering::Relaxed);
+                    let now = Written { changes: to, parked_at, subject: seat.subject() };
+                    if written.as_ref() != Some(&now) {
+                        let subject =
+                            now.subject.as_ref().map_or_else(String::new, |subject| subject.as_str().to_owned());
+                        let row = Row { state, subject, parked_at };
+                        changes.push((place, Some(self.seal.seal(&place.key(), row.encode()))));
                     }
-                    taken.push((id, line, to, digest));
+                    taken.push((id, line, now));
                 }
             }
         }
@@ -276,11 +286,12 @@ impl Shared {
         if writes {
             self.commits.observe(began.elapsed().as_secs_f64());
         }
-        for (id, line, to, digest) in taken {
+        for (id, line, now) in taken {
+            let changes = now.changes;
             if let Some(entry) = self.lock().sessions.get_mut(&id) {
-                entry.on_disk = Some(digest);
+                entry.written = Some(now);
             }
-            line.is_kept(to);
+            line.is_kept(changes);
         }
     }
 }
@@ -289,12 +300,6 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("sessions", &self.lock().sessions.len()).finish_non_exhaustive()
     }
-}
-
-fn digest_of(row: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, row).as_ref());
-    out
 }
 
 impl Duologue {
@@ -335,10 +340,9 @@ impl Duologue {
             let session = row.and_then(|row| Some((self.revived(place, &row)?, row)));
             match session {
                 Some((session, row)) => {
-                    let bytes = row.encode();
-                    let digest = digest_of(&bytes);
-                    changes.push((place, Some(seal.seal(&place.key(), bytes))));
-                    revived.push((row.parked_at, session, digest));
+                    let parked_at = row.parked_at;
+                    changes.push((place, Some(seal.seal(&place.key(), row.encode()))));
+                    revived.push((parked_at, session));
                 }
                 None => {
                     dropped += 1;
@@ -349,10 +353,11 @@ impl Duologue {
         if !changes.is_empty() {
             store.keep_sessions(&changes, now)?;
         }
-        revived.sort_by_key(|(parked_at, ..)| *parked_at);
+        revived.sort_by_key(|(parked_at, _)| *parked_at);
         tracing::debug!(sessions = revived.len(), dropped, "sessions that were kept go on");
-        for (parked_at, session, digest) in revived {
-            kept.enter(&session, parked_at, Some(digest));
+        for (parked_at, session) in revived {
+            // By another process: it has no change of this one's.
+            kept.enter(&session, parked_at, Some(Written { changes: 0, parked_at, subject: None }));
             let (device, id) = (session.seat.device(), session.id);
             if let Ok(None) = self.shared.directory.enter(session) {
                 let waited = Duration::from_secs(now.saturating_sub(parked_at));

@@ -76,15 +76,13 @@ impl Seal {
         nonce[4..].copy_from_slice(&self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         let sealed = self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(of), &mut plain);
         sealed.expect("it is shorter than 64 GiB");
-        let mut out = Vec::with_capacity(NONCE_LEN + plain.len());
-        out.extend_from_slice(&nonce);
-        out.extend_from_slice(&plain);
-        out
+        plain.extend_from_slice(&nonce);
+        plain
     }
 
     /// What this key has sealed, or one of before; none if none of them has.
     pub(crate) fn open(&self, of: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let (sealed, nonce) = sealed.split_last_chunk::<NONCE_LEN>()?;
         self.before().iter().chain([&self.key]).find_map(|key| {
             let mut plain = Zeroizing::new(sealed.to_vec());
             let len = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(of), &mut plain).ok()?.len();

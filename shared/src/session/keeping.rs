@@ -20,6 +20,9 @@ use crate::{
     session::Role,
 };
 
+/// Room behind a state for what its keeper puts there, so that it is not moved for that.
+const STATE_ROOM: usize = 256;
+
 /// How far a session is kept.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
@@ -33,6 +36,8 @@ pub(super) struct Keeping {
     opened_kept: u32,
     /// What services have noted, in bytes.
     notes_len: usize,
+    /// How long the last state was: the next is about as long.
+    state_len: usize,
 }
 
 /// What is to be on disk of a session.
@@ -156,7 +161,12 @@ impl Session {
         }
         let id = self.id?;
         self.channels.values_mut().for_each(|channel| channel.recv.is_in_state());
-        Some(ToKeep::State(changes, self.state(id)))
+        let mut state = Vec::with_capacity(keeping.state_len + keeping.state_len / 4 + STATE_ROOM);
+        self.put_state(id, &mut state);
+        if let Some(keeping) = &mut self.keeping {
+            keeping.state_len = state.len();
+        }
+        Some(ToKeep::State(changes, state))
     }
 
     /// The state that was taken last is on disk, as far as these changes.
@@ -176,17 +186,15 @@ impl Session {
         self.keeping.as_ref().is_none_or(|keeping| id.0 < keeping.opened_kept || self.over)
     }
 
-    fn state(&self, id: SessionId) -> Vec<u8> {
-        let mut out = Vec::new();
+    fn put_state(&self, id: SessionId, out: &mut Vec<u8>) {
         out.extend_from_slice(&id.0);
         out.push(self.birth.is_some().into());
         out.extend_from_slice(&self.birth.map_or([0; 16], |birth| birth.0));
-        self.put_after_id(&mut out);
+        self.put_after_id(out);
         for (id, channel) in self.channels.iter() {
-            self.put_channel(id, channel, &mut out);
-            crate::codec::put_bytes(&mut out, &channel.note);
+            self.put_channel(id, channel, out);
+            crate::codec::put_bytes(out, &channel.note);
         }
-        out
     }
 
     /// A server's session as [`Self::take_state`] has given it. Its application hears of each channel of the peer's that had not come
