@@ -126,6 +126,16 @@ async fn busy_line(handed: &Handed) -> (DeviceId, Line, duologue_client::Channel
 
 #[tokio::test(flavor = "multi_thread")]
 async fn until_the_former_server_is_gone_revocations_bans_and_the_policy_count_there_too() {
+    what_is_said_after(1).await;
+}
+
+/// The second is done while the first server still has lines: it hears of it by the one between.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_second_hand_over_they_count_at_the_first_server_too() {
+    what_is_said_after(2).await;
+}
+
+async fn what_is_said_after(hand_overs: usize) {
     let mut handed = Handed::start("", OPEN);
     let (revoked, revoked_line, _one) = busy_line(&handed).await;
     let (banned, banned_line, _two) = busy_line(&handed).await;
@@ -134,7 +144,11 @@ async fn until_the_former_server_is_gone_revocations_bans_and_the_policy_count_t
     let pair = owner.channel("owner").expect("it is open");
     pair.send(r#"{"ask":"look"}"#).await.expect("it is open");
     assert!(pair.recv().await.is_ok_and(|seen| seen.is_some()));
-    tokio::task::block_in_place(|| handed.hand_over());
+    tokio::task::block_in_place(|| {
+        for _ in 0..hand_overs {
+            handed.hand_over();
+        }
+    });
     // Who needs the store is told where it is.
     assert_eq!(pair.recv().await, Err(LineError::Channel(ChannelError::Reset(ResetCode::GoingAway))));
     assert!(handed.first.process.try_wait().expect("it can be asked").is_none(), "the former has lines that are busy");

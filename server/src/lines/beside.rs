@@ -5,18 +5,20 @@
 //! former ── signed out, banned, audited ───────────────► new        one line of JSON each, answered by one
 //! new    ── revoked, banned, lifted, the policy ───────► former     it is in force there when the answer is here
 //! ```
+//!
+//! A new one may be handed over before the former has ended: then it tells each what the other says, and ends after the former.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
-    sync::{Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use duologue::{CloseCode, DeviceId};
 use serde::{Deserialize, Serialize};
 
-use super::{Duologue, measures};
+use super::{Duologue, measures, stranger::WeakDuologue};
 use crate::{
     front::intake::Intake,
     state::{
@@ -57,40 +59,88 @@ pub(crate) enum PassedOn {
     Audited(Box<Entry>),
 }
 
-/// The way to the other server.
+/// The ways to the other servers: to each former one, and to the one after this. Each is locked by itself while it is used: what one
+/// says is told the others while that one is told something.
 #[derive(Debug, Default)]
-pub(super) struct Beside(Mutex<Way>);
+pub(super) struct Beside(Mutex<Vec<Arc<Way>>>);
 
-#[derive(Debug, Default)]
-enum Way {
-    /// There is no other, or none any more.
-    #[default]
-    None,
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    Successor,
+    Former(usize),
+}
+
+#[derive(Debug)]
+struct Way {
+    to: Other,
+    there: Mutex<There>,
+}
+
+#[derive(Debug)]
+enum There {
     To(UnixStream),
     /// It has not answered in time, or something else. What it says later would be taken for the answer to what is told it then.
     Lost,
+    /// Nothing is in force there any more.
+    Ended,
 }
 
 impl Beside {
-    fn pass_on(&self, what: &PassedOn) -> io::Result<()> {
-        let mut way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = match &*way {
-            Way::None => return Ok(()),
-            Way::Lost => return Err(io::Error::other("it has not answered before")),
-            Way::To(there) => tell(there, what),
+    fn ways(&self) -> MutexGuard<'_, Vec<Arc<Way>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more.
+    fn stands(&self, is_former: bool, there: UnixStream) -> Other {
+        let mut ways = self.ways();
+        let number = |way: &Arc<Way>| if let Other::Former(number) = way.to { number + 1 } else { 0 };
+        let to = if is_former { Other::Successor } else { Other::Former(ways.iter().map(number).max().unwrap_or(0)) };
+        ways.push(Arc::new(Way { to, there: Mutex::new(There::To(there)) }));
+        to
+    }
+
+    /// One says nothing any more: its process is gone.
+    fn has_gone(&self, other: Other) {
+        self.ways().retain(|way| way.to != other);
+    }
+
+    /// Whether a former one is here still.
+    pub(super) fn has_former(&self) -> bool {
+        self.ways().iter().any(|way| way.to != Other::Successor)
+    }
+
+    /// Tells all of them, but for who has said it. Where several do not understand, the last of that.
+    fn pass_on(&self, what: &PassedOn, said_by: Option<Other>) -> io::Result<()> {
+        // An audit log has one writer.
+        let is_for =
+            |to: Other| Some(to) != said_by && (to == Other::Successor || !matches!(what, PassedOn::Audited(_)));
+        let ways: Vec<_> = self.ways().iter().filter(|way| is_for(way.to)).cloned().collect();
+        ways.iter().map(|way| way.tell(what)).fold(Ok(()), |before, told| told.and(before))
+    }
+}
+
+impl Way {
+    fn there(&self) -> MutexGuard<'_, There> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, what: &PassedOn) -> io::Result<()> {
+        let mut there = self.there();
+        let told = match &*there {
+            There::Ended => return Ok(()),
+            There::Lost => return Err(io::Error::other("it has not answered before")),
+            There::To(stream) => tell(stream, what),
         };
         match told {
-            Ok(()) => Ok(()),
-            // It has ended, and nothing is in force there any more.
-            Err(error) if is_end(&error) => {
-                *way = Way::None;
-                Ok(())
-            }
+            Err(error) if is_end(&error) => *there = There::Ended,
             Err(error) => {
-                *way = Way::Lost;
-                Err(error)
+                *there = There::Lost;
+                return Err(error);
             }
+            Ok(()) => {}
         }
+        Ok(())
     }
 }
 
@@ -101,6 +151,28 @@ fn tell(mut there: &UnixStream, what: &PassedOn) -> io::Result<()> {
     let mut answer = [0; DONE.len()];
     there.read_exact(&mut answer)?;
     if answer == *DONE { Ok(()) } else { Err(io::Error::other("it has not understood")) }
+}
+
+/// Does what one of the others says, until it ends.
+fn hear_all(own: &WeakDuologue, mut from: &UnixStream, other: Other, policy: &impl Fn(&str) -> bool) {
+    let mut lines = BufReader::new(from);
+    loop {
+        let mut line = Vec::new();
+        let read = lines.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line);
+        let Some(own) = own.upgrade() else { return };
+        match read {
+            Ok(len) if line.ends_with(b"\n") || len as u64 == LINE_LEN_MAX => {}
+            _ => return own.shared.beside.has_gone(other),
+        }
+        let Ok(what) = serde_json::from_slice(&line) else {
+            return own.follows_no_more("what the other server says is not understood");
+        };
+        own.hear(&what, policy);
+        own.shared.tell_others(&what, Some(other));
+        if from.write_all(DONE).is_err() {
+            return own.shared.beside.has_gone(other);
+        }
+    }
 }
 
 fn is_end(error: &io::Error) -> bool {
@@ -169,29 +241,20 @@ impl Duologue {
     ) -> io::Result<()> {
         to.set_read_timeout(Some(PATIENCE))?;
         to.set_write_timeout(Some(PATIENCE))?;
-        *self.shared.beside.0.lock().unwrap_or_else(PoisonError::into_inner) = Way::To(to);
+        let other = self.shared.beside.stands(self.shared.state.store().is_handed_over(), to);
         let (own, runtime) = (self.downgrade(), tokio::runtime::Handle::current());
         let work = move || {
             let _runtime = runtime.enter();
-            let mut lines = BufReader::new(&from);
-            loop {
-                let mut line = Vec::new();
-                match lines.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line) {
-                    Ok(len) if line.ends_with(b"\n") || len as u64 == LINE_LEN_MAX => {}
-                    // It has ended.
-                    _ => return,
-                }
-                let Some(own) = own.upgrade() else { return };
-                let Ok(what) = serde_json::from_slice(&line) else {
-                    return own.follows_no_more("what the other server says is not understood");
-                };
-                own.hear(what, &policy);
-                if (&from).write_all(DONE).is_err() {
-                    return;
-                }
-            }
+            hear_all(&own, &from, other, &policy);
         };
         std::thread::Builder::new().name("duologue-beside".to_owned()).spawn(work).map(drop)
+    }
+
+    /// Waits until no former server is here any more: it hears of the one after this by this one alone.
+    pub(super) async fn outlive_formers(&self) {
+        while self.shared.beside.has_former() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Tells the other server, if there is one, and waits until it counts there. False if it does not: that is told.
@@ -199,12 +262,12 @@ impl Duologue {
         self.shared.pass_on(&what)
     }
 
-    fn hear(&self, what: PassedOn, policy: &impl Fn(&str) -> bool) {
+    fn hear(&self, what: &PassedOn, policy: &impl Fn(&str) -> bool) {
         let is_former = self.shared.state.store().is_handed_over();
         match what {
-            PassedOn::Revoked(whom) => self.end_revoked(whom),
+            PassedOn::Revoked(whom) => self.end_revoked(whom.clone()),
             PassedOn::Banned { whom, ban } => {
-                let ban = StoredBan { whom, ..ban };
+                let ban = StoredBan { whom: whom.clone(), ..ban.clone() };
                 if !is_former && let Err(error) = self.shared.state.store().change_bans(std::slice::from_ref(&ban), &[])
                 {
                     self.tell(Event::of(Kind::BanNotKept).note(error.to_string()));
@@ -217,14 +280,14 @@ impl Duologue {
                 }
             }
             PassedOn::Policy(text) => {
-                if !policy(&text) {
+                if !policy(text) {
                     self.follows_no_more("the policy cannot be followed");
                 }
             }
-            PassedOn::SignedOut(device) => self.shared.state.store().note_signed_out(DeviceId(device)),
+            PassedOn::SignedOut(device) => self.shared.state.store().note_signed_out(DeviceId(*device)),
             PassedOn::Audited(entry) => {
                 if let Some(audit) = self.audit() {
-                    audit.write(entry);
+                    audit.write(entry.clone());
                 }
             }
         }
@@ -250,7 +313,12 @@ impl Duologue {
 
 impl super::Shared {
     pub(super) fn pass_on(&self, what: &PassedOn) -> bool {
-        let told = self.beside.pass_on(what);
+        self.tell_others(what, None)
+    }
+
+    /// Tells the other servers, but for who has said it.
+    fn tell_others(&self, what: &PassedOn, said_by: Option<Other>) -> bool {
+        let told = self.beside.pass_on(what, said_by);
         if let Err(error) = &told {
             let note = format!("the other server of this hand-over does not hear what counts for both: {error}");
             self.gate.watch.tell(Event::of(Kind::HandOverFailed).note(note));

@@ -60,9 +60,10 @@ impl Duologue {
     }
 
     /// The same where another process serves in this one's place already: a line goes on here until its turn, 2 ms after the one
-    /// before, all within 60 s; then it comes back at once.
+    /// before, all within 60 s; then it comes back at once. Returns when servers before this one, if any are left, have ended too.
     pub async fn drain_in_turn(&self) {
         self.drain_as(Manner::InTurn).await;
+        self.outlive_formers().await;
     }
 
     async fn drain_as(&self, manner: Manner) {
