@@ -116,7 +116,13 @@ impl Beside {
         let is_for =
             |to: Other| Some(to) != said_by && (to == Other::Successor || !matches!(what, PassedOn::Audited(_)));
         let ways: Vec<_> = self.ways().iter().filter(|way| is_for(way.to)).cloned().collect();
-        ways.iter().map(|way| way.tell(what)).fold(Ok(()), |before, told| told.and(before))
+        let mut all_told = Ok(());
+        for way in ways {
+            if let Err(error) = way.tell(what) {
+                all_told = Err(error);
+            }
+        }
+        all_told
     }
 }
 
@@ -265,7 +271,7 @@ impl Duologue {
     fn hear(&self, what: &PassedOn, policy: &impl Fn(&str) -> bool) {
         let is_former = self.shared.state.store().is_handed_over();
         match what {
-            PassedOn::Revoked(whom) => self.end_revoked(whom.clone()),
+            PassedOn::Revoked(whom) => self.end_revoked(*whom),
             PassedOn::Banned { whom, ban } => {
                 let ban = StoredBan { whom: whom.clone(), ..ban.clone() };
                 if !is_former && let Err(error) = self.shared.state.store().change_bans(std::slice::from_ref(&ban), &[])
