@@ -76,9 +76,10 @@ impl Running {
         let _ = Command::new("kill").args([format!("-{name}"), "--".to_owned(), format!("-{}", self.0.id())]).status();
     }
 
-    /// In order, with whoever has taken its place meanwhile.
+    /// In order, with whoever has taken its place meanwhile. Of its group the server alone: whoever runs it would kill it.
     fn stop(mut self) {
-        self.signal("TERM");
+        let group = self.0.id().to_string();
+        done(Command::new("pkill").args(["-TERM", "--pgroup", &group, "--exact", "duologue"]));
         assert!(self.0.wait().unwrap().success());
         let group = format!("-{}", self.0.id());
         let ended =
@@ -233,22 +234,19 @@ fn buildah_makes_an_image_that_runs_as_nobody_with_a_root_that_is_read_only() {
 
     // First by buildah, which keeps what the image says of user, environment and volumes.
     done(here("buildah").args(["from", "--pull-never", "--name", "line", "duologue"]));
-    let volumes = [
-        format!("--volume={}:/etc/duologue:ro", etc.display()),
-        format!("--volume={}:/var/lib/duologue", state.display()),
-    ];
+    // The state is in the image's own volume: beside another for the same place buildah 1.28 shows now the one, now the other.
+    let volume = format!("--volume={}:/etc/duologue:ro", etc.display());
     let run = |words: &[&str]| {
         let mut run = here("buildah");
-        run.arg("run").args(&volumes).args(["line", "--"]).args(words);
+        run.args(["run", &volume, "line", "--"]).args(words);
         run
     };
     let server = Running::start(&mut run(&["duologue", "serve"]));
     until("the health check succeeds", || tried(&mut run(&check[1..])).0);
     let link = done(&mut run(&["duologue", "invite", "new"]));
     assert!(link.starts_with(&format!("https://localhost:{port}/#")), "{link}");
-    assert!(
-        fs::metadata(state.join("identity.key")).is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 65_532)
-    );
+    let own = done(Command::new("find").arg(folder.path()).args(["-name", "identity.key", "-uid", "65532"]));
+    assert_eq!(own.lines().count(), 1, "{own}");
     server.stop();
     assert!(!tried(&mut run(&check[1..])).0, "nothing runs any more");
 
@@ -257,7 +255,8 @@ fn buildah_makes_an_image_that_runs_as_nobody_with_a_root_that_is_read_only() {
     let root = root.trim();
     let read_only = |words: &str| {
         let script = format!(
-            "mount --bind {root} {root} && mount --bind {} {root}/etc/duologue && mount --bind {} {root}/var/lib/duologue \
+            "mount --bind {root} {root} && mount --bind /proc {root}/proc \
+             && mount --bind {} {root}/etc/duologue && mount --bind {} {root}/var/lib/duologue \
              && mount -o remount,ro,bind {root} && mount -o remount,ro,bind {root}/etc/duologue \
              && exec chroot --userspec=65532:65532 {root} {words}",
             etc.display(),
@@ -411,7 +410,12 @@ async fn debootstrap_browser_opens_a_line_to_a_debian_that_was_set_up_by_the_pag
     let browser = Browser::start(&Profile::trusting(authority.trust()).at(443)).await;
     browser.open(link).await;
     browser.wait_for_state("open").await;
-    assert_eq!(browser.echo(b"from a browser").await.unwrap(), b"from a browser");
+    // The page gives its line to nobody: another of the same device.
+    let echo = "
+        const { connect } = await import('/duologue.js');
+        const line = connect();
+        return new TextDecoder().decode(await line.request('echo', args, { timeout: 20000 }));";
+    assert_eq!(browser.run(echo, Value::from("from a browser")).await, "from a browser");
     drop(browser);
     server.stop();
 
