@@ -249,6 +249,8 @@ fn reproduce(quick: bool) -> Result<ExitCode> {
     // Without a space, which the build of C cannot bear.
     let copy = env::temp_dir().join(format!("duologue-again-{}", std::process::id()));
     copy_sources(&copy)?;
+    // What its sources are is asked there too.
+    process::run(command("git").args(["init", "--quiet"]).arg(&copy))?;
     step("making it again, elsewhere", || {
         let mut again = Command::new(env::current_exe().context("xtask does not find itself")?);
         again.args(["dist", "--only-make"]).args(quick.then_some("--quick"));
