@@ -19,7 +19,7 @@ use std::{
 
 use duologue_client::{Client, Delivery, Keyring, Line, LineError, Target};
 use duologue_server::raise_file_limit;
-use handing::Handed;
+use handing::{Handed, until};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, copy_bidirectional},
     net::{TcpSocket, TcpStream},
@@ -270,9 +270,7 @@ async fn a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a
     println!("another process had the place after {:?}", asked.elapsed());
     way.tell("mend");
     // Until its turn a line goes on with the former, whose end is when none is left there.
-    while handed.first.process.try_wait().expect("it can be asked").is_none() && asked.elapsed() < 2 * LIMIT {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the former has ended", || handed.first.process.try_wait().expect("it can be asked").is_some()).await;
     let all: Vec<_> = lines.iter().chain(&parked).cloned().collect();
     all_answer(&all).await;
     let took = asked.elapsed();

@@ -64,16 +64,10 @@ pub(crate) enum PassedOn {
 #[derive(Debug, Default)]
 pub(super) struct Beside(Mutex<Vec<Arc<Way>>>);
 
-/// Which of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Other {
-    Successor,
-    Former(usize),
-}
-
 #[derive(Debug)]
 struct Way {
-    to: Other,
+    /// To the one after this.
+    is_to_successor: bool,
     there: Mutex<There>,
 }
 
@@ -92,30 +86,28 @@ impl Beside {
     }
 
     /// One more.
-    fn stands(&self, is_former: bool, there: UnixStream) -> Other {
-        let mut ways = self.ways();
-        let number = |way: &Arc<Way>| if let Other::Former(number) = way.to { number + 1 } else { 0 };
-        let to = if is_former { Other::Successor } else { Other::Former(ways.iter().map(number).max().unwrap_or(0)) };
-        ways.push(Arc::new(Way { to, there: Mutex::new(There::To(there)) }));
-        to
+    fn stands(&self, is_to_successor: bool, there: UnixStream) -> Arc<Way> {
+        let way = Arc::new(Way { is_to_successor, there: Mutex::new(There::To(there)) });
+        self.ways().push(Arc::clone(&way));
+        way
     }
 
     /// One says nothing any more: its process is gone.
-    fn has_gone(&self, other: Other) {
-        self.ways().retain(|way| way.to != other);
+    fn has_gone(&self, other: &Arc<Way>) {
+        self.ways().retain(|way| !Arc::ptr_eq(way, other));
     }
 
     /// Whether a former one is here still.
     pub(super) fn has_former(&self) -> bool {
-        self.ways().iter().any(|way| way.to != Other::Successor)
+        self.ways().iter().any(|way| !way.is_to_successor)
     }
 
     /// Tells all of them, but for who has said it. Where several do not understand, the last of that.
-    fn pass_on(&self, what: &PassedOn, said_by: Option<Other>) -> io::Result<()> {
+    fn pass_on(&self, what: &PassedOn, said_by: Option<&Arc<Way>>) -> io::Result<()> {
         // An audit log has one writer.
-        let is_for =
-            |to: Other| Some(to) != said_by && (to == Other::Successor || !matches!(what, PassedOn::Audited(_)));
-        let ways: Vec<_> = self.ways().iter().filter(|way| is_for(way.to)).cloned().collect();
+        let is_for_all = !matches!(what, PassedOn::Audited(_));
+        let mut ways = self.ways().clone();
+        ways.retain(|way| (is_for_all || way.is_to_successor) && !said_by.is_some_and(|by| Arc::ptr_eq(way, by)));
         let mut all_told = Ok(());
         for way in ways {
             if let Err(error) = way.tell(what) {
@@ -160,7 +152,7 @@ fn tell(mut there: &UnixStream, what: &PassedOn) -> io::Result<()> {
 }
 
 /// Does what one of the others says, until it ends.
-fn hear_all(own: &WeakDuologue, mut from: &UnixStream, other: Other, policy: &impl Fn(&str) -> bool) {
+fn hear_all(own: &WeakDuologue, mut from: &UnixStream, other: &Arc<Way>, policy: &impl Fn(&str) -> bool) {
     let mut lines = BufReader::new(from);
     loop {
         let mut line = Vec::new();
@@ -251,7 +243,7 @@ impl Duologue {
         let (own, runtime) = (self.downgrade(), tokio::runtime::Handle::current());
         let work = move || {
             let _runtime = runtime.enter();
-            hear_all(&own, &from, other, &policy);
+            hear_all(&own, &from, &other, &policy);
         };
         std::thread::Builder::new().name("duologue-beside".to_owned()).spawn(work).map(drop)
     }
@@ -323,7 +315,7 @@ impl super::Shared {
     }
 
     /// Tells the other servers, but for who has said it.
-    fn tell_others(&self, what: &PassedOn, said_by: Option<Other>) -> bool {
+    fn tell_others(&self, what: &PassedOn, said_by: Option<&Arc<Way>>) -> bool {
         let told = self.beside.pass_on(what, said_by);
         if let Err(error) = &told {
             let note = format!("the other server of this hand-over does not hear what counts for both: {error}");
