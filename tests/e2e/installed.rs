@@ -72,14 +72,9 @@ impl Running {
         )
     }
 
-    fn signal(&self, name: &str) {
-        let _ = Command::new("kill").args([format!("-{name}"), "--".to_owned(), format!("-{}", self.0.id())]).status();
-    }
-
     /// In order, with whoever has taken its place meanwhile. Of its group the server alone: whoever runs it would kill it.
     fn stop(mut self) {
-        let group = self.0.id().to_string();
-        done(Command::new("pkill").args(["-TERM", "--pgroup", &group, "--exact", "duologue"]));
+        done(Command::new("pkill").args(["-TERM", "--pgroup", &self.0.id().to_string(), "--exact", "duologue"]));
         assert!(self.0.wait().unwrap().success());
         let group = format!("-{}", self.0.id());
         let ended =
@@ -90,7 +85,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.signal("KILL");
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status();
         let _ = self.0.wait();
     }
 }
