@@ -5,6 +5,8 @@
 //! the simulation over 100,000 seeds · every proxy that can be had (docs/PROXIES.md) · Autobahn's cases (docs/AUTOBAHN.md)
 //! a server that is built with traces and tokio-console
 //! ```
+//!
+//! With `--filter` only some: the other rows stay as they are.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -36,77 +38,100 @@ struct Form {
     whole: u64,
 }
 
-/// A row of docs/LONG.md.
+/// A row of docs/LONG.md; without an outcome the one that stands there is kept.
 struct Row {
     what: String,
     small: String,
     whole: String,
-    result: String,
-    time: Duration,
+    outcome: Option<(String, Duration)>,
 }
 
-/// Runs all whole forms.
+/// The rows, and the run that fills them.
+struct Report<'a> {
+    run: Run<'a>,
+    rows: Vec<Row>,
+}
+
+impl<'a> Report<'a> {
+    /// Does the work, if the row's name or the one given has the filter in it, and keeps what came to the tally meanwhile.
+    fn row(
+        &mut self,
+        name: &str,
+        what: String,
+        forms: [String; 2],
+        work: impl FnOnce(&mut Run<'a>) -> Result<()>,
+    ) -> Result<()> {
+        let mut outcome = None;
+        if self.run.is_wanted(name) {
+            let (started, before) = (Instant::now(), self.run.tally.counts());
+            work(&mut self.run)?;
+            outcome = Some((word(self.run.tally.counts().since(before)), started.elapsed()));
+        }
+        let [small, whole] = forms;
+        self.rows.push(Row { what, small, whole, outcome });
+        Ok(())
+    }
+}
+
+/// Runs all whole forms, or those whose name contains the filter: a test's, `simulation`, `proxies`, `autobahn` or `seeing`.
 ///
 /// # Errors
 ///
 /// On a build machine; when forms cannot be read or the result cannot be written. What fails is counted.
-pub(crate) fn verb() -> Result<ExitCode> {
+pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
     ensure!(!test::on_build_machine(), "CI=true takes the small forms: `cargo xtask test`");
     let text = fs::read_to_string(root().join("tests/forms.json")).context("cannot read tests/forms.json")?;
     let forms: Vec<Form> = serde_json::from_str(&text).context("tests/forms.json")?;
-    let mut run = Run::long();
-    let mut rows = Vec::new();
-    run.prepare_end_to_end();
-    for Form { test, what, small, whole } in forms {
-        let started = Instant::now();
-        let result = word(run.whole_form(&test));
-        let (small, whole) = (thousands(small), thousands(whole));
-        rows.push(Row { what: format!("{what}: `{test}`"), small, whole, result, time: started.elapsed() });
+    let mut report = Report { run: Run::long(filter), rows: Vec::new() };
+    if forms.iter().any(|form| test::is_end_to_end(&form.test) && report.run.is_wanted(&form.test)) {
+        report.run.prepare_end_to_end();
     }
-
-    let (started, before) = (Instant::now(), run.tally.counts());
-    run.prepare(&format!("simulation of {SEEDS} seeds"), || {
-        ensure!(sim::verb(SEEDS, 0)? == ExitCode::SUCCESS, "a seed failed");
+    for Form { test, what, small, whole } in forms {
+        let what = format!("{what}: `{test}`");
+        report.row(&test, what, [small, whole].map(thousands), |run| {
+            run.whole_form(&test);
+            Ok(())
+        })?;
+    }
+    report.row("simulation", "seeds of the simulation".to_owned(), [SEEDS_IN_TESTS, SEEDS].map(thousands), |run| {
+        // It has no counts of its own, unless it fails.
+        run.prepare(&format!("simulation of {SEEDS} seeds"), || {
+            ensure!(sim::verb(SEEDS, 0)? == ExitCode::SUCCESS, "a seed failed");
+            Ok(())
+        });
         Ok(())
-    });
-    let (small, whole) = (thousands(SEEDS_IN_TESTS), thousands(SEEDS));
-    // It has no counts of its own, unless it fails.
-    let result = match run.tally.counts().since(before) == Counts::default() {
-        true => "passed".to_owned(),
-        false => "**failed**".to_owned(),
-    };
-    rows.push(Row { what: "seeds of the simulation".to_owned(), small, whole, result, time: started.elapsed() });
-
-    let (started, before) = (Instant::now(), run.tally.counts());
-    run.proxies(proxies::ALL);
-    proxies::write_report()?;
-    let (small, whole) = (
-        proxies::ALL.iter().filter(|proxy| proxy.is_for_build_machines).count().to_string(),
-        proxies::ALL.len().to_string(),
-    );
-    let result = word(run.tally.counts().since(before));
-    let what = "proxies, see [PROXIES.md](PROXIES.md)".to_owned();
-    rows.push(Row { what, small, whole, result, time: started.elapsed() });
-
-    let (started, before) = (Instant::now(), run.tally.counts());
-    run.autobahn()?;
-    let result = word(run.tally.counts().since(before));
+    })?;
+    let some = proxies::ALL.iter().filter(|proxy| proxy.is_for_build_machines).count();
+    report.row(
+        "proxies",
+        "proxies, see [PROXIES.md](PROXIES.md)".to_owned(),
+        [some, proxies::ALL.len()].map(|count| count.to_string()),
+        |run| {
+            run.proxies(proxies::ALL);
+            proxies::write_report()
+        },
+    )?;
+    let none = |whole: &str| ["none".to_owned(), whole.to_owned()];
     let what = "Autobahn's cases, see [AUTOBAHN.md](AUTOBAHN.md)".to_owned();
-    rows.push(Row { what, small: "none".to_owned(), whole: "247".to_owned(), result, time: started.elapsed() });
-
-    let (started, before) = (Instant::now(), run.tally.counts());
-    run.seeing();
-    let result = word(run.tally.counts().since(before));
+    report.row("autobahn", what, none("247"), Run::autobahn)?;
     let what = "traces and tokio-console, see [OPERATING.md](OPERATING.md#seeing-inside)".to_owned();
-    rows.push(Row { what, small: "none".to_owned(), whole: "3".to_owned(), result, time: started.elapsed() });
+    report.row("seeing", what, none("3"), |run| {
+        run.seeing();
+        Ok(())
+    })?;
+    ensure!(
+        report.rows.iter().any(|row| row.outcome.is_some()),
+        "no whole form has a name with {}",
+        filter.unwrap_or("")
+    );
 
-    write(&rows)?;
-    Ok(run.tally.finish())
+    write(&report.rows)?;
+    Ok(report.run.tally.finish())
 }
 
 fn word(counts: Counts) -> String {
     match counts {
-        Counts { failed: 0, skipped: 0, passed: 1 } => "passed".to_owned(),
+        Counts { failed: 0, skipped: 0, passed: 0 | 1 } => "passed".to_owned(),
         Counts { failed: 1.., .. } => format!("**{counts}**"),
         counts => counts.to_string(),
     }
@@ -115,16 +140,26 @@ fn word(counts: Counts) -> String {
 fn write(rows: &[Row]) -> Result<()> {
     let date = output(command("date").args(["-u", "+%F"])).unwrap_or_else(|| "a day unknown".to_owned());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut table = format!(
-        "{date}, {cores} cores.\n\n| what | small form | whole form | result | minutes |\n|---|---:|---:|---|---:|\n"
-    );
-    for Row { what, small, whole, result, time } in rows {
-        let minutes = time.as_secs_f64() / 60.0;
-        let _ = writeln!(table, "| {what} | {small} | {whole} | {result} | {minutes:.1} |");
-    }
     let file = root().join("docs/LONG.md");
     let text = fs::read_to_string(&file).context("cannot read docs/LONG.md")?;
+    let table = table(rows, &text, &format!("{date}, {cores} cores"));
     fs::write(&file, proxies::between(&text, BEGIN, END, &table)?).context("cannot write docs/LONG.md")
+}
+
+/// The rows as a table; one without an outcome as it stood before.
+fn table(rows: &[Row], before: &str, when: &str) -> String {
+    let mut table =
+        "| what | small form | whole form | result | minutes | when |\n|---|---:|---:|---|---:|---|\n".to_owned();
+    for Row { what, small, whole, outcome } in rows {
+        let begin = format!("| {what} | {small} | {whole} | ");
+        let rest = match outcome {
+            Some((result, time)) => format!("{result} | {:.1} | {when} |", time.as_secs_f64() / 60.0),
+            // Of another number it says nothing.
+            None => before.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or("not run | | |").to_owned(),
+        };
+        let _ = writeln!(table, "{begin}{rest}");
+    }
+    table
 }
 
 /// With a comma between thousands.
@@ -142,13 +177,54 @@ fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, thousands, word};
+    use std::fs;
+    use std::time::Duration;
+
+    use super::{Form, Row, table, thousands, word};
+    use crate::process::root;
     use crate::tally::Counts;
+    use crate::test;
+
+    fn forms() -> Vec<Form> {
+        serde_json::from_str(include_str!("../../tests/forms.json")).expect("forms")
+    }
 
     #[test]
     fn every_form_is_read_and_its_whole_form_is_the_larger() {
-        let forms: Vec<Form> = serde_json::from_str(include_str!("../../tests/forms.json")).expect("forms");
+        let forms = forms();
         assert!(forms.iter().all(|form| form.small < form.whole && !form.what.is_empty()), "{forms:?}");
+    }
+
+    #[test]
+    fn every_form_is_a_test_that_would_be_run() {
+        for Form { test, .. } in forms() {
+            if !test::is_end_to_end(&test) {
+                continue;
+            }
+            let (modules, function) = test.rsplit_once("::").expect("a test of no file of server/tests is end to end");
+            let file = root().join("tests/e2e").join(modules.replace("::", "/"));
+            let text = [file.with_extension("rs"), file.join("mod.rs")].map(|file| fs::read_to_string(file).ok());
+            let text = text.into_iter().flatten().next().unwrap_or_default();
+            assert!(text.contains(&format!("fn {function}")), "there is no {test}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_was_not_run_keeps_what_stood_there_and_no_more_than_that() {
+        let row = |what: &str, whole: &str, outcome| Row {
+            what: what.to_owned(),
+            small: "3".to_owned(),
+            whole: whole.to_owned(),
+            outcome,
+        };
+        let before = "| a | 3 | 100 | passed | 2.0 | then |\n| b | 3 | 100 | passed | 9.0 | then |\n";
+        let ran = Some(("**failed**".to_owned(), Duration::from_secs(90)));
+        let now = table(&[row("a", "100", None), row("b", "100", ran), row("c", "100", None)], before, "now");
+        assert!(now.contains("| a | 3 | 100 | passed | 2.0 | then |"), "{now}");
+        assert!(now.contains("| b | 3 | 100 | **failed** | 1.5 | now |"), "{now}");
+        assert!(now.contains("| c | 3 | 100 | not run | | |"), "{now}");
+        let larger = table(&[row("a", "1,000", None)], before, "now");
+        assert!(larger.contains("| a | 3 | 1,000 | not run | | |"), "{larger}");
     }
 
     #[test]

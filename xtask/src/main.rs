@@ -126,7 +126,7 @@ enum Verb {
         #[arg(long, conflicts_with_all = ["full", "engine"])]
         proxies: bool,
         /// Only what has a small form otherwise, in its whole form; writes what it saw into docs/LONG.md
-        #[arg(long, conflicts_with_all = ["full", "engine", "proxies", "filter"])]
+        #[arg(long, conflicts_with_all = ["full", "engine", "proxies"])]
         long: bool,
         /// Only Autobahn's cases against the server's WebSocket; writes what they saw into docs/AUTOBAHN.md
         #[arg(long, conflicts_with_all = ["full", "engine", "proxies", "filter", "long"])]
@@ -181,7 +181,7 @@ fn main() -> ExitCode {
         Verb::Package { quick } => crates::verb(quick),
         Verb::Test { filter, engine: Some(engine), .. } => test::engine_verb(filter.as_deref(), engine),
         Verb::Test { filter, proxies: true, .. } => test::proxies_verb(filter.as_deref()),
-        Verb::Test { long: true, .. } => long::verb(),
+        Verb::Test { filter, long: true, .. } => long::verb(filter.as_deref()),
         Verb::Test { autobahn: true, .. } => autobahn::verb(),
         Verb::Test { filter, full, .. } => test::verb(filter.as_deref(), full),
         Verb::Bench { rounds, against: Some(revision), of, .. } => against::verb(&revision, &of, rounds.option()),

@@ -27,6 +27,7 @@
 //! Tests with two forms (`tests/forms.json`) are run in the small one here, whatever the environment says: the whole ones
 //! are `--long`'s (`long.rs`), and so are Autobahn's cases (`autobahn.rs`).
 
+use std::fs;
 use std::io;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -35,7 +36,7 @@ use anyhow::Result;
 
 use crate::engines::{Engine, OF_ITS_WORDS};
 use crate::harness::Outcome;
-use crate::process::{self, cargo, step, target};
+use crate::process::{self, cargo, root, step, target};
 use crate::proxies::{self, Proxy};
 use crate::tally::{Counts, Tally};
 use crate::{autobahn, crates, debug, dist, examples, harness, integrity, packaging, tools, unsteady, wasm};
@@ -59,15 +60,6 @@ const INSTALLED_TESTS: &str = "installed::";
 const IN_EVERY_ENGINE: &str = "cipher::";
 /// The name of one that is a unit test of the server's begins with this.
 const OF_THE_SERVER: &str = "door::";
-/// Of the server's own tests of its binary those that have a whole form, with their file.
-const IN_FILES: [(&str, &str); 3] = [
-    (
-        "a_crowd_under_traffic_comes_through_a_reload_a_renewal_a_rotation_and_a_hand_over_and_nothing_is_in_doubt",
-        "hand_over_crowd",
-    ),
-    ("a_server_that_is_killed_under_traffic_goes_on_with_its_sessions_and_each_message_arrives_once", "durable"),
-    ("an_honest_day_matches_no_rule_that_is_shipped", "honest"),
-];
 /// The name of one that needs nginx too ends with this.
 const NGINX_TESTS: &str = "behind_nginx";
 /// Says in which form tests with two forms are run.
@@ -235,8 +227,8 @@ impl<'a> Run<'a> {
     }
 
     /// A run of whole forms.
-    pub(crate) fn long() -> Self {
-        Self { is_long: true, ..Self::new(None) }
+    pub(crate) fn long(filter: Option<&'a str>) -> Self {
+        Self { is_long: true, ..Self::new(filter) }
     }
 
     /// What every end-to-end test needs.
@@ -450,17 +442,16 @@ impl<'a> Run<'a> {
         self.exactly(group, command, &["--include-ignored", "--test-threads=1"], &names);
     }
 
-    /// One test in its whole form, alone on the machine; what it came to.
-    pub(crate) fn whole_form(&mut self, test: &str) -> Counts {
-        let before = self.tally.counts();
+    /// One test in its whole form, alone on the machine.
+    pub(crate) fn whole_form(&mut self, test: &str) {
         let group = format!("whole form, {test}");
         if test.starts_with(OF_THE_SERVER) {
             // Whatever is counted in millions takes an hour without optimisation.
             let mut command = cargo(["test", "--release", "-p", "duologue-server", "--lib", "--", "--exact", test]);
             self.stream(&group, &mut command);
-        } else if let Some((_, file)) = IN_FILES.into_iter().find(|(name, _)| *name == test) {
+        } else if let Some(file) = of_the_binary(test) {
             let mut command =
-                cargo(["test", "--release", "-p", "duologue-server", "--test", file, "--", "--exact", test]);
+                cargo(["test", "--release", "-p", "duologue-server", "--test", &file, "--", "--exact", test]);
             self.stream(&group, &mut command);
         } else {
             self.busy_tests(&group, &[test]);
@@ -476,10 +467,9 @@ impl<'a> Run<'a> {
                 self.exactly(&group, command, &[], &[test]);
             }
         }
-        self.tally.counts().since(before)
     }
 
-    fn is_wanted(&self, name: &str) -> bool {
+    pub(crate) fn is_wanted(&self, name: &str) -> bool {
         self.filter.is_none_or(|filter| name.contains(filter))
     }
 
@@ -571,7 +561,9 @@ impl<'a> Run<'a> {
             outcome
         });
         let counts = match outcome {
-            Ok(Outcome { counts, succeeded: true, .. }) if counts == Counts::default() && self.filter.is_none() => {
+            Ok(Outcome { counts, succeeded: true, .. })
+                if counts == Counts::default() && (self.filter.is_none() || self.is_long) =>
+            {
                 eprintln!("xtask: failed: {name}: no test ran");
                 Counts::FAILURE
             }
@@ -594,6 +586,20 @@ impl<'a> Run<'a> {
         tests.arg("--").args(filter).arg("--list").stderr(Stdio::inherit());
         process::output(&mut tests).unwrap_or_default()
     }
+}
+
+/// Whether a form's test is one of `tests/e2e`.
+pub(crate) fn is_end_to_end(test: &str) -> bool {
+    !test.starts_with(OF_THE_SERVER) && of_the_binary(test).is_none()
+}
+
+/// The file, in the server's own tests of its binary, that has this test.
+fn of_the_binary(test: &str) -> Option<String> {
+    let function = format!("fn {test}(");
+    let entries = fs::read_dir(root().join("server/tests")).into_iter().flatten().flatten();
+    let mut files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "rs"));
+    let file = files.find(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(&function)))?;
+    Some(file.file_stem()?.to_string_lossy().into_owned())
 }
 
 /// A second try, alone, for a few tests that failed; the names of those that have passed now.
