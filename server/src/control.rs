@@ -36,8 +36,8 @@ const EVENTS_MAX: usize = 100_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A copy is some 500 bytes for each device: two million of them.
 const COPY_LEN_MAX: usize = 1_024 * 1_024 * 1_024;
-/// How long it may take: as long as a connection lasts there (`api/socket.rs`).
-const COPY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long that may take, or a message: as long as a connection lasts there (`api/socket.rs`).
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks the local API of a state directory, whether its server runs or not. `body` is said as JSON.
 ///
@@ -82,7 +82,17 @@ pub async fn ask_running<T: DeserializeOwned>(directory: &Path, path: &str) -> a
 /// # Errors
 /// As [`ask`].
 pub async fn copy_from(directory: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
-    Ok(answer(directory, Method::GET, path, Body::empty(), COPY_LEN_MAX, COPY_PATIENCE, true).await?.into())
+    Ok(answer(directory, Method::GET, path, Body::empty(), COPY_LEN_MAX, LONG_PATIENCE, true).await?.into())
+}
+
+/// Says a message to somebody who is connected to the running server: a path of `…/messages`.
+///
+/// # Errors
+/// As [`ask`]; and if no server runs.
+pub async fn say_by_api(directory: &Path, path: &str, message: Vec<u8>) -> anyhow::Result<api::Deliveries> {
+    let body = Body::from(message);
+    let answer = answer(directory, Method::POST, path, body, ANSWER_LEN_MAX, LONG_PATIENCE, false).await?;
+    serde_json::from_slice(&answer).with_context(|| of_another_version(&answer))
 }
 
 fn of_another_version(answer: &[u8]) -> String {

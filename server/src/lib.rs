@@ -63,16 +63,16 @@ mod watch;
 
 pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
-    Controlled, DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy, GuestInfo, HandOver, HandedOver, Health,
-    InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, KeysInfo, KindCount, LiftBan, Listening, NewInvite,
-    NextKey, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys, RemovedPasskeys, Rename, Renamed,
-    Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList, SignedKey, Supposed, WatchList, WatchRule,
-    Withdrawn, check_backup, control_socket, import_export, listen, listen_status, listen_with, restore_backup,
-    server_keys,
+    Controlled, Delivered, DeliveredTo, Deliveries, DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy,
+    GuestInfo, HandOver, HandedOver, Health, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, KeysInfo,
+    KindCount, LiftBan, Listening, NewInvite, NextKey, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys,
+    RemovedPasskeys, Rename, Renamed, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList, SignedKey,
+    Supposed, WatchList, WatchRule, Withdrawn, check_backup, control_socket, import_export, listen, listen_status,
+    listen_with, restore_backup, server_keys,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
-pub use control::{ask, ask_running, ask_within, copy_from};
+pub use control::{ask, ask_running, ask_within, copy_from, say_by_api};
 pub use door::error::{DoorError, Refused};
 pub use door::evidence::{Identity, Transport};
 pub use door::firewall::{Budgets, CountryList, CountrySettings, Firewall, FirewallSettings, InvalidList, Otherwise};

@@ -54,6 +54,8 @@ enum Verb {
     /// Who is kept out for a time.
     #[command(subcommand)]
     Bans(verbs::bans::Bans),
+    /// Says something to a device, or to somebody, and tells what became of it: exits with 1 unless it was taken.
+    Say(verbs::say::Say),
     /// What happens here, and by which rules somebody is stopped.
     Watch(verbs::watch::Watch),
     /// The audit log: who was let in, refused, raised, revoked and banned, and what the owner did.
@@ -107,6 +109,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Token(verb) => verb.run().await,
         Verb::Accounts(verb) => verb.run().await,
         Verb::Bans(verb) => verb.run().await,
+        Verb::Say(verb) => verb.run().await,
         Verb::Watch(verb) => verb.run().await,
         Verb::Audit(verb) => verb.run().await,
         Verb::Backup(verb) => verb.run().await,

@@ -178,7 +178,7 @@ async fn list(Extracted(target): Extracted<Arc<Target>>) -> Answer<Response> {
     Ok(json(StatusCode::OK, &DeviceList { devices, guests }))
 }
 
-fn read_id(id: &str) -> Answer<DeviceId> {
+pub(super) fn read_id(id: &str) -> Answer<DeviceId> {
     id.parse().map_err(|_| {
         let message = format!("{id:?} is no device id: `duologue devices list` shows them");
         Failure::new(StatusCode::BAD_REQUEST, "no-device-id", &message)

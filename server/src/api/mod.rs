@@ -6,6 +6,8 @@
 //! | `POST /devices/ID/revoke` `{"with_descendants":true,"with_passkeys":true}`? | 200 `{"kept":"stored","with_it"?,"left"?,"passkeys"?,"passkeys_removed"?,"passkeys_unknown"?}`, passkeys as below, each with its `"subject"`; `"journal"`, `"memory"` or `"nothing"` with a `message`: see [`Kept`] |
 //! | `POST /devices/ID/bind` `{"subject"}` | 200 `{"changed"}`: its lines end, and it comes again as that subject's |
 //! | `POST /devices/ID/release` | 200 `{"changed"}` |
+//! | `POST /devices/ID/messages?label=L` | 200 `{"delivery","devices":[{"device","delivery"}]}`: the body, up to 1 MiB, is said to the newest line of that device, on a channel with that label; `taken`, `not here` or `unknown`. `deadline_ms=` until when (10,000; 50,000 at most), `datagram=true` best effort. With the header `Idempotency-Key` it is said once, however often it is asked within ten minutes |
+//! | `POST /subjects/SUBJECT/messages?label=L` | the same for whoever is that person now: the device that came last, or with `to=each` one after the other, each with its part of the time |
 //! | `GET /accounts` | 200 `{"accounts":[{"subject","groups","since","revoked_at"?,"devices","lines"}]}`, by name |
 //! | `GET /accounts/SUBJECT` | 200 `{"account","devices","passkeys":[{"id","name","device","made_at","used_at"?,"backed_up"}]}`, each as above |
 //! | `POST /accounts/SUBJECT/passkeys/remove` `{"id"?}` | 200 `{"removed"}`, that one or all of them, as above |
@@ -51,6 +53,8 @@ mod devices;
 mod hand_over;
 mod invites;
 mod keys;
+mod messages;
+mod once;
 mod passkeys;
 mod policy;
 mod rename;
@@ -94,6 +98,8 @@ pub use devices::{Bind, Bound, DeviceInfo, DeviceList, GuestInfo};
 pub use hand_over::{HandOver, HandedOver};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
 pub use keys::{KeysInfo, NextKey, SignedKey, server_keys};
+use messages::Messages;
+pub use messages::{Delivered, DeliveredTo, Deliveries};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
 pub use rename::{Rename, Renamed};
@@ -124,6 +130,8 @@ struct Target {
     watch: Watch,
     /// The runtime of lines, where a server runs.
     home: Handle,
+    /// What is said to devices.
+    messages: Messages,
 }
 
 impl Target {
@@ -140,18 +148,35 @@ pub(crate) fn router(
     config: Option<ConfigFile>,
     hand_overs: Option<mpsc::Sender<HandOver>>,
 ) -> Router {
-    router_told(Target { state, running, config, hand_overs, watch: Watch::default(), home: Handle::current() })
+    router_told(Target {
+        state,
+        running,
+        config,
+        hand_overs,
+        watch: Watch::default(),
+        home: Handle::current(),
+        messages: Messages::default(),
+    })
 }
 
 /// The same of a state at rest, for one who hears what is done.
 pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
-    router_told(Target { state, running: None, config: None, hand_overs: None, watch, home: Handle::current() })
+    router_told(Target {
+        state,
+        running: None,
+        config: None,
+        hand_overs: None,
+        watch,
+        home: Handle::current(),
+        messages: Messages::default(),
+    })
 }
 
 fn router_told(target: Target) -> Router {
     let target = Arc::new(target);
     Router::new()
         .merge(devices::routes())
+        .merge(messages::routes())
         .merge(accounts::routes())
         .merge(invites::routes())
         .merge(passkeys::routes())
@@ -206,11 +231,17 @@ fn by_whom(by: Option<Extension<By>>) -> By {
     by.map_or_else(By::this_process, |Extension(by)| by)
 }
 
+/// The server, for what only one that runs can do.
+fn running(target: &Target) -> Answer<Duologue> {
+    target.running.clone().ok_or_else(|| {
+        let message = "no server runs here, so that nobody is connected and nothing happens";
+        Failure::new(StatusCode::CONFLICT, "no-server", message)
+    })
+}
+
 /// On a thread of whoever runs the API: never among those of devices.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the server failed; its log says more"))
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::failed())
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
@@ -220,7 +251,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// What went wrong, as it is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Failure {
     status: StatusCode,
     refused: Refused,
@@ -229,6 +260,15 @@ struct Failure {
 impl Failure {
     fn new(status: StatusCode, error: &str, message: &str) -> Self {
         Self { status, refused: Refused { error: error.to_owned(), message: message.to_owned() } }
+    }
+
+    fn failed() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the server failed; its log says more")
+    }
+
+    fn busy() -> Self {
+        let message = "too much of that is under way: ask again when some of it has been answered";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     }
 }
 

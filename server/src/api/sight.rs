@@ -10,9 +10,9 @@ use axum::{
     routing::get,
 };
 
-use super::{Answer, Failure, Target, blocking, json};
+use super::{Answer, Failure, Target, blocking, json, running};
+use crate::services::others::Owned;
 pub use crate::services::owner::told::{EventInfo, EventList, SessionInfo, SessionList};
-use crate::{lines::Duologue, services::others::Owned};
 
 /// Sessions and events in one answer.
 const SESSIONS_MAX: usize = 1_000;
@@ -39,11 +39,4 @@ async fn events(Extracted(target): Extracted<Arc<Target>>, RawQuery(query): RawQ
         return Err(Failure::new(StatusCode::BAD_REQUEST, "bad-query", message));
     };
     Ok(json(StatusCode::OK, &EventList::from(duologue.watch().since(after, EVENTS_MAX))))
-}
-
-fn running(target: &Target) -> Answer<Duologue> {
-    target.running.clone().ok_or_else(|| {
-        let message = "no server runs here, so that nobody is connected and nothing happens";
-        Failure::new(StatusCode::CONFLICT, "no-server", message)
-    })
 }

@@ -55,6 +55,11 @@ impl By {
         }
     }
 
+    /// Which user's it is, where that is known.
+    pub(super) const fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     fn of(stream: &UnixStream) -> Self {
         let credentials = stream.peer_cred().ok();
         Self { user: credentials.map(|peer| peer.uid()), process: credentials.and_then(|peer| peer.pid()) }

@@ -26,6 +26,7 @@ pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod rename;
 pub(crate) mod renew_key;
+pub(crate) mod say;
 mod seeing;
 pub(crate) mod serve;
 mod signals;

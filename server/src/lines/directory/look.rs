@@ -1,6 +1,10 @@
 //! What is asked of the directory: sessions by device and by the other names that they have, and all of them, part by part.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use duologue::DeviceId;
 use duologue_native::{ByteStream, Channel, Line, LineError};
@@ -71,6 +75,19 @@ impl Directory {
             Name::Branch(it) => self.0.memory.unit(&session.seat) == Unit::Branch(it),
         };
         self.lock().named(name).filter(is_it).cloned().collect()
+    }
+
+    /// The devices at which somebody is a subject at this time: first those where somebody is, of these the one that came last.
+    pub(crate) fn devices_of(&self, subject: &str, at: u64) -> Vec<DeviceId> {
+        let mut sessions = self.sessions_named(Name::Subject(subject));
+        // Who has signed out is not there, whosever the device is.
+        sessions.retain(|session| session.seat.standing(at).subject.as_ref().is_some_and(|is| is.as_str() == subject));
+        sessions.sort_by_cached_key(|session| {
+            let is_here = session.line.command(|line, _| !line.is_parked() && !line.is_away());
+            Reverse((is_here, session.seat.began(), session.id.0))
+        });
+        let mut seen = HashSet::new();
+        sessions.iter().map(|session| session.seat.device()).filter(|device| seen.insert(*device)).collect()
     }
 
     /// How many devices have a line.

@@ -1,0 +1,312 @@
+//! A word to a device, or to those of one person, and what became of it.
+//!
+//! ```text
+//! POST ─► once.rs: said before, by this caller under this key?  ─► a channel of its own to the newest line ─► taken · not here · unknown
+//! ```
+//!
+//! The body is the message. Each is on a channel of its own, which ends with it, so that two that are under way at the same time may
+//! arrive in either order; whoever wants them in order waits for the answer.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{DefaultBodyLimit, RawQuery, State as Extracted},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::post,
+};
+use duologue::{ChannelError, Delivery, DeviceId, ResetCode, limits};
+use duologue_native::{Channel, LineError};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
+use url::form_urlencoded;
+
+use super::{
+    Answer, By, Failure, Named, Target,
+    asked::Bytes,
+    by_whom,
+    devices::read_id,
+    json,
+    once::{Once, hash, key_of},
+    running,
+};
+use crate::{
+    door::{gate::now, standing::Subject},
+    lines::Duologue,
+    state::store::AccountError,
+};
+
+/// Longest message in bytes: 64 of them under way are as many MiB.
+const MESSAGE_LEN_MAX: usize = 1_024 * 1_024;
+/// Messages under way at a time, whoever still waits for their answers.
+const UNDER_WAY_MAX: usize = 64;
+/// How long a message waits to be taken, unless told; and at most, since a connection lasts a minute here.
+const DEADLINE_MS: u64 = 10_000;
+const DEADLINE_MS_MAX: u64 = 50_000;
+/// Devices of one subject that are told of in one answer.
+const DEVICES_MAX: usize = 64;
+
+/// What is known of a message, in the words that a page's `delivery` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Delivered {
+    /// It was not sent: nobody was there.
+    #[serde(rename = "not here")]
+    NotHere,
+    /// It has left, and nobody knows whether it was taken: always so of a datagram.
+    #[serde(rename = "unknown")]
+    Unknown,
+    /// The application at the other end has taken it.
+    #[serde(rename = "taken")]
+    Taken,
+}
+
+/// What became of it at one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveredTo {
+    /// The device, base64url.
+    pub device: String,
+    /// What is known of it there.
+    pub delivery: Delivered,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// The best of them: `taken` where one has taken it, `not here` where nobody was there.
+    pub delivery: Delivered,
+    /// Each device that it was said to, in that order.
+    pub devices: Vec<DeliveredTo>,
+}
+
+/// What a server that sends messages keeps of them.
+#[derive(Debug)]
+pub(super) struct Messages {
+    once: Once<Deliveries>,
+    under_way: Semaphore,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self { once: Once::default(), under_way: Semaphore::new(UNDER_WAY_MAX) }
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Target>> {
+    Router::new()
+        .route("/devices/{id}/messages", post(to_device))
+        .route("/subjects/{subject}/messages", post(to_subject))
+        .layer(DefaultBodyLimit::max(MESSAGE_LEN_MAX))
+}
+
+/// How it is to be said: the query.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct How {
+    label: String,
+    deadline: Duration,
+    is_datagram: bool,
+    /// To all devices of the subject, one after the other.
+    to_each: bool,
+}
+
+impl How {
+    fn read(query: Option<&str>, is_to_subject: bool) -> Answer<Self> {
+        let bad = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "bad-query", message);
+        let (mut label, mut deadline_ms, mut is_datagram, mut to_each) = (None, DEADLINE_MS, false, false);
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match (&*name, &*value) {
+                ("label", value) if (1..=limits::LABEL_LEN_MAX).contains(&value.len()) => {
+                    label = Some(value.to_owned());
+                }
+                ("label", _) => return Err(bad("a channel's label has 1 to 64 bytes: ?label=news")),
+                ("deadline_ms", value) => {
+                    let number = value.parse().ok().filter(|number| (1..=DEADLINE_MS_MAX).contains(number));
+                    let message = format!("deadline_ms is a number of milliseconds, 1 to {DEADLINE_MS_MAX}");
+                    deadline_ms = number.ok_or_else(|| bad(&message))?;
+                }
+                ("datagram", "true" | "false") => is_datagram = value == "true",
+                ("datagram", _) => return Err(bad("datagram is true or false")),
+                ("to", "each" | "newest") if is_to_subject => to_each = value == "each",
+                ("to", _) if is_to_subject => return Err(bad("to is newest or each")),
+                (name, _) => {
+                    let to = if is_to_subject { ", to" } else { "" };
+                    return Err(bad(&format!("the query has {name:?}; it may have label, deadline_ms, datagram{to}")));
+                }
+            }
+        }
+        let label = label.ok_or_else(|| bad("the query says no label of the channel: ?label=news"))?;
+        Ok(Self { label, deadline: Duration::from_millis(deadline_ms), is_datagram, to_each })
+    }
+}
+
+/// Whom a message is for.
+#[derive(Clone, Debug, Hash)]
+enum Whom {
+    Device([u8; 32]),
+    Subject(String),
+}
+
+async fn to_device(
+    Extracted(target): Extracted<Arc<Target>>,
+    by: Option<Extension<By>>,
+    Named(id): Named,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    Bytes(message): Bytes<MESSAGE_LEN_MAX>,
+) -> Answer<Response> {
+    let how = How::read(query.as_deref(), false)?;
+    let device = read_id(&id)?;
+    let duologue = running(&target)?;
+    if target.state.store().status(device).is_none() && duologue.directory().sessions_of(device).is_empty() {
+        return Err(AccountError::UnknownDevice(device).into());
+    }
+    answer(target, duologue, by, &headers, Whom::Device(device.0), how, message).await
+}
+
+async fn to_subject(
+    Extracted(target): Extracted<Arc<Target>>,
+    by: Option<Extension<By>>,
+    Named(subject): Named,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    Bytes(message): Bytes<MESSAGE_LEN_MAX>,
+) -> Answer<Response> {
+    let how = How::read(query.as_deref(), true)?;
+    let subject = Subject::new(&subject)
+        .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "bad-subject", &error.to_string()))?;
+    let duologue = running(&target)?;
+    answer(target, duologue, by, &headers, Whom::Subject(subject.to_string()), how, message).await
+}
+
+async fn answer(
+    target: Arc<Target>,
+    duologue: Duologue,
+    by: Option<Extension<By>>,
+    headers: &HeaderMap,
+    whom: Whom,
+    how: How,
+    message: Vec<u8>,
+) -> Answer<Response> {
+    if how.is_datagram && message.len() > limits::DATAGRAM_LEN_MAX {
+        return Err(too_long(limits::DATAGRAM_LEN_MAX));
+    }
+    let key = key_of(headers, by_whom(by).user(), &format!("{whom:?}"))?;
+    let asked = hash(&(&how, &message));
+    let messages = Arc::clone(&target);
+    let work = async move {
+        let Ok(_place) = messages.messages.under_way.try_acquire() else { return Err(Failure::busy()) };
+        say(&duologue, whom, &how, message).await
+    };
+    let deliveries = match key {
+        Some(key) => target.messages.once.of(key, asked, work).await?,
+        None => work.await?,
+    };
+    Ok(json(StatusCode::OK, &deliveries))
+}
+
+async fn say(duologue: &Duologue, whom: Whom, how: &How, message: Vec<u8>) -> Answer<Deliveries> {
+    let mut whom = match whom {
+        Whom::Device(device) => vec![DeviceId(device)],
+        Whom::Subject(subject) => duologue.directory().devices_of(&subject, now()),
+    };
+    whom.truncate(if how.to_each { DEVICES_MAX } else { 1 });
+    let deadline = how.deadline / u32::try_from(whom.len().max(1)).unwrap_or(u32::MAX);
+    let mut devices = Vec::with_capacity(whom.len());
+    for device in whom {
+        let delivery = say_to(duologue, device, how, deadline, message.clone()).await?;
+        devices.push(DeliveredTo { device: device.to_string(), delivery });
+    }
+    let delivery = devices.iter().map(|to| to.delivery).max().unwrap_or(Delivered::NotHere);
+    Ok(Deliveries { delivery, devices })
+}
+
+async fn say_to(
+    duologue: &Duologue,
+    device: DeviceId,
+    how: &How,
+    deadline: Duration,
+    message: Vec<u8>,
+) -> Answer<Delivered> {
+    let end = Instant::now() + deadline;
+    let channel = match duologue.directory().channel(device, &how.label) {
+        None | Some(Err(LineError::Connection(_) | LineError::Channel(ChannelError::NotHere))) => {
+            return Ok(Delivered::NotHere);
+        }
+        Some(Err(error)) => {
+            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no-channel", &error.to_string()));
+        }
+        Some(Ok(channel)) => channel,
+    };
+    if how.is_datagram {
+        return Ok(match channel.send_datagram(message, deadline, None) {
+            Ok(()) => {
+                keep_for(channel, deadline);
+                Delivered::Unknown
+            }
+            Err(_) => Delivered::NotHere,
+        });
+    }
+    let sent = match timeout_at(end, channel.send(message)).await {
+        Ok(Ok(sent)) => sent,
+        Ok(Err(LineError::Channel(ChannelError::MessageTooLong { max, .. }))) => return Err(too_long(max)),
+        Ok(Err(_)) | Err(_) => return Ok(Delivered::NotHere),
+    };
+    channel.finish();
+    let taken = match timeout_at(end, sent.taken()).await {
+        Ok(taken) => taken,
+        Err(_) => {
+            channel.reset(ResetCode::Deadline);
+            sent.taken().await
+        }
+    };
+    Ok(match taken {
+        Ok(()) => Delivered::Taken,
+        Err(LineError::NotTaken(Delivery::NotSent)) => Delivered::NotHere,
+        Err(_) => Delivered::Unknown,
+    })
+}
+
+/// A datagram waits in its channel until it leaves.
+fn keep_for(channel: Channel, deadline: Duration) {
+    channel.finish();
+    tokio::spawn(async move {
+        let _ = timeout(deadline, channel.broken()).await;
+        drop(channel);
+    });
+}
+
+fn too_long(max: usize) -> Failure {
+    let message = format!("the message is longer than the {max} bytes that it may have there");
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "message-too-long", &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_or_told_what_is_wrong_with_it() {
+        let read = |query, is_to_subject| How::read(Some(query), is_to_subject);
+        let how = read("label=a+b&deadline_ms=200&datagram=true", false).expect("in order");
+        assert_eq!((&*how.label, how.deadline, how.is_datagram), ("a b", Duration::from_millis(200), true));
+        assert!(read("label=a&to=each", true).expect("in order").to_each);
+        for (query, is_to_subject, said) in [
+            ("", false, "no label"),
+            ("label=", false, "1 to 64 bytes"),
+            (&*format!("label={}", "a".repeat(65)), false, "1 to 64 bytes"),
+            ("label=a&deadline_ms=5s", false, "milliseconds"),
+            ("label=a&deadline_ms=0", false, "1 to 50000"),
+            ("label=a&deadline_ms=50001", false, "1 to 50000"),
+            ("label=a&datagram=yes", false, "true or false"),
+            ("label=a&to=each", false, "it may have label"),
+            ("label=a&to=all", true, "newest or each"),
+            ("lable=a", true, "datagram, to"),
+        ] {
+            let refused = How::read(Some(query), is_to_subject).expect_err(query).refused;
+            assert!(refused.error == "bad-query" && refused.message.contains(said), "{query}: {}", refused.message);
+        }
+    }
+}

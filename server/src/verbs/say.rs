@@ -1,0 +1,90 @@
+//! `duologue say`: a word to a device, or to somebody, and what became of it.
+
+use std::io::{Read as _, stdin};
+
+use anyhow::{Context as _, bail};
+use duologue_server::{Delivered, DeliveredTo, Deliveries, parse_span, say_by_api};
+
+use super::owner::{Owner, escaped};
+
+/// As the local API takes it.
+const MESSAGE_LEN_MAX: u64 = 1_024 * 1_024;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Say {
+    /// The device's id, as `duologue devices list` shows it.
+    #[arg(allow_hyphen_values = true, required_unless_present = "subject", conflicts_with = "subject")]
+    device: Option<String>,
+    /// In its place your name for a person: it is said where that one came last.
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// To each of that person's devices, one after the other.
+    #[arg(long, requires = "subject")]
+    each: bool,
+    /// The channel's label, by which the page knows what it is.
+    #[arg(long)]
+    label: String,
+    /// What is said. Without it: what standard input has, 1 MiB at most.
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Until when it must be taken: 10s, 50s at most.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = secs)]
+    deadline: u64,
+    /// As a datagram: at most once, and nobody tells whether it arrived.
+    #[arg(long)]
+    datagram: bool,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+fn secs(text: &str) -> Result<u64, String> {
+    match parse_span(text)? {
+        secs @ 1..=50 => Ok(secs),
+        _ => Err("it is 1s to 50s".to_owned()),
+    }
+}
+
+impl Say {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let Self { device, subject, each, label, text, deadline, datagram, owner } = self;
+        let message = match text {
+            Some(text) => text.into_bytes(),
+            None => {
+                let mut bytes = Vec::new();
+                let read = stdin().lock().take(MESSAGE_LEN_MAX + 1).read_to_end(&mut bytes);
+                read.context("standard input cannot be read")?;
+                bytes
+            }
+        };
+        let whom = match (&device, &subject) {
+            (Some(device), _) => format!("/devices/{}", escaped(device)),
+            (None, subject) => format!("/subjects/{}", escaped(subject.as_deref().unwrap_or_default())),
+        };
+        let to = if each { "&to=each" } else { "" };
+        let path = format!(
+            "{whom}/messages?label={}&deadline_ms={}&datagram={datagram}{to}",
+            escaped(&label),
+            deadline * 1_000
+        );
+        let told: Deliveries = say_by_api(&owner.directory.path()?, &path, message).await?;
+        owner.tell(&told, |told| told.devices.iter().map(line).collect());
+        // A script must hear of it.
+        match told.delivery {
+            Delivered::Taken => Ok(()),
+            Delivered::Unknown if datagram => Ok(()),
+            Delivered::Unknown => {
+                bail!("nobody knows whether it was taken: it left, and no word of it came back in time")
+            }
+            Delivered::NotHere => bail!("nobody is here: it was not sent"),
+        }
+    }
+}
+
+fn line(DeliveredTo { device, delivery }: &DeliveredTo) -> String {
+    let delivery = match delivery {
+        Delivered::Taken => "taken",
+        Delivered::Unknown => "unknown",
+        Delivered::NotHere => "not here",
+    };
+    format!("{device}  {delivery}")
+}
