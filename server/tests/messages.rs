@@ -1,4 +1,4 @@
-//! A word to a device, or to somebody, by the local API, and what became of it.
+//! A word to a device, or to somebody, by the local API, and what became of it; and who comes and goes, as it happens.
 #![allow(missing_docs, reason = "tests are named for their scenario")]
 
 use std::{process::Command, time::Duration};
@@ -9,7 +9,7 @@ use duologue_server::{Duologue, Listening, Policy, State, axum::Router, listen, 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
     time::{Instant, timeout},
@@ -240,6 +240,71 @@ async fn a_datagram_is_said_at_most_once_and_nobody_tells_whether_it_arrived() {
     assert_eq!((answer, &*heard), ((200, told("unknown", &[(&device, "unknown")])), &b"52.5 N"[..]));
     let (status, refused) = bench.ask(&path, &[], &vec![7; 16 * 1_024 + 1]).await;
     assert_eq!((status, &refused["error"]), (413, &json!("message-too-long")));
+}
+
+/// Reads server-sent events, until one is of that kind.
+async fn event(stream: &mut BufReader<UnixStream>, kind: &str) -> (String, Value) {
+    let next = async {
+        let (mut id, mut is_it) = (String::new(), false);
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).await.expect("it goes on");
+            match line.trim_end().split_once(": ") {
+                Some(("id", number)) => id = number.to_owned(),
+                Some(("event", event)) => is_it = event == kind,
+                Some(("data", data)) if is_it => return (id, serde_json::from_str(data).expect("JSON")),
+                _ => assert!(!line.is_empty(), "it has ended"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), next).await.expect("it happens")
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_is_told_as_it_happens_and_from_where_one_was_cut_off() {
+    let bench = Bench::start().await;
+    let live = async |more: &str| {
+        let mut stream = UnixStream::connect(bench.directory.path().join("control.sock")).await.expect("a socket");
+        let head = format!("GET /events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{more}\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it is read");
+        BufReader::new(stream)
+    };
+    let mut all = live("").await;
+    let (line, device) = bench.device(Some("ada")).await;
+    let (number, open) = event(&mut all, "line-open").await;
+    assert_eq!((&open["device"], &open["number"].to_string()), (&json!(device), &number));
+    // Whoever was cut off hears what there was since, once.
+    drop(all);
+    line.close(duologue::CloseCode::Normal, "");
+    line.closed().await;
+    let mut again = live(&format!("last-event-id: {number}\r\n")).await;
+    let (later, ended) = event(&mut again, "line-ended").await;
+    assert_eq!(ended["device"], json!(device));
+    assert!(later.parse::<u64>().expect("a number") > number.parse().expect("a number"));
+    // Of a time before this server's, everything that is kept.
+    let (_, first) = event(&mut live("last-event-id: 1000000\r\n").await, "line-open").await;
+    assert_eq!(first["device"], json!(device));
+    let mut refused = String::new();
+    live("last-event-id: x\r\n").await.read_line(&mut refused).await.expect("an answer");
+    assert!(refused.contains("400"), "{refused}");
+    // Sixteen at a time, once those who have gone are forgotten; the verbs have the other places.
+    drop(again);
+    let mut held = Vec::new();
+    let mut refused = 0;
+    while refused == 0 || held.len() < 16 {
+        let (mut status, mut stream) = (String::new(), live("").await);
+        stream.read_line(&mut status).await.expect("an answer");
+        match status.contains("200") {
+            true => held.push(stream),
+            false => {
+                assert!(status.contains("503") && refused < 1_000, "{status}");
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+    assert_eq!(held.len(), 16);
+    assert_eq!(bench.ask("/subjects/ada/messages?label=news", &[], b"hello").await.1["delivery"], "not here");
 }
 
 #[tokio::test]

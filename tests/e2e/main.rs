@@ -20,6 +20,7 @@
 //! audit.rs    the audit log under whoever alters it
 //! cipher.rs   the cipher as each engine compiles it; batches.rs   many messages at once
 //! http2.rs    a page and its line on one connection
+//! saying.rs   a word from outside to a page
 //! operating.rs every command of docs/OPERATING.md   installed.rs what `cargo xtask dist` has made
 //! owner.rs    what the owner can do on a full disk, and while a device does its worst
 //! ```
@@ -90,6 +91,7 @@ mod renewal;
 mod resume;
 mod revoking;
 mod room;
+mod saying;
 mod server;
 mod sight;
 mod silence;

@@ -23,6 +23,7 @@
 //! | `GET /watch` | 200 [`WatchList`]: rules and what they have counted, events, losses, networks on whose way lines are altered |
 //! | `GET /sessions` | 200 `{"sessions":[{"id","device","name"?,"subject"?,"level","address"?,"since","connected","received","sent"}],"all"}`, the newest first, 1,000 at most of all |
 //! | `GET /events?after=N` | 200 [`EventList`]: the events behind that number, as far as they are kept, and the number for the next time |
+//! | `GET /events` with `Accept: text/event-stream` | 200 server-sent events, each with its number as `id`, its kind as `event` and itself as `data`, from now on or behind `Last-Event-ID` or `after=`; `missed` where some are not kept any more |
 //! | `GET /bans` | 200 `{"bans":[{"what","which","by","since","until","repeats"}]}`, the one that ends first at first |
 //! | `POST /bans` `{"what","which","secs"}` | 201 the ban: of an `address`, a `device` or a `subject`; lines that are there end |
 //! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
@@ -77,7 +78,10 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+};
 
 use crate::{
     config::ConfigFile,
@@ -105,8 +109,8 @@ pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
 pub use rename::{Rename, Renamed};
 pub use revocations::{Kept, PasskeyOf, Revoke, Revoked};
 pub use sight::{EventInfo, EventList, SessionInfo, SessionList};
-use socket::By;
 pub(crate) use socket::SOCKET;
+use socket::{By, Lasts};
 pub use socket::{Controlled, Listening, control_socket, listen, listen_with};
 pub use status::listen_status;
 pub(crate) use types::Refused;
@@ -132,6 +136,8 @@ struct Target {
     home: Handle,
     /// What is said to devices.
     messages: Messages,
+    /// Places for those who are told events as they come.
+    streams: Arc<Semaphore>,
 }
 
 impl Target {
@@ -156,6 +162,7 @@ pub(crate) fn router(
         watch: Watch::default(),
         home: Handle::current(),
         messages: Messages::default(),
+        streams: Arc::new(Semaphore::new(sight::STREAMS_MAX)),
     })
 }
 
@@ -169,6 +176,7 @@ pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
         watch,
         home: Handle::current(),
         messages: Messages::default(),
+        streams: Arc::new(Semaphore::new(sight::STREAMS_MAX)),
     })
 }
 

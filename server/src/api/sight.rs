@@ -1,22 +1,36 @@
-//! What is here and what happens now: the sessions, and the last events.
+//! What is here and what happens now: the sessions, and the last events; or those that come, as they come, as server-sent events
+//! (HTML, section 9.2).
 
-use std::sync::Arc;
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{RawQuery, State as Extracted},
-    http::StatusCode,
-    response::Response,
+    http::{HeaderMap, StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{self, KeepAlive, Sse},
+    },
     routing::get,
 };
+use futures_util::stream::{self, Stream};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Answer, Failure, Target, blocking, json, running};
-use crate::services::others::Owned;
+use super::{Answer, Failure, Lasts, Target, blocking, json, running};
 pub use crate::services::owner::told::{EventInfo, EventList, SessionInfo, SessionList};
+use crate::{
+    services::others::Owned,
+    watch::stream::{Read, Reader, Watch},
+};
 
 /// Sessions and events in one answer.
 const SESSIONS_MAX: usize = 1_000;
 const EVENTS_MAX: usize = 1_024;
+/// Who is told events as they come, at a time: half of the socket's connections, so that the owner's verbs have the others.
+pub(super) const STREAMS_MAX: usize = 16;
+const EVENT_STREAM: &str = "text/event-stream";
+/// What a client that was cut off says: the number of the last event that it has.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) fn routes() -> Router<Arc<Target>> {
     Router::new().route("/sessions", get(sessions)).route("/events", get(events))
@@ -28,15 +42,88 @@ async fn sessions(Extracted(target): Extracted<Arc<Target>>) -> Answer<Response>
     Ok(json(StatusCode::OK, &SessionList { sessions, all }))
 }
 
-async fn events(Extracted(target): Extracted<Arc<Target>>, RawQuery(query): RawQuery) -> Answer<Response> {
+async fn events(
+    Extracted(target): Extracted<Arc<Target>>,
+    lasts: Option<Extension<Lasts>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let duologue = running(&target)?;
+    let bad = |word, message| Failure::new(StatusCode::BAD_REQUEST, word, message);
     let after = match query.as_deref() {
-        None | Some("") => Some(0),
-        Some(query) => query.strip_prefix("after=").and_then(|number| number.parse().ok()),
+        None | Some("") => None,
+        Some(query) => {
+            let number = query.strip_prefix("after=").and_then(|number| number.parse().ok());
+            let message = "after what is a number: /events?after=17, of the last answer's `next`";
+            Some(number.ok_or_else(|| bad("bad-query", message))?)
+        }
     };
-    let Some(after) = after else {
-        let message = "after what is a number: /events?after=17, of the last answer's `next`";
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "bad-query", message));
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if !accepts.split(',').any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == EVENT_STREAM)) {
+        let since = duologue.watch().since(after.unwrap_or(0), EVENTS_MAX);
+        return Ok(json(StatusCode::OK, &EventList::from(since)));
+    }
+    let last = match headers.get(LAST_EVENT_ID) {
+        None => None,
+        Some(last) => {
+            let number = last.to_str().ok().and_then(|last| last.parse().ok());
+            let message = "Last-Event-ID is the number of an event, as the `id` of one says it";
+            Some(number.ok_or_else(|| bad("bad-header", message))?)
+        }
     };
-    Ok(json(StatusCode::OK, &EventList::from(duologue.watch().since(after, EVENTS_MAX))))
+    let place = Arc::clone(&target.streams).try_acquire_owned().map_err(|_| Failure::busy())?;
+    if let Some(Extension(lasts)) = lasts {
+        lasts.set();
+    }
+    let watch = duologue.watch().clone();
+    // Heard before it is asked what there is: nothing falls between.
+    let reader = watch.subscribe(EVENTS_MAX);
+    let after = last.or(after).unwrap_or_else(|| watch.since(0, 0).next);
+    let live = Live { watch, reader, after, waiting: VecDeque::new(), _place: place };
+    Ok(Sse::new(live.told()).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// Whoever is told events as they come.
+struct Live {
+    watch: Watch,
+    /// Wakes; what it reads is in the row of the last events, with numbers.
+    reader: Reader,
+    after: u64,
+    waiting: VecDeque<sse::Event>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Live {
+    fn told(self) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+        stream::unfold(self, |mut live| async move { Some((Ok(live.next().await?), live)) })
+    }
+
+    async fn next(&mut self) -> Option<sse::Event> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
+            let EventList { events, next, missed } = EventList::from(self.watch.since(self.after, EVENTS_MAX));
+            if missed > 0 {
+                let data = format!("{{\"missed\":{missed}}}");
+                self.waiting.push_back(sse::Event::default().event("missed").data(data));
+            }
+            self.waiting.extend(events.iter().map(told));
+            self.after = next;
+            if self.waiting.is_empty() {
+                self.reader.next().await?;
+                // The others are there too by now.
+                for _ in 0..EVENTS_MAX {
+                    if !matches!(self.reader.next_within(Duration::ZERO), Read::Event(_)) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn told(event: &EventInfo) -> sse::Event {
+    let data = serde_json::to_string(event).expect("texts and numbers are JSON");
+    sse::Event::default().id(event.number.to_string()).event(&event.event).data(data)
 }

@@ -1,6 +1,16 @@
 //! The socket of the local API, and the thread that answers there: nothing that devices do takes its turn.
 
-use std::{fmt, io, os::unix::fs::PermissionsExt, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    fmt, io,
+    os::unix::fs::PermissionsExt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use axum::{Extension, Router, extract::DefaultBodyLimit};
 use hyper_util::{
@@ -33,7 +43,7 @@ pub(crate) const SOCKET: &str = "control.sock";
 const CONNECTIONS_MAX: usize = 32;
 /// How long a request may take to come.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long a connection may last.
+/// How long a connection may last, but for one that is told events.
 const CONNECTION: Duration = Duration::from_secs(60);
 /// How long answers have that are on their way when the server ends.
 const LAST: Duration = Duration::from_secs(1);
@@ -63,6 +73,16 @@ impl By {
     fn of(stream: &UnixStream) -> Self {
         let credentials = stream.peer_cred().ok();
         Self { user: credentials.map(|peer| peer.uid()), process: credentials.and_then(|peer| peer.pid()) }
+    }
+}
+
+/// Says of a connection that its answer has no end: it may last for as long as somebody reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lasts(Arc<AtomicBool>);
+
+impl Lasts {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -202,14 +222,20 @@ fn failed(error: &io::Error) -> Event {
 }
 
 pub(super) async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, app: Router) {
+    let lasts = Lasts::default();
+    let app = app.layer(Extension(lasts.clone()));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BODY_LEN_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    match tokio::time::timeout(CONNECTION, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "whoever asked went"),
-        Err(_) => tracing::debug!("whoever asked took too long"),
+    let mut connection = pin!(connection);
+    let ended = match tokio::time::timeout(CONNECTION, &mut connection).await {
+        Err(_) if lasts.0.load(Ordering::Relaxed) => connection.await,
+        Err(_) => return tracing::debug!("whoever asked took too long"),
+        Ok(ended) => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "whoever asked went");
     }
 }
