@@ -83,9 +83,11 @@ pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
     let text = fs::read_to_string(root().join("tests/forms.json")).context("cannot read tests/forms.json")?;
     let forms: Vec<Form> = serde_json::from_str(&text).context("tests/forms.json")?;
     let mut report = Report { run: Run::long(filter), rows: Vec::new() };
-    if forms.iter().any(|form| test::is_end_to_end(&form.test) && report.run.is_wanted(&form.test)) {
+    let wanted = |form: &&Form| filter.is_none_or(|filter| form.test.contains(filter));
+    if forms.iter().filter(wanted).any(|form| test::in_the_server(&form.test).is_none()) {
         report.run.prepare_end_to_end();
     }
+    forms.iter().filter(wanted).for_each(|form| report.run.prepare_whole_form(&form.test));
     for Form { test, what, small, whole } in forms {
         let what = format!("{what}: `{test}`");
         report.row(&test, what, [small, whole].map(thousands), |run| {
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn every_form_is_a_test_that_would_be_run() {
         for Form { test, .. } in forms() {
-            if !test::is_end_to_end(&test) {
+            if test::in_the_server(&test).is_some() {
                 continue;
             }
             let (modules, function) = test.rsplit_once("::").expect("a test of no file of server/tests is end to end");

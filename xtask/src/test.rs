@@ -442,19 +442,23 @@ impl<'a> Run<'a> {
         self.exactly(group, command, &["--include-ignored", "--test-threads=1"], &names);
     }
 
-    /// One test in its whole form, alone on the machine.
+    /// Builds a server's test that has a whole form, so that its time is not that of a compiler.
+    pub(crate) fn prepare_whole_form(&mut self, test: &str) {
+        if let Some(target) = in_the_server(test) {
+            let mut build = of_the_server(&target);
+            self.prepare(&format!("release build, {}", target.join(" ")), || process::run(build.arg("--no-run")));
+        }
+    }
+
+    /// One test in its whole form, alone on the machine, with what it prints.
     pub(crate) fn whole_form(&mut self, test: &str) {
         let group = format!("whole form, {test}");
-        if test.starts_with(OF_THE_SERVER) {
-            // Whatever is counted in millions takes an hour without optimisation.
-            let mut command = cargo(["test", "--release", "-p", "duologue-server", "--lib", "--", "--exact", test]);
-            self.stream(&group, &mut command);
-        } else if let Some(file) = of_the_binary(test) {
-            let mut command =
-                cargo(["test", "--release", "-p", "duologue-server", "--test", &file, "--", "--exact", test]);
-            self.stream(&group, &mut command);
-        } else {
-            self.busy_tests(&group, &[test]);
+        match in_the_server(test) {
+            Some(target) => {
+                let mut command = of_the_server(&target);
+                self.stream(&group, command.args(["--", "--show-output", "--exact", test]));
+            }
+            None => self.busy_tests(&group, &[test]),
         }
         if test.starts_with(IN_EVERY_ENGINE) {
             for engine in Engine::ALL {
@@ -588,18 +592,23 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whether a form's test is one of `tests/e2e`.
-pub(crate) fn is_end_to_end(test: &str) -> bool {
-    !test.starts_with(OF_THE_SERVER) && of_the_binary(test).is_none()
-}
-
-/// The file, in the server's own tests of its binary, that has this test.
-fn of_the_binary(test: &str) -> Option<String> {
+/// Where the server's package has a test with two forms: among its unit tests, or in a file of its own. None if it is end to end.
+pub(crate) fn in_the_server(test: &str) -> Option<Vec<String>> {
+    if test.starts_with(OF_THE_SERVER) {
+        return Some(vec!["--lib".to_owned()]);
+    }
     let function = format!("fn {test}(");
     let entries = fs::read_dir(root().join("server/tests")).into_iter().flatten().flatten();
     let mut files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "rs"));
     let file = files.find(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(&function)))?;
-    Some(file.file_stem()?.to_string_lossy().into_owned())
+    Some(vec!["--test".to_owned(), file.file_stem()?.to_string_lossy().into_owned()])
+}
+
+/// Whatever is counted in millions takes an hour without optimisation.
+fn of_the_server(target: &[String]) -> Command {
+    let mut command = cargo(["test", "--release", "-p", "duologue-server"]);
+    command.args(target);
+    command
 }
 
 /// A second try, alone, for a few tests that failed; the names of those that have passed now.
