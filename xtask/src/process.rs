@@ -38,6 +38,13 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command.env("CARGO_TARGET_DIR", root().join("target"));
     // RUSTFLAGS would replace the flags of .cargo/config.toml, without which the wasm build has no randomness.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    // What cargo says of this program: ring's build script takes it for a change, so that ring and all above it would be compiled anew
+    // whenever cargo is called by hand in between.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
