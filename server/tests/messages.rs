@@ -202,6 +202,16 @@ async fn what_is_asked_again_under_its_key_is_said_once() {
     let (answer, heard_there) = tokio::join!(bench.ask(&path, &key, b"pay"), heard(&other));
     assert_eq!((answer.0, heard_there), (200, b"pay".to_vec()));
     assert!(timeout(Duration::from_millis(100), line.accept()).await.is_err(), "it was said once");
+    // Where nobody was, nothing was done: asked again, it is said.
+    bench.cut.send(true).expect("there is a way");
+    let (path, key) = (to(&device, "&deadline_ms=5000"), [("idempotency-key", "8a")]);
+    let short = to(&device, "&deadline_ms=100");
+    assert_eq!(bench.ask(&short, &key, b"pay").await.1, told("not here", &[(&device, "not here")]));
+    bench.cut.send(false).expect("there is a way");
+    let (answer, heard) = tokio::join!(bench.ask(&path, &key, b"pay"), heard(&line));
+    assert_eq!((answer.1, heard), (told("taken", &[(&device, "taken")]), b"pay".to_vec()));
+    let twice = [("idempotency-key", "9"), ("idempotency-key", "9")];
+    assert_eq!(bench.ask(&path, &twice, b"pay").await.0, 400);
 }
 
 #[tokio::test]
@@ -225,6 +235,25 @@ async fn a_word_to_somebody_goes_where_that_one_came_last_or_to_each_in_turn() {
     assert_eq!(status, 200);
     let (answer, _) = tokio::join!(bench.ask(newest, &[], b"hello"), heard(&first));
     assert_eq!(answer, (200, told("taken", &[(&first_id, "taken")])));
+}
+
+#[tokio::test]
+async fn messages_that_nobody_reads_leave_places_for_the_owners_verbs() {
+    let bench = Bench::start().await;
+    let (_line, device) = bench.device(None).await;
+    let path = to(&device, "&deadline_ms=3000");
+    let many = futures_util::future::join_all((0..40).map(|_| bench.ask(&path, &[], b"hello")));
+    let verb = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = Instant::now();
+        let gone = format!("/devices/{}/revoke", DeviceId([7; 32]));
+        assert_eq!(bench.ask(&gone, &[], b"").await.0, 404);
+        before.elapsed()
+    };
+    let (answers, verb) = tokio::join!(many, verb);
+    assert!(verb < Duration::from_secs(2), "the owner has waited for {verb:?}");
+    let count = |status: u16| answers.iter().filter(|(is, _)| *is == status).count();
+    assert_eq!((count(200), count(503)), (16, 24));
 }
 
 #[tokio::test]
@@ -272,21 +301,21 @@ async fn who_comes_and_goes_is_told_as_it_happens_and_from_where_one_was_cut_off
     let mut all = live("").await;
     let (line, device) = bench.device(Some("ada")).await;
     let (number, open) = event(&mut all, "line-open").await;
-    assert_eq!((&open["device"], &open["number"].to_string()), (&json!(device), &number));
+    assert_eq!(open["device"], json!(device));
+    assert!(number.ends_with(&format!("-{}", open["number"])), "{number}");
     // Whoever was cut off hears what there was since, once.
     drop(all);
     line.close(duologue::CloseCode::Normal, "");
     line.closed().await;
     let mut again = live(&format!("last-event-id: {number}\r\n")).await;
-    let (later, ended) = event(&mut again, "line-ended").await;
+    let (_, ended) = event(&mut again, "line-ended").await;
     assert_eq!(ended["device"], json!(device));
-    assert!(later.parse::<u64>().expect("a number") > number.parse().expect("a number"));
-    // Of a time before this server's, everything that is kept.
-    let (_, first) = event(&mut live("last-event-id: 1000000\r\n").await, "line-open").await;
-    assert_eq!(first["device"], json!(device));
-    let mut refused = String::new();
-    live("last-event-id: x\r\n").await.read_line(&mut refused).await.expect("an answer");
-    assert!(refused.contains("400"), "{refused}");
+    assert!(ended["number"].as_u64() > open["number"].as_u64());
+    // Of another run of the server, and of no server, everything that is kept.
+    for other in [format!("7.7-{}", ended["number"]), "x".to_owned()] {
+        let (_, first) = event(&mut live(&format!("last-event-id: {other}\r\n")).await, "line-open").await;
+        assert_eq!(first["device"], json!(device));
+    }
     // Sixteen at a time, once those who have gone are forgotten; the verbs have the other places.
     drop(again);
     let mut held = Vec::new();
@@ -326,12 +355,14 @@ async fn the_verb_says_it_and_exits_by_what_became_of_it() {
     let (said, heard) = tokio::join!(say(&device, &[]), heard(&line));
     assert_eq!(said, (Some(0), format!("{device}  taken"), String::new()));
     assert_eq!(heard, b"supper");
-    let (code, _, error) = say(&device, &["--deadline", "1s"]).await;
+    let (code, _, error) = say(&device, &["--deadline", "500ms"]).await;
     assert_eq!(code, Some(1));
     assert!(error.contains("nobody knows whether it was taken"), "{error}");
     let (code, _, error) = say("xyz", &[]).await;
     assert!(code == Some(1) && error.contains("is no device id"), "{error}");
-    let (code, _, error) = say(&device, &["--deadline", "2m"]).await;
-    assert!(code == Some(2) && error.contains("1s to 50s"), "{error}");
+    for (more, said) in [(["--deadline", "2m"], "50s at most"), (["--subject", "ada"], "cannot be used with")] {
+        let (code, _, error) = say(&device, &more).await;
+        assert!(code == Some(2) && error.contains(said), "{error}");
+    }
     drop(bench.state);
 }

@@ -15,7 +15,7 @@ const LISTEN: &str = "
     globalThis.heard = [];
     (async () => {
         for await (const channel of link.incoming) {
-            if (channel.label !== 'news') { channel.reset(); continue; }
+            if (channel.label !== 'news') { channel.cancel(); continue; }
             for await (const message of channel) heard.push(new TextDecoder().decode(message));
         }
     })();
@@ -38,6 +38,8 @@ async fn browser_a_word_from_outside_is_read_in_the_page_and_its_sender_hears_so
     let refused = server.try_verb(&["say", &device, "--label", "other", "--text", "hello"]).await;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(1) && said.contains("nobody knows whether it was taken"), "{said}");
+    let told = server.verb(&["say", &device, "--label", "news", "--text", "still there?"]).await;
+    assert_eq!(told, format!("{device}  taken\n"), "what the page let go of ends nothing else");
     browser.open("about:blank").await;
     let gone = async {
         loop {

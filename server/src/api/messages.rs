@@ -7,7 +7,7 @@
 //! The body is the message. Each is on a channel of its own, which ends with it, so that two that are under way at the same time may
 //! arrive in either order; whoever wants them in order waits for the answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -35,15 +35,16 @@ use super::{
     running,
 };
 use crate::{
-    door::{gate::now, standing::Subject},
+    door::{gate::now, policy::patterns::LabelPattern, standing::Subject},
     lines::Duologue,
     state::store::AccountError,
 };
 
-/// Longest message in bytes: 64 of them under way are as many MiB.
+/// Longest message in bytes: those under way are 16 MiB at most.
 const MESSAGE_LEN_MAX: usize = 1_024 * 1_024;
-/// Messages under way at a time, whoever still waits for their answers.
-const UNDER_WAY_MAX: usize = 64;
+/// Messages under way at a time, whoever still waits for their answers: a quarter of the socket's connections, so that the owner's
+/// verbs find a place whatever waits to be taken.
+const UNDER_WAY_MAX: usize = 16;
 /// How long a message waits to be taken, unless told; and at most, since a connection lasts a minute here.
 const DEADLINE_MS: u64 = 10_000;
 const DEADLINE_MS_MAX: u64 = 50_000;
@@ -53,10 +54,11 @@ const DEVICES_MAX: usize = 64;
 /// What is known of a message, in the words that a page's `delivery` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Delivered {
-    /// It was not sent: nobody was there.
+    /// It was not sent: nobody was there, or nobody who had room for it.
     #[serde(rename = "not here")]
     NotHere,
-    /// It has left, and nobody knows whether it was taken: always so of a datagram.
+    /// It has left, and no word came that it was taken: not in time, or the other end has let go of the channel. It may be read later
+    /// all the same. Always so of a datagram.
     #[serde(rename = "unknown")]
     Unknown,
     /// The application at the other end has taken it.
@@ -115,30 +117,42 @@ struct How {
 impl How {
     fn read(query: Option<&str>, is_to_subject: bool) -> Answer<Self> {
         let bad = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "bad-query", message);
-        let (mut label, mut deadline_ms, mut is_datagram, mut to_each) = (None, DEADLINE_MS, false, false);
+        let mut said = HashMap::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            match (&*name, &*value) {
-                ("label", value) if (1..=limits::LABEL_LEN_MAX).contains(&value.len()) => {
-                    label = Some(value.to_owned());
-                }
-                ("label", _) => return Err(bad("a channel's label has 1 to 64 bytes: ?label=news")),
-                ("deadline_ms", value) => {
-                    let number = value.parse().ok().filter(|number| (1..=DEADLINE_MS_MAX).contains(number));
-                    let message = format!("deadline_ms is a number of milliseconds, 1 to {DEADLINE_MS_MAX}");
-                    deadline_ms = number.ok_or_else(|| bad(&message))?;
-                }
-                ("datagram", "true" | "false") => is_datagram = value == "true",
-                ("datagram", _) => return Err(bad("datagram is true or false")),
-                ("to", "each" | "newest") if is_to_subject => to_each = value == "each",
-                ("to", _) if is_to_subject => return Err(bad("to is newest or each")),
-                (name, _) => {
-                    let to = if is_to_subject { ", to" } else { "" };
-                    return Err(bad(&format!("the query has {name:?}; it may have label, deadline_ms, datagram{to}")));
-                }
+            let is_known = matches!(&*name, "label" | "deadline_ms" | "datagram") || (is_to_subject && name == "to");
+            if !is_known || said.contains_key(&name) {
+                let to = if is_to_subject { ", to" } else { "" };
+                return Err(bad(&format!(
+                    "the query has {name:?}; it may have label, deadline_ms, datagram{to}, each once"
+                )));
             }
+            said.insert(name, value);
         }
-        let label = label.ok_or_else(|| bad("the query says no label of the channel: ?label=news"))?;
-        Ok(Self { label, deadline: Duration::from_millis(deadline_ms), is_datagram, to_each })
+        let word = |name: &str, no: &str, yes: &str| match said.get(name).map(|value| &**value) {
+            None => Ok(false),
+            Some(value) if value == no || value == yes => Ok(value == yes),
+            Some(_) => Err(bad(&format!("{name} is {no} or {yes}"))),
+        };
+        let label = said.get("label").ok_or_else(|| bad("the query says no label of the channel: ?label=news"))?;
+        // What does not show, and what was no UTF-8, is no label.
+        let is_label = LabelPattern::new(label).is_ok_and(|label| label.one().is_some()) && !label.contains('\u{fffd}');
+        if !is_label {
+            return Err(bad("a channel's label has 1 to 64 bytes of printable text, and no * at its end: ?label=news"));
+        }
+        let deadline_ms = match said.get("deadline_ms") {
+            None => DEADLINE_MS,
+            Some(number) => {
+                let number = number.parse().ok().filter(|number| (1..=DEADLINE_MS_MAX).contains(number));
+                let message = format!("deadline_ms is a number of milliseconds, 1 to {DEADLINE_MS_MAX}");
+                number.ok_or_else(|| bad(&message))?
+            }
+        };
+        Ok(Self {
+            label: label.clone().into_owned(),
+            deadline: Duration::from_millis(deadline_ms),
+            is_datagram: word("datagram", "false", "true")?,
+            to_each: word("to", "newest", "each")?,
+        })
     }
 }
 
@@ -191,7 +205,7 @@ async fn answer(
     message: Vec<u8>,
 ) -> Answer<Response> {
     if how.is_datagram && message.len() > limits::DATAGRAM_LEN_MAX {
-        return Err(too_long(limits::DATAGRAM_LEN_MAX));
+        return Err(too_long("a datagram", limits::DATAGRAM_LEN_MAX));
     }
     let key = key_of(headers, by_whom(by).user(), &format!("{whom:?}"))?;
     let asked = hash(&(&how, &message));
@@ -201,7 +215,8 @@ async fn answer(
         say(&duologue, whom, &how, message).await
     };
     let deliveries = match key {
-        Some(key) => target.messages.once.of(key, asked, work).await?,
+        // Where nobody was, nothing was done: somebody may be there by now.
+        Some(key) => target.messages.once.of(key, asked, |told| told.delivery != Delivered::NotHere, work).await?,
         None => work.await?,
     };
     Ok(json(StatusCode::OK, &deliveries))
@@ -216,7 +231,11 @@ async fn say(duologue: &Duologue, whom: Whom, how: &How, message: Vec<u8>) -> An
     let deadline = how.deadline / u32::try_from(whom.len().max(1)).unwrap_or(u32::MAX);
     let mut devices = Vec::with_capacity(whom.len());
     for device in whom {
-        let delivery = say_to(duologue, device, how, deadline, message.clone()).await?;
+        let delivery = match say_to(duologue, device, how, deadline, message.clone()).await {
+            // It was said already: that is not to be forgotten for one who has no room.
+            Err(_) if devices.iter().any(|to: &DeliveredTo| to.delivery != Delivered::NotHere) => Delivered::NotHere,
+            delivery => delivery?,
+        };
         devices.push(DeliveredTo { device: device.to_string(), delivery });
     }
     let delivery = devices.iter().map(|to| to.delivery).max().unwrap_or(Delivered::NotHere);
@@ -251,7 +270,9 @@ async fn say_to(
     }
     let sent = match timeout_at(end, channel.send(message)).await {
         Ok(Ok(sent)) => sent,
-        Ok(Err(LineError::Channel(ChannelError::MessageTooLong { max, .. }))) => return Err(too_long(max)),
+        Ok(Err(LineError::Channel(ChannelError::MessageTooLong { max, .. }))) => {
+            return Err(too_long("a message to that device", max));
+        }
         Ok(Err(_)) | Err(_) => return Ok(Delivered::NotHere),
     };
     channel.finish();
@@ -278,8 +299,8 @@ fn keep_for(channel: Channel, deadline: Duration) {
     });
 }
 
-fn too_long(max: usize) -> Failure {
-    let message = format!("the message is longer than the {max} bytes that it may have there");
+fn too_long(what: &str, max: usize) -> Failure {
+    let message = format!("the body is longer than the {max} bytes that {what} may have");
     Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "message-too-long", &message)
 }
 
@@ -300,10 +321,14 @@ mod tests {
             ("label=a&deadline_ms=5s", false, "milliseconds"),
             ("label=a&deadline_ms=0", false, "1 to 50000"),
             ("label=a&deadline_ms=50001", false, "1 to 50000"),
-            ("label=a&datagram=yes", false, "true or false"),
+            ("label=a&datagram=yes", false, "false or true"),
             ("label=a&to=each", false, "it may have label"),
             ("label=a&to=all", true, "newest or each"),
             ("lable=a", true, "datagram, to"),
+            ("label=a&label=b", false, "each once"),
+            ("label=a%00b", false, "printable"),
+            ("label=%FF", false, "printable"),
+            ("label=a*", false, "no *"),
         ] {
             let refused = How::read(Some(query), is_to_subject).expect_err(query).refused;
             assert!(refused.error == "bad-query" && refused.message.contains(said), "{query}: {}", refused.message);

@@ -6,7 +6,7 @@
 //! | `POST /devices/ID/revoke` `{"with_descendants":true,"with_passkeys":true}`? | 200 `{"kept":"stored","with_it"?,"left"?,"passkeys"?,"passkeys_removed"?,"passkeys_unknown"?}`, passkeys as below, each with its `"subject"`; `"journal"`, `"memory"` or `"nothing"` with a `message`: see [`Kept`] |
 //! | `POST /devices/ID/bind` `{"subject"}` | 200 `{"changed"}`: its lines end, and it comes again as that subject's |
 //! | `POST /devices/ID/release` | 200 `{"changed"}` |
-//! | `POST /devices/ID/messages?label=L` | 200 `{"delivery","devices":[{"device","delivery"}]}`: the body, up to 1 MiB, is said to the newest line of that device, on a channel with that label; `taken`, `not here` or `unknown`. `deadline_ms=` until when (10,000; 50,000 at most), `datagram=true` best effort. With the header `Idempotency-Key` it is said once, however often it is asked within ten minutes |
+//! | `POST /devices/ID/messages?label=L` | 200 `{"delivery","devices":[{"device","delivery"}]}`: the body, up to 1 MiB, is said to the newest line of that device, on a channel with that label; `taken`, `not here` or `unknown`. `deadline_ms=` until when (10,000; 50,000 at most), `datagram=true` best effort. With the header `Idempotency-Key` it is said once, however often it is asked within ten minutes; where nobody was, nothing was said, and it is tried again |
 //! | `POST /subjects/SUBJECT/messages?label=L` | the same for whoever is that person now: the device that came last, or with `to=each` one after the other, each with its part of the time |
 //! | `GET /accounts` | 200 `{"accounts":[{"subject","groups","since","revoked_at"?,"devices","lines"}]}`, by name |
 //! | `GET /accounts/SUBJECT` | 200 `{"account","devices","passkeys":[{"id","name","device","made_at","used_at"?,"backed_up"}]}`, each as above |
@@ -23,7 +23,7 @@
 //! | `GET /watch` | 200 [`WatchList`]: rules and what they have counted, events, losses, networks on whose way lines are altered |
 //! | `GET /sessions` | 200 `{"sessions":[{"id","device","name"?,"subject"?,"level","address"?,"since","connected","received","sent"}],"all"}`, the newest first, 1,000 at most of all |
 //! | `GET /events?after=N` | 200 [`EventList`]: the events behind that number, as far as they are kept, and the number for the next time |
-//! | `GET /events` with `Accept: text/event-stream` | 200 server-sent events, each with its number as `id`, its kind as `event` and itself as `data`, from now on or behind `Last-Event-ID` or `after=`; `missed` where some are not kept any more |
+//! | `GET /events` with `Accept: text/event-stream` | 200 server-sent events, each with its kind as `event` and itself as `data`, from now on or behind `Last-Event-ID` or `after=`; of an id from before a restart all that are kept; `missed` where some are not any more |
 //! | `GET /bans` | 200 `{"bans":[{"what","which","by","since","until","repeats"}]}`, the one that ends first at first |
 //! | `POST /bans` `{"what","which","secs"}` | 201 the ban: of an `address`, a `device` or a `subject`; lines that are there end |
 //! | `POST /bans/lift` `{"what","which"}` | 200 the ban that there was |
@@ -42,6 +42,8 @@
 //! What goes wrong is `{"error":"word","message":"a sentence with the remedy"}`: 400 what was asked makes no sense, 403 it was
 //! asked by a browser, 404 no such device, account, invite or path, 405, 409 something else stands in the way, 413, 503 the store
 //! cannot do it now.
+//!
+//! What is no request at all (HTTP is broken, or a head longer than 16 KiB) is answered by its status alone.
 //!
 //! Who may speak here is who may open the socket (`socket.rs`): its mode is 0600. A page can be made to send requests to many
 //! places; none of those that a browser makes is answered.
@@ -66,7 +68,7 @@ pub(crate) mod status;
 mod types;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Extension, Router,
@@ -138,6 +140,8 @@ struct Target {
     messages: Messages,
     /// Places for those who are told events as they come.
     streams: Arc<Semaphore>,
+    /// By which the ids of this run's events are told from another's.
+    run: Arc<str>,
 }
 
 impl Target {
@@ -163,6 +167,7 @@ pub(crate) fn router(
         home: Handle::current(),
         messages: Messages::default(),
         streams: Arc::new(Semaphore::new(sight::STREAMS_MAX)),
+        run: this_run(),
     })
 }
 
@@ -177,7 +182,14 @@ pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
         home: Handle::current(),
         messages: Messages::default(),
         streams: Arc::new(Semaphore::new(sight::STREAMS_MAX)),
+        run: this_run(),
     })
+}
+
+/// A word of its own for each time that this is started.
+fn this_run() -> Arc<str> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}.{:x}", since.as_millis(), std::process::id()).into()
 }
 
 fn router_told(target: Target) -> Router {
@@ -200,7 +212,11 @@ fn router_told(target: Target) -> Router {
         .route("/health", get(health))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
-            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "this path is asked for in another way")
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "no-such-method",
+                "this path is asked for by another method: the header Allow says which",
+            )
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&target), refuse_browsers))
         .with_state(target)

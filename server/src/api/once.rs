@@ -26,12 +26,14 @@ pub(super) type Key = (Option<u32>, String, String);
 
 /// The key that a request has, if it has one.
 pub(super) fn key_of(headers: &HeaderMap, user: Option<u32>, path: &str) -> Answer<Option<Key>> {
-    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
     let is_good = |key: &&str| !key.is_empty() && key.len() <= KEY_CHARS_MAX;
-    match value.to_str().ok().filter(is_good) {
+    match value.to_str().ok().filter(is_good).filter(|_| values.next().is_none()) {
         Some(key) => Ok(Some((user, path.to_owned(), key.to_owned()))),
         None => {
-            let message = format!("Idempotency-Key is 1 to {KEY_CHARS_MAX} characters of ASCII, such as a UUID");
+            let message =
+                format!("Idempotency-Key is there once, with 1 to {KEY_CHARS_MAX} characters of ASCII: a UUID, say");
             Err(Failure::new(StatusCode::BAD_REQUEST, "bad-key", &message))
         }
     }
@@ -63,15 +65,16 @@ impl<T> Default for Once<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Once<T> {
-    /// Does the work, unless it was done or is being done under this key. It is done to its end, whoever waits for it. What fails is
-    /// not kept: it may be asked again.
+    /// Does the work, unless it was done or is being done under this key. It is done to its end, whoever waits for it. What fails, or
+    /// has done nothing as `is_done` says, is not kept: it may be asked again.
     pub(super) async fn of(
         &self,
         key: Key,
         asked: u64,
+        is_done: fn(&T) -> bool,
         work: impl Future<Output = Answer<T>> + Send + 'static,
     ) -> Answer<T> {
-        let mut answer = self.answer(key, asked, work)?;
+        let mut answer = self.answer(key, asked, is_done, work)?;
         let answer = answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
         answer.unwrap_or_else(|| Err(Failure::failed()))
     }
@@ -80,6 +83,7 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
         &self,
         key: Key,
         asked: u64,
+        is_done: fn(&T) -> bool,
         work: impl Future<Output = Answer<T>> + Send + 'static,
     ) -> Answer<watch::Receiver<Option<Answer<T>>>> {
         let mut known = lock(&self.0);
@@ -100,7 +104,7 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
         let all = Arc::clone(&self.0);
         tokio::spawn(async move {
             let answer = work.await;
-            if answer.is_err() {
+            if !answer.as_ref().is_ok_and(is_done) {
                 lock(&all).answers.remove(&key);
             }
             let _ = tell.send(Some(answer));
@@ -152,6 +156,14 @@ mod tests {
 
     use super::*;
 
+    /// Of what is counted here.
+    fn is_done<T: PartialEq + From<u8>>(number: &T) -> bool {
+        *number != T::from(NOTHING)
+    }
+
+    /// What has done nothing.
+    const NOTHING: u8 = 99;
+
     fn key(key: usize) -> Key {
         (Some(7), "/devices/a/messages".to_owned(), key.to_string())
     }
@@ -166,45 +178,50 @@ mod tests {
                 Ok(done.fetch_add(1, Ordering::Relaxed))
             }
         };
-        let (first, second) = tokio::join!(once.of(key(1), 5, work()), once.of(key(1), 5, work()));
+        let (first, second) = tokio::join!(once.of(key(1), 5, is_done, work()), once.of(key(1), 5, is_done, work()));
         assert_eq!((first.expect("done"), second.expect("the same")), (0, 0));
-        assert_eq!(once.of(key(1), 5, work()).await.expect("the same"), 0);
-        let other = once.of(key(1), 6, work()).await.expect_err("something else");
+        assert_eq!(once.of(key(1), 5, is_done, work()).await.expect("the same"), 0);
+        let other = once.of(key(1), 6, is_done, work()).await.expect_err("something else");
         assert_eq!(other.refused.error, "key-used");
-        assert_eq!(once.of(key(2), 6, work()).await.expect("another key"), 1);
+        assert_eq!(once.of(key(2), 6, is_done, work()).await.expect("another key"), 1);
         // Whoever asked has gone: it is done all the same.
-        let gone = tokio::time::timeout(Duration::from_millis(1), once.of(key(3), 5, work())).await;
+        let gone = tokio::time::timeout(Duration::from_millis(1), once.of(key(3), 5, is_done, work())).await;
         assert!(gone.is_err());
-        assert_eq!(once.of(key(3), 5, work()).await.expect("done"), 2);
+        assert_eq!(once.of(key(3), 5, is_done, work()).await.expect("done"), 2);
         tokio::time::advance(KEPT).await;
-        assert_eq!(once.of(key(1), 6, work()).await.expect("the key is free again"), 3);
+        assert_eq!(once.of(key(1), 6, is_done, work()).await.expect("the key is free again"), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_failed_may_be_asked_again() {
+    async fn what_failed_or_has_done_nothing_may_be_asked_again() {
         let once = Once::<u32>::default();
-        let failed = once.of(key(1), 5, async { Err(Failure::busy()) }).await;
+        let failed = once.of(key(1), 5, is_done, async { Err(Failure::busy()) }).await;
         assert_eq!(failed.expect_err("it fails").refused.error, "busy");
-        assert_eq!(once.of(key(1), 5, async { Ok(1) }).await.expect("it is done"), 1);
+        let nothing = once.of(key(1), 5, is_done, async { Ok(NOTHING.into()) }).await;
+        assert_eq!(nothing.expect("an answer"), u32::from(NOTHING));
+        assert_eq!(once.of(key(1), 5, is_done, async { Ok(1) }).await.expect("it is done"), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_bounded_and_the_oldest_goes_first() {
         let once = Once::<usize>::default();
         for number in 0..KEYS_MAX + 10 {
-            assert_eq!(once.of(key(number), 5, async move { Ok(number) }).await.expect("done"), number);
+            assert_eq!(
+                once.of(key(number), 5, is_done, async move { Ok(number + 1_000) }).await.expect("done"),
+                number + 1_000
+            );
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         let known = lock(&once.0).answers.len();
         assert_eq!(known, KEYS_MAX);
-        assert_eq!(once.of(key(0), 5, async { Ok(77) }).await.expect("forgotten, and done anew"), 77);
-        assert_eq!(once.of(key(KEYS_MAX), 5, async { Ok(77) }).await.expect("known"), KEYS_MAX);
+        assert_eq!(once.of(key(0), 5, is_done, async { Ok(77) }).await.expect("forgotten, and done anew"), 77);
+        assert_eq!(once.of(key(KEYS_MAX), 5, is_done, async { Ok(77) }).await.expect("known"), KEYS_MAX + 1_000);
         let under_way = Once::<usize>::default();
         for number in 0..KEYS_MAX {
-            let asked = under_way.of(key(number), 5, std::future::pending());
+            let asked = under_way.of(key(number), 5, is_done, std::future::pending());
             assert!(tokio::time::timeout(Duration::ZERO, asked).await.is_err());
         }
-        let one_more = under_way.of(key(KEYS_MAX), 5, async { Ok(1) }).await;
+        let one_more = under_way.of(key(KEYS_MAX), 5, is_done, async { Ok(1) }).await;
         assert_eq!(one_more.expect_err("no room").refused.error, "busy");
     }
 }

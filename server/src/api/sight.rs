@@ -26,10 +26,10 @@ use crate::{
 /// Sessions and events in one answer.
 const SESSIONS_MAX: usize = 1_000;
 const EVENTS_MAX: usize = 1_024;
-/// Who is told events as they come, at a time: half of the socket's connections, so that the owner's verbs have the others.
+/// Who is told events as they come, at a time: a quarter of the socket's connections.
 pub(super) const STREAMS_MAX: usize = 16;
 const EVENT_STREAM: &str = "text/event-stream";
-/// What a client that was cut off says: the number of the last event that it has.
+/// What a client that was cut off says: the id of the last event that it has.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) fn routes() -> Router<Arc<Target>> {
@@ -54,23 +54,23 @@ async fn events(
         None | Some("") => None,
         Some(query) => {
             let number = query.strip_prefix("after=").and_then(|number| number.parse().ok());
-            let message = "after what is a number: /events?after=17, of the last answer's `next`";
+            let message = "the query is after= alone, with a number: /events?after=17, of the last answer's `next`";
             Some(number.ok_or_else(|| bad("bad-query", message))?)
         }
     };
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if !accepts.split(',').any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == EVENT_STREAM)) {
+    if !accepts
+        .split(',')
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(EVENT_STREAM)))
+    {
         let since = duologue.watch().since(after.unwrap_or(0), EVENTS_MAX);
         return Ok(json(StatusCode::OK, &EventList::from(since)));
     }
-    let last = match headers.get(LAST_EVENT_ID) {
-        None => None,
-        Some(last) => {
-            let number = last.to_str().ok().and_then(|last| last.parse().ok());
-            let message = "Last-Event-ID is the number of an event, as the `id` of one says it";
-            Some(number.ok_or_else(|| bad("bad-header", message))?)
-        }
-    };
+    // Of another run, whose numbers are other ones: everything that is kept.
+    let last = headers.get(LAST_EVENT_ID).map(|last| {
+        let number = last.to_str().ok().and_then(|last| last.strip_prefix(&*target.run)?.strip_prefix('-'));
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    });
     let place = Arc::clone(&target.streams).try_acquire_owned().map_err(|_| Failure::busy())?;
     if let Some(Extension(lasts)) = lasts {
         lasts.set();
@@ -79,7 +79,8 @@ async fn events(
     // Heard before it is asked what there is: nothing falls between.
     let reader = watch.subscribe(EVENTS_MAX);
     let after = last.or(after).unwrap_or_else(|| watch.since(0, 0).next);
-    let live = Live { watch, reader, after, waiting: VecDeque::new(), _place: place };
+    let run = Arc::clone(&target.run);
+    let live = Live { watch, reader, run, after, waiting: VecDeque::new(), _place: place };
     Ok(Sse::new(live.told()).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -88,6 +89,7 @@ struct Live {
     watch: Watch,
     /// Wakes; what it reads is in the row of the last events, with numbers.
     reader: Reader,
+    run: Arc<str>,
     after: u64,
     waiting: VecDeque<sse::Event>,
     _place: OwnedSemaphorePermit,
@@ -108,7 +110,7 @@ impl Live {
                 let data = format!("{{\"missed\":{missed}}}");
                 self.waiting.push_back(sse::Event::default().event("missed").data(data));
             }
-            self.waiting.extend(events.iter().map(told));
+            self.waiting.extend(events.iter().map(|event| told(&self.run, event)));
             self.after = next;
             if self.waiting.is_empty() {
                 self.reader.next().await?;
@@ -123,7 +125,7 @@ impl Live {
     }
 }
 
-fn told(event: &EventInfo) -> sse::Event {
+fn told(run: &str, event: &EventInfo) -> sse::Event {
     let data = serde_json::to_string(event).expect("texts and numbers are JSON");
-    sse::Event::default().id(event.number.to_string()).event(&event.event).data(data)
+    sse::Event::default().id(format!("{run}-{}", event.number)).event(&event.event).data(data)
 }

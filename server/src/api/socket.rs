@@ -39,8 +39,8 @@ use crate::{
 /// Its name in the state directory.
 pub(crate) const SOCKET: &str = "control.sock";
 
-/// Verbs that are answered at a time.
-const CONNECTIONS_MAX: usize = 32;
+/// Who is answered at a time: half of them are left for verbs, whoever is told events (`sight.rs`) and says messages.
+const CONNECTIONS_MAX: usize = 64;
 /// How long a request may take to come.
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a connection may last, but for one that is told events.

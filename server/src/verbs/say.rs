@@ -3,7 +3,7 @@
 use std::io::{Read as _, stdin};
 
 use anyhow::{Context as _, bail};
-use duologue_server::{Delivered, DeliveredTo, Deliveries, parse_span, say_by_api};
+use duologue_server::{Delivered, DeliveredTo, Deliveries, say_by_api};
 
 use super::owner::{Owner, escaped};
 
@@ -11,37 +11,41 @@ use super::owner::{Owner, escaped};
 const MESSAGE_LEN_MAX: u64 = 1_024 * 1_024;
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("whom").required(true).args(["device", "subject"])))]
 pub(crate) struct Say {
     /// The device's id, as `duologue devices list` shows it.
-    #[arg(allow_hyphen_values = true, required_unless_present = "subject", conflicts_with = "subject")]
+    #[arg(allow_hyphen_values = true)]
     device: Option<String>,
     /// In its place your name for a person: it is said where that one came last.
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// To each of that person's devices, one after the other.
-    #[arg(long, requires = "subject")]
+    #[arg(long, conflicts_with = "device")]
     each: bool,
-    /// The channel's label, by which the page knows what it is.
+    /// The channel's label, by which the page knows what it is: 1 to 64 bytes.
     #[arg(long)]
     label: String,
     /// What is said. Without it: what standard input has, 1 MiB at most.
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
-    /// Until when it must be taken: 10s, 50s at most.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = secs)]
+    /// How long to wait until it is taken: 500ms, 10s, 50s at most. What has left by then may be read later all the same.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = millis)]
     deadline: u64,
-    /// As a datagram: at most once, and nobody tells whether it arrived.
+    /// As a datagram, of 16 KiB at most: at most once, and nobody tells whether it arrived.
     #[arg(long)]
     datagram: bool,
     #[command(flatten)]
     owner: Owner,
 }
 
-fn secs(text: &str) -> Result<u64, String> {
-    match parse_span(text)? {
-        secs @ 1..=50 => Ok(secs),
-        _ => Err("it is 1s to 50s".to_owned()),
-    }
+fn millis(text: &str) -> Result<u64, String> {
+    let number = match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok(),
+        None => text.strip_suffix('s').and_then(|number| number.parse::<u64>().ok()?.checked_mul(1_000)),
+    };
+    number
+        .filter(|millis| (1..=50_000).contains(millis))
+        .ok_or_else(|| "write it as 500ms or 10s, 50s at most".to_owned())
 }
 
 impl Say {
@@ -61,11 +65,8 @@ impl Say {
             (None, subject) => format!("/subjects/{}", escaped(subject.as_deref().unwrap_or_default())),
         };
         let to = if each { "&to=each" } else { "" };
-        let path = format!(
-            "{whom}/messages?label={}&deadline_ms={}&datagram={datagram}{to}",
-            escaped(&label),
-            deadline * 1_000
-        );
+        let path =
+            format!("{whom}/messages?label={}&deadline_ms={}&datagram={datagram}{to}", escaped(&label), deadline);
         let told: Deliveries = say_by_api(&owner.directory.path()?, &path, message).await?;
         owner.tell(&told, |told| told.devices.iter().map(line).collect());
         // A script must hear of it.
@@ -73,7 +74,7 @@ impl Say {
             Delivered::Taken => Ok(()),
             Delivered::Unknown if datagram => Ok(()),
             Delivered::Unknown => {
-                bail!("nobody knows whether it was taken: it left, and no word of it came back in time")
+                bail!("nobody knows whether it was taken: it left, and no word came that it was")
             }
             Delivered::NotHere => bail!("nobody is here: it was not sent"),
         }

@@ -67,7 +67,7 @@ impl LabelPattern {
     }
 
     /// The one label; none if it is the start of several.
-    pub(super) fn one(&self) -> Option<&str> {
+    pub(crate) fn one(&self) -> Option<&str> {
         self.is_whole.then_some(&self.start)
     }
 }
