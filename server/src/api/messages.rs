@@ -17,7 +17,7 @@ use axum::{
     routing::post,
 };
 use duologue::{ChannelError, Delivery, DeviceId, ResetCode, limits};
-use duologue_native::{Channel, LineError};
+use duologue_native::{Channel, Line, LineError};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Semaphore,
@@ -223,15 +223,19 @@ async fn answer(
 }
 
 async fn say(duologue: &Duologue, whom: Whom, how: &How, message: Vec<u8>) -> Answer<Deliveries> {
-    let mut whom = match whom {
-        Whom::Device(device) => vec![DeviceId(device)],
-        Whom::Subject(subject) => duologue.directory().devices_of(&subject, now()),
+    let directory = duologue.directory();
+    let mut lines = match whom {
+        Whom::Device(device) => {
+            let device = DeviceId(device);
+            directory.newest(device).map(|line| (device, line)).into_iter().collect()
+        }
+        Whom::Subject(subject) => directory.lines_of(&subject, now()),
     };
-    whom.truncate(if how.to_each { DEVICES_MAX } else { 1 });
-    let deadline = how.deadline / u32::try_from(whom.len().max(1)).unwrap_or(u32::MAX);
-    let mut devices = Vec::with_capacity(whom.len());
-    for device in whom {
-        let delivery = match say_to(duologue, device, how, deadline, message.clone()).await {
+    lines.truncate(if how.to_each { DEVICES_MAX } else { 1 });
+    let deadline = how.deadline / u32::try_from(lines.len().max(1)).unwrap_or(u32::MAX);
+    let mut devices = Vec::with_capacity(lines.len());
+    for (device, line) in lines {
+        let delivery = match say_to(&line, how, deadline, message.clone()).await {
             // It was said already: that is not to be forgotten for one who has no room.
             Err(_) if devices.iter().any(|to: &DeliveredTo| to.delivery != Delivered::NotHere) => Delivered::NotHere,
             delivery => delivery?,
@@ -242,22 +246,12 @@ async fn say(duologue: &Duologue, whom: Whom, how: &How, message: Vec<u8>) -> An
     Ok(Deliveries { delivery, devices })
 }
 
-async fn say_to(
-    duologue: &Duologue,
-    device: DeviceId,
-    how: &How,
-    deadline: Duration,
-    message: Vec<u8>,
-) -> Answer<Delivered> {
+async fn say_to(line: &Line, how: &How, deadline: Duration, message: Vec<u8>) -> Answer<Delivered> {
     let end = Instant::now() + deadline;
-    let channel = match duologue.directory().channel(device, &how.label) {
-        None | Some(Err(LineError::Connection(_) | LineError::Channel(ChannelError::NotHere))) => {
-            return Ok(Delivered::NotHere);
-        }
-        Some(Err(error)) => {
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no-channel", &error.to_string()));
-        }
-        Some(Ok(channel)) => channel,
+    let channel = match line.channel(&how.label) {
+        Err(LineError::Connection(_) | LineError::Channel(ChannelError::NotHere)) => return Ok(Delivered::NotHere),
+        Err(error) => return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no-channel", &error.to_string())),
+        Ok(channel) => channel,
     };
     if how.is_datagram {
         return Ok(match channel.send_datagram(message, deadline, None) {

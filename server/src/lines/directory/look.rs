@@ -77,8 +77,9 @@ impl Directory {
         self.lock().named(name).filter(is_it).cloned().collect()
     }
 
-    /// The devices at which somebody is a subject at this time: first those where somebody is, of these the one that came last.
-    pub(crate) fn devices_of(&self, subject: &str, at: u64) -> Vec<DeviceId> {
+    /// Where somebody is a subject at this time: of each device the best line, those first at whose end somebody is, of these the one
+    /// that came last. Another line of such a device may be somebody's who has not shown to be that.
+    pub(crate) fn lines_of(&self, subject: &str, at: u64) -> Vec<(DeviceId, Line)> {
         let mut sessions = self.sessions_named(Name::Subject(subject));
         // Who has signed out is not there, whosever the device is.
         sessions.retain(|session| session.seat.standing(at).subject.as_ref().is_some_and(|is| is.as_str() == subject));
@@ -87,7 +88,8 @@ impl Directory {
             Reverse((is_here, session.seat.began(), session.id.0))
         });
         let mut seen = HashSet::new();
-        sessions.iter().map(|session| session.seat.device()).filter(|device| seen.insert(*device)).collect()
+        let lines = sessions.into_iter().map(|session| (session.seat.device(), session.line));
+        lines.filter(|(device, _)| seen.insert(*device)).collect()
     }
 
     /// How many devices have a line.
@@ -130,7 +132,8 @@ impl Directory {
         inner.guests.all().into_iter().filter_map(session).collect()
     }
 
-    fn newest(&self, device: DeviceId) -> Option<Line> {
+    /// A device's newest line at whose end somebody is, else the newest.
+    pub(crate) fn newest(&self, device: DeviceId) -> Option<Line> {
         let inner = self.lock();
         let sessions = inner.of(device);
         let is_here = |session: &&Session| session.line.command(|line, _| !line.is_away());
