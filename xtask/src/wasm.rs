@@ -25,7 +25,7 @@ use crate::row::copy_flat;
 use crate::{integrity, shrink, tools};
 
 /// The most that JavaScript and wasm which the page loads at its start may weigh, in bytes, compressed by brotli.
-const BOUND: usize = 84_600;
+const BOUND: usize = 84_700;
 /// What they should weigh.
 pub(crate) const GOAL: usize = 80_000;
 

@@ -2,9 +2,12 @@
 //! lost with a connection is said again on the next.
 //!
 //! ```text
-//! client  away() ─► AWAY ─► server: what was proved counts no more, and it opens nothing ─► STANDING: AWAY was heard
+//! client  away() ─► AWAY ─► server: what was proved counts no more, and it opens nothing
 //!         here() ─► HERE ─► server: opens channels again; whoever is here now shows who he is
+//!         DATA …  ─► ACK: AWAY was heard
 //! ```
+//!
+//! A STANDING says nothing of it: one that came after AWAY had left may have left before AWAY came.
 
 use alloc::vec::Vec;
 
@@ -21,8 +24,10 @@ pub(super) struct AwayState {
     pub(super) due: bool,
     /// Client: and behind it, HERE.
     here_due: bool,
-    /// Client: AWAY was said, and no STANDING has come since. Server: its application has not heard of AWAY.
+    /// Client: AWAY was said, and nothing that was counted behind it is acknowledged. Server: its application has not heard of AWAY.
     open: bool,
+    /// Client: how many frames were counted when AWAY left, on this connection; more than there can be where it has not.
+    behind: u64,
     /// Client: the other end of this connection takes AWAY.
     pub(super) peer_knows: bool,
 }
@@ -34,7 +39,8 @@ impl Session {
         if self.over || !self.away.peer_knows || !self.flight.open {
             return false;
         }
-        self.away = AwayState { is_away: true, due: true, open: true, here_due: false, peer_knows: true };
+        self.away =
+            AwayState { is_away: true, due: true, open: true, behind: u64::MAX, here_due: false, peer_knows: true };
         self.withdraw_evidence();
         true
     }
@@ -52,6 +58,7 @@ impl Session {
 
     /// A new connection knows nothing of it.
     pub(super) fn say_away_again(&mut self) {
+        self.away.behind = u64::MAX;
         if self.role.is_server() {
             self.away.is_away = false;
             return;
@@ -60,9 +67,11 @@ impl Session {
         self.away.here_due = self.away.due && !self.away.is_away;
     }
 
-    /// Client: the server has judged anew.
-    pub(super) const fn away_was_heard(&mut self) {
-        self.away.open = self.away.due;
+    /// Client: so many counted frames are acknowledged. One that left behind AWAY on its connection has come behind it.
+    pub(super) const fn away_was_heard(&mut self, acked: u64) {
+        if acked > self.away.behind {
+            self.away.open = false;
+        }
     }
 
     pub(super) const fn has_away_frames(&self) -> bool {
@@ -76,6 +85,7 @@ impl Session {
         }
         if core::mem::take(&mut self.away.due) {
             out.extend_from_slice(&AWAY_FRAME);
+            self.away.behind = self.resend.sealed();
         }
         if core::mem::take(&mut self.away.here_due) {
             out.push(HERE);

@@ -40,6 +40,7 @@ impl Session {
             Frame::Ack { count, datagrams } => {
                 let len = self.resend.len();
                 self.resend.acknowledge(count)?;
+                self.away_was_heard(count);
                 if !self.flight.acknowledged(now, (count, datagrams), self.resend.sealed(), len) {
                     return Err(PeerMisbehaved::CountOutOfRange);
                 }

@@ -187,7 +187,6 @@ impl Session {
             return Err(PeerMisbehaved::Unexpected);
         }
         self.note_subject(subject_of(told));
-        self.away_was_heard();
         self.standing.get_or_insert_default().told = Some(Told(told.to_vec()));
         Ok(())
     }
