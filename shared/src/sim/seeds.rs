@@ -70,6 +70,12 @@ mod native {
             .map_err(|panic| format!("{}sim: seed {seed} failed: {}", trace::text(), message(&*panic)))
     }
 
+    /// 8083: a STANDING that had left before AWAY came was taken for its answer, and AWAY was lost with the connection.
+    #[test]
+    fn the_seed_that_lost_away_ends_well() {
+        run(8_083).unwrap_or_else(|why| panic!("{why}"));
+    }
+
     #[test]
     fn every_seeds_story_ends_well() {
         let (from, count) = (number("DUOLOGUE_SIM_FROM", 0), number("DUOLOGUE_SIM_SEEDS", SEEDS));
