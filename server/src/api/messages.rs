@@ -7,7 +7,7 @@
 //! The body is the message. Each is on a channel of its own, which ends with it, so that two that are under way at the same time may
 //! arrive in either order; whoever wants them in order waits for the answer.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -64,6 +64,13 @@ pub enum Delivered {
     /// The application at the other end has taken it.
     #[serde(rename = "taken")]
     Taken,
+}
+
+/// As in JSON.
+impl fmt::Display for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// What became of it at one device.

@@ -82,10 +82,5 @@ impl Say {
 }
 
 fn line(DeliveredTo { device, delivery }: &DeliveredTo) -> String {
-    let delivery = match delivery {
-        Delivered::Taken => "taken",
-        Delivered::Unknown => "unknown",
-        Delivered::NotHere => "not here",
-    };
     format!("{device}  {delivery}")
 }
