@@ -60,9 +60,9 @@ impl World {
             );
             return;
         };
-        let held = self.sockets.get(&sid).map_or(0, |socket| socket.down.held());
-        let (_, _, before) = *self.frozen.get_or_insert((sid, self.now, held));
-        assert!(held <= before + FROZEN_LEN_MAX, "a page that does not run was sent {} bytes", held - before);
+        let given = self.sockets.get(&sid).map_or(0, |socket| socket.down.given);
+        let (_, _, before) = *self.frozen.get_or_insert((sid, self.now, given));
+        assert!(given <= before + FROZEN_LEN_MAX, "a page that does not run was sent {} bytes", given - before);
     }
 
     /// A TAKEN that waits for company does so for 25 ms at most, and CREDIT never does.

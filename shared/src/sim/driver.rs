@@ -23,10 +23,12 @@ pub(super) fn pass(
     hostile: &mut Hostile,
     chance: &mut Chance,
 ) {
-    if socket.withheld && from == End::Server {
+    let withheld = socket.withheld && from == End::Server;
+    let way = socket.to(from.other());
+    way.given += message.len();
+    if withheld {
         return;
     }
-    let way = socket.to(from.other());
     for item in hostile.meddle(message, way, chance) {
         way.send(now, item, path, chance);
     }

@@ -58,6 +58,8 @@ pub(super) struct Way {
     buffer: VecDeque<(Instant, usize)>,
     stalled_until: Instant,
     last_arrival: Instant,
+    /// Bytes that its sender has given it, whatever became of them on the way.
+    pub(super) given: usize,
     /// Nothing gets in any more.
     dead: bool,
     /// The driver has more, and waits for room until then.
@@ -96,11 +98,6 @@ impl Way {
 
     pub(super) fn arrival(&self) -> Option<Instant> {
         self.queue.front().map(|(at, _)| *at)
-    }
-
-    /// Bytes on their way.
-    pub(super) fn held(&self) -> usize {
-        self.queue.iter().map(|(_, item)| if let Item::Message(message) = item { message.len() } else { 0 }).sum()
     }
 
     pub(super) fn pop(&mut self) -> Option<Item> {
