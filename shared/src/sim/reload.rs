@@ -61,6 +61,9 @@ impl World {
                 assert!(channel.hand_back(message), "{id:?}: it was handed over");
             }
             assert!(!channel.hand_back(Vec::new()), "{id:?}: nothing more was");
+            // Who asked past the last message has been told what was left out behind it.
+            let missed = channel.missed();
+            self.ledger.passed(self.client_uid, id, missed);
         }
     }
 }
