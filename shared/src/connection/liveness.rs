@@ -126,6 +126,13 @@ impl Liveness {
         }
     }
 
+    /// What waits is longer than the room that a page has left which does not run.
+    pub(super) fn spend_room(&mut self) {
+        if let Some(frozen) = &mut self.frozen {
+            frozen.room = 0;
+        }
+    }
+
     /// The latest PING is answered; one that was not yet answered is not missed.
     pub(super) fn handle_ping(&mut self, nonce: u32) {
         self.pong = Some(nonce);

@@ -296,6 +296,9 @@ impl Connection {
         }
         let (State::AwaitVerdict { transport, .. } | State::Open(transport)) = &mut self.state else { return false };
         if out.len() == start {
+            if self.has_session_frames() {
+                self.spend_room();
+            }
             return false;
         }
         record::pad(start, out);
@@ -327,6 +330,14 @@ impl Connection {
             State::Open(_) => self.liveness.as_ref().map_or(RECORD_PLAINTEXT_LEN_MAX, Liveness::record_room),
             State::AwaitVerdict { resumes: false, .. } => whole_buckets(self.early_room),
             _ => 0,
+        }
+    }
+
+    /// The next frame is longer than what may leave: all waits for the verdict, or until the page runs.
+    fn spend_room(&mut self) {
+        self.early_room = 0;
+        if let Some(liveness) = &mut self.liveness {
+            liveness.spend_room();
         }
     }
 

@@ -54,8 +54,9 @@ pub(super) fn transmit(
             way.blocked = Some(until);
             return wrote;
         }
-        // Only the clock, which `wants_transmit` does not see, can take back a datagram that wanted to leave.
-        let excused = line.session().has_datagrams_waiting();
+        // Only the clock, which `wants_transmit` does not see, can take back a datagram that wanted to leave; and to a page that
+        // does not run only what fits leaves.
+        let excused = line.session().has_datagrams_waiting() || line.frozen_carrier() == Some(no);
         let mut out = Vec::new();
         let written = line.poll_transmit(now, no, &mut out);
         assert_eq!(written, !out.is_empty());

@@ -8,7 +8,7 @@ use core::time::Duration;
 use super::{millis, open, opened};
 use crate::{
     close::FreshReason,
-    limits::{CHANNEL_WINDOW, FROZEN_LEN_MAX},
+    limits::{CHANNEL_WINDOW, DATAGRAM_LEN_MAX, FROZEN_LEN_MAX},
     sim::world::World,
 };
 
@@ -42,6 +42,29 @@ fn a_page_that_was_frozen_for_60_s_goes_on_over_the_same_socket_with_all_that_ha
     world.run_for(millis(500));
     assert_eq!(world.ledger.at(client).channels[&id].got, sent);
     assert_eq!((world.client_uid, world.socket(), world.last_socket), (client, socket, socket), "nothing was dialled");
+    world.finish_well();
+}
+
+/// Whoever is told again and again that there is something to send, and gets nothing, keeps a core busy.
+#[test]
+fn what_does_not_fit_into_what_a_frozen_page_is_sent_waits_until_it_runs() {
+    let mut world = open(millis(20));
+    let (id, client) = (world.channel(), world.client_uid);
+    world.client_sends(id, 10);
+    world.run_for(millis(200));
+    let server = world.server_uid();
+    freeze(&mut world, Duration::from_secs(60));
+    world.run_for(millis(200));
+    for _ in 0..4 {
+        world.send_message(server, id, 10_000);
+    }
+    world.drive();
+    world.send_datagram(server, id, DATAGRAM_LEN_MAX - 100, Duration::from_secs(120), None);
+    world.drive();
+    world.run_until(world.frozen_until.expect("it does not run"));
+    world.run_for(millis(500));
+    let channel = &world.ledger.at(client).channels[&id];
+    assert_eq!((channel.got, channel.datagrams_got), (4, 1));
     world.finish_well();
 }
 
