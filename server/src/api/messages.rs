@@ -11,7 +11,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    extract::{DefaultBodyLimit, RawQuery, State as Extracted},
+    extract::{DefaultBodyLimit, FromRequest, Request, State as Extracted},
     http::{HeaderMap, StatusCode},
     response::Response,
     routing::post,
@@ -41,13 +41,13 @@ use crate::{
 };
 
 /// Longest message in bytes: those under way are 16 MiB at most.
-const MESSAGE_LEN_MAX: usize = 1_024 * 1_024;
+pub const MESSAGE_LEN_MAX: usize = 1_024 * 1_024;
 /// Messages under way at a time, whoever still waits for their answers: a quarter of the socket's connections, so that the owner's
 /// verbs find a place whatever waits to be taken.
 const UNDER_WAY_MAX: usize = 16;
 /// How long a message waits to be taken, unless told; and at most, since a connection lasts a minute here.
-const DEADLINE_MS: u64 = 10_000;
-const DEADLINE_MS_MAX: u64 = 50_000;
+pub(super) const DEADLINE_MS: u64 = 10_000;
+pub(super) const DEADLINE_MS_MAX: u64 = 50_000;
 /// Devices of one subject that are told of in one answer.
 const DEVICES_MAX: usize = 64;
 
@@ -170,63 +170,67 @@ enum Whom {
     Subject(String),
 }
 
-async fn to_device(
-    Extracted(target): Extracted<Arc<Target>>,
-    by: Option<Extension<By>>,
-    Named(id): Named,
-    RawQuery(query): RawQuery,
+/// What is to be said, and by whom; how, the path's handler reads.
+struct Asked {
+    by: By,
+    query: Option<String>,
     headers: HeaderMap,
-    Bytes(message): Bytes<MESSAGE_LEN_MAX>,
-) -> Answer<Response> {
-    let how = How::read(query.as_deref(), false)?;
+    message: Vec<u8>,
+}
+
+impl FromRequest<Arc<Target>> for Asked {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, target: &Arc<Target>) -> Result<Self, Failure> {
+        let by = by_whom(request.extensions().get().cloned().map(Extension));
+        let (query, headers) = (request.uri().query().map(str::to_owned), request.headers().clone());
+        let Bytes(message) = Bytes::<MESSAGE_LEN_MAX>::from_request(request, target).await?;
+        Ok(Self { by, query, headers, message })
+    }
+}
+
+async fn to_device(Extracted(target): Extracted<Arc<Target>>, Named(id): Named, asked: Asked) -> Answer<Response> {
+    let how = How::read(asked.query.as_deref(), false)?;
     let device = read_id(&id)?;
     let duologue = running(&target)?;
     if target.state.store().status(device).is_none() && duologue.directory().sessions_of(device).is_empty() {
         return Err(AccountError::UnknownDevice(device).into());
     }
-    answer(target, duologue, by, &headers, Whom::Device(device.0), how, message).await
+    asked.answer(target, duologue, Whom::Device(device.0), how).await
 }
 
 async fn to_subject(
     Extracted(target): Extracted<Arc<Target>>,
-    by: Option<Extension<By>>,
     Named(subject): Named,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    Bytes(message): Bytes<MESSAGE_LEN_MAX>,
+    asked: Asked,
 ) -> Answer<Response> {
-    let how = How::read(query.as_deref(), true)?;
+    let how = How::read(asked.query.as_deref(), true)?;
     let subject = Subject::new(&subject)
         .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "bad-subject", &error.to_string()))?;
     let duologue = running(&target)?;
-    answer(target, duologue, by, &headers, Whom::Subject(subject.to_string()), how, message).await
+    asked.answer(target, duologue, Whom::Subject(subject.to_string()), how).await
 }
 
-async fn answer(
-    target: Arc<Target>,
-    duologue: Duologue,
-    by: Option<Extension<By>>,
-    headers: &HeaderMap,
-    whom: Whom,
-    how: How,
-    message: Vec<u8>,
-) -> Answer<Response> {
-    if how.is_datagram && message.len() > limits::DATAGRAM_LEN_MAX {
-        return Err(too_long("a datagram", limits::DATAGRAM_LEN_MAX));
+impl Asked {
+    async fn answer(self, target: Arc<Target>, duologue: Duologue, whom: Whom, how: How) -> Answer<Response> {
+        let Self { by, headers, message, .. } = self;
+        if how.is_datagram && message.len() > limits::DATAGRAM_LEN_MAX {
+            return Err(too_long("a datagram", limits::DATAGRAM_LEN_MAX));
+        }
+        let key = key_of(&headers, by.caller(), &format!("{whom:?}"))?;
+        let asked = hash(&(&how, &message));
+        let messages = Arc::clone(&target);
+        let work = async move {
+            let Ok(_place) = messages.messages.under_way.try_acquire() else { return Err(Failure::busy()) };
+            say(&duologue, whom, &how, message).await
+        };
+        let deliveries = match key {
+            // Where nobody was, nothing was done: somebody may be there by now.
+            Some(key) => target.messages.once.of(key, asked, |told| told.delivery != Delivered::NotHere, work).await?,
+            None => work.await?,
+        };
+        Ok(json(StatusCode::OK, &deliveries))
     }
-    let key = key_of(headers, by_whom(by).user(), &format!("{whom:?}"))?;
-    let asked = hash(&(&how, &message));
-    let messages = Arc::clone(&target);
-    let work = async move {
-        let Ok(_place) = messages.messages.under_way.try_acquire() else { return Err(Failure::busy()) };
-        say(&duologue, whom, &how, message).await
-    };
-    let deliveries = match key {
-        // Where nobody was, nothing was done: somebody may be there by now.
-        Some(key) => target.messages.once.of(key, asked, |told| told.delivery != Delivered::NotHere, work).await?,
-        None => work.await?,
-    };
-    Ok(json(StatusCode::OK, &deliveries))
 }
 
 async fn say(duologue: &Duologue, whom: Whom, how: &How, message: Vec<u8>) -> Answer<Deliveries> {

@@ -39,15 +39,18 @@
 //!
 //! Names in a path are percent-encoded. An empty body is `{}`; a word in it that is not listed is refused.
 //!
-//! What goes wrong is `{"error":"word","message":"a sentence with the remedy"}`: 400 what was asked makes no sense, 403 it was
-//! asked by a browser, 404 no such device, account, invite or path, 405, 409 something else stands in the way, 413, 503 the store
+//! What goes wrong is `{"error":"word","message":"a sentence with the remedy"}`: 400 what was asked makes no sense, 401 without a
+//! good key, 403 it was asked by a browser, or by one who has no role for it, 404 no such device, account, invite or path, 405, 409 something else stands in the way, 413, 503 the store
 //! cannot do it now.
 //!
 //! What is no request at all (HTTP is broken, or a head longer than 16 KiB) is answered by its status alone.
 //!
-//! Who may speak here is who may open the socket (`socket.rs`): its mode is 0600. A page can be made to send requests to many
-//! places; none of those that a browser makes is answered.
+//! Who may speak here is who may open the owner's socket (`socket.rs`), of mode 0600; and, with the roles that the configuration
+//! gives, users of this machine at another socket and keys at a loopback address (`access.rs`). `GET /openapi.json` says all of this
+//! to programs, and which role each request needs (`operations.rs`). A page can be made to send requests to many places; none of
+//! those that a browser makes is answered.
 
+mod access;
 mod accounts;
 mod asked;
 mod audit;
@@ -58,6 +61,7 @@ mod invites;
 mod keys;
 mod messages;
 mod once;
+mod operations;
 mod passkeys;
 mod policy;
 mod rename;
@@ -97,6 +101,7 @@ use crate::{
         stream::Watch,
     },
 };
+pub use access::{Access, ApiKey, ApiSettings, ApiUser, Role};
 pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroups, Restored};
 use asked::{Named, Said};
 pub use backup::{check_backup, import_export, restore_backup};
@@ -113,7 +118,7 @@ pub use revocations::{Kept, PasskeyOf, Revoke, Revoked};
 pub use sight::{EventInfo, EventList, SessionInfo, SessionList};
 pub(crate) use socket::SOCKET;
 use socket::{By, Lasts};
-pub use socket::{Controlled, Listening, control_socket, listen, listen_with};
+pub use socket::{Controlled, Listening, Sockets, control_socket, listen, listen_with, users_socket};
 pub use status::listen_status;
 pub(crate) use types::Refused;
 pub use types::{Health, ServerState};
@@ -142,9 +147,27 @@ struct Target {
     streams: Arc<Semaphore>,
     /// By which the ids of this run's events are told from another's.
     run: Arc<str>,
+    /// Who else may ask, and what.
+    access: Access,
 }
 
 impl Target {
+    /// Of a state where no server runs.
+    fn at_rest(state: State, watch: Watch) -> Self {
+        Self {
+            state,
+            running: None,
+            config: None,
+            hand_overs: None,
+            watch,
+            home: Handle::current(),
+            messages: Messages::default(),
+            streams: Arc::new(Semaphore::new(sight::STREAMS_MAX)),
+            run: this_run(),
+            access: Access::new(&ApiSettings::default()),
+        }
+    }
+
     /// Who hears of what is done.
     fn watch(&self) -> Watch {
         self.running.as_ref().map_or(&self.watch, Duologue::watch).clone()
@@ -158,32 +181,13 @@ pub(crate) fn router(
     config: Option<ConfigFile>,
     hand_overs: Option<mpsc::Sender<HandOver>>,
 ) -> Router {
-    router_told(Target {
-        state,
-        running,
-        config,
-        hand_overs,
-        watch: Watch::default(),
-        home: Handle::current(),
-        messages: Messages::default(),
-        streams: Arc::new(Semaphore::new(sight::STREAMS_MAX)),
-        run: this_run(),
-    })
+    let access = config.as_ref().map_or_else(|| Access::new(&ApiSettings::default()), ConfigFile::access);
+    router_told(Target { running, config, hand_overs, access, ..Target::at_rest(state, Watch::default()) })
 }
 
 /// The same of a state at rest, for one who hears what is done.
 pub(crate) fn router_at_rest(state: State, watch: Watch) -> Router {
-    router_told(Target {
-        state,
-        running: None,
-        config: None,
-        hand_overs: None,
-        watch,
-        home: Handle::current(),
-        messages: Messages::default(),
-        streams: Arc::new(Semaphore::new(sight::STREAMS_MAX)),
-        run: this_run(),
-    })
+    router_told(Target::at_rest(state, watch))
 }
 
 /// A word of its own for each time that this is started.
@@ -208,6 +212,7 @@ fn router_told(target: Target) -> Router {
         .merge(keys::routes())
         .merge(rename::routes())
         .merge(sight::routes())
+        .merge(operations::routes())
         .route("/state", get(server_state))
         .route("/health", get(health))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path") })
@@ -218,14 +223,15 @@ fn router_told(target: Target) -> Router {
                 "this path is asked for by another method: the header Allow says which",
             )
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&target), access::admit))
         .layer(middleware::from_fn_with_state(Arc::clone(&target), refuse_browsers))
         .with_state(target)
 }
 
 async fn refuse_browsers(Extracted(target): Extracted<Arc<Target>>, request: Request, next: Next) -> Response {
-    let of_a_browser = [header::ORIGIN.as_str(), "sec-fetch-site", "sec-fetch-mode"];
-    if of_a_browser.iter().any(|name| request.headers().contains_key(*name)) {
-        let by = by_whom(request.extensions().get().copied().map(Extension));
+    // Not `Sec-Fetch-Mode`: Node's fetch has that alone.
+    if [header::ORIGIN.as_str(), "sec-fetch-site"].iter().any(|name| request.headers().contains_key(*name)) {
+        let by = by_whom(request.extensions().get().cloned().map(Extension));
         target.watch().tell(Event::of(Kind::ControlRefused).note(format!("by=\"{by}\"")));
         return Failure::new(StatusCode::FORBIDDEN, "browser", "browsers are not answered here").into_response();
     }
@@ -421,7 +427,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (state, watch) = (State::open(directory.path()).expect("made"), Watch::default());
         let told = watch.subscribe(16);
-        for header in ["origin", "sec-fetch-site", "sec-fetch-mode"] {
+        for header in ["origin", "sec-fetch-site"] {
             let request = Request::builder().method(Method::POST).uri("/invites").header(header, "x");
             let request = request.body(Body::empty()).expect("a request");
             let response = router_at_rest(state.clone(), watch.clone()).oneshot(request).await;

@@ -16,21 +16,21 @@ use super::{Answer, Failure};
 /// The header's name.
 const HEADER: &str = "idempotency-key";
 /// Longest key in characters.
-const KEY_CHARS_MAX: usize = 128;
+pub(super) const KEY_CHARS_MAX: usize = 128;
 /// Keys that are known at a time, and how long one is: a caller who has not asked again by then does not.
 const KEYS_MAX: usize = 4_096;
 const KEPT: Duration = Duration::from_secs(600);
 
 /// Whose key, for what.
-pub(super) type Key = (Option<u32>, String, String);
+pub(super) type Key = (String, String, String);
 
 /// The key that a request has, if it has one.
-pub(super) fn key_of(headers: &HeaderMap, user: Option<u32>, path: &str) -> Answer<Option<Key>> {
+pub(super) fn key_of(headers: &HeaderMap, caller: String, path: &str) -> Answer<Option<Key>> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let is_good = |key: &&str| !key.is_empty() && key.len() <= KEY_CHARS_MAX;
     match value.to_str().ok().filter(is_good).filter(|_| values.next().is_none()) {
-        Some(key) => Ok(Some((user, path.to_owned(), key.to_owned()))),
+        Some(key) => Ok(Some((caller, path.to_owned(), key.to_owned()))),
         None => {
             let message =
                 format!("Idempotency-Key is there once, with 1 to {KEY_CHARS_MAX} characters of ASCII: a UUID, say");
@@ -165,7 +165,7 @@ mod tests {
     const NOTHING: u8 = 99;
 
     fn key(key: usize) -> Key {
-        (Some(7), "/devices/a/messages".to_owned(), key.to_string())
+        ("user 7".to_owned(), "/devices/a/messages".to_owned(), key.to_string())
     }
 
     #[tokio::test(start_paused = true)]

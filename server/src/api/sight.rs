@@ -16,7 +16,7 @@ use axum::{
 use futures_util::stream::{self, Stream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Answer, Failure, Lasts, Target, blocking, json, running};
+use super::{Access, Answer, By, Failure, Lasts, Role, Target, blocking, by_whom, json, running};
 pub use crate::services::owner::told::{EventInfo, EventList, SessionInfo, SessionList};
 use crate::{
     services::others::Owned,
@@ -28,9 +28,9 @@ const SESSIONS_MAX: usize = 1_000;
 const EVENTS_MAX: usize = 1_024;
 /// Who is told events as they come, at a time: a quarter of the socket's connections.
 pub(super) const STREAMS_MAX: usize = 16;
-const EVENT_STREAM: &str = "text/event-stream";
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
 /// What a client that was cut off says: the id of the last event that it has.
-const LAST_EVENT_ID: &str = "last-event-id";
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) fn routes() -> Router<Arc<Target>> {
     Router::new().route("/sessions", get(sessions)).route("/events", get(events))
@@ -45,6 +45,7 @@ async fn sessions(Extracted(target): Extracted<Arc<Target>>) -> Answer<Response>
 async fn events(
     Extracted(target): Extracted<Arc<Target>>,
     lasts: Option<Extension<Lasts>>,
+    by: Option<Extension<By>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer<Response> {
@@ -80,7 +81,8 @@ async fn events(
     let reader = watch.subscribe(EVENTS_MAX);
     let after = last.or(after).unwrap_or_else(|| watch.since(0, 0).next);
     let run = Arc::clone(&target.run);
-    let live = Live { watch, reader, run, after, waiting: VecDeque::new(), _place: place };
+    let (access, by) = (target.access.clone(), by_whom(by));
+    let live = Live { watch, reader, run, after, waiting: VecDeque::new(), access, by, _place: place };
     Ok(Sse::new(live.told()).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -92,6 +94,8 @@ struct Live {
     run: Arc<str>,
     after: u64,
     waiting: VecDeque<sse::Event>,
+    access: Access,
+    by: By,
     _place: OwnedSemaphorePermit,
 }
 
@@ -101,7 +105,11 @@ impl Live {
     }
 
     async fn next(&mut self) -> Option<sse::Event> {
+        let mut changes = self.access.changes();
         loop {
+            if !self.access.may(&self.by, Role::Watch) {
+                return None;
+            }
             if let Some(event) = self.waiting.pop_front() {
                 return Some(event);
             }
@@ -113,7 +121,10 @@ impl Live {
             self.waiting.extend(events.iter().map(|event| told(&self.run, event)));
             self.after = next;
             if self.waiting.is_empty() {
-                self.reader.next().await?;
+                tokio::select! {
+                    event = self.reader.next() => _ = event?,
+                    _ = changes.changed() => continue,
+                }
                 // The others are there too by now.
                 for _ in 0..EVENTS_MAX {
                     if !matches!(self.reader.next_within(Duration::ZERO), Read::Event(_)) {

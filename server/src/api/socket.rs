@@ -1,8 +1,9 @@
-//! The socket of the local API, and the thread that answers there: nothing that devices do takes its turn.
+//! The sockets of the local API, and the thread that answers there: nothing that devices do takes its turn.
 
 use std::{
     fmt, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
     pin::pin,
     sync::{
         Arc,
@@ -19,12 +20,12 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Semaphore, mpsc},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{BODY_LEN_MAX, hand_over::HandOver, router};
+use super::{BODY_LEN_MAX, access::ByKey, hand_over::HandOver, router};
 use crate::{
     config::ConfigFile,
     front::intake::Intake,
@@ -39,7 +40,7 @@ use crate::{
 /// Its name in the state directory.
 pub(crate) const SOCKET: &str = "control.sock";
 
-/// Who is answered at a time: half of them are left for verbs, whoever is told events (`sight.rs`) and says messages.
+/// Who is answered at a time at each socket: half of them are left for verbs, whoever is told events (`sight.rs`) and says messages.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a request may take to come.
 const HEAD: Duration = Duration::from_secs(5);
@@ -50,29 +51,45 @@ const LAST: Duration = Duration::from_secs(1);
 /// Threads that work on the store: so many owners at a time.
 const THREADS: usize = 4;
 
-/// Who asks, as the system knows it.
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    /// Whoever may open the owner's socket, or is the server's user, or root.
+    Owner(Peer),
+    /// Another user.
+    User(Peer),
+    /// Whoever has the key with this name.
+    Key(Arc<str>),
+}
+
+/// A process, as the system knows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct By {
-    user: Option<u32>,
-    process: Option<i32>,
+pub(super) struct Peer {
+    pub(super) user: Option<u32>,
+    pub(super) process: Option<i32>,
 }
 
 impl By {
     pub(super) fn this_process() -> Self {
-        Self {
+        Self::Owner(Peer {
             user: Some(rustix::process::getuid().as_raw()),
             process: Some(rustix::process::getpid().as_raw_nonzero().get()),
+        })
+    }
+
+    /// The caller, whichever of his processes asks: what is his alone goes by it.
+    pub(super) fn caller(&self) -> String {
+        match self {
+            Self::Owner(peer) | Self::User(peer) => format!("user {:?}", peer.user),
+            Self::Key(name) => format!("key {name}"),
         }
     }
 
-    /// Which user's it is, where that is known.
-    pub(super) const fn user(&self) -> Option<u32> {
-        self.user
-    }
-
-    fn of(stream: &UnixStream) -> Self {
+    fn of(stream: &UnixStream, is_owners: bool) -> Self {
         let credentials = stream.peer_cred().ok();
-        Self { user: credentials.map(|peer| peer.uid()), process: credentials.and_then(|peer| peer.pid()) }
+        let peer = Peer { user: credentials.map(|peer| peer.uid()), process: credentials.and_then(|peer| peer.pid()) };
+        let is_owner = is_owners || peer.user.is_some_and(|user| [0, rustix::process::getuid().as_raw()].contains(&user));
+        if is_owner { Self::Owner(peer) } else { Self::User(peer) }
     }
 }
 
@@ -88,11 +105,15 @@ impl Lasts {
 
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.user {
+        let peer = match self {
+            Self::Owner(peer) | Self::User(peer) => peer,
+            Self::Key(name) => return write!(f, "key {name}"),
+        };
+        match peer.user {
             Some(user) => write!(f, "uid {user}")?,
             None => f.write_str("unknown")?,
         }
-        self.process.map_or(Ok(()), |process| write!(f, ", pid {process}"))
+        peer.process.map_or(Ok(()), |process| write!(f, ", pid {process}"))
     }
 }
 
@@ -118,7 +139,31 @@ impl Drop for Listening {
 /// # Errors
 /// If the socket cannot be made.
 pub fn listen(state: State, duologue: Duologue) -> io::Result<Listening> {
-    listen_with(control_socket(&state)?, state, duologue, Controlled::default())
+    listen_with(Sockets { owner: control_socket(&state)?, users: None, keys: None }, state, duologue, Controlled::default())
+}
+
+/// Where the local API answers.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Verbs, and who else is the server's user.
+    pub owner: std::os::unix::net::UnixListener,
+    /// Users whom the configuration names.
+    pub users: Option<std::os::unix::net::UnixListener>,
+    /// Whoever has a key, at a loopback address.
+    pub keys: Option<std::net::TcpListener>,
+}
+
+impl Sockets {
+    /// The same sockets, for another process.
+    ///
+    /// # Errors
+    /// If this process may have no more files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let Self { owner, users, keys } = self;
+        let users = users.as_ref().map(std::os::unix::net::UnixListener::try_clone).transpose()?;
+        let keys = keys.as_ref().map(std::net::TcpListener::try_clone).transpose()?;
+        Ok(Self { owner: owner.try_clone()?, users, keys })
+    }
 }
 
 /// What a server can do that has more than the library's part.
@@ -148,25 +193,77 @@ pub fn control_socket(state: &State) -> io::Result<std::os::unix::net::UnixListe
     Ok(listener)
 }
 
-/// As [`listen`], by a socket that is there, for a server that can do more.
+/// Makes the socket of `[api]`, of mode 0660, for that group; unless told, this process's.
+///
+/// # Errors
+/// If it cannot be made: somebody answers there, or what lies there is no socket.
+pub fn users_socket(path: &Path, group: Option<u32>) -> io::Result<std::os::unix::net::UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(io::Error::other("something else lies there")),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there"));
+        }
+        // Left from one that was killed.
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// As [`listen`], by sockets that are there, for a server that can do more.
 ///
 /// # Errors
 /// If there is no thread for it.
 pub fn listen_with(
-    listener: std::os::unix::net::UnixListener,
+    sockets: Sockets,
     state: State,
     duologue: Duologue,
     controlled: Controlled,
 ) -> io::Result<Listening> {
-    listener.set_nonblocking(true)?;
+    let Sockets { owner, users, keys } = sockets;
+    owner.set_nonblocking(true)?;
+    users.as_ref().map_or(Ok(()), |users| users.set_nonblocking(true))?;
+    keys.as_ref().map_or(Ok(()), |keys| keys.set_nonblocking(true))?;
+    let port = keys.as_ref().map(std::net::TcpListener::local_addr).transpose()?.map_or(0, |bound| bound.port());
     let Controlled { config, hand_overs, intake } = controlled;
     let watch = duologue.watch().clone();
     let app = router(state, Some(duologue), config, hand_overs).layer(DefaultBodyLimit::max(BODY_LEN_MAX));
     Listening::on_a_thread("duologue-owner", move |stop| async move {
-        match UnixListener::from_std(listener) {
-            Ok(listener) => accept(listener, app, &watch, &intake, &stop).await,
-            Err(error) => watch.tell(failed(&error)),
-        }
+        let answering = Answering { app, watch, intake, stop };
+        let of_owner = async |listener: UnixListener, is_owners| {
+            let admitted = |stream: &UnixStream| Extension(By::of(stream, is_owners));
+            answering.accept(async || Ok(listener.accept().await?.0), admitted).await;
+        };
+        let owner = async {
+            match UnixListener::from_std(owner) {
+                Ok(listener) => of_owner(listener, true).await,
+                Err(error) => answering.watch.tell(failed(&error)),
+            }
+        };
+        let users = async {
+            match users.map(UnixListener::from_std) {
+                None => {}
+                Some(Ok(listener)) => of_owner(listener, false).await,
+                Some(Err(error)) => answering.watch.tell(failed(&error)),
+            }
+        };
+        let keys = async {
+            match keys.map(TcpListener::from_std) {
+                None => {}
+                Some(Ok(listener)) => {
+                    let admitted = |_: &TcpStream| Extension(ByKey { port });
+                    answering.accept(async || Ok(listener.accept().await?.0), admitted).await;
+                }
+                Some(Err(error)) => answering.watch.tell(failed(&error)),
+            }
+        };
+        tokio::join!(owner, users, keys);
     })
 }
 
@@ -190,31 +287,46 @@ impl Listening {
     }
 }
 
-async fn accept(listener: UnixListener, app: Router, watch: &Watch, intake: &Intake, stop: &CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            intake.accepted(|| listener.accept()).await.map(|(stream, _)| (stream, place))
-        };
-        let Some(accepted) = stop.run_until_cancelled(next).await else { break };
-        match accepted {
-            Ok((stream, place)) => {
-                let app = app.clone().layer(Extension(By::of(&stream)));
-                tokio::spawn(async move {
-                    converse(stream, app).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                watch.tell(failed(&error));
-                tokio::time::sleep(Duration::from_millis(100)).await;
+/// Whoever answers at some sockets.
+struct Answering {
+    app: Router,
+    watch: Watch,
+    intake: Intake,
+    stop: CancellationToken,
+}
+
+impl Answering {
+    /// Answers at one of them, which has places of its own: `admitted` is what is known of who comes there.
+    async fn accept<S, T>(&self, next: impl AsyncFn() -> io::Result<S>, admitted: impl Fn(&S) -> Extension<T>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: Clone + Send + Sync + 'static,
+    {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                self.intake.accepted(|| next()).await.map(|stream| (stream, place))
+            };
+            let Some(accepted) = self.stop.run_until_cancelled(next).await else { break };
+            match accepted {
+                Ok((stream, place)) => {
+                    let app = self.app.clone().layer(admitted(&stream));
+                    tokio::spawn(async move {
+                        converse(stream, app).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    self.watch.tell(failed(&error));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
+        // Whoever is being answered has asked for this end, perhaps.
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(LAST, places.acquire_many(all)).await;
     }
-    // Whoever is being answered has asked for this end, perhaps.
-    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(LAST, places.acquire_many(all)).await;
 }
 
 fn failed(error: &io::Error) -> Event {

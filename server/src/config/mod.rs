@@ -8,6 +8,7 @@
 //!
 //! A file counts whole or not at all.
 
+mod api;
 mod audit;
 mod error;
 mod firewall;
@@ -31,6 +32,7 @@ pub use reload::ConfigFile;
 use settings::Settings;
 
 use crate::{
+    api::ApiSettings,
     door::{
         firewall::FirewallSettings, hook::HookSettings, passkeys::PasskeySettings, policy::rules::Rules,
         tokens::TokenSettings,
@@ -66,6 +68,8 @@ pub struct Config {
     pub watch: WatchSettings,
     /// How the audit log is written, `Some(None)` if it is to be none; none if it has no `[audit]`.
     pub audit: Option<Option<AuditSettings>>,
+    /// Where the local API answers besides the owner's socket, and whom.
+    pub api: ApiSettings,
 }
 
 impl Config {
@@ -82,11 +86,11 @@ impl Config {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
-        let schema::Read { settings, acme, rules, as_sent, token, hook, vouch, passkey, firewall, audit, watch } =
+        let schema::Read { settings, acme, rules, as_sent, token, hook, vouch, passkey, firewall, audit, watch, api } =
             schema::read(text).map_err(|errors| ConfigErrors::new(name, text, errors))?;
         let rules = Rules::new(rules);
         let rules = if as_sent { rules.as_sent() } else { rules };
-        Ok(Self { settings, acme, rules, token, hook, vouch, passkey, firewall, audit, watch })
+        Ok(Self { settings, acme, rules, token, hook, vouch, passkey, firewall, audit, watch, api })
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use super::{Config, ConfigErrors, error::Wrong, read_text, settings::Settings, tables};
 use crate::{
+    api::{Access, ApiSettings},
     door::{
         firewall::{Firewall, FirewallSettings, InvalidList},
         hook::HookSettings,
@@ -46,6 +47,10 @@ struct Started {
     audit: Option<Option<AuditSettings>>,
     /// Of the start.
     watch: WatchSettings,
+    /// Where the local API answers, as at the start.
+    api: ApiSettings,
+    /// Whom it answers, now.
+    access: Access,
     /// Followed by the service `http`.
     vouches: Vouches,
     following: Mutex<Following>,
@@ -83,10 +88,25 @@ impl ConfigFile {
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let config = path.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         let config = together(&flags, path.as_deref(), config);
-        let Config { settings, acme, token, hook, vouch, passkey, audit, watch, .. } = config.clone();
+        let Config { settings, acme, token, hook, vouch, passkey, audit, watch, api, .. } = config.clone();
+        let access = Access::new(&api);
         let vouches = Vouches::new(vouch.unwrap_or_default());
         let following = Mutex::default();
-        let started = Started { path, flags, settings, acme, token, passkey, hook, audit, watch, vouches, following };
+        let started = Started {
+            path,
+            flags,
+            settings,
+            acme,
+            token,
+            passkey,
+            hook,
+            audit,
+            watch,
+            api,
+            access,
+            vouches,
+            following,
+        };
         Ok((Self(Arc::new(started)), config))
     }
 
@@ -157,6 +177,12 @@ impl ConfigFile {
         &self.0.watch
     }
 
+    /// Whom the local API answers, as the file says it, now and after each reload.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.0.access.clone()
+    }
+
     /// Whose tokens are taken.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
@@ -203,6 +229,9 @@ impl ConfigFile {
             ("door.hook", config.hook != started.hook),
             ("door.passkey", config.passkey != started.passkey),
             ("audit", config.audit != started.audit),
+            ("api.socket", config.api.socket != started.api.socket),
+            ("api.group", config.api.group != started.api.group),
+            ("api.listen", config.api.listen != started.api.listen),
         ];
         fixed.extend(tables.into_iter().filter_map(|(table, differs)| differs.then_some(table)));
         if !fixed.is_empty() {
@@ -222,6 +251,7 @@ impl ConfigFile {
             .map_err(|error| refused(format!("has a [firewall] that cannot be used: {error}")))?;
 
         started.vouches.set(config.vouch.clone().unwrap_or_default());
+        started.access.set(&config.api);
         duologue.put_firewall(firewall);
         match policy {
             Some(policy) => duologue.set_policy(policy.with_rules(config.rules.clone())),
@@ -268,6 +298,9 @@ impl ConfigFile {
 /// What flags and file come to together.
 fn together(flags: &Settings, path: Option<&Path>, mut config: Config) -> Config {
     config.settings = flags.clone().or(config.settings.beside(directory(path)));
+    if let Some(socket) = &mut config.api.socket {
+        *socket = directory(path).join(&*socket);
+    }
     let site = &flags.site;
     if site.certificates.is_some() || site.keys.is_some() || site.behind_proxy == Some(true) {
         config.acme = None;

@@ -13,6 +13,7 @@ use super::{
     settings::Settings,
     tables,
 };
+use crate::api::ApiSettings;
 use crate::door::{
     firewall::{FirewallSettings, network},
     hook::HookSettings,
@@ -78,6 +79,8 @@ struct File {
     rule: Vec<Spanned<Table>>,
     #[serde(default)]
     audit: Option<super::audit::Table>,
+    #[serde(default)]
+    api: Option<super::api::Table>,
 }
 
 /// What holds for every rule that does not say otherwise.
@@ -177,6 +180,7 @@ pub(super) struct Read {
     pub(super) firewall: FirewallSettings,
     pub(super) watch: WatchSettings,
     pub(super) audit: Option<Option<AuditSettings>>,
+    pub(super) api: ApiSettings,
 }
 
 /// All that a text says; or all that is wrong in it.
@@ -229,6 +233,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
     let watch = super::watch::read(&file.watch, &mut reader.wrong);
     let vouch = file.door.vouch.as_ref().map(|table| reader.vouch(table));
     let audit = file.audit.as_ref().map(|table| table.read(&mut reader));
+    let api = file.api.as_ref().map(|table| table.read(&mut reader)).unwrap_or_default();
     let mut names = HashSet::new();
     let mut rules = Vec::with_capacity(file.rule.len() + 1);
     if file.door.passkey.is_some() {
@@ -259,6 +264,7 @@ pub(super) fn read(text: &str) -> Result<Read, Vec<Wrong>> {
                 passkey: passkey.map(Spanned::into_inner),
                 firewall,
                 audit,
+                api,
                 watch,
             })
         }
