@@ -243,6 +243,13 @@ impl World {
         // A server that was about to stop does so first.
         self.run_for(Duration::from_secs(DRAIN_SECS));
         self.settle();
+        if self.hostile.tampered > 0 {
+            // What the middleman took out last shows when the next record comes, each way.
+            self.client.wake(self.now);
+            self.drive();
+            self.run_for(HEALING);
+            self.settle();
+        }
         let (states, opened) = (self.states.len(), self.opened);
         self.run_for(STILLNESS);
         let new = &self.states[states..];
