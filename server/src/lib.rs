@@ -65,10 +65,10 @@ pub use api::{
     AccountInfo, AccountList, AccountShown, AddBan, AlteringWay, BanInfo, BanList, Bind, Bound, ChangeGroups,
     Controlled, Delivered, DeliveredTo, Deliveries, DeviceInfo, DeviceList, EventInfo, EventList, ExplainPolicy,
     GuestInfo, HandOver, HandedOver, Health, InGroups, InviteInfo, InviteList, InviteStatus, Invited, Kept, KeysInfo,
-    KindCount, LiftBan, Listening, NewInvite, NextKey, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded, RemovePasskeys,
-    RemovedPasskeys, Rename, Renamed, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList, SignedKey,
-    Supposed, WatchList, WatchRule, Withdrawn, check_backup, control_socket, import_export, listen, listen_status,
-    listen_with, restore_backup, server_keys,
+    KindCount, LiftBan, Listening, MESSAGE_LEN_MAX, NewInvite, NextKey, PasskeyInfo, PasskeyOf, PolicyAnswer, Reloaded,
+    RemovePasskeys, RemovedPasskeys, Rename, Renamed, Restored, Revoke, Revoked, ServerState, SessionInfo, SessionList,
+    SignedKey, Sockets, Supposed, WatchList, WatchRule, Withdrawn, check_backup, control_socket, import_export, listen,
+    listen_status, listen_with, restore_backup, server_keys, users_socket,
 };
 pub use axum;
 pub use config::{Config, ConfigError, ConfigErrors, ConfigFile};
@@ -85,6 +85,7 @@ pub use door::policy::{
     patterns::{InvalidPattern, LabelPattern, PathPattern},
     rules::{Rule, Rules},
 };
+pub use door::programs::{Access, ApiKey, ApiSettings, ApiUser, Role};
 pub use door::quantity::{parse_size, parse_span};
 pub use door::standing::{Group, InvalidName, Level, Proof, Standing, Subject};
 pub use door::tokens::{

@@ -56,6 +56,8 @@ enum Verb {
     Bans(verbs::bans::Bans),
     /// Says something to a device, or to somebody, and tells what became of it: exits with 1 unless it was taken.
     Say(verbs::say::Say),
+    /// Makes a key by which a program of this machine may ask the server's local API, and prints what its configuration then says.
+    ApiKey(verbs::api_key::ApiKeyVerb),
     /// What happens here, and by which rules somebody is stopped.
     Watch(verbs::watch::Watch),
     /// The audit log: who was let in, refused, raised, revoked and banned, and what the owner did.
@@ -110,6 +112,7 @@ async fn main() -> std::process::ExitCode {
         Verb::Accounts(verb) => verb.run().await,
         Verb::Bans(verb) => verb.run().await,
         Verb::Say(verb) => verb.run().await,
+        Verb::ApiKey(verb) => verb.run(),
         Verb::Watch(verb) => verb.run().await,
         Verb::Audit(verb) => verb.run().await,
         Verb::Backup(verb) => verb.run().await,

@@ -3,7 +3,7 @@
 //! ```text
 //! tests/forms.json ─► each test by itself, with DUOLOGUE_LONG=1
 //! the simulation over 100,000 seeds · every proxy that can be had (docs/PROXIES.md) · Autobahn's cases (docs/AUTOBAHN.md)
-//! a server that is built with traces and tokio-console
+//! a server that is built with traces and tokio-console · the local API by schemathesis
 //! ```
 //!
 //! With `--filter` only some: the other rows stay as they are.
@@ -73,7 +73,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Runs all whole forms, or those whose name contains the filter: a test's, `simulation`, `proxies`, `autobahn` or `seeing`.
+/// Runs all whole forms, or those whose name contains the filter: a test's, `simulation`, `proxies`, `autobahn`, `seeing` or
+/// `schemathesis`.
 ///
 /// # Errors
 ///
@@ -119,6 +120,11 @@ pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
     let what = "traces and tokio-console, see [OPERATING.md](OPERATING.md#seeing-inside)".to_owned();
     report.row("seeing", what, none("3"), |run| {
         run.seeing();
+        Ok(())
+    })?;
+    let what = "the local API, asked what its OpenAPI document says by schemathesis".to_owned();
+    report.row("schemathesis", what, none("1"), |run| {
+        run.schemathesis();
         Ok(())
     })?;
     ensure!(

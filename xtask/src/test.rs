@@ -418,6 +418,17 @@ impl<'a> Run<'a> {
         self.stream(group, command.env("PYTHONPATH", packages));
     }
 
+    /// What the OpenAPI document of the local API says, asked of a real server.
+    pub(crate) fn schemathesis(&mut self) {
+        let group = "the local API by schemathesis";
+        let Some(packages) = tools::schemathesis() else {
+            return self.skip(group, "schemathesis", "no python3 with schemathesis");
+        };
+        let mut command = cargo(["test", "-p", "duologue-server", "--test", "api"]);
+        command.args(["--", "--ignored", "--show-output", "schemathesis"]);
+        self.stream(group, command.env("PYTHONPATH", packages));
+    }
+
     /// The end-to-end tests that take the whole machine.
     fn busy(&mut self) {
         let all = Self::list(debug::end_to_end(), None);

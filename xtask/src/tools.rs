@@ -44,6 +44,8 @@ const ISSUER_NODE: &str = "22.23.5";
 const CRYPTOGRAPHY: &str = "48.0.0";
 /// And the one that reads what a collector is sent.
 const OPENTELEMETRY: &str = "1.45.2";
+/// Asks the local API what its document says.
+const SCHEMATHESIS: &str = "4.32.5";
 
 /// What `cargo xtask bench page` measures beside Duologue, and what these need: npm packages in one folder.
 const BENCH: [(&str, &str); 10] = [
@@ -187,6 +189,11 @@ pub(crate) fn has_cryptography() -> bool {
 /// What has PyPI's opentelemetry-proto in python3, for `PYTHONPATH`, after trying to install it.
 pub(crate) fn opentelemetry_proto() -> Option<PathBuf> {
     python_package("opentelemetry-proto", OPENTELEMETRY, "opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+}
+
+/// The same of schemathesis.
+pub(crate) fn schemathesis() -> Option<PathBuf> {
+    python_package("schemathesis", SCHEMATHESIS, "schemathesis.cli")
 }
 
 /// The folder of a package of PyPI's, from which python3 can import that: there may be nothing in it where python3 has it itself.

@@ -8,141 +8,32 @@
 //!
 //! Users and keys follow the file when it is read again; whoever is told events has them no longer once his role is gone.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
+use super::{By, Failure, Target, operations};
+use crate::{
+    door::programs::{Access, Role},
+    watch::events::{Event, Kind},
+};
 use axum::{
     extract::{MatchedPath, Request, State as Extracted},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 
-use super::{By, Failure, Target, operations};
-use crate::{
-    state::random,
-    watch::events::{Event, Kind},
-};
-
-/// How a key begins, so that it is known for what it is wherever it is found.
-const PREFIX: &str = "duologue_api_";
-
-/// What somebody may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// Say something to devices.
-    Send,
-    /// See who is here, and what happens.
-    Watch,
-}
-
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Admin, Self::Send, Self::Watch];
-
-    /// As the configuration says it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Send => "send",
-            Self::Watch => "watch",
-        }
+/// Whether somebody may ask for what needs that role.
+pub(super) fn may(access: &Access, by: &By, role: Role) -> bool {
+    match by {
+        By::Owner(_) => true,
+        By::User(peer) => peer.user.is_some_and(|user| access.user_may(user, role)),
+        By::Key(name) => access.key_may(name, role),
     }
 }
 
-/// What `[api]` says: where the local API answers besides the owner's socket, and whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ApiSettings {
-    /// A Unix socket, of mode 0660.
-    pub socket: Option<PathBuf>,
-    /// The group that may open it; unless told, that of the server's process.
-    pub group: Option<u32>,
-    /// A loopback address.
-    pub listen: Option<SocketAddr>,
-    /// Users of this machine who are answered at the socket, beside the server's own and root.
-    pub users: Vec<ApiUser>,
-    /// Whoever shows one of these is answered at the address.
-    pub keys: Vec<ApiKey>,
-}
-
-/// A user of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiUser {
-    /// The system's number for it.
-    pub user: u32,
-    /// What it may ask.
-    pub roles: Vec<Role>,
-}
-
-/// A key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiKey {
-    /// What the log calls whoever has it.
-    pub name: String,
-    /// Its hash: the key itself is nowhere here.
-    pub sha256: [u8; 32],
-    /// What it may ask.
-    pub roles: Vec<Role>,
-}
-
-impl ApiKey {
-    /// A new one, of 256 random bits, and its hash.
-    #[must_use]
-    pub fn make() -> (String, [u8; 32]) {
-        let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<32>()));
-        let hash = Sha256::digest(&key).into();
-        (key, hash)
-    }
-}
-
-/// Users and keys, as the file says now. Clones share them.
-#[derive(Clone, Debug)]
-pub struct Access(Arc<watch::Sender<(Vec<ApiUser>, Vec<ApiKey>)>>);
-
-impl Access {
-    /// Those of these settings.
-    #[must_use]
-    pub fn new(settings: &ApiSettings) -> Self {
-        Self(Arc::new(watch::Sender::new((settings.users.clone(), settings.keys.clone()))))
-    }
-
-    /// From now on those.
-    pub fn set(&self, settings: &ApiSettings) {
-        self.0.send_replace((settings.users.clone(), settings.keys.clone()));
-    }
-
-    /// Hears of each change.
-    pub(super) fn changes(&self) -> watch::Receiver<(Vec<ApiUser>, Vec<ApiKey>)> {
-        self.0.subscribe()
-    }
-
-    /// Whether somebody may ask for what needs that role.
-    pub(super) fn may(&self, by: &By, role: Role) -> bool {
-        let has = |roles: &[Role]| roles.contains(&role) || roles.contains(&Role::Admin);
-        let (users, keys) = &*self.0.borrow();
-        match by {
-            By::Owner(_) => true,
-            By::User(peer) => users.iter().any(|its| peer.user == Some(its.user) && has(&its.roles)),
-            By::Key(name) => keys.iter().any(|its| its.name == **name && has(&its.roles)),
-        }
-    }
-
-    /// Whether somebody is answered at all.
-    fn knows(&self, by: &By) -> bool {
-        Role::ALL.into_iter().any(|role| self.may(by, role))
-    }
-
-    /// Who has a key.
-    fn holder(&self, key: &[u8]) -> Option<By> {
-        let hash: [u8; 32] = Sha256::digest(key).into();
-        let (_, keys) = &*self.0.borrow();
-        keys.iter().find(|its| its.sha256 == hash).map(|its| By::Key(its.name.as_str().into()))
-    }
+/// Whether somebody is answered at all.
+fn is_known(access: &Access, by: &By) -> bool {
+    Role::ALL.into_iter().any(|role| may(access, by, role))
 }
 
 /// Says of a connection that it came to the loopback address with this port: who asks shows a key.
@@ -163,8 +54,8 @@ pub(super) async fn admit(Extracted(target): Extracted<Arc<Target>>, mut request
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let is_in = match path.map(|path| operations::needs(request.method(), path)) {
         // Nothing is there, which everybody may hear who is answered.
-        None | Some(operations::Needs::Nothing) => target.access.knows(&by),
-        Some(operations::Needs::Role(role)) => target.access.may(&by, role),
+        None | Some(operations::Needs::Nothing) => is_known(&target.access, &by),
+        Some(operations::Needs::Role(role)) => may(&target.access, &by, role),
     };
     if !is_in {
         let message = match by {
@@ -198,7 +89,7 @@ fn by_key(access: &Access, request: &Request, port: u16) -> Result<By, Failure> 
         return Err(unknown("a key is asked for, once, and there alone: Authorization: Bearer KEY"));
     };
     let key = value.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
-    let by = key.and_then(|(_, key)| access.holder(key.trim_ascii()));
+    let by = key.and_then(|(_, key)| access.name_of(key.trim_ascii())).map(By::Key);
     by.ok_or_else(|| unknown("no [[api.key]] has this key: `duologue api-key` makes one"))
 }
 
@@ -244,26 +135,10 @@ mod tests {
         }
         assert!(!named("http://a.example:9465/devices", "127.0.0.1:9465"), "the request names another");
         assert!(!is_of_this_machine(&Uri::from_static("/devices"), &HeaderMap::new(), 9_465), "none is named");
-        let twice = [(header::HOST, HeaderValue::from_static("127.0.0.1:9465")), (header::HOST, HeaderValue::from_static("a"))];
+        let twice =
+            [(header::HOST, HeaderValue::from_static("127.0.0.1:9465")), (header::HOST, HeaderValue::from_static("a"))];
         let mut headers = HeaderMap::new();
         twice.into_iter().for_each(|(name, value)| _ = headers.append(name, value));
         assert!(!is_of_this_machine(&Uri::from_static("/devices"), &headers, 9_465), "two are named");
-    }
-
-    #[test]
-    fn a_role_is_its_owners_and_admin_is_all_of_them() {
-        let (key, sha256) = ApiKey::make();
-        let shop = ApiKey { name: "shop".to_owned(), sha256, roles: vec![Role::Send] };
-        let user = ApiUser { user: 4_242, roles: vec![Role::Watch] };
-        let access = Access::new(&ApiSettings { users: vec![user], keys: vec![shop], ..ApiSettings::default() });
-        let by = access.holder(key.as_bytes()).expect("it is known");
-        assert!(access.may(&by, Role::Send) && !access.may(&by, Role::Watch) && !access.may(&by, Role::Admin));
-        assert!(access.holder(&key.as_bytes()[1..]).is_none() && access.holder(b"").is_none());
-        let user = |number| By::User(crate::api::socket::Peer { user: number, process: None });
-        assert!(access.may(&user(Some(4_242)), Role::Watch) && !access.may(&user(Some(4_242)), Role::Send));
-        assert!(!access.knows(&user(Some(4_243))) && !access.knows(&user(None)));
-        access.set(&ApiSettings::default());
-        assert!(access.holder(key.as_bytes()).is_none() && !access.knows(&by) && !access.knows(&user(Some(4_242))));
-        assert!(access.may(&By::this_process(), Role::Admin));
     }
 }

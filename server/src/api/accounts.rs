@@ -10,6 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use duologue::DeviceId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -26,14 +27,14 @@ use crate::{
 };
 
 /// All accounts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountList {
     /// By name.
     pub accounts: Vec<AccountInfo>,
 }
 
 /// An account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountInfo {
     /// The owner's name for a person.
     pub subject: Subject,
@@ -51,7 +52,7 @@ pub struct AccountInfo {
 }
 
 /// An account, with its devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountShown {
     /// The account.
     pub account: AccountInfo,
@@ -63,7 +64,7 @@ pub struct AccountShown {
 }
 
 /// Which groups a subject is to be put into, and taken out of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeGroups {
     /// These.
@@ -75,14 +76,14 @@ pub struct ChangeGroups {
 }
 
 /// The groups that a subject is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InGroups {
     /// By name.
     pub groups: Vec<Group>,
 }
 
 /// A name lets its people in again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Restored {
     /// True.
     pub restored: bool,

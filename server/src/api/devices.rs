@@ -14,6 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use duologue::DeviceId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// All devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceList {
     /// The oldest first.
     pub devices: Vec<DeviceInfo>,
@@ -43,7 +44,7 @@ pub struct DeviceList {
 }
 
 /// A device that nobody has let in, and that is here: as a guest, or by what its person has proved. Nothing is kept of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestInfo {
     /// Its id, base64url: `devices revoke` ends its lines.
     pub id: String,
@@ -62,7 +63,7 @@ pub struct GuestInfo {
 }
 
 /// A device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceInfo {
     /// Its id, base64url.
     pub id: String,
@@ -95,7 +96,7 @@ pub struct DeviceInfo {
 }
 
 /// To whom a device is to be bound.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {
     /// Whose it is from now on.
@@ -103,7 +104,7 @@ pub struct Bind {
 }
 
 /// A device was bound, or released.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bound {
     /// False if it was so before.
     pub changed: bool,

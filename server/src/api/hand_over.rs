@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Router, extract::State as Extracted, http::StatusCode, response::Response, routing::post};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -18,7 +19,7 @@ pub struct HandOver {
 }
 
 /// Another process has the server's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HandedOver {
     /// Which.
     pub pid: u32,

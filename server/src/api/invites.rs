@@ -10,6 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use duologue::{InviteId, limits::LABEL_LEN_MAX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Named, Said, Target, blocking, by_whom, json};
@@ -24,7 +25,7 @@ use crate::{
 const OPENS_MAX: usize = 32;
 
 /// What is asked for with an invite.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewInvite {
     /// For how long it is good.
@@ -47,7 +48,7 @@ pub struct NewInvite {
 }
 
 /// An invite.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Invited {
     /// The link, which lets one device in: a secret.
     pub link: String,
@@ -56,14 +57,14 @@ pub struct Invited {
 }
 
 /// All invites that are kept: a month beyond their end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InviteList {
     /// The oldest first.
     pub invites: Vec<InviteInfo>,
 }
 
 /// An invite, without its secret; times in seconds since 1970.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InviteInfo {
     /// Its id, 32 hexadecimal digits.
     pub id: String,
@@ -98,7 +99,7 @@ pub struct InviteInfo {
 }
 
 /// What became of an invite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InviteStatus {
     /// A device may come in by it.
@@ -114,7 +115,7 @@ pub enum InviteStatus {
 }
 
 /// An invite lets nobody in any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Withdrawn {
     /// True.
     pub withdrawn: bool,

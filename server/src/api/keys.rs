@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use axum::{Extension, Router, extract::State as Extracted, http::StatusCode, response::Response, routing::post};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use duologue::{KeyStatement, OwnerKey, ServerKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Said, Target, blocking, by_whom, json};
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// What is known of a server's keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeysInfo {
     /// The one that links name: the next one, if there is one.
     pub key: String,
@@ -43,7 +44,7 @@ pub struct KeysInfo {
 }
 
 /// Of a key that its owner has signed: the owner's key, number, key and signature.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignedKey {
     /// The owner's public key.
@@ -60,7 +61,7 @@ pub struct SignedKey {
 }
 
 /// The next key, before it is signed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NextKey {
     /// Which of the server's keys.
     pub number: u32,

@@ -18,6 +18,7 @@ use axum::{
 };
 use duologue::{ChannelError, Delivery, DeviceId, ResetCode, limits};
 use duologue_native::{Channel, Line, LineError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Semaphore,
@@ -52,7 +53,7 @@ pub(super) const DEADLINE_MS_MAX: u64 = 50_000;
 const DEVICES_MAX: usize = 64;
 
 /// What is known of a message, in the words that a page's `delivery` has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Delivered {
     /// It was not sent: nobody was there, or nobody who had room for it.
     #[serde(rename = "not here")]
@@ -74,7 +75,7 @@ impl fmt::Display for Delivered {
 }
 
 /// What became of it at one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveredTo {
     /// The device, base64url.
     pub device: String,
@@ -83,7 +84,7 @@ pub struct DeliveredTo {
 }
 
 /// What became of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deliveries {
     /// The best of them: `taken` where one has taken it, `not here` where nobody was there.
     pub delivery: Delivered,

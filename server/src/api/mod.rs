@@ -91,6 +91,7 @@ use tokio::{
 
 use crate::{
     config::ConfigFile,
+    door::programs::{Access, ApiSettings},
     lines::Duologue,
     state::{
         State,
@@ -101,7 +102,6 @@ use crate::{
         stream::Watch,
     },
 };
-pub use access::{Access, ApiKey, ApiSettings, ApiUser, Role};
 pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroups, Restored};
 use asked::{Named, Said};
 pub use backup::{check_backup, import_export, restore_backup};
@@ -110,7 +110,7 @@ pub use hand_over::{HandOver, HandedOver};
 pub use invites::{InviteInfo, InviteList, InviteStatus, Invited, NewInvite, Withdrawn};
 pub use keys::{KeysInfo, NextKey, SignedKey, server_keys};
 use messages::Messages;
-pub use messages::{Delivered, DeliveredTo, Deliveries};
+pub use messages::{Delivered, DeliveredTo, Deliveries, MESSAGE_LEN_MAX};
 pub use passkeys::{PasskeyInfo, RemovePasskeys, RemovedPasskeys};
 pub use policy::{ExplainPolicy, PolicyAnswer, Reloaded, Supposed};
 pub use rename::{Rename, Renamed};
@@ -232,7 +232,7 @@ async fn refuse_browsers(Extracted(target): Extracted<Arc<Target>>, request: Req
     // Not `Sec-Fetch-Mode`: Node's fetch has that alone.
     if [header::ORIGIN.as_str(), "sec-fetch-site"].iter().any(|name| request.headers().contains_key(*name)) {
         let by = by_whom(request.extensions().get().cloned().map(Extension));
-        target.watch().tell(Event::of(Kind::ControlRefused).note(format!("by=\"{by}\"")));
+        target.watch().tell(Event::of(Kind::ControlRefused).note(format!("by=\"{by}\" why=browser")));
         return Failure::new(StatusCode::FORBIDDEN, "browser", "browsers are not answered here").into_response();
     }
     next.run(request).await
@@ -433,7 +433,7 @@ mod tests {
             let response = router_at_rest(state.clone(), watch.clone()).oneshot(request).await;
             assert_eq!(response.expect("it always answers").status(), StatusCode::FORBIDDEN, "{header}");
             let event = told.next().await.expect("told");
-            let by = format!("by=\"{}\"", By::this_process());
+            let by = format!("by=\"{}\" why=browser", By::this_process());
             assert_eq!((event.kind, event.note.as_deref()), (Kind::ControlRefused, Some(by.as_str())), "{header}");
         }
     }

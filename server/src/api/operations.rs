@@ -15,10 +15,14 @@ use serde_json::{Map, Value, json};
 use super::{
     AccountList, AccountShown, AddBan, BanInfo, BanList, Bind, Bound, ChangeGroups, Deliveries, DeviceList, EventList,
     ExplainPolicy, HandedOver, Health, InGroups, InviteList, Invited, KeysInfo, LiftBan, NewInvite, NextKey,
-    PolicyAnswer, Refused, Reloaded, RemovePasskeys, RemovedPasskeys, Rename, Renamed, Restored, Revoke, Revoked, Role,
+    PolicyAnswer, Refused, Reloaded, RemovePasskeys, RemovedPasskeys, Rename, Renamed, Restored, Revoke, Revoked,
     ServerState, SessionList, SignedKey, Target, WatchList, Withdrawn, messages, once, sight,
 };
-use crate::{door::standing::SUBJECT_BYTES_MAX, services::owner::told::AuditShown};
+use crate::{
+    door::programs::Role,
+    door::standing::{GROUP_BYTES_MAX, SUBJECT_BYTES_MAX},
+    watch::audit::writer::AuditState,
+};
 
 /// What a caller must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,19 +125,20 @@ impl Operation {
 }
 
 /// A name in a path.
-fn in_path(path: &str, name: &str) -> Value {
-    let schema = match (path.split('/').nth(1).unwrap_or_default(), name) {
+fn in_path(path: &str, name_of: &str) -> Value {
+    let schema = match (path.split('/').nth(1).unwrap_or_default(), name_of) {
         ("devices", _) => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$" }),
         ("invites", _) => json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" }),
-        ("tokens", _) => json!({ "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[\\x21-\\x7E]+$" }),
-        _ => name_schema(),
+        ("tokens", _) => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+        ("groups", _) => name(GROUP_BYTES_MAX),
+        _ => name(SUBJECT_BYTES_MAX),
     };
-    json!({ "name": name, "in": "path", "required": true, "schema": schema })
+    json!({ "name": name_of, "in": "path", "required": true, "schema": schema })
 }
 
-/// Of a subject, or a group. That it is printable, no pattern says wholly.
-fn name_schema() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": SUBJECT_BYTES_MAX, "pattern": "^[A-Za-z0-9._@/+-]+$" })
+/// Of a subject, or a group. That it is printable, and how many bytes its characters have, no schema says: it is 400.
+fn name(bytes_max: usize) -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": bytes_max })
 }
 
 fn in_query(name: &str, is_required: bool, does: &str, schema: &Value) -> Value {
@@ -145,13 +150,19 @@ fn in_header(name: &str, does: &str, schema: &Value) -> Value {
 }
 
 fn of_messages() -> Vec<Value> {
-    let label = json!({ "type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._/-]+$" });
+    let label = json!({ "type": "string", "minLength": 1, "maxLength": 64 });
     let deadline = json!({ "type": "integer", "minimum": 1, "maximum": messages::DEADLINE_MS_MAX, "default": messages::DEADLINE_MS });
-    let key = json!({ "type": "string", "minLength": 1, "maxLength": once::KEY_CHARS_MAX, "pattern": "^[\\x21-\\x7E]+$" });
+    let key =
+        json!({ "type": "string", "minLength": 1, "maxLength": once::KEY_CHARS_MAX, "pattern": "^[\\x21-\\x7E]+$" });
     vec![
         in_query("label", true, "The channel's label", &label),
         in_query("deadline_ms", false, "For how long it waits to be taken, in milliseconds", &deadline),
-        in_query("datagram", false, "Best effort: sent if there is room now", &json!({ "type": "boolean", "default": false })),
+        in_query(
+            "datagram",
+            false,
+            "Best effort: sent if there is room now",
+            &json!({ "type": "boolean", "default": false }),
+        ),
         in_header(
             "Idempotency-Key",
             "Under one key the same is said once, however often it is asked within ten minutes; another body under it is 409",
@@ -221,7 +232,7 @@ static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
             .needs_body::<AddBan>()
             .makes::<BanInfo>(),
         post("/bans/lift", ADMIN, "Lifts a ban").needs_body::<LiftBan>().gives::<BanInfo>(),
-        get("/audit", ADMIN, "The audit log's head, signed now, to be kept elsewhere").gives::<AuditShown>(),
+        get("/audit", ADMIN, "The audit log's head, signed now, to be kept elsewhere").gives::<AuditState>(),
         post("/keys/init", ADMIN, "Takes an owner's key, who has signed the server's key as the first")
             .needs_body::<SignedKey>()
             .gives::<KeysInfo>(),
@@ -251,8 +262,7 @@ pub(super) fn routes() -> Router<std::sync::Arc<Target>> {
     Router::new().route("/openapi.json", getting(document))
 }
 
-static DOCUMENT: LazyLock<String> =
-    LazyLock::new(|| format!("{:#}\n", document()));
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
 
 /// OpenAPI 3.1.1, whose schemas are JSON Schema 2020-12.
 fn document() -> Value {
@@ -262,7 +272,8 @@ fn document() -> Value {
             settings.definitions_path = "/components/schemas".into();
         })
     };
-    let (mut told, mut asked) = (settings().for_serialize().into_generator(), settings().for_deserialize().into_generator());
+    let (mut told, mut asked) =
+        (settings().for_serialize().into_generator(), settings().for_deserialize().into_generator());
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for operation in ALL.iter() {
         let described = describe(operation, &mut asked, &mut told);
@@ -305,6 +316,7 @@ fn describe(operation: &Operation, asked: &mut SchemaGenerator, told: &mut Schem
         })
         .collect();
     let words = path.split(['/', '-', '.']).filter(|word| !word.is_empty() && !word.starts_with('{'));
+    let words = words.chain(path.ends_with('}').then_some("one"));
     let id = words.fold(method.as_str().to_ascii_lowercase(), |id, word| format!("{id}-{word}"));
     let role = match needs {
         Needs::Role(role) => role.word(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Router, extract::State as Extracted, http::StatusCode, response::Response, routing::post};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Named, Said, Target, accounts::read_subject, blocking, by_whom, json};
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// A passkey.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PasskeyInfo {
     /// By which it is removed: 16 hexadecimal digits.
     pub id: String,
@@ -31,7 +32,7 @@ pub struct PasskeyInfo {
 }
 
 /// Which passkeys of an account are to go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemovePasskeys {
     /// This one; none: all of them.
@@ -40,7 +41,7 @@ pub struct RemovePasskeys {
 }
 
 /// Which are gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemovedPasskeys {
     /// The oldest first.
     pub removed: Vec<PasskeyInfo>,
@@ -87,8 +88,9 @@ async fn remove(
         let message = format!("{name:?} has no such passkey: `duologue accounts passkeys list` shows them");
         return Err(Failure::new(StatusCode::NOT_FOUND, "unknown-passkey", &message));
     }
+    let by = by_whom(by);
     for passkey in &removed {
-        let note = format!("passkey={:?} by={}", passkey.id, by_whom(by));
+        let note = format!("passkey={:?} by={by}", passkey.id);
         watch.tell(Event::of(Kind::OwnerRemovedPasskey).subject(Some(&name)).note(note));
     }
     Ok(json(StatusCode::OK, &RemovedPasskeys { removed }))

@@ -10,6 +10,7 @@ use axum::{
     routing::post,
 };
 use duologue::DeviceId;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Failure, Target, asked::Said, blocking, by_whom, json, socket::By};
@@ -29,7 +30,7 @@ use crate::{
 const EXPLAIN_LEN_MAX: usize = 4 * 1_024 * 1_024;
 
 /// What is asked of the policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainPolicy {
     /// The device's id; none: any guest, which is a device that nobody has let in.
@@ -45,6 +46,7 @@ pub struct ExplainPolicy {
     pub path: Option<String>,
     /// As if the device were there; none: where its newest line is, else nowhere that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "address")]
     pub address: Option<IpAddr>,
     /// As if a page of this origin asked; none: what its newest line is of, else a native client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,8 +59,12 @@ pub struct ExplainPolicy {
     pub config: Option<String>,
 }
 
+fn address(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }, { "type": "null" }] })
+}
+
 /// A standing that nobody has proved, for a question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Supposed {
     /// Whose.
@@ -72,7 +78,7 @@ pub struct Supposed {
 }
 
 /// What the policy says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyAnswer {
     /// Whether it is open.
     pub allowed: bool,
@@ -98,7 +104,7 @@ pub struct PolicyAnswer {
 }
 
 /// The configuration was read again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// How many rules it has; none where there is no file, and only what flags name was looked at again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

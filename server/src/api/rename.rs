@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Router, extract::State as Extracted, http::StatusCode, response::Response, routing::post};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Said, Target, blocking, by_whom, json};
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Where a server is from now on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rename {
     /// Its address, such as `https://line.example`.
@@ -21,7 +22,7 @@ pub struct Rename {
 }
 
 /// What that means.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Renamed {
     /// The address of before; none if it has none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

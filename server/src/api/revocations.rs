@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,7 +17,7 @@ use crate::state::{
 use crate::watch::events::{Event, Kind};
 
 /// How somebody is to be revoked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
     /// With the devices that were let in by those that are out, and those whom these have, and so on.
@@ -28,7 +29,7 @@ pub struct Revoke {
 }
 
 /// Somebody was revoked, and is refused from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revoked {
     /// Where that is kept.
     pub kept: Kept,
@@ -55,7 +56,7 @@ pub struct Revoked {
 }
 
 /// A passkey, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PasskeyOf {
     /// Whose.
     pub subject: String,
@@ -71,7 +72,7 @@ impl PasskeyOf {
 }
 
 /// How far a revocation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kept {
     /// In the store.
@@ -142,7 +143,8 @@ pub(super) async fn answer_revocation(
     for device in &out {
         watch.tell(Event::of(Kind::RevokedWith).device(*device).note(&what));
     }
-    watch.tell(Event::of(Kind::OwnerRevoked).note(format!("whom={what:?} kept={kept:?} by={}", by_whom(by))));
+    let by = by_whom(by);
+    watch.tell(Event::of(Kind::OwnerRevoked).note(format!("whom={what:?} kept={kept:?} by={by}")));
     let ids = |devices: Vec<duologue::DeviceId>| devices.iter().map(ToString::to_string).collect();
     let (passkeys, passkeys_unknown) = match passkeys {
         Ok(passkeys) => (passkeys.iter().map(PasskeyOf::of).collect(), None),
@@ -150,7 +152,7 @@ pub(super) async fn answer_revocation(
     };
     let (passkeys, passkeys_removed) = if with_passkeys { (Vec::new(), passkeys) } else { (passkeys, Vec::new()) };
     for PasskeyOf { subject, passkey } in &passkeys_removed {
-        let note = format!("passkey={:?} by={}", passkey.id, by_whom(by));
+        let note = format!("passkey={:?} by={by}", passkey.id);
         watch.tell(Event::of(Kind::OwnerRemovedPasskey).subject(Some(subject)).note(note));
     }
     let (with_it, left) = (ids(out), ids(left));

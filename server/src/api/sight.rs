@@ -16,9 +16,10 @@ use axum::{
 use futures_util::stream::{self, Stream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Access, Answer, By, Failure, Lasts, Role, Target, blocking, by_whom, json, running};
+use super::{Answer, By, Failure, Lasts, Target, access::may, blocking, by_whom, json, running};
 pub use crate::services::owner::told::{EventInfo, EventList, SessionInfo, SessionList};
 use crate::{
+    door::programs::{Access, Role},
     services::others::Owned,
     watch::stream::{Read, Reader, Watch},
 };
@@ -107,7 +108,7 @@ impl Live {
     async fn next(&mut self) -> Option<sse::Event> {
         let mut changes = self.access.changes();
         loop {
-            if !self.access.may(&self.by, Role::Watch) {
+            if !may(&self.access, &self.by, Role::Watch) {
                 return None;
             }
             if let Some(event) = self.waiting.pop_front() {
@@ -122,7 +123,9 @@ impl Live {
             self.after = next;
             if self.waiting.is_empty() {
                 tokio::select! {
-                    event = self.reader.next() => _ = event?,
+                    event = self.reader.next() => {
+                        event?;
+                    }
                     _ = changes.changed() => continue,
                 }
                 // The others are there too by now.

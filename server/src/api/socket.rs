@@ -88,7 +88,8 @@ impl By {
     fn of(stream: &UnixStream, is_owners: bool) -> Self {
         let credentials = stream.peer_cred().ok();
         let peer = Peer { user: credentials.map(|peer| peer.uid()), process: credentials.and_then(|peer| peer.pid()) };
-        let is_owner = is_owners || peer.user.is_some_and(|user| [0, rustix::process::getuid().as_raw()].contains(&user));
+        let is_owner =
+            is_owners || peer.user.is_some_and(|user| [0, rustix::process::getuid().as_raw()].contains(&user));
         if is_owner { Self::Owner(peer) } else { Self::User(peer) }
     }
 }
@@ -139,7 +140,12 @@ impl Drop for Listening {
 /// # Errors
 /// If the socket cannot be made.
 pub fn listen(state: State, duologue: Duologue) -> io::Result<Listening> {
-    listen_with(Sockets { owner: control_socket(&state)?, users: None, keys: None }, state, duologue, Controlled::default())
+    listen_with(
+        Sockets { owner: control_socket(&state)?, users: None, keys: None },
+        state,
+        duologue,
+        Controlled::default(),
+    )
 }
 
 /// Where the local API answers.

@@ -1,9 +1,10 @@
 //! What the local API says and is told, as JSON, where it is of no noun in particular.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a server is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerState {
     /// Its process.
     pub pid: u32,
@@ -16,14 +17,14 @@ pub struct ServerState {
 }
 
 /// A server whose threads of lines answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// Why no new lines are taken, a sentence each; empty: they are.
     pub not_ready: Vec<String>,
 }
 
 /// What went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Refused {
     /// A word for programs.
     pub(crate) error: String,

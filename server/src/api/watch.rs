@@ -9,6 +9,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, By, Failure, Said, Target, blocking, by_whom, json};
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// A rule of the watch, and what it has seen since the start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchRule {
     /// Its name.
     pub name: String,
@@ -50,7 +51,7 @@ pub struct WatchRule {
 }
 
 /// How often something was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KindCount {
     /// The event's name.
     pub event: String,
@@ -59,7 +60,7 @@ pub struct KindCount {
 }
 
 /// A network on whose way to here lines are altered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlteringWay {
     /// The address, or of IPv6 its /64.
     pub network: String,
@@ -75,7 +76,7 @@ pub struct AlteringWay {
 }
 
 /// What the watch has seen since the server's start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchList {
     /// The rules in force.
     pub rules: Vec<WatchRule>,
@@ -88,17 +89,18 @@ pub struct WatchList {
 }
 
 /// All that are in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BanList {
     /// The one that ends first at first.
     pub bans: Vec<BanInfo>,
 }
 
 /// Whom to keep out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddBan {
     /// `address`, `device` or `subject`.
+    #[schemars(extend("enum" = ["address", "device", "subject"]))]
     pub what: String,
     /// Which one.
     pub which: String,
@@ -107,10 +109,11 @@ pub struct AddBan {
 }
 
 /// Whom to let in again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LiftBan {
     /// `address`, `device` or `subject`.
+    #[schemars(extend("enum" = ["address", "device", "subject"]))]
     pub what: String,
     /// Which one.
     pub which: String,

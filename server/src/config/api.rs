@@ -11,7 +11,7 @@ use super::{
     schema::{Number, Reader, Texts},
     settings::parse_socket,
 };
-use crate::api::{ApiKey, ApiSettings, ApiUser, Role};
+use crate::door::programs::{ApiKey, ApiSettings, ApiUser, Role};
 
 /// Users, and keys.
 const ENTRIES_MAX: usize = 100;
@@ -50,8 +50,10 @@ struct KeyTable {
 
 impl Table {
     pub(super) fn read(&self, reader: &mut Reader) -> ApiSettings {
-        let mut settings =
-            ApiSettings { socket: self.socket.as_ref().map(|path| PathBuf::from(path.get_ref())), ..ApiSettings::default() };
+        let mut settings = ApiSettings {
+            socket: self.socket.as_ref().map(|path| PathBuf::from(path.get_ref())),
+            ..ApiSettings::default()
+        };
         if let Some(listen) = &self.listen {
             settings.listen = address(reader, listen);
         }
@@ -59,10 +61,9 @@ impl Table {
             let of_name = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
             settings.group = number(reader, group, "group", of_name);
         }
-        for table in [self.user.get(ENTRIES_MAX).map(Spanned::span), self.key.get(ENTRIES_MAX).map(Spanned::span)] {
-            if let Some(span) = table {
-                reader.says(span, format!("[api] has {ENTRIES_MAX} users and {ENTRIES_MAX} keys at most"));
-            }
+        let beyond = [self.user.get(ENTRIES_MAX).map(Spanned::span), self.key.get(ENTRIES_MAX).map(Spanned::span)];
+        for span in beyond.into_iter().flatten() {
+            reader.says(span, format!("[api] has {ENTRIES_MAX} users and {ENTRIES_MAX} keys at most"));
         }
         for table in self.user.iter().take(ENTRIES_MAX) {
             let UserTable { name, roles } = table.get_ref();
@@ -80,11 +81,15 @@ impl Table {
             let is_name = (1..=NAME_BYTES_MAX).contains(&name.get_ref().len())
                 && name.get_ref().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
             if !is_name {
-                reader.says(name.span(), format!("a key's name is 1 to {NAME_BYTES_MAX} letters, digits, \"-\", \"_\" and \".\""));
+                reader.says(
+                    name.span(),
+                    format!("a key's name is 1 to {NAME_BYTES_MAX} letters, digits, \"-\", \"_\" and \".\""),
+                );
             }
             let mut hash = [0; 32];
             if hex::decode_to_slice(sha256.get_ref(), &mut hash).is_err() {
-                let message = "this is no SHA-256 in 64 hexadecimal digits: `duologue api-key` makes a key and writes it here";
+                let message =
+                    "this is no SHA-256 in 64 hexadecimal digits: `duologue api-key` makes a key and writes it here";
                 reader.says(sha256.span(), message);
                 continue;
             }
@@ -104,16 +109,24 @@ impl Table {
             reader.says(listen.span(), "nobody has a key to be answered there: `duologue api-key` makes one");
         }
         if let Some(key) = self.key.first().filter(|_| self.listen.is_none()) {
-            reader.says(key.span(), "keys are for `listen` of [api], which is not there: write listen = \"127.0.0.1:9465\"");
+            reader.says(
+                key.span(),
+                "keys are for `listen` of [api], which is not there: write listen = \"127.0.0.1:9465\"",
+            );
         }
         let without_socket = self.socket.is_none();
         if let Some(user) = self.user.first().filter(|_| without_socket) {
-            reader.says(user.span(), "users are for `socket` of [api], which is not there: write socket = \"/run/duologue/api.sock\"");
+            reader.says(
+                user.span(),
+                "users are for `socket` of [api], which is not there: write socket = \"/run/duologue/api.sock\"",
+            );
         }
         if let Some(group) = self.group.as_ref().filter(|_| without_socket) {
             reader.says(group.span(), "`group` is of `socket`, which is not there");
         }
-        if let Some(socket) = self.socket.as_ref().filter(|_| settings.socket.as_ref().is_some_and(|it| it.as_os_str().is_empty())) {
+        if let Some(socket) =
+            self.socket.as_ref().filter(|_| settings.socket.as_ref().is_some_and(|it| it.as_os_str().is_empty()))
+        {
             reader.says(socket.span(), "a socket has a path: write it as /run/duologue/api.sock");
         }
     }
@@ -142,7 +155,12 @@ fn role(text: &str) -> Result<Role, String> {
 }
 
 /// A number of the system's, or a name that has one.
-fn number(reader: &mut Reader, which: &Spanned<Number>, what: &str, of_name: impl Fn(&str) -> Option<u32>) -> Option<u32> {
+fn number(
+    reader: &mut Reader,
+    which: &Spanned<Number>,
+    what: &str,
+    of_name: impl Fn(&str) -> Option<u32>,
+) -> Option<u32> {
     let found = match which.get_ref() {
         Number::Number(number) => u32::try_from(*number).ok(),
         Number::Text(name) => of_name(name),
@@ -191,7 +209,11 @@ mod tests {
             (format!("{key}roles = [\"send\"]"), 2, "keys are for `listen`"),
             (format!("listen = \"127.0.0.1:1\"\n{key}roles = [\"sent\"]"), 6, "did you mean \"send\"?"),
             (format!("listen = \"127.0.0.1:1\"\n{key}roles = []"), 6, "1 to"),
-            (format!("listen = \"127.0.0.1:1\"\n{key}roles = [\"send\"]\n{key}roles = [\"send\"]"), 7, "give each its own"),
+            (
+                format!("listen = \"127.0.0.1:1\"\n{key}roles = [\"send\"]\n{key}roles = [\"send\"]"),
+                7,
+                "give each its own",
+            ),
             (
                 format!("listen = \"127.0.0.1:1\"\n{}roles = [\"send\"]", key.replace(HASH, "abc")),
                 5,
@@ -202,11 +224,7 @@ mod tests {
                 4,
                 "letters, digits",
             ),
-            (
-                "socket = \"a\"\n[[api.user]]\nname = \"no-such-user\"\nroles = [\"send\"]".to_owned(),
-                4,
-                "no such user",
-            ),
+            ("socket = \"a\"\n[[api.user]]\nname = \"no-such-user\"\nroles = [\"send\"]".to_owned(), 4, "no such user"),
         ] {
             let errors = Config::parse("a.toml", &format!("[api]\n{text}\n")).expect_err(&text);
             let error = &errors.errors()[0];

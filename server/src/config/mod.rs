@@ -32,10 +32,9 @@ pub use reload::ConfigFile;
 use settings::Settings;
 
 use crate::{
-    api::ApiSettings,
     door::{
         firewall::FirewallSettings, hook::HookSettings, passkeys::PasskeySettings, policy::rules::Rules,
-        tokens::TokenSettings,
+        programs::ApiSettings, tokens::TokenSettings,
     },
     front::acme::settings::AcmeSettings,
     services::http::VouchSettings,

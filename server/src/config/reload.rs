@@ -13,12 +13,12 @@ use std::{
 
 use super::{Config, ConfigErrors, error::Wrong, read_text, settings::Settings, tables};
 use crate::{
-    api::{Access, ApiSettings},
     door::{
         firewall::{Firewall, FirewallSettings, InvalidList},
         hook::HookSettings,
         passkeys::{InvalidPasskeySettings, PasskeySettings, Passkeys},
         policy::Policy,
+        programs::{Access, ApiSettings},
         tokens::{InvalidTokenSettings, TokenSettings, Tokens},
     },
     front::acme::settings::AcmeSettings,

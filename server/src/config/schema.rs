@@ -13,7 +13,6 @@ use super::{
     settings::Settings,
     tables,
 };
-use crate::api::ApiSettings;
 use crate::door::{
     firewall::{FirewallSettings, network},
     hook::HookSettings,
@@ -24,6 +23,7 @@ use crate::door::{
         patterns::{LabelPattern, PathPattern},
         rules::Rule,
     },
+    programs::ApiSettings,
     quantity::{parse_size, parse_span},
     standing::{Group, Level, Subject},
     tokens::TokenSettings,

@@ -16,6 +16,7 @@ pub(crate) mod passkeys;
 pub(crate) mod path;
 pub(crate) mod policy;
 pub(crate) mod pressure;
+pub(crate) mod programs;
 pub(crate) mod quantity;
 pub(crate) mod report;
 pub(crate) mod seat;

@@ -10,17 +10,18 @@
 //! Standing is the session's, not its connection's: it may rise and fall while a line is open, and while it is parked. What may be
 //! done with it is the policy's to say; who proves it, the rooms' that bring the evidence.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 use crate::watch::text;
 
 /// The longest subject, in bytes.
-const SUBJECT_BYTES_MAX: usize = 128;
+pub(crate) const SUBJECT_BYTES_MAX: usize = 128;
 /// The longest group, in bytes.
-const GROUP_BYTES_MAX: usize = 64;
+pub(crate) const GROUP_BYTES_MAX: usize = 64;
 
 /// What is no subject or group, and why.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -108,6 +109,17 @@ macro_rules! name {
                 Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
             }
         }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            // A pattern for what shows would be a page long: letters and digits always do.
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "minLength": 1, "maxLength": $bytes_max })
+            }
+        }
     };
 }
 
@@ -160,6 +172,16 @@ impl fmt::Display for Level {
 impl Serialize for Level {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(self.number())
+    }
+}
+
+impl JsonSchema for Level {
+    fn schema_name() -> Cow<'static, str> {
+        "Level".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": Self::ALL.map(Self::number), "description": "0 guest, 1 device, 2 account, 3 present" })
     }
 }
 

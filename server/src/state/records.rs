@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use duologue::{DeviceId, SignatureAlgorithm};
 use redb::{MultimapTableDefinition, TableDefinition};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::database::StoreError;
@@ -38,7 +39,7 @@ pub(super) const SEEN: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new
 pub(super) const VERSION: u32 = 4;
 
 /// What the owner may do with a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceStatus {
     /// It may connect.

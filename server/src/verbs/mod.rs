@@ -1,6 +1,7 @@
 //! The binary's verbs.
 
 pub(crate) mod accounts;
+pub(crate) mod api_key;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod bans;
@@ -46,7 +47,7 @@ use duologue_server::{
     Acme, Address, Certificate, CertificateFiles, Certificates, Config, ConfigFile, Controlled, Duologue, Event,
     FrontConfig, HandOver, Hook, Kind, OWNERS, Policy, State,
     audit::AuditSettings,
-    control_socket, going_on, listen_status, listen_with, page_at, parse_span, raise_file_limit,
+    going_on, listen_status, listen_with, page_at, parse_span, raise_file_limit,
     services::{self, owner as owner_service},
     settings::{ServerSettings, Settings, SiteSettings},
 };
@@ -241,8 +242,7 @@ pub(crate) async fn run(
     }
     let Place { listener, status, http, activated, successor, program } = place;
     let intake = listening.intake.clone();
-    let control = successor.as_ref().map_or_else(|| control_socket(&state), Successor::control);
-    let control = control.context("cannot make the control socket")?;
+    let api = sockets::of_api(&state, successor.as_ref().map(Successor::api).transpose()?, &config.api)?;
     let former = program.map(|program| {
         Ok::<_, std::io::Error>(Former {
             program,
@@ -254,7 +254,7 @@ pub(crate) async fn run(
             lines: std::os::fd::AsFd::as_fd(&listener).try_clone_to_owned()?.into(),
             status: status.as_ref().map(std::net::TcpListener::try_clone).transpose()?,
             http: http.as_ref().map(std::net::TcpListener::try_clone).transpose()?,
-            control: control.try_clone()?,
+            api: api.try_clone()?,
         })
     });
     let former = former.transpose()?;
@@ -271,7 +271,11 @@ pub(crate) async fn run(
     let (hand_over, mut hand_overs) = mpsc::channel(1);
     let hand_overs_of = former.as_ref().map(|_| hand_over.clone());
     let controlled = Controlled { config: Some(file.clone()), hand_overs: hand_overs_of, intake };
-    let control = listen_with(control, state, duologue.clone(), controlled).context("verbs cannot be answered")?;
+    let bound = api.keys.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+    if let Some(bound) = bound {
+        tracing::info!(target: OWNERS, "http://{bound} answers whoever has a key of [[api.key]]");
+    }
+    let control = listen_with(api, state, duologue.clone(), controlled).context("verbs cannot be answered")?;
     if let Some(desk) = desk {
         tokio::spawn(desk.read_terminal());
     }

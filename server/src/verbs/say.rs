@@ -3,12 +3,9 @@
 use std::io::{Read as _, stdin};
 
 use anyhow::{Context as _, bail};
-use duologue_server::{Delivered, DeliveredTo, Deliveries, say_by_api};
+use duologue_server::{Delivered, DeliveredTo, Deliveries, MESSAGE_LEN_MAX, say_by_api};
 
 use super::owner::{Owner, escaped};
-
-/// As the local API takes it.
-const MESSAGE_LEN_MAX: u64 = 1_024 * 1_024;
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("whom").required(true).args(["device", "subject"])))]
@@ -55,7 +52,7 @@ impl Say {
             Some(text) => text.into_bytes(),
             None => {
                 let mut bytes = Vec::new();
-                let read = stdin().lock().take(MESSAGE_LEN_MAX + 1).read_to_end(&mut bytes);
+                let read = stdin().lock().take(MESSAGE_LEN_MAX as u64 + 1).read_to_end(&mut bytes);
                 read.context("standard input cannot be read")?;
                 bytes
             }

@@ -1,8 +1,13 @@
 //! Sockets that this server has not opened itself: a service manager has (socket activation), or the server whose place it takes.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::Path,
+};
 
 use anyhow::Context as _;
+use duologue_server::{ApiSettings, State, control_socket, users_socket};
 use listenfd::ListenFd;
 
 use super::wrong_usage;
@@ -65,6 +70,37 @@ impl Sockets {
         let status = opened(self.status, status, activated, "--status")?;
         Ok([status, opened(self.http, http, activated, "`http` of [tls.acme]")?])
     }
+}
+
+/// The sockets of the local API, opened as the configuration says, where those that another server had are not these.
+pub(crate) fn of_api(
+    state: &State,
+    former: Option<duologue_server::Sockets>,
+    api: &ApiSettings,
+) -> anyhow::Result<duologue_server::Sockets> {
+    let mut sockets = match former {
+        Some(sockets) => sockets,
+        None => {
+            let owner = control_socket(state).context("cannot make the control socket")?;
+            duologue_server::Sockets { owner, users: None, keys: None }
+        }
+    };
+    let is_there = |users: &UnixListener, path: &Path| {
+        let bound = users.local_addr().ok();
+        path.exists() && bound.is_some_and(|bound| bound.as_pathname() == Some(path))
+    };
+    sockets.users = match (sockets.users.take(), &api.socket) {
+        (Some(users), Some(path)) if is_there(&users, path) => Some(users),
+        (former, Some(path)) => {
+            // Somebody would still answer there.
+            drop(former);
+            let made = users_socket(path, api.group);
+            Some(made.with_context(|| format!("{} cannot be made, `socket` of [api]", path.display()))?)
+        }
+        (_, None) => None,
+    };
+    sockets.keys = opened(sockets.keys.take(), api.listen, false, "`listen` of [api]")?;
+    Ok(sockets)
 }
 
 fn opened(

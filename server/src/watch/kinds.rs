@@ -290,7 +290,7 @@ kinds! {
     ListenFailed = "listen-failed", Server, ERROR;
     /// The socket of the owner's verbs failed.
     ControlFailed = "control-failed", Server, WARN;
-    /// The owner's verbs were asked for as a browser asks, and not answered.
+    /// The local API was asked by a browser, by somebody without a good key, or for what its caller has no role for, and did not answer.
     ControlRefused = "control-refused", Server, WARN, audited;
     /// A thread could not be started, and what it would do is not done.
     ThreadFailed = "thread-failed", Server, ERROR;

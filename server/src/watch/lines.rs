@@ -193,7 +193,7 @@ pub(super) fn write(event: &Event) {
         Kind::AcceptFailed => warn!(error = shown, "a connection could not be accepted"),
         Kind::ListenFailed => error!(target: OWNERS, error = shown, "the listening socket cannot be used"),
         Kind::ControlFailed => warn!(error = shown, "the control socket failed"),
-        Kind::ControlRefused => warn!("the owner's verbs were asked for as a browser asks{beside}"),
+        Kind::ControlRefused => warn!("the local API has refused who asked{beside}"),
         Kind::ThreadFailed => error!(target: OWNERS, "a thread could not be started:{beside}"),
         Kind::FileNotKept => warn!(device, "{}", note.unwrap_or_default()),
         Kind::KeyExposed => warn!(

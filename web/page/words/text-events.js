@@ -105,7 +105,7 @@ export const EVENTS_WORDS = {
   "event.accept-failed": ["Connection could not be accepted", "Connexion impossible à accepter"],
   "event.listen-failed": ["Nobody new can come", "Plus personne ne peut venir"],
   "event.control-failed": ["Socket of the owner’s verbs failed", "Socket des commandes en échec"],
-  "event.control-refused": ["A browser asked for the owner’s verbs", "Un navigateur a demandé les commandes"],
+  "event.control-refused": ["The local API refused somebody", "L’API locale a refusé quelqu’un"],
   "event.thread-failed": ["No thread could be started", "Impossible de lancer un fil"],
   "event.file-not-kept": ["What is known of a file not kept", "Ce qu’on sait d’un fichier non gardé"],
   "event.server-started": ["Server started", "Serveur démarré"],

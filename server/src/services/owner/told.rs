@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use duologue::{DeviceId, SessionId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// A session: a line that is open, or waits for a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionInfo {
     /// Its id, base64url.
     pub id: String,
@@ -43,7 +44,7 @@ pub struct SessionInfo {
 }
 
 /// Sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionList {
     /// The newest first, at most 1,000.
     pub sessions: Vec<SessionInfo>,
@@ -52,7 +53,7 @@ pub struct SessionList {
 }
 
 /// An event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventInfo {
     /// Counted from the server's start.
     pub number: u64,
@@ -85,7 +86,7 @@ pub struct EventInfo {
 }
 
 /// The last events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventList {
     /// In their order.
     pub events: Vec<EventInfo>,
@@ -96,7 +97,7 @@ pub struct EventList {
 }
 
 /// A ban.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BanInfo {
     /// `address`, `device` or `subject`.
     pub what: String,

@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::net::UnixStream,
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -66,7 +66,7 @@ pub(crate) struct Former {
     pub(crate) lines: TcpListener,
     pub(crate) status: Option<TcpListener>,
     pub(crate) http: Option<TcpListener>,
-    pub(crate) control: UnixListener,
+    pub(crate) api: duologue_server::Sockets,
 }
 
 /// A process that is to take the place: killed if nothing comes of it.
@@ -120,12 +120,14 @@ impl Former {
         let lock = self.state.hand_on_lock()?;
         let mut files: Vec<(What, BorrowedFd<'_>)> = vec![
             (What::Lines, self.lines.as_fd()),
-            (What::Control, self.control.as_fd()),
+            (What::Control, self.api.owner.as_fd()),
             (What::Lock, lock.as_fd()),
             (What::Told, told.as_fd()),
         ];
         files.extend(self.status.as_ref().map(|status| (What::Status, status.as_fd())));
         files.extend(self.http.as_ref().map(|http| (What::Http, http.as_fd())));
+        files.extend(self.api.users.as_ref().map(|users| (What::Users, users.as_fd())));
+        files.extend(self.api.keys.as_ref().map(|keys| (What::Keys, keys.as_fd())));
         let (files, handed): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let state = absolute(self.state.directory());
         let offer = Offer { version: VERSION, pid: std::process::id(), state, activated: self.activated, files };

@@ -35,7 +35,7 @@ pub(crate) struct Successor {
     activated: bool,
     lock: OwnedFd,
     told: UnixStream,
-    control: UnixListener,
+    api: duologue_server::Sockets,
     pub(crate) sockets: Sockets,
 }
 
@@ -66,15 +66,21 @@ impl Successor {
             let at = files.iter().position(|(it, _)| *it == what)?;
             Some(files.swap_remove(at).1)
         };
+        let (users, keys) = (take(What::Users), take(What::Keys));
+        let (status, http) = (take(What::Status), take(What::Http));
         let mut needed = |what| take(what).context("the running server has not given all that is needed");
         Ok(Self {
             lock: needed(What::Lock)?,
             told: needed(What::Told)?.into(),
-            control: needed(What::Control)?.into(),
+            api: duologue_server::Sockets {
+                owner: needed(What::Control)?.into(),
+                users: users.map(UnixListener::from),
+                keys: keys.map(TcpListener::from),
+            },
             sockets: Sockets {
                 lines: Some(needed(What::Lines)?.into()),
-                status: take(What::Status).map(TcpListener::from),
-                http: take(What::Http).map(TcpListener::from),
+                status: status.map(TcpListener::from),
+                http: http.map(TcpListener::from),
             },
             conversation,
             pid: offer.pid,
@@ -108,9 +114,9 @@ impl Successor {
         Ok(State::take_over(directory, self.lock.try_clone()?)?)
     }
 
-    /// The socket by which verbs ask.
-    pub(crate) fn control(&self) -> io::Result<UnixListener> {
-        self.control.try_clone()
+    /// The sockets of the local API.
+    pub(crate) fn api(&self) -> io::Result<duologue_server::Sockets> {
+        self.api.try_clone()
     }
 
     /// Says that it serves: the former lets nobody in any more, and each tells the other what counts for both. Gives the former's id.

@@ -43,6 +43,9 @@ pub(super) enum What {
     Status,
     Http,
     Control,
+    /// The local API's other sockets.
+    Users,
+    Keys,
     /// That the state directory is one process's.
     Lock,
     /// What the former tells of what counts for both.

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::watch::{
@@ -48,7 +49,7 @@ pub trait Courier: Send {
 }
 
 /// What waits, and what was lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sink {
     /// Where it goes.
     pub name: String,

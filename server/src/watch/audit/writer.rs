@@ -16,6 +16,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -42,7 +43,7 @@ const SETTINGS: &str = "addresses";
 pub(crate) type Forward = Box<dyn Fn(Box<Entry>) -> bool + Send>;
 
 /// What is known of the log while it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditState {
     /// The last entry and its hash, as `audit verify --head` takes them; signed, and on disk.
     pub head: String,
