@@ -4,8 +4,7 @@
  *   POST /bench/loaded/report { end, millis } ─► where to go next, or nothing
  */
 
-import { connect } from "/duologue.js";
-import { ready } from "/core.js";
+import { connect, parseInvite } from "/duologue.js";
 
 const bytes = crypto.getRandomValues(new Uint8Array(64));
 
@@ -30,7 +29,10 @@ const ENDS = {
 
 async function main() {
   const end = new URLSearchParams(location.search).get("end");
-  await ready();
+  // Which takes the module: it is there from then on. Only the first load of an end has its link.
+  const link = location.hash ? location.href : sessionStorage.getItem("link");
+  sessionStorage.setItem("link", link);
+  await parseInvite(link);
   const begun = performance.now();
   await ENDS[end]();
   return { end, millis: performance.now() - begun };

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::process::{command, output, root};
 use crate::tally::Counts;
 use crate::test::{self, Run};
-use crate::{proxies, sim};
+use crate::{integrity, proxies, sim, wasm};
 
 const BEGIN: &str = "<!-- from here on written by `cargo xtask test --long` -->";
 const END: &str = "<!-- to here -->";
@@ -73,8 +73,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Runs all whole forms, or those whose name contains the filter: a test's, `simulation`, `proxies`, `autobahn`, `seeing` or
-/// `schemathesis`.
+/// Runs all whole forms, or those whose name contains the filter: a test's, `simulation`, `proxies`, `autobahn`, `seeing`,
+/// `schemathesis` or `page`.
 ///
 /// # Errors
 ///
@@ -125,6 +125,14 @@ pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
     let what = "the local API, asked what its OpenAPI document says by schemathesis".to_owned();
     report.row("schemathesis", what, none("1"), |run| {
         run.schemathesis();
+        Ok(())
+    })?;
+    let what = "the page, built once more from a copy in another folder: the same to the byte".to_owned();
+    report.row("page", what, none("1"), |run| {
+        run.prepare("page, a second time", || {
+            wasm::build(false, &mut std::io::stderr())?;
+            integrity::reproduce()
+        });
         Ok(())
     })?;
     ensure!(

@@ -430,6 +430,8 @@ pub(crate) fn ensure_installed(program: &str, package: &str, version: &str, flag
     step(&format!("installing {package} {version} (some minutes, once)"), || {
         let mut install = cargo(["install", package, "--version", version, "--root"]);
         install.arg(home().join("target/tools")).args(flags);
+        // They run for seconds: to optimise them takes longer than it saves.
+        install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
         // Its own directory: shared between the tools, kept between versions, apart from the workspace's.
         process::run(install.env("CARGO_TARGET_DIR", home().join("target/tools/build")))
     })
