@@ -294,6 +294,41 @@ fn after_a_kill_the_socket_is_made_anew_and_what_is_no_socket_stays() {
     assert_eq!(fs::read_to_string(&socket).expect("it is there"), "somebody's");
 }
 
+/// A process that nobody waits for: it ends with its test.
+struct Orphan(u64);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("kill").args(["-KILL", &self.0.to_string()]).status();
+    }
+}
+
+#[test]
+fn after_a_hand_over_the_new_process_answers_keys_and_users_at_the_same_places() {
+    let api = Api::start();
+    let socket = api.site.directory.path().join("api.sock");
+    let by_key = || api.ask("GET", "/state", &[&api.authorization("watch")]).json()["pid"].as_u64().expect("a process");
+    let before = by_key();
+    assert_eq!(ask_socket(&socket, "GET", "/state").json()["pid"], before);
+    api.site.verb(&["hand-over"]);
+    let began = Instant::now();
+    let after = loop {
+        let pid = by_key();
+        if pid != before {
+            break Orphan(pid);
+        }
+        // The one before answers until it has ended.
+        assert!(began.elapsed() < Duration::from_secs(60), "the new one answers");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let answers = || ask_socket(&socket, "GET", "/state").json()["pid"] == after.0;
+    while !answers() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the new one answers at the socket");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    api.ask("GET", "/invites", &[&api.authorization("send")]).is_refused(403, "not-allowed");
+}
+
 /// What schemathesis is told of the operations that need a device that is there.
 fn with_device(device: &str) -> String {
     let operation = |path: &str| {
