@@ -347,7 +347,11 @@ impl<'a> Run<'a> {
         if on_build_machine() {
             let not_here = |name: &&str| NOT_ON_BUILD_MACHINES.iter().any(|file| name.starts_with(file));
             let left_out: Vec<_> = names.extract_if(.., |name| not_here(name)).collect();
-            self.skip_all(&group, &left_out, "what the page says and shows, or the server does, by `cargo xtask test --engine`");
+            self.skip_all(
+                &group,
+                &left_out,
+                "what the page says and shows, or the server does, by `cargo xtask test --engine`",
+            );
         }
         let mut command = debug::end_to_end();
         command.env("DUOLOGUE_ENGINE", engine.name()).env(variable, tool);
