@@ -74,7 +74,7 @@ impl<'a> Report<'a> {
 }
 
 /// Runs all whole forms, or those whose name contains the filter: a test's, `simulation`, `proxies`, `autobahn`, `seeing`,
-/// `schemathesis` or `page`.
+/// `schemathesis` or `reproducible`.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub(crate) fn verb(filter: Option<&str>) -> Result<ExitCode> {
         Ok(())
     })?;
     let what = "the page, built once more from a copy in another folder: the same to the byte".to_owned();
-    report.row("page", what, none("1"), |run| {
+    report.row("reproducible", what, none("1"), |run| {
         run.prepare("page, a second time", || {
             wasm::build(false, &mut std::io::stderr())?;
             integrity::reproduce()

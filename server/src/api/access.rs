@@ -10,16 +10,17 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{By, Failure, Target, operations};
-use crate::{
-    door::programs::{Access, Role},
-    watch::events::{Event, Kind},
-};
 use axum::{
     extract::{MatchedPath, Request, State as Extracted},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
+};
+
+use super::{By, Failure, Target, operations};
+use crate::{
+    door::programs::{Access, Role},
+    watch::events::{Event, Kind},
 };
 
 /// Whether somebody may ask for what needs that role.
@@ -47,7 +48,7 @@ pub(super) async fn admit(Extracted(target): Extracted<Arc<Target>>, mut request
     if let Some(ByKey { port }) = request.extensions().get().copied() {
         match by_key(&target.access, &request, port) {
             Ok(by) => _ = request.extensions_mut().insert(by),
-            Err(failure) => return refuse(&target, &"somebody without a key", &failure),
+            Err(failure) => return refuse(&target, &"somebody without a key", failure),
         }
     }
     let by = request.extensions().get::<By>().cloned().unwrap_or_else(By::this_process);
@@ -62,16 +63,17 @@ pub(super) async fn admit(Extracted(target): Extracted<Arc<Target>>, mut request
             By::Key(_) => "this key has no role for that: `roles` of its [[api.key]] says which it has",
             _ => "this user has no role for that: [[api.user]] says who has which",
         };
-        return refuse(&target, &by, &Failure::new(StatusCode::FORBIDDEN, "not-allowed", message));
+        return refuse(&target, &by, Failure::new(StatusCode::FORBIDDEN, "not-allowed", message));
     }
     next.run(request).await
 }
 
-fn refuse(target: &Target, by: &dyn fmt::Display, failure: &Failure) -> Response {
+/// Answers so, and tells who has asked.
+pub(super) fn refuse(target: &Target, by: &dyn fmt::Display, failure: Failure) -> Response {
     let note = format!("by=\"{by}\" why={}", failure.refused.error);
     target.watch().tell(Event::of(Kind::ControlRefused).note(note));
-    let mut response = failure.clone().into_response();
-    if failure.status == StatusCode::UNAUTHORIZED {
+    let mut response = failure.into_response();
+    if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response

@@ -97,10 +97,7 @@ use crate::{
         State,
         store::{AccountError, StoreError},
     },
-    watch::{
-        events::{Event, Kind},
-        stream::Watch,
-    },
+    watch::stream::Watch,
 };
 pub use accounts::{AccountInfo, AccountList, AccountShown, ChangeGroups, InGroups, Restored};
 use asked::{Named, Said};
@@ -232,8 +229,8 @@ async fn refuse_browsers(Extracted(target): Extracted<Arc<Target>>, request: Req
     // Not `Sec-Fetch-Mode`: Node's fetch has that alone.
     if [header::ORIGIN.as_str(), "sec-fetch-site"].iter().any(|name| request.headers().contains_key(*name)) {
         let by = by_whom(request.extensions().get().cloned().map(Extension));
-        target.watch().tell(Event::of(Kind::ControlRefused).note(format!("by=\"{by}\" why=browser")));
-        return Failure::new(StatusCode::FORBIDDEN, "browser", "browsers are not answered here").into_response();
+        let failure = Failure::new(StatusCode::FORBIDDEN, "browser", "browsers are not answered here");
+        return access::refuse(&target, &by, failure);
     }
     next.run(request).await
 }
@@ -344,6 +341,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::watch::events::Kind;
 
     /// What a state directory without a server answers.
     async fn ask(state: &State, request: Builder, body: &str) -> (u16, Value) {

@@ -99,12 +99,12 @@ impl Table {
             }
             settings.keys.push(ApiKey { name: name.get_ref().clone(), sha256: hash, roles });
         }
-        self.check(&settings, reader);
+        self.check(reader);
         settings
     }
 
     /// What is there for nobody, or by no door.
-    fn check(&self, settings: &ApiSettings, reader: &mut Reader) {
+    fn check(&self, reader: &mut Reader) {
         if let Some(listen) = self.listen.as_ref().filter(|_| self.key.is_empty()) {
             reader.says(listen.span(), "nobody has a key to be answered there: `duologue api-key` makes one");
         }
@@ -124,9 +124,7 @@ impl Table {
         if let Some(group) = self.group.as_ref().filter(|_| without_socket) {
             reader.says(group.span(), "`group` is of `socket`, which is not there");
         }
-        if let Some(socket) =
-            self.socket.as_ref().filter(|_| settings.socket.as_ref().is_some_and(|it| it.as_os_str().is_empty()))
-        {
+        if let Some(socket) = self.socket.as_ref().filter(|path| path.get_ref().is_empty()) {
             reader.says(socket.span(), "a socket has a path: write it as /run/duologue/api.sock");
         }
     }
